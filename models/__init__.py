@@ -1,0 +1,1 @@
+"""The readers: everything between a Hounsfield volume and its findings. No DICOM, no network."""

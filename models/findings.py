@@ -1,0 +1,68 @@
+"""What a reader says about a volume: the vocabulary that node and training share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
+"""The five subtypes of the RSNA 2019 challenge, in its alphabetical order."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFinding:
+    """What was seen on one source slice: probabilities in 0..1.
+
+    `subtypes` has one key for each of `SUBTYPES`, or is None where the reader names none.
+    """
+
+    probability: float
+    subtypes: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """One reader's result for one volume.
+
+    Attributes
+    ----------
+    probability
+        Triage score of the whole volume, 0..1.
+    suspected
+        Whether the score reaches the bundle's locked operating point.
+    volume_ml
+        Volume of `mask` in millilitres.
+    subtypes
+        Study probability of each of `SUBTYPES`, 0..1; empty where the reader names none.
+    slices
+        One entry for each slice of the volume, in its order.
+    key_slice
+        0-based index of the slice to look at first; None if the reader marks none.
+    mask
+        (z, y, x) bool, in the geometry of the volume.
+    heat
+        (z, y, x) uint8, fused probability 0..1 scaled to 0..255, in the geometry of the volume.
+    bundle
+        Name and version of the weights, "name@version".
+    weights_sha256
+        Digest of the bundle's weights, 64 hex digits.
+    """
+
+    probability: float
+    suspected: bool
+    volume_ml: float
+    subtypes: Mapping[str, float]
+    slices: tuple[SliceFinding, ...]
+    key_slice: int | None
+    mask: NDArray[np.bool_]
+    heat: NDArray[np.uint8]
+    bundle: str
+    weights_sha256: str
+
+
+class Unreadable(Exception):
+    """The volume holds nothing that the reader can judge; the message says what and why.
+
+    A result, not a crash: the node turns it into NOT_ANALYSED with this message as the reason.
+    """
