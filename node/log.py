@@ -1,0 +1,52 @@
+"""Structured logging: UTC, one `action` a line, never an identity.
+
+Call sites pass `extra=event("stored", case=12, ...)`; the values must not hold a name, a patient
+ID, an accession number or a birth date.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+
+def event(action: str, **values: object) -> dict[str, dict[str, object]]:
+    """Return the `extra` of a log call: what was done, and the values that tell it apart."""
+    return {"event": {"action": action, **values}}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            **getattr(record, "event", {}),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people: time, level, message, then the event's values."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of text."""
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        values = " ".join(f"{k}={v}" for k, v in getattr(record, "event", {}).items())
+        text = f"{time} {record.levelname:7} {record.getMessage()}  {values}".rstrip()
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def configure(level: str, *, as_json: bool) -> None:
+    """Send the node's log to standard error; libraries speak from WARNING up."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("node").setLevel(level.upper())

@@ -1,0 +1,209 @@
+"""The records that cross from one stage to the next. Frozen; plain values only.
+
+Paths are relative to the node's data folder, so that the folder can be moved.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from node.states import Priority, State
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where one frame lies: the values of its plane attributes, None where absent.
+
+    `position_mm` is ImagePositionPatient, `orientation` ImageOrientationPatient (PS3.3
+    C.7.6.2.1.1), in LPS. A single-frame object has one Frame.
+    """
+
+    position_mm: tuple[float, float, float] | None
+    orientation: tuple[float, float, float, float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What one received object says of itself, read without its pixels.
+
+    Attributes carry the values of the DICOM attributes of the same name; text is "" and numbers
+    are None where an attribute is absent or empty.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    frames: tuple[Frame, ...]
+    patient_id: str = ""
+    patient_birth_date: str = ""
+    accession_number: str = ""
+    study_description: str = ""
+    series_description: str = ""
+    protocol_name: str = ""
+    body_part: str = ""
+    modality: str = ""
+    image_type: tuple[str, ...] = ()
+    manufacturer: str = ""
+    convolution_kernel: str = ""
+    contrast_agent: str = ""
+    frame_of_reference_uid: str = ""
+    rescale_type: str = ""
+    instance_number: int | None = None
+    acquisition_number: int | None = None
+    images_in_acquisition: int | None = None
+    series_related_instances: int | None = None
+    rows: int | None = None
+    columns: int | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    slice_thickness_mm: float | None = None
+    has_pixel_data: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the header as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Header":
+        """Rebuild a header from `to_json`'s values, lists becoming tuples again."""
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        frames = tuple(
+            Frame(*(None if v is None else tuple(v) for v in (f["position_mm"], f["orientation"])))
+            for f in values["frames"]
+        )
+        return cls(**{**plain, "frames": frames})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Bytes that are on disk for good: fsynced, renamed, their folder fsynced."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One received object as the worklist knows it."""
+
+    header: Header
+    stored: StoredObject
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One received series with the evidence of its completeness."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    instances: tuple[Instance, ...]
+    first_received_at: datetime
+    last_received_at: datetime
+    released_at: datetime | None
+    """When the last association that carried it was released; None while one may be open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One series to be read by one bundle version: a row of the worklist."""
+
+    id: int
+    study_instance_uid: str
+    series_instance_uid: str
+    state: State
+    priority: Priority
+    attempts: int
+    folder: str
+    """Where its files lie: series.json, findings.json, mask.npz, report/*.dcm."""
+    supersedes: int | None = None
+    """The case of the same series whose result this one replaces (late slices, a replay)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRef:
+    """One slice to read: a frame of a stored object."""
+
+    path: str
+    sha256: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int
+    """1-based, as in ReferencedFrameNumber."""
+    position_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPlan:
+    """What `assemble` decided to read: slices in order along the normal (series.json)."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    slices: tuple[SliceRef, ...]
+    decision: str
+    """Why this series, in one sentence."""
+    limitations: tuple[str, ...] = ()
+    """What the reader of the report must know: shown in the SR and in the worklist."""
+
+    def write(self, path: Path) -> None:
+        """Write the plan as JSON."""
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> "SeriesPlan":
+        """Read a plan that `write` wrote."""
+        values = json.loads(path.read_text())
+        slices = tuple(
+            SliceRef(**{**s, "position_mm": tuple(s["position_mm"])}) for s in values["slices"]
+        )
+        return cls(**{**values, "slices": slices, "limitations": tuple(values["limitations"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a stage ended: the state to move to and what the worklist should show.
+
+    `reason_code` and `reason` go with NOT_ANALYSED, SKIPPED and FAILED. `retry_at` without a
+    change of state means "not yet, look again then".
+    """
+
+    state: State
+    priority: Priority | None = None
+    probability: float | None = None
+    volume_ml: float | None = None
+    subtypes: Mapping[str, float] | None = None
+    key_slice_sop_instance_uid: str | None = None
+    bundle: str | None = None
+    reason_code: str | None = None
+    reason: str | None = None
+    limitations: tuple[str, ...] = ()
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportObject:
+    """One DICOM object that a report is made of, as it lies in the case folder."""
+
+    path: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One object owed to one destination: a row of the outbox."""
+
+    id: int
+    case_id: int
+    destination: str
+    object: ReportObject
+    attempts: int
+    high_priority: bool

@@ -1,0 +1,178 @@
+"""Settings: one TOML file, environment variables for secrets, read once and passed down."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from node.errors import BadConfiguration
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Receive(_Section):
+    """The storage SCP."""
+
+    ae_title: str = Field("ICHNODE", max_length=16, description="our AE title")
+    host: str = Field("0.0.0.0", description="address to listen on")
+    port: int = Field(11112, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    allowed_callers: tuple[str, ...] = Field(
+        (),
+        description='who may associate: "AE_TITLE" or "AE_TITLE@ADDRESS"; empty admits this machine',
+    )
+    max_pdu_bytes: int = Field(262144, ge=4096, description="largest PDU we accept, bytes")
+    max_associations: int = Field(16, ge=1, description="associations at once")
+    max_object_mb: int = Field(1024, ge=1, description="largest object we accept, MB")
+    network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
+    processes: int = Field(1, ge=1, le=8, description="acceptor processes on the one port")
+    min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
+
+
+class Assemble(_Section):
+    """When a series is complete, and which series can be read."""
+
+    grace_s: float = Field(2.0, ge=0, description="wait after the evidence is complete, seconds")
+    idle_s: float = Field(60.0, ge=0, description="close a series without evidence, seconds")
+    min_slices: int = Field(8, ge=3, description="fewer slices are not analysed")
+    min_coverage_mm: float = Field(80.0, gt=0, description="shorter scans are not analysed, mm")
+    max_gap_factor: float = Field(
+        2.2, gt=1, description="a gap this many times the median spacing is a missing slice"
+    )
+    read_contrast: bool = Field(False, description="read contrast-enhanced series all the same")
+
+
+class Triage(_Section):
+    """The reader."""
+
+    bundle: Path | None = Field(None, description="bundle folder; unset takes the shipped one")
+    runtime: Literal["auto", "cuda", "openvino", "torch"] = Field(
+        "auto", description="where the networks run"
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of the reader; 0 takes all cores")
+
+
+class Destination(_Section):
+    """One peer that gets the results, by C-STORE."""
+
+    name: str = Field(description="how logs and the worklist call it")
+    ae_title: str = Field(max_length=16, description="its AE title")
+    host: str = Field(description="its address")
+    port: int = Field(ge=1, le=65535, description="its port")
+    send: tuple[Literal["seg", "sr", "capture"], ...] = Field(
+        ("seg", "sr", "capture"), description="which objects it gets"
+    )
+
+
+class Deliver(_Section):
+    """How results go out."""
+
+    retry_s: float = Field(10.0, gt=0, description="first wait after a failure; doubles each time")
+    max_retry_s: float = Field(900.0, gt=0, description="longest wait between two tries, seconds")
+    max_attempts: int = Field(100, ge=1, description="then a person must look")
+    timeout_s: float = Field(30.0, gt=0, description="association and DIMSE time limit, seconds")
+    destinations: tuple[Destination, ...] = Field((), description="who gets the results")
+
+
+class Web(_Section):
+    """The triage page."""
+
+    host: str = Field("127.0.0.1", description="address; put a proxy with a login before others")
+    port: int = Field(8042, ge=0, le=65535, description="TCP port; 0 takes a free one")
+
+
+class Work(_Section):
+    """The worker."""
+
+    poll_s: float = Field(0.2, gt=0, description="look for work this often, seconds")
+    lease_s: float = Field(60.0, gt=0, description="a silent worker loses its case, seconds")
+    max_attempts: int = Field(3, ge=1, description="tries of a stage before the case is FAILED")
+
+
+class Log(_Section):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="from here up")
+    json_lines: bool = Field(False, description="one JSON object a line")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. An unknown key is an error."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="ICHNODE_", env_nested_delimiter="__"
+    )
+
+    data_dir: Path = Field(Path("var"), description="spool, cases, cache and the SQLite database")
+    database_url: str = Field(
+        "",
+        description="SQLAlchemy URL; empty is data_dir/ichnode.sqlite (secret: use the variable)",
+    )
+    receive: Receive = Receive()
+    assemble: Assemble = Assemble()
+    triage: Triage = Triage()
+    deliver: Deliver = Deliver()
+    web: Web = Web()
+    work: Work = Work()
+    log: Log = Log()
+
+    @property
+    def url(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'ichnode.sqlite').absolute()}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let environment variables win over the file, which `load` passes as arguments."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(path: Path | None = None) -> Settings:
+    """Return the settings of a TOML file, or the defaults, with ICHNODE_* variables on top.
+
+    Raises
+    ------
+    BadConfiguration
+        If the file cannot be read, or a key is unknown or out of range; the message names the key
+        and the nearest valid one.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise BadConfiguration(f"{path}: {error}") from error
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = [_explain(item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        raise BadConfiguration(f"{path or 'environment'}: {'; '.join(lines)}") from error
+
+
+def _explain(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    key = ".".join(str(part) for part in loc)
+    if kind != "extra_forbidden":
+        return f"{key}: {message}"
+    near = difflib.get_close_matches(str(loc[-1]), _keys(Settings), n=1)
+    return f"{key}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        found.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _keys(field.annotation)
+    return [*found, *Destination.model_fields]
