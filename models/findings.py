@@ -1,7 +1,10 @@
 """What a reader says about a volume: the vocabulary that node and training share."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +62,22 @@ class Findings:
     heat: NDArray[np.uint8]
     bundle: str
     weights_sha256: str
+
+    def save(self, folder: Path) -> None:
+        """Write findings.json and mask.npz (mask and heat) into `folder`."""
+        np.savez_compressed(folder / "mask.npz", mask=self.mask, heat=self.heat)
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["slices"] = [asdict(finding) for finding in self.slices]
+        del values["mask"], values["heat"]
+        (folder / "findings.json").write_text(json.dumps(values, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Findings":
+        """Read what `save` wrote."""
+        values: dict[str, Any] = json.loads((folder / "findings.json").read_text())
+        slices = tuple(SliceFinding(**finding) for finding in values.pop("slices"))
+        with np.load(folder / "mask.npz") as arrays:
+            return cls(**values, slices=slices, mask=arrays["mask"], heat=arrays["heat"])
 
 
 class Unreadable(Exception):

@@ -138,12 +138,17 @@ class SliceRef:
     sop_instance_uid: str
     frame_number: int
     """1-based, as in ReferencedFrameNumber."""
-    position_mm: tuple[float, float, float]
+    position_mm: tuple[float, float, float] | None
+    """None only in the plan of a series that is not analysed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesPlan:
-    """What `assemble` decided to read: slices in order along the normal (series.json)."""
+    """What `assemble` decided about a series (series.json).
+
+    To be read: its slices in order along the normal. Not to be analysed: everything received of it,
+    so that the report can say what it speaks of.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
@@ -162,17 +167,28 @@ class SeriesPlan:
         """Read a plan that `write` wrote."""
         values = json.loads(path.read_text())
         slices = tuple(
-            SliceRef(**{**s, "position_mm": tuple(s["position_mm"])}) for s in values["slices"]
+            SliceRef(**{**s, "position_mm": s["position_mm"] and tuple(s["position_mm"])})
+            for s in values["slices"]
         )
         return cls(**{**values, "slices": slices, "limitations": tuple(values["limitations"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ReportObject:
+    """One DICOM object that a report is made of, as it lies in the case folder."""
+
+    path: str
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a stage ended: the state to move to and what the worklist should show.
 
-    `reason_code` and `reason` go with NOT_ANALYSED, SKIPPED and FAILED. `retry_at` without a
-    change of state means "not yet, look again then".
+    Fields left None keep what the worklist has. `reason_code` and `reason` go with NOT_ANALYSED,
+    SKIPPED and FAILED. `retry_at` with the case's own state means "not yet, look again then".
+    `owed` are the objects of a report, each with the name of a destination that gets it.
     """
 
     state: State
@@ -185,16 +201,8 @@ class Outcome:
     reason_code: str | None = None
     reason: str | None = None
     limitations: tuple[str, ...] = ()
+    owed: tuple[tuple[str, ReportObject], ...] = ()
     retry_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReportObject:
-    """One DICOM object that a report is made of, as it lies in the case folder."""
-
-    path: str
-    sop_class_uid: str
-    sop_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)

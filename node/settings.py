@@ -23,7 +23,7 @@ class Receive(_Section):
     port: int = Field(11112, ge=0, le=65535, description="TCP port; 0 takes a free one")
     allowed_callers: tuple[str, ...] = Field(
         (),
-        description='who may associate: "AE_TITLE" or "AE_TITLE@ADDRESS"; empty admits this machine',
+        description='callers: "AE_TITLE" or "AE_TITLE@ADDRESS"; empty admits this machine only',
     )
     max_pdu_bytes: int = Field(262144, ge=4096, description="largest PDU we accept, bytes")
     max_associations: int = Field(16, ge=1, description="associations at once")
