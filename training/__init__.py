@@ -1,0 +1,1 @@
+"""Training of the readers: phantoms, data sets, losses, recipes and evaluation."""
