@@ -125,7 +125,9 @@ class Case:
     folder: str
     """Where its files lie: series.json, findings.json, mask.npz, report/*.dcm."""
     supersedes: int | None = None
-    """The case of the same series whose result this one replaces (late slices, a replay)."""
+    """The case of the same series whose result this one replaces (late slices)."""
+    reason_code: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ class SeriesPlan:
     """Why this series, in one sentence."""
     limitations: tuple[str, ...] = ()
     """What the reader of the report must know: shown in the SR and in the worklist."""
+    decided_at: str = ""
+    """ISO 8601 UTC, set by the pipeline; the report's date, so that a retry writes the same."""
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
