@@ -1,6 +1,7 @@
 """Settings: one TOML file, environment variables for secrets, read once and passed down."""
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -53,7 +54,6 @@ class Triage(_Section):
     runtime: Literal["auto", "cuda", "openvino", "torch"] = Field(
         "auto", description="where the networks run"
     )
-    threads: int = Field(0, ge=0, description="CPU threads of the reader; 0 takes all cores")
 
 
 class Destination(_Section):
@@ -137,6 +137,31 @@ class Settings(BaseSettings):
         """Let environment variables win over the file, which `load` passes as arguments."""
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
+
+
+def peer(text: str, settings: Settings) -> Destination:
+    """Return the destination of that name, or the one that "AE_TITLE@HOST:PORT" describes.
+
+    Raises
+    ------
+    BadConfiguration
+        If it is neither.
+    """
+    for destination in settings.deliver.destinations:
+        if destination.name == text:
+            return destination
+    match = re.fullmatch(r"(?P<ae_title>[^@]{1,16})@(?P<host>.+):(?P<port>\d{1,5})", text)
+    if match is None:
+        known = ", ".join(d.name for d in settings.deliver.destinations) or "none is configured"
+        raise BadConfiguration(
+            f"{text!r} is neither AE_TITLE@HOST:PORT nor a destination's name ({known})"
+        )
+    return Destination(
+        name=text,
+        ae_title=match["ae_title"],
+        host=match["host"].strip("[]"),
+        port=int(match["port"]),
+    )
 
 
 def load(path: Path | None = None) -> Settings:
