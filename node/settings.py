@@ -75,7 +75,9 @@ class Deliver(_Section):
     max_retry_s: float = Field(900.0, gt=0, description="longest wait between two tries, seconds")
     max_attempts: int = Field(100, ge=1, description="then a person must look")
     timeout_s: float = Field(30.0, gt=0, description="association and DIMSE time limit, seconds")
-    destinations: tuple[Destination, ...] = Field((), description="who gets the results")
+    destinations: tuple[Destination, ...] = Field(
+        (), description="who gets the results, one table for each"
+    )
 
 
 class Web(_Section):

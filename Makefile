@@ -1,0 +1,38 @@
+# The two commands are `make demo` and `make test`; both make .venv and install what they need.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/.installed
+	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
+
+test: .venv/.installed-test lint
+	OMP_NUM_THREADS=2 $(BIN)/pytest
+
+lint: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: .venv/.installed
+	$(BIN)/ichnode bench
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: .venv/bin/python $(SOURCES)
+	@echo "installing ichnode into .venv (torch is large: this takes a minute or more)"
+	$(PIP) --editable .
+	touch $@
+
+.venv/.installed-test: .venv/bin/python $(SOURCES)
+	@echo "installing ichnode and what its tests need into .venv"
+	$(PIP) --editable ".[test]"
+	touch $@ .venv/.installed
+
+clean:
+	rm -rf .venv var build *.egg-info

@@ -1,0 +1,157 @@
+"""`ichnode serve`: each role in a process of its own, one that dies is started again.
+
+receive and web answer the network, work reads, deliver empties the outbox. They meet in the
+database alone, so any of them may also run by itself, under systemd or on another machine.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from node.log import event
+from node.settings import Settings
+from node.worklist.store import Store
+
+if TYPE_CHECKING:
+    from models.ensemble import Reader
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["receive", "work", "deliver", "web"]
+ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
+SHIPPED_BUNDLE = Path(__file__).parents[1] / "models" / "bundles" / "ich-ensemble"
+RESTART_S = (0.5, 30.0)
+"""First and longest wait before a role that died is started again; chosen."""
+
+
+def utc_now() -> datetime:
+    """Return the time; the one clock of a running node."""
+    return datetime.now(UTC)
+
+
+def load_reader(settings: Settings) -> "Reader":
+    """Load the configured bundle into its runtime; imports torch or OpenVINO, so it is slow."""
+    from models.bundle import load_reader
+
+    bundle = settings.triage.bundle or SHIPPED_BUNDLE
+    reader = load_reader(bundle, settings.triage.runtime, settings.data_dir / "cache")
+    logger.info("reader loaded", extra=event("reader", bundle=reader.name, runtime=reader.runtime))
+    return reader
+
+
+def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
+    """Run one role in this process until `stop` is set."""
+    logger.info("started", extra=event("role_started", role=role))
+    with Store(settings.url) as store:
+        _RUN[role](settings, store, stop)
+    logger.info("stopped", extra=event("role_stopped", role=role))
+
+
+def _receive(settings: Settings, store: Store, stop: threading.Event) -> None:
+    from node.receive import Receiver
+
+    with Receiver(settings, store, utc_now):
+        stop.wait()
+
+
+def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
+    from node.pipeline import Node
+    from node.worker import work
+
+    reader = cache(lambda: load_reader(settings))
+    reader()  # before the first case arrives, not after
+    work(Node(settings, store, reader, utc_now), f"work-{os.getpid()}", stop)
+
+
+def _deliver(settings: Settings, store: Store, stop: threading.Event) -> None:
+    from node.deliver import deliver
+
+    deliver(settings, store, utc_now, stop)
+
+
+def _web(settings: Settings, store: Store, stop: threading.Event) -> None:
+    from node.web import serve_page
+
+    serve_page(settings, store, utc_now, stop)
+
+
+_RUN: dict[Role, Callable[[Settings, Store, threading.Event], None]] = {
+    "receive": _receive,
+    "work": _work,
+    "deliver": _deliver,
+    "web": _web,
+}
+
+
+def stop_on_signal() -> threading.Event:
+    """Return an event that SIGTERM, SIGINT, or the supervisor's death sets."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if os.environ.get(_SUPERVISED):
+        threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
+    return stop
+
+
+_SUPERVISED = "ICHNODE_SUPERVISED"
+
+
+def _wait_for_parent(stop: threading.Event) -> None:
+    """Standard input is a pipe that the supervisor holds: its end is the supervisor's end."""
+    sys.stdin.buffer.read()
+    stop.set()
+
+
+def supervise(config: Path | None, stop: threading.Event) -> None:
+    """Run all roles as child processes until `stop` is set; start again what dies."""
+    children = {role: _Child(role, config) for role in ROLES}
+    while not stop.wait(0.2):
+        for child in children.values():
+            child.keep_alive()
+    for child in children.values():
+        child.terminate()
+    for child in children.values():
+        child.process.wait()
+
+
+class _Child:
+    """One role's process, and how long to wait before it is started again."""
+
+    def __init__(self, role: Role, config: Path | None) -> None:
+        self.role = role
+        self.command = [sys.executable, "-m", "node.cli", "serve", "--role", role]
+        if config is not None:
+            self.command += ["--config", str(config)]
+        self.wait_s = RESTART_S[0]
+        self.process = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self.started = time.monotonic()
+        return subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, env={**os.environ, _SUPERVISED: "1"}
+        )
+
+    def keep_alive(self) -> None:
+        """Start the process again if it died and its wait is over."""
+        code = self.process.poll()
+        alive_s = time.monotonic() - self.started
+        if code is None or alive_s < self.wait_s:
+            return
+        lived_long = alive_s > 2 * RESTART_S[1]
+        self.wait_s = RESTART_S[0] if lived_long else min(2 * self.wait_s, RESTART_S[1])
+        logger.error("died, starting again", extra=event("role_died", role=self.role, code=code))
+        self.process = self._start()
+
+    def terminate(self) -> None:
+        """Ask the process to finish what it has in hand and stop."""
+        if self.process.poll() is None:
+            self.process.terminate()

@@ -1,0 +1,86 @@
+"""The work role: claim a case, run its stage, record the outcome; again.
+
+A claim is a lease. It is renewed while the stage runs, and a worker that dies lets it run out, so
+that another takes the case up where it stood.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from node.errors import Permanent
+from node.log import event
+from node.pipeline import PIPELINE, Node, run_stage
+from node.records import Case, Outcome
+from node.states import Priority, Reason, State
+from node.worklist.store import LeaseLost
+
+logger = logging.getLogger(__name__)
+
+
+def work(node: Node, name: str, stop: threading.Event) -> None:
+    """Work until `stop` is set; the stage at hand is finished first."""
+    while not stop.is_set():
+        if not work_once(node, name):
+            stop.wait(node.settings.work.poll_s)
+
+
+def work_once(node: Node, name: str) -> bool:
+    """Run one stage of the case that is due first; return whether there was one."""
+    case = node.store.claim(PIPELINE, name, node.settings.work.lease_s, node.clock())
+    if case is None:
+        return False
+    with _lease_kept(node, case, name):
+        outcome = _attempt(case, node)
+    try:
+        node.store.finish(case, name, outcome, node.clock())
+    except LeaseLost:
+        logger.warning("result dropped: another worker has the case", extra=_of(case, "lease_lost"))
+    else:
+        if outcome.state is not case.state:
+            logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))
+    return True
+
+
+def _attempt(case: Case, node: Node) -> Outcome:
+    """Run the stage; any failure becomes "again later", or FAILED after the last attempt."""
+    limit = node.settings.work.max_attempts
+    if case.attempts > limit:
+        return _failed(f"the {case.state} stage did not survive {limit} attempts; see the log")
+    try:
+        return run_stage(case, node)
+    except Exception as error:  # noqa: BLE001  one case must not stop the others
+        logger.exception("stage failed", extra=_of(case, "stage_failed"))
+        if isinstance(error, Permanent) or case.attempts >= limit:
+            return _failed(f"{type(error).__name__}: {error}")
+        again = node.clock() + timedelta(seconds=2.0**case.attempts)
+        return Outcome(case.state, reason=str(error), retry_at=again)
+
+
+def _failed(reason: str) -> Outcome:
+    return Outcome(State.FAILED, Priority.NOT_ANALYSED, reason_code=Reason.INTERNAL, reason=reason)
+
+
+@contextmanager
+def _lease_kept(node: Node, case: Case, name: str) -> Iterator[None]:
+    """Renew the claim three times a lease while the block runs."""
+    done = threading.Event()
+    lease_s = node.settings.work.lease_s
+
+    def keep() -> None:
+        while not done.wait(lease_s / 3):
+            node.store.renew(case.id, name, lease_s, node.clock())
+
+    thread = threading.Thread(target=keep, name=f"lease-{case.id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _of(case: Case, action: str) -> dict[str, dict[str, object]]:
+    return event(action, case=case.id, stage=str(case.state))
