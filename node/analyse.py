@@ -1,0 +1,121 @@
+"""`ichnode analyse`: the node's own stages on a folder of files, without network.
+
+The folder goes through a private worklist and spool, so that it is judged exactly as if a PACS had
+sent it.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from models.findings import Findings
+from node.errors import BadObject
+from node.pipeline import Node
+from node.receive import ingest
+from node.records import SeriesPlan
+from node.serve import utc_now
+from node.settings import Settings
+from node.spool import Spool
+from node.worker import work_once
+from node.worklist.store import Row, Store, upgrade
+
+if TYPE_CHECKING:
+    from models.ensemble import Reader
+
+NETWORK_FIELDS = ("received_at", "flagged_at", "delivered_at", "door_to_flag_s", "deliveries")
+
+
+def analyse(
+    path: Path,
+    settings: Settings,
+    reader: Callable[[], "Reader"],
+    out: Path | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[dict[str, Any]]:
+    """Yield one object a study: the worklist's, less the network's fields, plus every slice.
+
+    Parameters
+    ----------
+    path
+        A DICOM file, or a folder that is searched for them.
+    out
+        Where each study's report objects and picture go, in a folder by its number.
+    tell
+        Hears what goes on and which files are no DICOM objects.
+
+    Raises
+    ------
+    BadObject
+        If there is no DICOM object at all.
+    """
+    with TemporaryDirectory(prefix="ichnode-") as temporary:
+        private = _private(settings, Path(temporary))
+        upgrade(private.url)
+        with Store(private.url) as store:
+            node = Node(private, store, reader, utc_now)
+            _ingest(path, node, tell)
+            while work_once(node, "analyse"):
+                pass
+            for number, row in enumerate(store.worklist(utc_now()), start=1):
+                if out is not None:
+                    _copy_report(node, row, out / str(number))
+                yield describe(row, node)
+
+
+def _private(settings: Settings, folder: Path) -> Settings:
+    """Return settings that touch nothing outside `folder`; all files are there, so wait for none."""
+    return settings.model_copy(
+        update={
+            "data_dir": folder,
+            "database_url": "",
+            "assemble": settings.assemble.model_copy(update={"grace_s": 0.0, "idle_s": 0.0}),
+            "deliver": settings.deliver.model_copy(update={"destinations": ()}),
+        }
+    )
+
+
+def _ingest(path: Path, node: Node, tell: Callable[[str], None]) -> None:
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    spool = Spool(node.root, min_free_mb=0)
+    series = set()
+    for file in files:
+        try:
+            header, _ = ingest(file, node.store, spool, caller="", now=node.clock())
+            series.add(header.series_instance_uid)
+        except BadObject as reason:
+            tell(f"{file.name} is left out: {reason}")
+    if not series:
+        raise BadObject(f"{path} holds no DICOM object that can be filed ({len(files)} files)")
+    node.store.release(series, node.clock())
+    tell(f"{len(files)} files, {len(series)} series")
+
+
+def describe(row: Row, node: Node) -> dict[str, Any]:
+    """Return the study's object as `ichnode analyse --json` documents it."""
+    values = row.to_json()
+    for name in NETWORK_FIELDS:
+        del values[name]
+    return {**values, "slices": _slices(node.root / row.folder) if row.folder else []}
+
+
+def _slices(folder: Path) -> list[dict[str, Any]]:
+    """Return every source slice in reading order; probabilities are None if it was not read."""
+    plan = SeriesPlan.read(folder / "series.json")
+    findings = Findings.load(folder).slices if (folder / "findings.json").exists() else None
+    return [
+        {
+            "sop_instance_uid": ref.sop_instance_uid,
+            "position_mm": ref.position_mm,
+            "probability": findings[index].probability if findings else None,
+            "subtypes": findings[index].subtypes if findings else None,
+        }
+        for index, ref in enumerate(plan.slices)
+    ]
+
+
+def _copy_report(node: Node, row: Row, folder: Path) -> None:
+    report = node.root / row.folder / "report"
+    if report.is_dir():
+        shutil.copytree(report, folder, dirs_exist_ok=True)

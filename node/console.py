@@ -1,0 +1,58 @@
+"""The worklist as people see it in a terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from node.states import Priority
+from node.worklist.store import Row
+
+RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE"
+
+LOOKS = {
+    Priority.SUSPECTED: ("▲ SUSPECTED", "bold black on #e69f00"),
+    Priority.NOT_ANALYSED: ("■ NOT ANALYSED", "bold white on #0072b2"),
+    Priority.PENDING: ("… PENDING", ""),
+    Priority.NOT_SUSPECTED: ("○ NOT SUSPECTED", "dim"),
+}
+"""A word, a shape and a colour-blind-safe colour (Okabe and Ito); never colour alone."""
+
+SUBTYPE_SHOWN = 0.5
+"""A subtype is named from this probability up; chosen."""
+
+
+def worklist_table(rows: Sequence[Row]) -> Table:
+    """Return the worklist, in its order, as a table."""
+    table = Table(title=RESEARCH_USE, title_style="bold", expand=False)
+    for name in ("priority", "patient", "subtype or reason"):
+        table.add_column(name, overflow="fold")
+    for name in ("volume mL", "probability", "door to flag s", "results"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            Text(*LOOKS[row.priority]),
+            row.patient_id,
+            row.reason or _subtypes(row),
+            _number(row.volume_ml, 1),
+            _number(row.probability, 2),
+            _number(row.door_to_flag_s, 1),
+            _deliveries(row),
+        )
+    return table
+
+
+def _subtypes(row: Row) -> str:
+    named = [name for name, p in row.subtypes.items() if p >= SUBTYPE_SHOWN]
+    return ", ".join(named) if row.priority is Priority.SUSPECTED else ""
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _deliveries(row: Row) -> str:
+    if not row.deliveries:
+        return "-"
+    sent = sum(delivery.status == "SENT" for delivery in row.deliveries)
+    return f"{sent}/{len(row.deliveries)} sent"

@@ -1,0 +1,123 @@
+"""`ichnode doctor`: what an admin checks before trusting an installation, each check one line."""
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from node.deliver import echo
+from node.errors import IchnodeError
+from node.serve import load_reader
+from node.settings import Settings
+from node.worklist.store import Store
+
+LOOKS = {"ok": ("✓ ok", "green"), "note": ("! note", "yellow"), "bad": ("✗ bad", "bold red")}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: `verdict` is ok, note (worth a thought) or bad (will not work)."""
+
+    verdict: str
+    what: str
+    found: str
+
+
+def examine(settings: Settings) -> int:
+    """Print every check; return 1 if one is bad, else 0."""
+    table = Table(title="ichnode doctor - research use only")
+    for name in ("", "what", "found"):
+        table.add_column(name, overflow="fold")
+    checks = [check for look in LOOKED_AT for check in look(settings)]
+    for check in checks:
+        table.add_row(Text(*LOOKS[check.verdict]), check.what, check.found)
+    Console().print(table)
+    return int(any(check.verdict == "bad" for check in checks))
+
+
+def _disk(settings: Settings) -> Iterator[Check]:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        (settings.data_dir / ".doctor").write_bytes(b"")
+        (settings.data_dir / ".doctor").unlink()
+    except OSError as error:
+        yield Check("bad", f"data folder {settings.data_dir}", str(error))
+        return
+    free_mb = shutil.disk_usage(settings.data_dir).free >> 20
+    verdict = "ok" if free_mb > 2 * settings.receive.min_free_mb else "note"
+    if free_mb < settings.receive.min_free_mb:
+        verdict = "bad"
+    yield Check(
+        verdict,
+        f"data folder {settings.data_dir.absolute()}",
+        f"writable, {free_mb} MB free; below {settings.receive.min_free_mb} MB we answer A700",
+    )
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    try:
+        with Store(settings.url) as store:
+            counts = ", ".join(f"{n} {state}" for state, n in store.counts().items()) or "empty"
+        yield Check("ok", "database", counts)
+    except IchnodeError as error:
+        yield Check("bad", "database", str(error))
+
+
+def _reader(settings: Settings) -> Iterator[Check]:
+    try:
+        reader = load_reader(settings)
+    except Exception as error:  # noqa: BLE001  whatever stops the reader is the finding
+        yield Check("bad", "reader", f"{type(error).__name__}: {error}")
+        return
+    yield Check("ok", "reader", f"{reader.name} on {reader.runtime}, golden output reproduced")
+
+
+def _ports(settings: Settings) -> Iterator[Check]:
+    for name, host, port in (
+        ("DICOM", settings.receive.host, settings.receive.port),
+        ("triage page", settings.web.host, settings.web.port),
+    ):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                yield Check("note", f"{name} port {host}:{port}", f"{error.strerror} (serving?)")
+            else:
+                yield Check("ok", f"{name} port {host}:{port}", "free")
+
+
+def _callers(settings: Settings) -> Iterator[Check]:
+    callers = settings.receive.allowed_callers
+    if callers:
+        yield Check("ok", "who may send", ", ".join(callers))
+    else:
+        yield Check("note", "who may send", "this machine only: set receive.allowed_callers")
+
+
+def _destinations(settings: Settings) -> Iterator[Check]:
+    if not settings.deliver.destinations:
+        yield Check("note", "destinations", "none: results stay here; set deliver.destinations")
+    for destination in settings.deliver.destinations:
+        where = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        try:
+            status = echo(destination, settings)
+        except IchnodeError as error:
+            yield Check("bad", f"{destination.name} ({where})", str(error))
+        else:
+            verdict = "ok" if status == 0 else "bad"
+            yield Check(verdict, f"{destination.name} ({where})", f"C-ECHO 0x{status:04X}")
+
+
+LOOKED_AT: tuple[Callable[[Settings], Iterator[Check]], ...] = (
+    _disk,
+    _database,
+    _reader,
+    _ports,
+    _callers,
+    _destinations,
+)

@@ -1,0 +1,1 @@
+ichnode-.service.d
