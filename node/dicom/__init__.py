@@ -1,0 +1,1 @@
+"""DICOM as the node reads, sends and writes it."""
