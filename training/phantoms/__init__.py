@@ -1,0 +1,181 @@
+"""Analytic head phantoms with known hemorrhages: built in, seeded, hard enough to train on.
+
+A phantom is a head (`head`, `skull`, `brain`) with hemorrhages (`lesions`) and look-alikes
+(`confounders`), seen by a scanner (`scanner`). Whatever is measured on phantoms must be labelled
+"phantom".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.findings import SUBTYPES
+from models.volume import Volume
+from training.phantoms import lesions
+from training.phantoms.brain import draw_brain
+from training.phantoms.confounders import CONFOUNDERS, random_confounders
+from training.phantoms.head import random_traits
+from training.phantoms.scanner import Beam, Scanner, beam, random_scanner, scan
+from training.phantoms.shapes import space
+from training.phantoms.skull import draw_skull
+
+__all__ = ["Phantom", "Scanner", "demo_pair", "phantom", "random_phantom", "random_scanner"]
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Phantom:
+    """A head CT whose truth is known.
+
+    Attributes
+    ----------
+    volume
+        The series.
+    lesions
+        (z, y, x) uint8, 0 where there is no blood, else 1 + the subtype's index in
+        `models.findings.SUBTYPES`.
+    brain
+        (z, y, x) bool, all inside the inner table of the skull: the truth of skull stripping.
+    volumes_ml
+        Labelled volume of each subtype drawn.
+    confounders
+        Names of the look-alikes and artefacts drawn, from `confounders.CONFOUNDERS`.
+    """
+
+    volume: Volume
+    lesions: NDArray[np.uint8]
+    brain: NDArray[np.bool_]
+    volumes_ml: Mapping[str, float]
+    confounders: tuple[str, ...]
+
+
+def phantom(
+    seed: int,
+    *,
+    subtypes: tuple[str, ...] = (),
+    volume_ml: Mapping[str, float] | None = None,
+    confounders: tuple[str, ...] | None = None,
+    scanner: Scanner | None = None,
+    split: str = "train",
+) -> Phantom:
+    """Return the phantom that belongs to `seed`, of these subtypes.
+
+    Parameters
+    ----------
+    seed
+        Same seed and arguments, same phantom.
+    subtypes
+        Hemorrhages to draw, each one of `models.findings.SUBTYPES`; empty for a normal head.
+    volume_ml
+        Volume of each of these subtypes, where it should not be drawn at random.
+    confounders
+        Look-alikes to draw; None draws them at random.
+    scanner
+        What scans the head; None takes the standard scanner.
+    split
+        "train" or "test": the same seed gives unrelated heads in either.
+    """
+    rng = _rng(seed, split)
+    wanted = volume_ml or {}
+    planned = [lesions.plan(rng, subtype, wanted.get(subtype)) for subtype in subtypes]
+    if confounders is None:
+        confounders = random_confounders(rng)
+    push, effaced = lesions.mass_effect(rng, planned)
+    traits = random_traits(rng)
+    coordinates = space(
+        rng, size=traits.size, pose_deg=traits.pose_deg, warp_mm=traits.warp_mm, push=push
+    )
+    head = draw_skull(rng, coordinates, traits)
+    draw_brain(rng, head, effaced)
+    for name in confounders:
+        CONFOUNDERS[name][1](rng, head)
+    labels = lesions.draw(rng, head, planned)
+    scanner = scanner or Scanner()
+    volume, seen = scan(rng, scanner, head.hu), beam(scanner)
+    label_map = _label_map(seen, labels, volume.voxel_ml)
+    volumes = {
+        name: float(volume.voxel_ml @ (label_map == SUBTYPES.index(name) + 1).sum(axis=(1, 2)))
+        for name in subtypes
+    }
+    brain = seen.sample(head.intracranial) > 0.5
+    return Phantom(volume, label_map, brain, volumes, confounders)
+
+
+def _rng(seed: int, split: str) -> np.random.Generator:
+    """Return the generator of one phantom."""
+    return np.random.default_rng([seed, SPLITS.index(split)])
+
+
+def _label_map(
+    seen: Beam, labels: NDArray[np.uint8], voxel_ml: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Return the labels in the slices: of each subtype as many voxels as hold its blood.
+
+    Half a voxel as the limit would lose sheets thinner than a voxel, which much blood is.
+    """
+    found = np.zeros(seen.shape, np.uint8)
+    most = np.zeros(seen.shape, np.float32)
+    for code in np.unique(labels[labels > 0]):
+        share = seen.sample(labels == code)
+        count = max(1, round(float(share.sum(axis=(1, 2)) @ voxel_ml) / float(voxel_ml.mean())))
+        enough = np.partition(share[share > 0], -count)[-count]
+        mine = (share >= enough) & (share > most)
+        found[mine] = code
+        most[mine] = share[mine]
+    return found
+
+
+def random_phantom(seed: int, *, split: str = "train", matrix: int | None = None) -> Phantom:
+    """Return a phantom of which everything is drawn: about half bleed.
+
+    Parameters
+    ----------
+    seed
+        Same seed and split, same phantom.
+    split
+        "train" or "test": other heads, and other ranges of scanners.
+    matrix
+        Rows and columns of the slices, where they should not be drawn.
+    """
+    rng = np.random.default_rng([seed, SPLITS.index(split), 1])
+    scanner = random_scanner(rng, split=split, matrix=matrix)
+    return phantom(seed, subtypes=random_subtypes(rng), scanner=scanner, split=split)
+
+
+TOGETHER = {
+    ("intraparenchymal",): 0.2,
+    ("intraparenchymal", "intraventricular"): 0.1,
+    ("intraventricular",): 0.07,
+    ("subarachnoid",): 0.16,
+    ("subarachnoid", "intraventricular"): 0.05,
+    ("subdural",): 0.2,
+    ("subdural", "subarachnoid"): 0.08,
+    ("epidural",): 0.08,
+    ("epidural", "subarachnoid"): 0.03,
+    ("subdural", "intraparenchymal", "subarachnoid"): 0.03,
+}
+"""How often subtypes occur together among heads that bleed (chosen)."""
+
+
+def random_subtypes(rng: np.random.Generator) -> tuple[str, ...]:
+    """Return the subtypes of a random head: none in half of them."""
+    if rng.random() < 0.5:
+        return ()
+    return list(TOGETHER)[rng.choice(len(TOGETHER), p=list(TOGETHER.values()))]
+
+
+def demo_pair() -> tuple[Phantom, Phantom]:
+    """Return the demo's two heads: a parenchymal bleed that broke into the ventricles; a normal."""
+    scanner = Scanner(tilt_deg=8.0)
+    bleeding = phantom(
+        11,
+        subtypes=("intraparenchymal", "intraventricular"),
+        volume_ml={"intraparenchymal": 20.0, "intraventricular": 4.0},
+        confounders=("pineal", "choroid"),
+        scanner=scanner,
+    )
+    normal = phantom(12, confounders=("pineal", "choroid"), scanner=replace(scanner, tilt_deg=5.0))
+    return bleeding, normal

@@ -1,0 +1,276 @@
+"""The inside of the skull: cortex, deep grey matter, ventricles, cisterns, dura and vessels."""
+
+import numpy as np
+from scipy.fft import irfftn, rfftn
+from scipy.ndimage import map_coordinates
+
+from training.phantoms.head import Head, Traits
+from training.phantoms.shapes import (
+    Field,
+    Space,
+    coverage,
+    ellipsoid_distance,
+    smooth_min,
+    smooth_noise,
+)
+
+DURA_HU = 46
+SINUS_HU = 52
+VESSEL_HU = 46
+FAR = np.float32(99)
+
+
+def draw_brain(rng: np.random.Generator, head: Head, effaced: float = 0.0) -> None:
+    """Fill the cranial cavity of `head`.
+
+    Parameters
+    ----------
+    rng
+        Where folding and texture come from.
+    head
+        A head with its skull drawn; its pia, ventricles, falx and tentorium are set here.
+    effaced
+        How far swelling has closed the sulci, 0..1.
+    """
+    box = head.space.box([(-66, -84, -78), (66, 86, 74)], 0)
+    s = Space(head.space.x[box], head.space.y[box], head.space.z[box], head.space.affine)
+    h = Head(
+        s,
+        head.hu[box],
+        head.cavity[box],
+        head.pia[box],
+        head.ventricles[box],
+        head.falx[box],
+        head.tentorium[box],
+        head.traits,
+    )
+    _folds(rng, h)
+    _ventricles(h)
+    white, outside = _cerebrum(rng, h, effaced)
+    _hindbrain(h, white, outside)
+    _fill(rng, h, white, outside)
+    _dura(h)
+    _vessels(rng, h)
+
+
+def _folds(rng: np.random.Generator, h: Head) -> None:
+    """Set the falx and the tentorium."""
+    s = h.space
+    h.tentorium[...] = _tentorium(s)
+    bend = rng.normal(0, 1.2) * np.sin((s.y + 20) / 30) + 0.5 * smooth_noise(rng, 40, s.x.shape)
+    edge = np.interp(s.y, (-85, -60, -30, 0, 30, 50, 85), (-25, -5, 24, 35, 24, 4, -16))
+    reaches = (s.z > edge) & (h.tentorium > 0) & (h.cavity < 0)
+    h.falx[...] = np.where(reaches, s.x - bend, FAR)
+
+
+def _tentorium(s: Space) -> Field:
+    """Return the signed height above the tentorium; positive, too, before the petrous bones."""
+    x = np.abs(s.x)
+    tent = 3 - 0.42 * x - 0.36 * np.maximum(s.y - 32, 0) - 0.6 * np.maximum(32 - s.y, 0)
+    ridge = 0.8 * (x - 18) - 4
+    return np.maximum((s.z - tent) * np.float32(0.9), ridge - s.y).astype(np.float32)
+
+
+def _ventricles(h: Head) -> None:
+    """Set the signed distance to the walls of the ventricles."""
+    s, walls = h.space, h.ventricles
+    for side, width in zip((1, -1), h.traits.ventricles, strict=True):
+        horns = (
+            ((4.5, -10, 11), (13, -33, 6), 2.8, 2.6, 2.0),
+            ((5, -12, 12), (9, 8, 20), 3.6, 3.4, 1.3),
+            ((9, 8, 20), (15, 28, 17), 3.4, 4.2, 1.2),
+            ((15, 28, 17), (22, 38, 7), 4.2, 5.6, 1.3),
+            ((22, 38, 7), (20, 62, 3), 4.6, 2.0, 1.6),
+            ((23, 34, 4), (31, 14, -13), 3.0, 1.8, 1.2),
+            ((31, 14, -13), (29, -8, -19), 1.6, 1.6, 1.0),
+        )
+        for a, b, start, end, tall in horns:
+            ends = ((side * a[0], *a[1:]), (side * b[0], *b[1:]))
+            box, horn = s.capsule(*ends, start * width, end * width, tall)
+            walls[box] = smooth_min(walls[box], horn, 1.5)
+    third = 1.2 + 1.8 * h.traits.atrophy
+    for centre, radii in (((0, 8, -1), (third, 13, 10)), ((0, 30, -36), (6.5, 5, 9))):
+        box, ventricle = s.ellipsoid(centre, radii)
+        walls[box] = np.minimum(walls[box], ventricle)
+
+
+def _cerebrum(rng: np.random.Generator, h: Head, effaced: float) -> tuple[Field, Field]:
+    """Return depth below grey matter, and depth outside the pia, of the cerebrum, in mm."""
+    s, atrophy = h.space, h.traits.atrophy
+    open_ = (1 - 0.8 * effaced) * (0.35 + atrophy)
+    frontal = 1 + 0.8 * coverage(s.y + 20, 40)
+    depth = -h.cavity - 0.9 - 1.8 * open_ * frontal * (0.8 + 0.4 * smooth_noise(rng, 12, s.x.shape))
+    depth = np.minimum(depth, h.tentorium - np.float32(1.0))
+    depth = np.minimum(depth, _fissure_distance(s, h.falx, open_))
+    depth = np.minimum(depth, _sylvian_distance(s, open_))
+    near = (depth > -3) & (depth < 24) & (h.tentorium > 0)
+    wall = np.full(s.x.shape, FAR, np.float32)
+    wall[near] = _sulci(rng, s, depth, near, open_)
+    outside = -np.minimum(depth, wall)
+    ribbon = np.float32(3.0) + 0.5 * smooth_noise(rng, 10, s.x.shape)
+    return np.minimum(depth, wall) - ribbon, outside
+
+
+def _fissure_distance(s: Space, falx: Field, open_: float) -> Field:
+    """Return the distance to the interhemispheric fissure."""
+    edge = np.interp(
+        s.y, (-85, -47, -37, -20, 0, 20, 38, 47, 85), (-60, -40, 8, 23, 29, 26, 14, 6, -20)
+    ).astype(np.float32)
+    middle = np.where(falx < FAR, falx, s.x)
+    half = 0.9 + 1.0 * open_ * coverage(s.y + 10, 50)
+    return np.maximum(np.abs(middle) - half, edge - s.z).astype(np.float32)
+
+
+def _sylvian_distance(s: Space, open_: float) -> Field:
+    """Return the distance to the Sylvian fissures and the insular cisterns."""
+    x = np.abs(s.x)
+    half = 0.3 + 1.5 * open_
+    level = s.z + 6 - 0.28 * (s.y + 10)
+    fissure = np.maximum(np.abs(level) - half * (0.6 + (x - 36) / 30), 34 - x)
+    fissure = np.maximum(fissure, np.abs(s.y - 2) - 33)
+    wall = 37 - 0.006 * (s.y + 2) ** 2
+    insula = np.maximum(np.abs(x - wall) - half, np.abs(s.z - 6) - 11)
+    insula = np.maximum(insula, np.abs(s.y + 2) - 24)
+    return np.minimum(fissure, insula).astype(np.float32)
+
+
+def _sulci(rng: np.random.Generator, s: Space, depth: Field, near: Field, open_: float) -> Field:
+    """Return the distance to the nearest sulcus for the voxels `near` the surface, in mm.
+
+    The sulci are the zero sheets of band-limited noise, stretched towards the middle of the brain
+    so that they stand on the surface.
+    """
+    x, y, z, deep = s.x[near], s.y[near], s.z[near], depth[near]
+    radius = np.sqrt(x * x + y * y + z * z) + 1
+    stretch = 0.45 + 0.55 * 62 / radius
+    points = np.stack((z * stretch, y * stretch, x * stretch)) / 2
+    sheet = map_coordinates(_folding(rng), points, order=1, mode="grid-wrap", output=np.float32)
+    reach = np.float32(13) + 5 * smooth_noise(rng, 16, s.x.shape)[near]
+    half = (0.15 + 1.1 * open_) * (1 - deep / np.maximum(reach, 3))
+    return np.where(deep < reach, 2 * np.abs(sheet) - half, deep - reach + 2 * np.abs(sheet))
+
+
+def _folding(rng: np.random.Generator, n: int = 96) -> Field:
+    """Return (n, n, n) float32: distance to the zero sheets of noise of one wavelength, in voxels.
+
+    Periodic; the wavelength is 11 voxels, so sheets lie some 5 to 6 voxels apart.
+    """
+    spectrum = rfftn(rng.standard_normal((n, n, n), dtype=np.float32))
+    f = np.fft.fftfreq(n).astype(np.float32)
+    k = np.sqrt(f[:, None, None] ** 2 + f[None, :, None] ** 2 + np.fft.rfftfreq(n) ** 2)
+    field = irfftn(spectrum * np.exp(-(((k - 1 / 11) / 0.018) ** 2)), (n, n, n))
+    slope = np.sqrt(sum(g * g for g in np.gradient(field)))
+    return (field / np.maximum(slope, 0.35 * slope.mean())).astype(np.float32)
+
+
+def _hindbrain(h: Head, white: Field, outside: Field) -> None:
+    """Write brain stem, cerebellum and the cisterns around them into `white` and `outside`."""
+    s = h.space
+    below = h.tentorium < 0
+    stem = np.full(s.x.shape, FAR, np.float32)
+    for a, b, start, end in (
+        ((0, 13, -4), (0, 12, -24), 15, 14),
+        ((0, 8, -27), (0, 9, -42), 14.5, 14),
+        ((0, 14, -46), (0, 24, -82), 9, 6.5),
+    ):
+        box, part = s.capsule(a, b, start, end)
+        stem[box] = smooth_min(stem[box], part, 3)
+    cerebellum = ellipsoid_distance(
+        [s.x / 51, (s.y - 47) / 34, (s.z + 41) / 29], (51.0, 34.0, 29.0)
+    )
+    gap = np.float32(1.5 + 1.5 * h.traits.atrophy)
+    cerebellum = np.maximum(cerebellum, np.maximum(h.cavity + gap, h.tentorium + 1))
+    box, magna = s.ellipsoid((0, 64, -66), (9, 16, 12))
+    cerebellum[box] = np.maximum(cerebellum[box], -magna)
+    folia = np.sin(np.sqrt(s.x**2 / 3 + (s.y - 30) ** 2 + (s.z + 38) ** 2) * 1.5)
+    box, hilum = s.ellipsoid((0, 40, -40), (34, 14, 11))
+    medulla = np.full(s.x.shape, FAR, np.float32)
+    medulla[box] = hilum
+    peduncles = np.full(s.x.shape, FAR, np.float32)
+    for side in (-1, 1):
+        box, part = s.capsule((side * 12, 11, -37), (side * 27, 36, -41), 8.5)
+        peduncles[box] = np.minimum(peduncles[box], part)
+    hind = np.minimum(np.minimum(stem, cerebellum), peduncles)
+    core = np.minimum(np.minimum(stem + 5, medulla), peduncles + 1)
+    outside[below] = hind[below]
+    white[below] = (-core + 0.7 * folia)[below]
+    # The cisterns above the tentorial notch: around the midbrain, and in front of it.
+    ambient = np.maximum(np.abs(stem - 1.8) - 1.8, np.maximum(s.z - 1, np.abs(s.y - 10) - 26))
+    shapes = [ambient]
+    for centre, radii in (
+        ((0, -9, -25), (15, 13, 8)),
+        ((0, -1, -19), (5, 5, 7)),
+        ((0, 32, -5), (9, 6, 8)),
+    ):
+        cistern = np.full(s.x.shape, FAR, np.float32)
+        box, cistern[box] = s.ellipsoid(centre, radii)
+        shapes.append(cistern)
+    cisterns = np.minimum.reduce(shapes)
+    above = ~below
+    outside[above] = np.maximum(outside, -cisterns)[above]
+    inside_stem = above & (stem < 0) & (s.z < -2)
+    outside[inside_stem] = stem[inside_stem]
+    white[inside_stem] = -stem[inside_stem] - 4
+
+
+def _fill(rng: np.random.Generator, h: Head, white: Field, outside: Field) -> None:
+    """Turn distances into tissue: parenchyma, cerebrospinal fluid, ventricles."""
+    t, walls = h.traits, h.ventricles
+    tissue = t.grey_hu + (t.white_hu - t.grey_hu) * coverage(-white, 2.5)
+    _deep_grey(h.space, tissue, t)
+    tissue += 0.9 * smooth_noise(rng, 3, tissue.shape) + 0.7 * smooth_noise(rng, 14, tissue.shape)
+    # Small-vessel disease darkens the white matter around the ventricles with age.
+    tissue -= 6 * t.atrophy**2 * np.exp(-np.abs(walls) / 6)
+    stem_darker = coverage(h.tentorium + 2, 4)
+    tissue -= 1.5 * stem_darker
+    share = coverage(np.maximum(outside, -walls))
+    inside = t.csf_hu + (tissue - t.csf_hu) * share
+    # Cupping: beam hardening leaves the brain brighter next to the bone.
+    inside += 3.5 * np.exp(np.minimum(h.cavity, 0) / 3.5)
+    h.blend((slice(None),) * 3, coverage(h.cavity), inside.astype(np.float32))
+    h.pia[...] = outside
+
+
+def _deep_grey(s: Space, tissue: Field, t: Traits) -> None:
+    """Draw caudate, lentiform nucleus and thalamus."""
+    for side in (-1, 1):
+        for a, b, start, end, tall in (
+            ((11, -23, 2), (14, -8, 14), 5.5, 4.0, 1.3),
+            ((25, -8, 1), (27, 6, 2), 6.5, 4.5, 1.4),
+            ((9, 6, 5), (12, 18, 6), 7.0, 6.5, 1.2),
+        ):
+            box, nucleus = s.capsule((side * a[0], *a[1:]), (side * b[0], *b[1:]), start, end, tall)
+            part = tissue[box]
+            part += 0.8 * coverage(nucleus, 2) * np.maximum(t.grey_hu - part, 0)
+
+
+def _dura(h: Head) -> None:
+    """Draw falx and tentorium."""
+    whole = (slice(None),) * 3
+    inside = -(h.cavity + 0.5)
+    h.paint(whole, np.maximum(np.abs(h.falx) - 0.5, -inside), DURA_HU)
+    s = h.space
+    notch = np.sqrt((s.x / 20) ** 2 + ((s.y - 6) / 28) ** 2) * 20 - 20
+    leaf = np.maximum(np.abs(h.tentorium) - 0.5, -notch)
+    leaf = np.maximum(leaf, np.float32(12) - s.y + np.float32(0.5) * np.abs(s.x) - 25)
+    h.paint(whole, np.maximum(leaf, -inside), DURA_HU)
+
+
+def _vessels(rng: np.random.Generator, h: Head) -> None:
+    """Draw the dural sinuses and the large arteries."""
+    s, whole = h.space, (slice(None),) * 3
+    deep = -h.cavity
+    hu = SINUS_HU + rng.normal(0, 3)
+    sagittal = np.maximum(np.abs(s.x - 0.5) - 4.5 + 0.55 * deep, deep - 8)
+    sagittal = np.maximum(sagittal, np.where((h.tentorium > 0) & (s.z > -8), -FAR, FAR))
+    h.paint(whole, np.maximum(sagittal, -deep), hu)
+    size = 4.0 - 1.2 * np.sign(s.x) * np.sign(rng.normal(0.3, 1))
+    transverse = np.maximum(np.abs(h.tentorium) - size, deep - size - 0.5)
+    transverse = np.maximum(transverse, 30 - s.y)
+    h.paint(whole, np.maximum(transverse, -deep), hu)
+    h.paint(*s.capsule((0, 36, 3), (0, 82, -15), 1.8, 2.5), hu=hu)
+    for side in (-1, 1):
+        h.paint(*s.capsule((side * 9, -14, -30), (side * 8, -14, -20), 2.0), hu=VESSEL_HU)
+        h.paint(*s.capsule((side * 8, -14, -20), (side * 34, -16, -10), 1.4), hu=VESSEL_HU)
+    bend = rng.normal(0, 2)
+    h.paint(*s.capsule((bend, -7, -28), (0, -8, -46), 1.7), hu=VESSEL_HU)

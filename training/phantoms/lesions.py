@@ -1,0 +1,269 @@
+"""Hemorrhages: where each subtype bleeds, how much, how dense, and what it pushes aside.
+
+A hemorrhage is grown, not drawn: of the voxels that its compartment allows, it takes those where a
+field that falls towards its focus is lowest, as many as its volume needs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.findings import SUBTYPES
+from training.phantoms.head import Head
+from training.phantoms.shapes import SHAPE, Field, smooth_noise
+from training.phantoms.skull import coronal, lambdoid
+
+VOLUMES_ML = {
+    "epidural": (1.2, 12.7, 40.0),
+    "intraparenchymal": (0.4, 7.8, 59.0),
+    "intraventricular": (0.2, 2.5, 19.0),
+    "subarachnoid": (0.3, 0.8, 4.6),
+    "subdural": (0.6, 5.9, 56.0),
+}
+"""5th, 50th and 95th percentile of each subtype's volume."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One hemorrhage before it is drawn.
+
+    Attributes
+    ----------
+    subtype
+        One of `models.findings.SUBTYPES`.
+    volume_ml
+        How much blood.
+    focus
+        Anatomical coordinates (x, y, z) that it starts from, mm.
+    place
+        The compartment's part, such as "falx" for a subdural or "pons" for a parenchymal bleed.
+    hu
+        Mean attenuation of the blood.
+    oedema_mm
+        Width of the dark rim of a parenchymal bleed.
+    """
+
+    subtype: str
+    volume_ml: float
+    focus: tuple[float, float, float]
+    place: str
+    hu: float
+    oedema_mm: float = 0.0
+
+    @property
+    def side(self) -> float:
+        """1 on the left, -1 on the right."""
+        return 1.0 if self.focus[0] >= 0 else -1.0
+
+
+PLACES: dict[str, tuple[tuple[str, float, tuple[float, float, float], float], ...]] = {
+    "epidural": (
+        ("temporal", 0.5, (60, 12, -8), 8),
+        ("parietal", 0.25, (55, 28, 42), 10),
+        ("frontal", 0.25, (38, -66, 18), 8),
+    ),
+    "intraparenchymal": (
+        ("basal ganglia", 0.38, (27, -1, 3), 3),
+        ("thalamus", 0.12, (13, 12, 5), 2),
+        ("lobar", 0.35, (40, 5, 25), 18),
+        ("pons", 0.05, (2, 8, -35), 2),
+        ("cerebellum", 0.10, (22, 50, -42), 6),
+    ),
+    "intraventricular": (("horns", 0.6, (21, 58, 3), 2), ("cast", 0.4, (10, 5, 17), 5)),
+    "subarachnoid": (
+        ("suprasellar", 0.35, (2, -8, -23), 3),
+        ("sylvian", 0.25, (42, -4, -2), 5),
+        ("convexity", 0.4, (48, 10, 40), 16),
+    ),
+    "subdural": (
+        ("convexity", 0.76, (60, 5, 22), 14),
+        ("falx", 0.12, (1, 10, 35), 20),
+        ("tentorium", 0.12, (28, 50, -12), 8),
+    ),
+}
+"""For each subtype: name, frequency, focus on the left (mm), and its spread (mm)."""
+
+
+def plan(rng: np.random.Generator, subtype: str, volume_ml: float | None = None) -> Lesion:
+    """Return a random hemorrhage of a subtype."""
+    places = PLACES[subtype]
+    name, _, focus, spread = places[rng.choice(len(places), p=[p[1] for p in places])]
+    side = rng.choice((-1.0, 1.0))
+    x, y, z = rng.normal(focus, spread)
+    if volume_ml is None:
+        volume_ml = random_volume_ml(rng, subtype)
+    hu = float(np.clip(rng.normal(62, 7), 50, 80))
+    if rng.random() < 0.12:
+        hu = float(rng.uniform(36, 50))  # anaemia, or a bleed of a week ago
+    elif subtype == "subdural" and rng.random() < 0.2:
+        hu = float(rng.uniform(20, 30))  # chronic
+    oedema = float(rng.choice((0.0, rng.uniform(1.5, 6))))
+    return Lesion(subtype, volume_ml, (side * abs(x), y, z), name, hu, oedema)
+
+
+def random_volume_ml(rng: np.random.Generator, subtype: str) -> float:
+    """Draw a volume from two half log-normals that meet the subtype's three percentiles."""
+    low, median, high = VOLUMES_ML[subtype]
+    z = np.clip(rng.normal(), -2, 2) / 1.645
+    return float(median * (median / low if z < 0 else high / median) ** z)
+
+
+def mass_effect(
+    rng: np.random.Generator, lesions: Sequence[Lesion]
+) -> tuple[tuple[float, tuple[float, float, float]] | None, float]:
+    """Return the midline shift with its centre (None without one), and how far sulci close."""
+    masses = [
+        k
+        for k in lesions
+        if k.subtype in ("epidural", "intraparenchymal", "subdural")
+        and k.place not in ("pons", "cerebellum", "tentorium")
+    ]
+    if not masses:
+        return None, 0.0
+    largest = max(masses, key=lambda k: k.volume_ml)
+    shift = np.clip(0.15 * (largest.volume_ml - 8), 0, 12) * rng.uniform(0.6, 1.3)
+    effaced = float(np.clip(sum(k.volume_ml for k in masses) / 70, 0, 0.9))
+    if shift < 0.5:
+        return None, effaced
+    return (-largest.side * float(shift), (0.0, 0.6 * largest.focus[1], 12.0)), effaced
+
+
+def draw(rng: np.random.Generator, head: Head, lesions: Sequence[Lesion]) -> NDArray[np.uint8]:
+    """Bleed into a head, and return the label map on its grid.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        (z, y, x), 0 where there is no blood, else 1 + the subtype's index in `SUBTYPES`.
+    """
+    labels = np.zeros(SHAPE, np.uint8)
+    for lesion in sorted(lesions, key=lambda k: SUBTYPES.index(k.subtype)):
+        field, allowed = GROWTH[lesion.subtype](rng, head, lesion)
+        blood = _lowest(field, allowed & (labels == 0), lesion.volume_ml)
+        labels[blood] = SUBTYPES.index(lesion.subtype) + 1
+        if lesion.oedema_mm and lesion.subtype == "intraparenchymal":
+            _oedema(head, lesion, field, blood)
+        clot = np.float32(lesion.hu) + 3.5 * smooth_noise(rng, 4)[blood]
+        head.hu[blood] = clot
+    return labels
+
+
+def _lowest(field: Field, allowed: Mask, volume_ml: float) -> Mask:
+    """Return the voxels of 1 mm that fill `volume_ml` where the field is lowest."""
+    values = field[allowed]
+    count = min(values.size, max(1, round(1000 * volume_ml)))
+    level = np.partition(values, count - 1)[count - 1]
+    return allowed & (field <= level)
+
+
+def _distance(head: Head, focus: Sequence[float]) -> Field:
+    """Return the distance to a point, (z, y, x) float32, mm."""
+    s = head.space
+    return np.sqrt((s.x - focus[0]) ** 2 + (s.y - focus[1]) ** 2 + (s.z - focus[2]) ** 2).astype(
+        np.float32
+    )
+
+
+def _on_table(head: Head, focus: Sequence[float]) -> tuple[float, float, float]:
+    """Return the point of the inner table nearest to a focus."""
+    box = head.space.box(focus, 30)
+    s, rim = head.space, np.abs(head.cavity[box]) < 1
+    square = sum((a[box] - c) ** 2 for a, c in zip((s.x, s.y, s.z), focus, strict=True))
+    at = np.unravel_index(np.argmin(np.where(rim, square, np.inf)), rim.shape)
+    return tuple(float(a[box][at]) for a in (s.x, s.y, s.z))  # type: ignore[return-value]
+
+
+def _epidural(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Field, Mask]:
+    """A lens on the inner table that no suture lets through."""
+    s, focus = head.space, _on_table(head, lesion.focus)
+    flatness = rng.uniform(0.28, 0.42)
+    radius = (2 * lesion.volume_ml * 1000 / (np.pi * flatness)) ** (1 / 3)
+    field = (_distance(head, focus) / radius) ** 2 - head.cavity / np.float32(flatness * radius)
+    centre = head.space.box(focus, 0)
+    allowed = (head.cavity < 0) & (s.x * lesion.side > 0) & (head.tentorium > 0)
+    for suture in (coronal(s), lambdoid(s)):
+        allowed &= np.sign(suture) == np.sign(np.median(suture[centre]))
+    return field, allowed
+
+
+def _subdural(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Field, Mask]:
+    """A crescent over the convexity, or a sheet on the falx or the tentorium."""
+    s, inside = head.space, head.cavity < 0
+    radius = np.clip(30 * lesion.volume_ml ** (1 / 3), 22, 85)
+    if lesion.place == "falx":
+        radius *= 0.8
+        depth, inside = head.falx * lesion.side, inside & (head.falx < 90)
+        focus = lesion.focus
+    elif lesion.place == "tentorium":
+        radius *= 0.8
+        depth, focus = head.tentorium, lesion.focus
+        inside &= (s.x * lesion.side > 2) & (s.y > 20)
+    else:
+        depth, focus = -head.cavity, _on_table(head, lesion.focus)
+        inside &= (s.x * lesion.side > 2) & (head.tentorium > 1)
+    taper = 1 - (_distance(head, focus) / np.float32(radius)) ** 3
+    taper *= 1 + 0.25 * smooth_noise(rng, 15)
+    return depth / np.maximum(taper, 0.05), inside & (depth > 0.4) & (taper > 0.05)
+
+
+def _intraventricular(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Field, Mask]:
+    """Blood that settles into the occipital horns of a patient who lies on the back, or a cast."""
+    s = head.space
+    room = head.ventricles < 0
+    stretched = np.float32(max(0.0, 1000 * lesion.volume_ml / max(room.sum(), 1) - 0.7))
+    allowed = (head.ventricles < 2.5 * stretched) & (head.cavity < -5)
+    if lesion.place == "horns":
+        field = -s.y + np.where(s.x * lesion.side > 0, 0, np.float32(rng.uniform(0, 25)))
+    else:
+        field = _distance(head, lesion.focus)
+    return (field + 2 * smooth_noise(rng, 5)).astype(np.float32), allowed
+
+
+def _subarachnoid(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Field, Mask]:
+    """Blood that floods cisterns and sulci around its focus."""
+    field = _distance(head, lesion.focus) * (1 + 0.25 * smooth_noise(rng, 8))
+    allowed = (head.pia > -0.7) & (head.cavity < -0.3) & (head.ventricles > 2)
+    return field, allowed & (head.space.z > -72)
+
+
+def _intraparenchymal(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Field, Mask]:
+    """A warped ellipsoid that keeps to its side of falx and tentorium."""
+    s = head.space
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.uniform(0.75, 1.3, 3)
+    rel = [a - np.float32(c) for a, c in zip((s.x, s.y, s.z), lesion.focus, strict=True)]
+    square = sum(
+        sum(np.float32(w) * r for w, r in zip(row, rel, strict=True)) ** 2 for row in turn.T
+    )
+    radius = (lesion.volume_ml * 240) ** (1 / 3)
+    warp = 1 + 0.16 * smooth_noise(rng, max(5, 0.8 * radius))
+    field = np.sqrt(square) * np.maximum(warp, 0.4)
+    allowed = (head.cavity < -1.5) & (head.ventricles > 0.5) & (head.pia < 1.5)
+    if lesion.place == "cerebellum":
+        return field, allowed & (head.tentorium < -1)
+    if lesion.place == "pons":
+        return field, allowed & (s.z < 0)
+    return field, allowed & (head.tentorium > 1) & (s.x * lesion.side > 1)
+
+
+def _oedema(head: Head, lesion: Lesion, field: Field, blood: Mask) -> None:
+    """Darken the tissue around a parenchymal bleed, fading over the rim's width."""
+    edge = field[blood].max()
+    beyond = (field - edge) / np.float32(lesion.oedema_mm)
+    share = 0.85 * np.clip(1.3 - beyond, 0, 1) * (head.pia < 0) * (head.ventricles > 0.5)
+    share *= head.cavity < -1
+    head.hu[...] += share * (np.float32(17) - head.hu)
+
+
+Growth = Callable[[np.random.Generator, Head, Lesion], tuple[Field, Mask]]
+GROWTH: Mapping[str, Growth] = {
+    "epidural": _epidural,
+    "intraparenchymal": _intraparenchymal,
+    "intraventricular": _intraventricular,
+    "subarachnoid": _subarachnoid,
+    "subdural": _subdural,
+}
+"""How each subtype grows: the field that is lowest at its focus, and where blood may go."""

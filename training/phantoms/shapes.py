@@ -1,0 +1,183 @@
+"""Implicit shapes and smooth noise on a 1 mm grid: what a head is drawn with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+Field = NDArray[np.floating[Any]]
+Box = tuple[slice, slice, slice]
+Point = Sequence[float] | NDArray[np.float64]
+
+SHAPE = (190, 232, 182)
+"""Voxels of the grid, (z, y, x), 1 mm each."""
+
+ORIGIN_MM = (-98.0, -122.0, -90.5)
+"""Patient coordinates (z, y, x) of the grid's first voxel; 0 is the middle of the head."""
+
+
+def smooth_noise(rng: np.random.Generator, knot_mm: float, shape: tuple[int, ...] = SHAPE) -> Field:
+    """Return a random field of mean 0 and standard deviation 1: a cubic B-spline on random knots.
+
+    Parameters
+    ----------
+    rng
+        Where the knots come from.
+    knot_mm
+        Distance between knots: the field varies over about twice that.
+    shape
+        Voxels of the field.
+    """
+    counts = [max(4, int(np.ceil(n / knot_mm)) + 3) for n in shape]
+    field = rng.standard_normal(counts, dtype=np.float32)
+    for n, knots in zip(reversed(shape), reversed(counts), strict=True):
+        field = np.moveaxis(field, -1, 0)
+        basis = _spline_basis(n, knots)
+        field = (basis @ field.reshape(knots, -1)).reshape(n, *field.shape[1:])
+    return np.ascontiguousarray(field) / np.float32(0.48**1.5)
+
+
+def _spline_basis(n: int, knots: int) -> Field:
+    """Return (n, knots) float32: cubic B-splines on `knots` knots, sampled at n even steps."""
+    at = np.linspace(1, knots - 2, n)[:, None]
+    d = np.abs(at - np.arange(knots))
+    near = 2 / 3 - d**2 + d**3 / 2
+    far = np.clip(2 - d, 0, None) ** 3 / 6
+    return np.where(d < 1, near, far).astype(np.float32)
+
+
+def smooth_min(a: Field, b: Field, width: float) -> Field:
+    """Return the union of two signed distances, rounded over `width` mm where they meet."""
+    blend = np.clip(np.float32(0.5) + (b - a) / np.float32(2 * width), 0, 1)
+    return b + (a - b) * blend - np.float32(width) * blend * (1 - blend)
+
+
+def smooth_max(a: Field, b: Field, width: float) -> Field:
+    """Return the intersection of two signed distances, rounded over `width` mm."""
+    return -smooth_min(-a, -b, width)
+
+
+def coverage(distance: Field, edge_mm: float = 1.0) -> Field:
+    """Return how much of a voxel lies inside a surface, 0..1, from its signed distance in mm."""
+    return np.clip(np.float32(0.5) - distance / np.float32(edge_mm), 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The anatomical coordinates of each voxel of the grid.
+
+    A head's pose, size, asymmetry and the push of a lesion all live here: every structure is drawn
+    where the standard head has it, in these coordinates.
+
+    Attributes
+    ----------
+    x, y, z
+        (z, y, x) float32, mm to the left, to the back and to the top of the standard head.
+    affine
+        (3, 3) float64, from patient to anatomical coordinates (x, y, z), before the smooth warp.
+    """
+
+    x: Field
+    y: Field
+    z: Field
+    affine: NDArray[np.float64]
+
+    def box(self, points: ArrayLike, reach_mm: float) -> Box:
+        """Return the part of the grid within `reach_mm` of these anatomical points, and warp."""
+        patient = np.atleast_2d(points) @ np.linalg.inv(self.affine).T
+        index = patient[:, ::-1] - ORIGIN_MM
+        low = np.floor(index.min(axis=0) - 1.15 * reach_mm - 9).astype(int)
+        high = np.ceil(index.max(axis=0) + 1.15 * reach_mm + 9).astype(int)
+        spans = (slice(max(a, 0), max(b, 0)) for a, b in zip(low, high, strict=True))
+        return tuple(spans)  # type: ignore[return-value]
+
+    def ellipsoid(self, centre: Point, radii: Point) -> tuple[Box, Field]:
+        """Return the box around an ellipsoid, and the signed distance to it there, in mm."""
+        box = self.box(centre, max(radii))
+        axes = (self.x[box], self.y[box], self.z[box])
+        unit = [
+            (a - np.float32(c)) / np.float32(r) for a, c, r in zip(axes, centre, radii, strict=True)
+        ]
+        return box, ellipsoid_distance(unit, radii)
+
+    def capsule(
+        self,
+        a: Point,
+        b: Point,
+        radius: float,
+        end_radius: float | None = None,
+        tall: float = 1.0,
+    ) -> tuple[Box, Field]:
+        """Return the box around a rod from a to b, and the signed distance to it there, in mm.
+
+        The rod may taper, and its section may be `tall` times as high (along z) as wide.
+        """
+        end_radius = radius if end_radius is None else end_radius
+        box = self.box([a, b], tall * max(radius, end_radius))
+        axis = np.subtract(b, a).astype(np.float32)
+        rel = [v[box] - np.float32(s) for v, s in zip((self.x, self.y, self.z), a, strict=True)]
+        along = np.clip(sum(r * n for r, n in zip(rel, axis, strict=True)) / (axis @ axis), 0, 1)
+        across = [r - along * n for r, n in zip(rel, axis, strict=True)]
+        across[2] /= np.float32(tall)
+        square = sum(a * a for a in across)
+        return box, np.sqrt(square) - (radius + (end_radius - radius) * along).astype(np.float32)
+
+
+def ellipsoid_distance(unit: Sequence[Field], radii: Point) -> Field:
+    """Return the signed distance to an ellipsoid, in mm, exact near its surface.
+
+    `unit` are coordinates in units of the radii.
+    """
+    norm = np.sqrt(sum(u * u for u in unit))
+    slope = np.sqrt(sum((u / np.float32(r)) ** 2 for u, r in zip(unit, radii, strict=True)))
+    return norm * (norm - 1) / np.maximum(slope, np.float32(1e-4))
+
+
+def space(
+    rng: np.random.Generator,
+    *,
+    size: Sequence[float],
+    pose_deg: Sequence[float],
+    warp_mm: float,
+    push: tuple[float, Sequence[float]] | None = None,
+) -> Space:
+    """Return the anatomical coordinates of one head.
+
+    Parameters
+    ----------
+    rng
+        Where the smooth warp comes from.
+    size
+        Scale along x, y, z against the standard head.
+    pose_deg
+        Rotation about x (nod), y (lean) and z (turn).
+    warp_mm
+        Standard deviation of the smooth warp that makes each head its own.
+    push
+        Midline shift in mm (positive to the left) and its centre (x, y, z): what a large lesion
+        does to the middle of the brain.
+    """
+    affine = np.diag(1 / np.asarray(size)) @ Rotation.from_euler("xyz", pose_deg, True).as_matrix()
+    z, y, x = (
+        (o + np.arange(n)).astype(np.float32).reshape(s)
+        for o, n, s in zip(ORIGIN_MM, SHAPE, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True)
+    )
+    ax, ay, az = (
+        np.float32(row[0]) * x
+        + np.float32(row[1]) * y
+        + np.float32(row[2]) * z
+        + np.float32(warp_mm) * smooth_noise(rng, 40)
+        for row in affine
+    )
+    if push is not None:
+        shift, centre = push
+        spread = (
+            ((ax - centre[0]) / 32) ** 2
+            + ((ay - centre[1]) / 45) ** 2
+            + ((az - centre[2]) / 38) ** 2
+        )
+        ax -= np.float32(shift) * np.exp(-spread.astype(np.float32))
+    return Space(ax, ay, az, affine)

@@ -1,0 +1,185 @@
+"""The head around the brain: scalp, skull, face and the top of the neck."""
+
+import numpy as np
+
+from training.phantoms.head import Head, Traits
+from training.phantoms.shapes import (
+    SHAPE,
+    Box,
+    Field,
+    Space,
+    coverage,
+    ellipsoid_distance,
+    smooth_max,
+    smooth_min,
+    smooth_noise,
+)
+
+AIR_HU = -1000
+FAT_HU = -100
+SKIN_HU = 40
+MUSCLE_HU = 53
+
+
+def draw_skull(rng: np.random.Generator, space: Space, traits: Traits) -> Head:
+    """Return a head with everything but the brain drawn."""
+    cavity = _cavity(space)
+    hu = _soft_tissue(rng, space, cavity, traits)
+    pia, ventricles, falx, tentorium = (np.full(SHAPE, 99, np.float32) for _ in range(4))
+    h = Head(space, hu, cavity, pia, ventricles, falx, tentorium, traits)
+    _vault(rng, h)
+    _base(rng, h)
+    _face(rng, h)
+    return h
+
+
+def _cavity(s: Space) -> Field:
+    """Return the signed distance to the inner table of the skull, negative inside."""
+    # Wider behind than in front, as a skull is.
+    x = s.x / (1 + np.float32(0.09) * np.tanh(s.y / 45))
+    vault = ellipsoid_distance([x / 67, (s.y - 1) / 85, (s.z - 3) / 71], (67.0, 85.0, 71.0))
+    floor = np.float32(-23) - np.float32(0.1) * np.abs(s.x) - s.z
+    cavity = smooth_max(vault, floor, 5)
+    posterior = ellipsoid_distance([s.x / 56, (s.y - 40) / 43, (s.z + 35) / 36], (56.0, 43.0, 36.0))
+    cavity = smooth_min(cavity, posterior, 4)
+    for side in (-1, 1):
+        box, temporal = s.ellipsoid((side * 39, -12, -27), (25, 31, 24))
+        cavity[box] = smooth_min(cavity[box], temporal, 4)
+    box, canal = s.capsule((0, 24, -62), (0, 32, -104), 15, 11)
+    cavity[box] = smooth_min(cavity[box], canal, 3)
+    return cavity
+
+
+def _soft_tissue(rng: np.random.Generator, s: Space, cavity: Field, traits: Traits) -> Field:
+    """Return air outside, and a head of skin, fat and muscle inside."""
+    outside = cavity - np.float32(traits.skull_mm + traits.scalp_mm)
+    face = ellipsoid_distance([s.x / 62, (s.y + 44) / 62, (s.z + 62) / 62], (62.0, 62.0, 62.0))
+    outside = smooth_min(outside, face, 10)
+    neck = np.sqrt((s.x / 64) ** 2 + ((s.y - 12) / 66) ** 2) * 60 - 60
+    neck = smooth_max(neck.astype(np.float32), s.z + 45, 15)
+    outside = smooth_min(outside, neck, 12)
+    box, nose = s.capsule((0, -90, -28), (0, -112, -58), 7, 10)
+    outside[box] = smooth_min(outside[box], nose, 5)
+    for side in (-1, 1):
+        box, ear = s.ellipsoid((side * 84, 22, -38), (5, 14, 24))
+        outside[box] = smooth_min(outside[box], ear, 2)
+    planes = smooth_noise(rng, 7)
+    muscle = coverage(np.abs(planes) * -4 + np.float32(1.0), 1.5)
+    below = coverage(s.z + 30, 20)
+    temporal = coverage(np.abs(s.y + 18) - 32, 6) * coverage(s.z - 18, 10)
+    temporal *= coverage(np.abs(np.abs(s.x) - 74) - 9, 5)
+    hu = FAT_HU + (MUSCLE_HU - FAT_HU) * np.maximum(muscle * below, temporal)
+    hu += (SKIN_HU - hu) * coverage(-1.8 - outside)
+    hu += (AIR_HU - hu) * coverage(-outside)
+    return hu.astype(np.float32)
+
+
+def _vault(rng: np.random.Generator, h: Head) -> None:
+    """Draw the skull around the cavity: two tables, diploe between, sutures."""
+    s = h.space
+    thickness = h.traits.skull_mm + 1.0 * smooth_noise(rng, 18)
+    thickness += 4 * np.exp(-((s.x / 14) ** 2) - ((s.y - 82) / 14) ** 2 - ((s.z + 18) / 14) ** 2)
+    thickness += 2 * np.exp(-((s.x / 30) ** 2) - ((s.y + 84) / 18) ** 2)
+    thickness -= 2.5 * coverage(s.z - 15, 20) * coverage(62 - np.abs(s.x), 14)
+    thickness = np.clip(thickness, 2.2, None).astype(np.float32)
+    # Under the brain stem the canal leaves the skull.
+    bone = smooth_max(h.cavity - thickness, -78 - s.z, 3)
+    bone = np.maximum(bone, -h.cavity)
+    middle = np.abs(h.cavity - thickness / 2) - thickness / 2 + np.float32(1.6)
+    diploe = 620 + 130 * smooth_noise(rng, 3)
+    inside = 1250 + (diploe - 1250) * coverage(middle, 1.5)
+    inside -= 600 * _sutures(rng, s)
+    h.blend((slice(None),) * 3, coverage(bone), inside.astype(np.float32))
+
+
+def _sutures(rng: np.random.Generator, s: Space) -> Field:
+    """Return how much of each voxel is suture, 0..1."""
+    wiggle = 1.2 * smooth_noise(rng, 3)
+    sagittal = np.where((s.y > -24) & (s.z > 30), s.x, 99)
+    gap = np.minimum(np.abs(coronal(s)), np.abs(lambdoid(s)))
+    gap = np.minimum(gap, np.abs(sagittal)) + np.abs(wiggle)
+    return coverage(np.float32(gap - 1.0)) * coverage(-5 - s.z, 4)
+
+
+def coronal(s: Space) -> Field:
+    """Return the signed distance to the coronal suture, positive behind it, in mm."""
+    return s.y + np.float32(18) + np.float32(0.22) * (70 - s.z)
+
+
+def lambdoid(s: Space) -> Field:
+    """Return the signed distance to the lambdoid suture, positive behind it, in mm."""
+    return (s.y - 84 + np.float32(0.55) * np.abs(s.x)) * np.float32(0.88)
+
+
+def _base(rng: np.random.Generator, h: Head) -> None:
+    """Draw the base of the skull: clivus, sphenoid, petrous bones with their air cells."""
+    s = h.space
+    spongy = (700 + 150 * smooth_noise(rng, 3)).astype(np.float32)
+    h.paint(*_outside(h, s.capsule((0, -6, -38), (0, 12, -74), 7)), hu=700)
+    h.paint(*_outside(h, s.ellipsoid((0, -30, -42), (19, 20, 13))), hu=650)
+    for side in (-1, 1):
+        h.paint(*_outside(h, s.capsule((side * 6, -26, -24), (side * 50, -32, -21), 2.5)), hu=900)
+        box, ridge = s.capsule((side * 18, -2, -42), (side * 58, 30, -38), 8, 13)
+        ridge = np.maximum(ridge, -38 + 5 - s.z[box] - 30)
+        h.paint(box, ridge, spongy[box] + 350)
+        h.cavity[box] = np.maximum(h.cavity[box], -ridge)
+        box, cells = s.ellipsoid((side * 63, 32, -46), (11, 15, 17))
+        air = coverage(smooth_noise(rng, 2.5, cells.shape) * 2.0 - 0.5, 1.0)
+        h.paint(box, np.maximum(cells - 3, -h.cavity[box] + 2), spongy[box])
+        h.blend(box, coverage(np.maximum(cells, 3 - h.cavity[box])) * air, AIR_HU)
+        box, canal = s.capsule((side * 52, 14, -44), (side * 90, 16, -46), 3.5)
+        h.paint(box, canal, AIR_HU)
+        box, cochlea = s.ellipsoid((side * 32, 10, -41), (7, 5, 5))
+        h.paint(box, cochlea, 1500)
+        box, meatus = s.capsule((side * 12, 12, -42), (side * 30, 12, -41), 2.5)
+        h.paint(box, meatus, 15)
+
+
+def _outside(h: Head, shape: tuple[Box, Field]) -> tuple[Box, Field]:
+    """Cut off what reaches into the cavity."""
+    box, distance = shape
+    return box, np.maximum(distance, -h.cavity[box])
+
+
+def _face(rng: np.random.Generator, h: Head) -> None:
+    """Draw orbits, sinuses, nose, jaw and the top of the neck."""
+    s = h.space
+    for side in (-1, 1):
+        box, orbit = s.ellipsoid((side * 32, -68, -38), (20, 27, 18))
+        wall = np.maximum(np.abs(orbit - 1.5) - 1.5, -h.cavity[box])
+        h.paint(box, np.maximum(wall, -88 - s.y[box]), 800)
+        h.paint(*_outside(h, (box, orbit)), hu=FAT_HU)
+        for up, out in ((9, 0), (-9, 0), (0, 11), (0, -9)):
+            start = (side * (33 + out), -80, -38 + up)
+            h.paint(*s.capsule(start, (side * 14, -42, -37), 2.0), hu=50)
+        h.paint(*s.capsule((side * 33, -70, -38), (side * 12, -38, -35), 2.2), hu=38)
+        eye = (side * 33, -81, -38)
+        h.paint(*s.ellipsoid(eye, (13, 13, 13)), hu=40)
+        h.paint(*s.ellipsoid(eye, (11.5, 11.5, 11.5)), hu=8)
+        h.paint(*s.ellipsoid((side * 33, -91, -38), (5, 2.5, 5)), hu=75)
+        box, antrum = s.ellipsoid((side * 29, -62, -68), (16, 18, 18))
+        h.paint(box, antrum - 2, 750)
+        h.paint(box, antrum, AIR_HU)
+        h.paint(*s.capsule((side * 50, -50, -60), (side * 66, -10, -48), 3), hu=850)
+        h.paint(*s.capsule((side * 47, -22, -60), (side * 46, -28, -110), 5), hu=900)
+        h.paint(*s.capsule((side * 52, -86, -30), (side * 51, -84, -58), 4), hu=800)
+        h.paint(*s.capsule((side * 18, -35, -62), (side * 17, -36, -100), 3), hu=700)
+    box, nose = s.ellipsoid((0, -62, -50), (15, 34, 24))
+    cells = np.abs(smooth_noise(rng, 4.5, nose.shape))
+    box, nose = _outside(h, (box, nose))
+    h.paint(box, nose - 1.5, 600)
+    h.paint(box, np.maximum(nose, 0.55 - 2.5 * cells), AIR_HU)
+    for centre, radii in (
+        ((0, -31, -42), (14, 14, 9)),
+        ((rng.normal(0, 3), -87, -14), (14, 4, 11)),
+    ):
+        box, sinus = s.ellipsoid(centre, radii)
+        septum = np.abs(s.x[box] - np.float32(rng.normal(0, 2))) - 0.7
+        h.paint(box, np.maximum(np.maximum(sinus, -septum), 1.5 - h.cavity[box]), AIR_HU)
+    h.paint(*s.capsule((0, -28, -66), (0, -14, -110), 9), hu=AIR_HU)
+    palate = s.ellipsoid((0, -70, -88), (26, 30, 4))
+    h.paint(*palate, hu=700)
+    h.paint(*s.ellipsoid((0, -62, -104), (24, 26, 14)), hu=60)
+    box, ring = s.ellipsoid((0, 22, -92), (28, 24, 8))
+    h.paint(box, np.maximum(ring, -h.cavity[box] + 1), 700)
+    h.paint(*s.capsule((0, 2, -82), (0, 4, -110), 5), hu=850)
