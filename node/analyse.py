@@ -22,7 +22,7 @@ from node.worker import work_once
 from node.worklist.store import Row, Store, upgrade
 
 if TYPE_CHECKING:
-    from models.ensemble import Reader
+    from models.bundle import Reader
 
 NETWORK_FIELDS = ("received_at", "flagged_at", "delivered_at", "door_to_flag_s", "deliveries")
 
@@ -65,7 +65,7 @@ def analyse(
 
 
 def _private(settings: Settings, folder: Path) -> Settings:
-    """Return settings that touch nothing outside `folder`; all files are there, so wait for none."""
+    """Return settings that touch nothing outside `folder` and wait for no further slice."""
     return settings.model_copy(
         update={
             "data_dir": folder,

@@ -1,4 +1,4 @@
-"""The command line: parses and calls. Heavy imports wait inside the commands, so --help is quick."""
+"""The command line: parses and calls. Heavy imports wait inside commands, so --help is quick."""
 
 import json
 import sys
@@ -99,12 +99,13 @@ def analyse(
     from rich.console import Console
 
     from node.analyse import analyse as run
-    from node.console import RESEARCH_USE, summary
+    from node.console import summary
+    from node.dicom.wording import RESEARCH_USE_ONLY
     from node.serve import load_reader
 
     with _settings(config) as settings:
         errors = Console(stderr=True)
-        errors.print(RESEARCH_USE, style="bold")
+        errors.print(RESEARCH_USE_ONLY, style="bold")
         reader = cache(lambda: load_reader(settings))
         for study in run(path, settings, reader, out, errors.print):
             typer.echo(json.dumps(study) if as_json else summary(study))
@@ -188,14 +189,12 @@ def replay(
     ] = "assemble",
 ) -> None:
     """Run a case's stages again, from the one given; the running node does the work."""
-    from node.pipeline import STAGES
+    from node.pipeline import starting_state
     from node.serve import utc_now
     from node.worklist.store import Store
 
     with _settings(config) as settings, Store(settings.url) as store:
-        if stage not in STAGES:
-            raise BadConfiguration(f"no stage {stage!r}: {', '.join(STAGES)}")
-        store.replay(case, STAGES[stage], utc_now())
+        store.replay(case, starting_state(store.case(case), stage), utc_now())
         typer.echo(f"case {case} starts again at {stage}")
 
 

@@ -1,14 +1,14 @@
 """The worklist as people see it in a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from node.dicom.wording import RESEARCH_USE_ONLY
 from node.states import Priority
 from node.worklist.store import Row
-
-RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE"
 
 LOOKS = {
     Priority.SUSPECTED: ("▲ SUSPECTED", "bold black on #e69f00"),
@@ -24,7 +24,7 @@ SUBTYPE_SHOWN = 0.5
 
 def worklist_table(rows: Sequence[Row]) -> Table:
     """Return the worklist, in its order, as a table."""
-    table = Table(title=RESEARCH_USE, title_style="bold", expand=False)
+    table = Table(title=RESEARCH_USE_ONLY, title_style="bold", expand=False)
     for name in ("priority", "patient", "subtype or reason"):
         table.add_column(name, overflow="fold")
     for name in ("volume mL", "probability", "door to flag s", "results"):
@@ -56,3 +56,19 @@ def _deliveries(row: Row) -> str:
         return "-"
     sent = sum(delivery.status == "SENT" for delivery in row.deliveries)
     return f"{sent}/{len(row.deliveries)} sent"
+
+
+def summary(study: Mapping[str, Any]) -> str:
+    """Return one study's object of `ichnode analyse` in a few lines of text."""
+    lines = [f"{LOOKS[study['priority']][0]}  study {study['study_instance_uid']}"]
+    if study["reason"]:
+        lines.append(f"  {study['reason']}")
+    if study["probability"] is not None:
+        lines.append(
+            f"  probability {study['probability']:.2f}, volume {study['volume_ml'] or 0:.1f} mL, "
+            f"{study['bundle']}"
+        )
+        lines += [f"  {name}: {p:.2f}" for name, p in study["subtypes"].items()]
+    if study["key_slice_sop_instance_uid"]:
+        lines.append(f"  look first at {study['key_slice_sop_instance_uid']}")
+    return "\n".join(lines)

@@ -5,17 +5,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.ensemble import Reader
 from models.findings import Findings
 from node.assemble import decide
-from node.errors import NotAnalysed
+from node.errors import NotAnalysed, Permanent
 from node.records import Case, Outcome, SeriesPlan
 from node.report import NotRead, write_report
 from node.settings import Settings
 from node.states import Priority, Reason, State
 from node.triage import triage
 from node.worklist.store import Store
+
+if TYPE_CHECKING:
+    from models.bundle import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Node:
 
     settings: Settings
     store: Store
-    reader: Callable[[], Reader]
+    reader: Callable[[], "Reader"]
     clock: Callable[[], datetime]
 
     @property
@@ -40,6 +43,25 @@ class Node:
         folder = self.root / case.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def starting_state(case: Case, stage: str) -> State:
+    """Return the state from which a replay of `stage` starts.
+
+    Raises
+    ------
+    Permanent
+        If there is no such stage.
+    """
+    unread = case.priority is Priority.NOT_ANALYSED
+    states = {
+        "assemble": State.RECEIVING,
+        "triage": State.ASSEMBLED,
+        "report": State.NOT_ANALYSED if unread else State.TRIAGED,
+    }
+    if stage not in states:
+        raise Permanent(f"no stage {stage!r}: {', '.join(states)}")
+    return states[stage]
 
 
 def run_stage(case: Case, node: Node) -> Outcome:

@@ -22,7 +22,7 @@ from node.settings import Settings
 from node.worklist.store import Store
 
 if TYPE_CHECKING:
-    from models.ensemble import Reader
+    from models.bundle import Reader
 
 logger = logging.getLogger(__name__)
 

@@ -1,16 +1,19 @@
 """Triage: the planned series becomes a volume, the reader's findings, and a priority."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.ensemble import Reader
 from models.findings import Findings, Unreadable
 from node.dicom.pixels import load_volume
 from node.errors import NotAnalysed
 from node.records import Outcome, SeriesPlan
 from node.states import Priority, Reason, State
 
+if TYPE_CHECKING:
+    from models.bundle import Reader
 
-def triage(plan: SeriesPlan, reader: Reader, *, root: Path, folder: Path) -> Outcome:
+
+def triage(plan: SeriesPlan, reader: "Reader", *, root: Path, folder: Path) -> Outcome:
     """Read the planned series and leave findings.json and mask.npz in the case `folder`.
 
     Raises
