@@ -161,6 +161,8 @@ class SeriesPlan:
     """What the reader of the report must know: shown in the SR and in the worklist."""
     decided_at: str = ""
     """ISO 8601 UTC, set by the pipeline; the report's date, so that a retry writes the same."""
+    copies: tuple[SliceRef, ...] = ()
+    """Received beside `slices` at the same positions; must have the same pixels to be read."""
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
@@ -170,11 +172,15 @@ class SeriesPlan:
     def read(cls, path: Path) -> "SeriesPlan":
         """Read a plan that `write` wrote."""
         values = json.loads(path.read_text())
-        slices = tuple(
-            SliceRef(**{**s, "position_mm": s["position_mm"] and tuple(s["position_mm"])})
-            for s in values["slices"]
+        slices, copies = (
+            tuple(
+                SliceRef(**{**s, "position_mm": s["position_mm"] and tuple(s["position_mm"])})
+                for s in values.get(name, ())
+            )
+            for name in ("slices", "copies")
         )
-        return cls(**{**values, "slices": slices, "limitations": tuple(values["limitations"])})
+        limitations = tuple(values["limitations"])
+        return cls(**{**values, "slices": slices, "copies": copies, "limitations": limitations})
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Assemble(_Section):
     min_slices: int = Field(8, ge=3, description="fewer slices are not analysed")
     min_coverage_mm: float = Field(80.0, gt=0, description="shorter scans are not analysed, mm")
     max_gap_factor: float = Field(
-        2.2, gt=1, description="a gap this many times the median spacing is a missing slice"
+        1.6, gt=1, description="a gap this many times the spacing around it is a missing slice"
     )
     read_contrast: bool = Field(False, description="read contrast-enhanced series all the same")
 

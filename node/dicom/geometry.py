@@ -1,0 +1,312 @@
+"""From frames as they arrived to slices in order along their normal. Pure.
+
+Everything follows from ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2.1.1);
+InstanceNumber, SliceLocation and the order of arrival decide nothing. Under a gantry tilt the table
+moves along the patient while the slices lean: positions then step sideways as well as along the
+normal, each slice stays where it was measured, and only `Stack.tilt_deg` tells.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.errors import NotAnalysed
+from node.records import Header
+from node.states import Reason
+
+Vector = NDArray[np.float64]
+
+# Chosen, not standardised:
+SAME_POSITION_MM = 0.1  # finer than any CT slice spacing
+COSINE_TOLERANCE = 0.01  # of squared lengths and the dot product: archives round cosines
+ORIENTATION_TOLERANCE = 0.002  # half a millimetre across a head
+SIDEWAYS_MM = 2.0  # beyond it, slices that should lie on one line do not
+MAX_SHEAR_DEG = 35.0  # gantries tilt up to 30 degrees
+TOUCHING = 1.1  # slices whose thicknesses fill the gap to within a tenth leave no hole
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """What all slices of a stack share.
+
+    Attributes
+    ----------
+    orientation
+        (6,) float64, unit cosines of the row and the column direction, at right angles.
+    spacing_mm
+        Distance between rows and distance between columns.
+    rows, columns
+        The matrix.
+    """
+
+    orientation: Vector
+    spacing_mm: tuple[float, float]
+    rows: int
+    columns: int
+
+    @property
+    def normal(self) -> Vector:
+        """(3,) float64 unit slice normal: row direction x column direction."""
+        return np.cross(self.orientation[:3], self.orientation[3:])
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """A frame among the headers given: which header, and which of its frames (0-based)."""
+
+    header: int
+    frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Slices in order along their normal, one at each position.
+
+    Attributes
+    ----------
+    plane
+        What they share.
+    slices
+        In order along the normal.
+    positions_mm
+        (z, 3) float64, ImagePositionPatient of each, LPS.
+    copies
+        Further frames at those positions that no header value tells apart from the slice there:
+        the same image sent under two names, unless their pixels differ.
+    set_aside
+        Frames of a second scan of the same place.
+    tilt_deg
+        Angle between the normal and the line on which the slices lie.
+    """
+
+    plane: Plane
+    slices: tuple[FrameRef, ...]
+    positions_mm: Vector
+    copies: tuple[FrameRef, ...]
+    set_aside: tuple[FrameRef, ...]
+    tilt_deg: float
+
+    @property
+    def gaps_mm(self) -> Vector:
+        """(z - 1,) float64, distances between neighbours along the normal."""
+        gaps: Vector = np.diff(self.positions_mm @ self.plane.normal)
+        return gaps
+
+    @property
+    def coverage_mm(self) -> float:
+        """Length along the normal that the slices stand for, half a gap beyond either end."""
+        gaps = self.gaps_mm
+        return float(gaps.sum() + (gaps[0] + gaps[-1]) / 2) if len(gaps) else 0.0
+
+
+def stack(
+    headers: Sequence[Header],
+    max_gap_factor: float,
+    *,
+    prefer: Callable[[Header], float] = lambda _: 0.0,
+) -> Stack:
+    """Put the frames of one series in order along their normal.
+
+    Frames that repeat a place are told apart by acquisition, kernel, image type and contrast. The
+    larger group is kept, the one with the smaller `prefer` between equals.
+
+    Parameters
+    ----------
+    headers
+        In any order; the result does not depend on it.
+    max_gap_factor
+        A gap this many times the spacing around it is a missing slice. "Around it" is the median
+        of the five gaps that have it in their middle (fewer at the ends), so that a thin zone
+        followed by a thick one is no hole, and neither is any gap that the thickness of its two
+        slices fills.
+
+    Raises
+    ------
+    NotAnalysed
+        GEOMETRY if the frames do not say where they lie, or do not lie in one row of parallel
+        slices; MISSING_SLICE if there is a hole between them.
+    """
+    plane = common_plane(headers)
+    placed = sorted(_placed(headers, plane.normal), key=_Placed.sort_key)
+    scan, set_aside = _one_scan(placed, prefer)
+    slices, copies = _one_at_each_position(scan)
+    positions = np.array([item.position for item in slices])
+    tilt_deg = _tilt_deg(positions, plane.normal)
+    _refuse_hole(slices, max_gap_factor)
+    return Stack(
+        plane,
+        tuple(item.ref for item in slices),
+        positions,
+        tuple(item.ref for item in copies),
+        tuple(item.ref for item in set_aside),
+        tilt_deg,
+    )
+
+
+def common_plane(headers: Sequence[Header]) -> Plane:
+    """Return the orientation, spacing and matrix that all frames share.
+
+    Raises
+    ------
+    NotAnalysed
+        GEOMETRY if one is missing, malformed, or not the same everywhere.
+    """
+    frames = [frame for header in headers for frame in header.frames]
+    lost = sum(frame.position_mm is None or frame.orientation is None for frame in frames)
+    if lost:
+        raise _bad(f"{lost} of {len(frames)} images do not say where they lie (Image Plane module)")
+    spacing = np.array([header.pixel_spacing_mm or (0, 0) for header in headers], np.float64)
+    if np.any(spacing <= 0):
+        raise _bad("PixelSpacing is missing or not positive")
+    if np.any(np.ptp(spacing, axis=0) > 1e-3 * spacing[0]):
+        raise _bad("images of different PixelSpacing are mixed in the series")
+    matrices = {(header.rows or 0, header.columns or 0) for header in headers}
+    if len(matrices) > 1 or 0 in next(iter(matrices)):
+        shown = ", ".join(f"{rows} x {columns}" for rows, columns in sorted(matrices))
+        raise _bad(f"images of different or no matrix are mixed in the series ({shown})")
+    if len({h.frame_of_reference_uid for h in headers if h.frame_of_reference_uid}) > 1:
+        raise _bad("images of different frames of reference are mixed in the series")
+    orientation = _unit_cosines(np.array([frame.orientation for frame in frames], np.float64))
+    row_mm, column_mm = (float(value) for value in np.median(spacing, axis=0))
+    return Plane(orientation, (row_mm, column_mm), *matrices.pop())
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A frame and where it lies."""
+
+    ref: FrameRef
+    header: Header
+    position: Vector
+    location_mm: float
+
+    def sort_key(self) -> tuple[float, int, str, int]:
+        """Along the normal; frames at one place by what names them, never by arrival."""
+        number = self.header.instance_number or 0
+        return self.location_mm, number, self.header.sop_instance_uid, self.ref.frame
+
+
+def _placed(headers: Sequence[Header], normal: Vector) -> Iterable[_Placed]:
+    for index, header in enumerate(headers):
+        for number, frame in enumerate(header.frames):
+            position = np.array(frame.position_mm, np.float64)
+            yield _Placed(FrameRef(index, number), header, position, float(position @ normal))
+
+
+def _unit_cosines(orientations: Vector) -> Vector:
+    """Return the (6,) common orientation of (n, 6) cosines, freed of rounding."""
+    if np.any(np.ptp(orientations, axis=0) > ORIENTATION_TOLERANCE):
+        raise _bad("images of different orientation are mixed in the series")
+    pair: Vector = np.median(orientations, axis=0).reshape(2, 3)
+    if np.any(np.abs(pair @ pair.T - np.eye(2)) > COSINE_TOLERANCE):
+        raise _bad("ImageOrientationPatient is no pair of unit vectors at right angles")
+    row = pair[0] / np.linalg.norm(pair[0])
+    column = pair[1] - (pair[1] @ row) * row
+    cosines: Vector = np.r_[row, column / np.linalg.norm(column)]
+    return cosines
+
+
+def _one_scan(
+    placed: Sequence[_Placed], prefer: Callable[[Header], float]
+) -> tuple[list[_Placed], list[_Placed]]:
+    """Return the frames of one scan in order, and those that scan a place again.
+
+    Largest group first, a group joins as long as it adds new places: a scanner may number every
+    rotation as an acquisition of its own. Of a group of three or more, when most lie within 0.4
+    spacings of a slice already taken, all are a second scan; else only those at taken positions.
+    """
+    groups: defaultdict[Hashable, list[_Placed]] = defaultdict(list)
+    for item in placed:
+        groups[_scan_of(item.header)].append(item)
+    ranked = sorted(groups.items(), key=lambda kv: (-len(kv[1]), prefer(kv[1][0].header), kv[0]))
+    kept: list[_Placed] = []
+    again: list[_Placed] = []
+    near_mm = 0.4 * _spacing_mm(ranked[0][1])
+    for _, group in ranked:
+        distance = _distance_mm(group, kept)
+        if len(group) >= 3 and np.mean(distance < near_mm) > 0.5:
+            again += group
+            continue
+        for item, apart_mm in zip(group, distance, strict=True):
+            (kept if apart_mm >= SAME_POSITION_MM else again).append(item)
+    return sorted(kept, key=_Placed.sort_key), sorted(again, key=_Placed.sort_key)
+
+
+def _scan_of(header: Header) -> tuple[int, str, tuple[str, ...], str]:
+    """What tells one scan from another inside a series."""
+    return (
+        header.acquisition_number or 0,
+        header.convolution_kernel,
+        header.image_type,
+        header.contrast_agent,
+    )
+
+
+def _spacing_mm(slices: Sequence[_Placed]) -> float:
+    """The median distance between different positions; 0 for fewer than two."""
+    gaps = np.diff([item.location_mm for item in slices])
+    gaps = gaps[gaps >= SAME_POSITION_MM]
+    return float(np.median(gaps)) if len(gaps) else 0.0
+
+
+def _distance_mm(group: Sequence[_Placed], taken: Sequence[_Placed]) -> Vector:
+    """(n,) float64, how far each of the group lies from the nearest one taken."""
+    if not taken:
+        return np.full(len(group), np.inf)
+    apart = np.subtract.outer([a.location_mm for a in group], [b.location_mm for b in taken])
+    return np.asarray(np.abs(apart).min(axis=1))
+
+
+def _one_at_each_position(scan: Sequence[_Placed]) -> tuple[list[_Placed], list[_Placed]]:
+    """Return the first frame at each position, and its copies."""
+    slices: list[_Placed] = []
+    copies: list[_Placed] = []
+    for item in scan:
+        new = not slices or item.location_mm - slices[-1].location_mm >= SAME_POSITION_MM
+        (slices if new else copies).append(item)
+    return slices, copies
+
+
+def _tilt_deg(positions: Vector, normal: Vector) -> float:
+    """Angle between the normal and the line through the positions.
+
+    Raises
+    ------
+    NotAnalysed
+        GEOMETRY if they do not lie on a line, or lean further than a gantry can.
+    """
+    locations = positions @ normal
+    along = locations - locations.mean()
+    sideways = positions - np.outer(locations, normal)
+    sideways -= sideways.mean(axis=0)
+    slope = along @ sideways / max(along @ along, 1e-9)
+    off_line_mm = np.linalg.norm(sideways - np.outer(along, slope), axis=1).max()
+    if off_line_mm > SIDEWAYS_MM:
+        raise _bad(f"slices are shifted sideways by up to {off_line_mm:.1f} mm")
+    tilt_deg = float(np.degrees(np.arctan(np.linalg.norm(slope))))
+    if tilt_deg > MAX_SHEAR_DEG:
+        raise _bad(f"slices lean by {tilt_deg:.0f} degrees, more than a gantry can")
+    return tilt_deg
+
+
+def _refuse_hole(slices: Sequence[_Placed], max_gap_factor: float) -> None:
+    """Raise MISSING_SLICE for the first gap that is a hole by the rule of `stack`."""
+    gaps = np.diff([item.location_mm for item in slices])
+    for index, gap in enumerate(gaps):
+        around = float(np.median(gaps[max(0, index - 2) : index + 3]))
+        pair = slices[index].header, slices[index + 1].header
+        filled = sum(header.slice_thickness_mm or 0.0 for header in pair) / 2
+        if gap > max_gap_factor * around and gap > TOUCHING * filled:
+            between = " and ".join(str(header.instance_number or "?") for header in pair)
+            raise NotAnalysed(
+                Reason.MISSING_SLICE,
+                f"a slice is missing: images {between} lie {gap:.1f} mm apart, their neighbours "
+                f"{around:.1f} mm; send the series again, complete",
+            )
+
+
+def _bad(message: str) -> NotAnalysed:
+    return NotAnalysed(Reason.GEOMETRY, f"the geometry is unusable: {message}")
