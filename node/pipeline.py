@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from models.findings import Findings
 from node.assemble import decide
-from node.errors import NotAnalysed, Permanent
+from node.errors import NotAnalysed
 from node.records import Case, Outcome, SeriesPlan
 from node.report import NotRead, write_report
 from node.settings import Settings
@@ -43,25 +43,6 @@ class Node:
         folder = self.root / case.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-def starting_state(case: Case, stage: str) -> State:
-    """Return the state from which a replay of `stage` starts.
-
-    Raises
-    ------
-    Permanent
-        If there is no such stage.
-    """
-    unread = case.priority is Priority.NOT_ANALYSED
-    states = {
-        "assemble": State.RECEIVING,
-        "triage": State.ASSEMBLED,
-        "report": State.NOT_ANALYSED if unread else State.TRIAGED,
-    }
-    if stage not in states:
-        raise Permanent(f"no stage {stage!r}: {', '.join(states)}")
-    return states[stage]
 
 
 def run_stage(case: Case, node: Node) -> Outcome:
@@ -122,3 +103,6 @@ PIPELINE: dict[State, Callable[[Case, Node], Outcome]] = {
     State.NOT_ANALYSED: _report,
 }
 """REPORTED -> DELIVERED is the outbox's: `node.deliver` empties it, the store moves the case."""
+
+STAGES = {"assemble": State.RECEIVING, "triage": State.ASSEMBLED, "report": State.TRIAGED}
+"""The state from which a replay of each stage starts."""

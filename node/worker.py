@@ -7,7 +7,7 @@ that another takes the case up where it stood.
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from node.errors import Permanent
@@ -28,39 +28,35 @@ def work(node: Node, name: str, stop: threading.Event) -> None:
 
 
 def work_once(node: Node, name: str) -> bool:
-    """Run one stage of the case that is due first; return whether there was one."""
+    """Run one stage of the case that has been due longest; return whether there was one."""
     case = node.store.claim(PIPELINE, name, node.settings.work.lease_s, node.clock())
     if case is None:
         return False
-    with _lease_kept(node, case, name):
-        outcome = _attempt(case, node)
-    try:
-        node.store.finish(case, name, outcome, node.clock())
-    except LeaseLost:
-        logger.warning("result dropped: another worker has the case", extra=_of(case, "lease_lost"))
-    else:
-        if outcome.state is not case.state:
-            logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))
+    with suppress(LeaseLost), _lease_kept(node, case, name):
+        _run(case, node, name)
     return True
 
 
-def _attempt(case: Case, node: Node) -> Outcome:
-    """Run the stage; any failure becomes "again later", or FAILED after the last attempt."""
+def _run(case: Case, node: Node, name: str) -> None:
+    """Run the stage and record its outcome: the next state, again later, or FAILED."""
     limit = node.settings.work.max_attempts
-    if case.attempts > limit:
-        return _failed(f"the {case.state} stage did not survive {limit} attempts; see the log")
     try:
-        return run_stage(case, node)
+        if case.attempts >= limit:  # each one ended with the worker's death
+            raise Permanent(f"{case.state} did not survive {limit} attempts; see the log")
+        outcome = run_stage(case, node)
     except Exception as error:  # noqa: BLE001  one case must not stop the others
         logger.exception("stage failed", extra=_of(case, "stage_failed"))
-        if isinstance(error, Permanent) or case.attempts >= limit:
-            return _failed(f"{type(error).__name__}: {error}")
-        again = node.clock() + timedelta(seconds=2.0**case.attempts)
-        return Outcome(case.state, reason=str(error), retry_at=again)
-
-
-def _failed(reason: str) -> Outcome:
-    return Outcome(State.FAILED, Priority.NOT_ANALYSED, reason_code=Reason.INTERNAL, reason=reason)
+        reason = f"{type(error).__name__}: {error}"
+        if not isinstance(error, Permanent) and case.attempts + 1 < limit:
+            again = node.clock() + timedelta(seconds=2.0 ** (case.attempts + 1))
+            node.store.retry(case, name, reason, again, node.clock())
+            return
+        outcome = Outcome(
+            State.FAILED, Priority.NOT_ANALYSED, reason_code=Reason.INTERNAL, reason=reason
+        )
+    node.store.finish(case, name, outcome, node.clock())
+    if outcome.state is not case.state:
+        logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))
 
 
 @contextmanager
