@@ -33,9 +33,8 @@ def draw_brain(rng: np.random.Generator, head: Head, effaced: float = 0.0) -> No
         How far swelling has closed the sulci, 0..1.
     """
     box = head.space.box([(-66, -84, -78), (66, 86, 74)], 0)
-    s = Space(head.space.x[box], head.space.y[box], head.space.z[box], head.space.affine)
     h = Head(
-        s,
+        head.space.crop(box),
         head.hu[box],
         head.cavity[box],
         head.pia[box],
@@ -76,20 +75,20 @@ def _ventricles(h: Head) -> None:
     s, walls = h.space, h.ventricles
     for side, width in zip((1, -1), h.traits.ventricles, strict=True):
         horns = (
-            ((4.5, -10, 11), (13, -33, 6), 2.8, 2.6, 2.0),
-            ((5, -12, 12), (9, 8, 20), 3.6, 3.4, 1.3),
-            ((9, 8, 20), (15, 28, 17), 3.4, 4.2, 1.2),
-            ((15, 28, 17), (22, 38, 7), 4.2, 5.6, 1.3),
-            ((22, 38, 7), (20, 62, 3), 4.6, 2.0, 1.6),
-            ((23, 34, 4), (31, 14, -13), 3.0, 1.8, 1.2),
-            ((31, 14, -13), (29, -8, -19), 1.6, 1.6, 1.0),
+            ((5.5, -10, 11), (14, -34, 6), 3.6, 3.2, 2.2),
+            ((6, -12, 13), (11, 8, 20), 4.6, 4.4, 1.3),
+            ((11, 8, 20), (17, 28, 17), 4.4, 5.4, 1.2),
+            ((17, 28, 17), (24, 38, 6), 5.4, 6.6, 1.4),
+            ((24, 38, 6), (20, 64, 2), 5.6, 2.4, 1.7),
+            ((24, 34, 2), (32, 14, -14), 3.6, 2.0, 1.2),
+            ((32, 14, -14), (29, -8, -20), 1.9, 1.9, 1.0),
         )
         for a, b, start, end, tall in horns:
             ends = ((side * a[0], *a[1:]), (side * b[0], *b[1:]))
             box, horn = s.capsule(*ends, start * width, end * width, tall)
             walls[box] = smooth_min(walls[box], horn, 1.5)
-    third = 1.2 + 1.8 * h.traits.atrophy
-    for centre, radii in (((0, 8, -1), (third, 13, 10)), ((0, 30, -36), (6.5, 5, 9))):
+    third = 1.6 + 1.8 * h.traits.atrophy
+    for centre, radii in (((0, 8, -1), (third, 14, 11)), ((0, 30, -36), (6.5, 5, 9))):
         box, ventricle = s.ellipsoid(centre, radii)
         walls[box] = np.minimum(walls[box], ventricle)
 
@@ -107,7 +106,7 @@ def _cerebrum(rng: np.random.Generator, h: Head, effaced: float) -> tuple[Field,
     wall = np.full(s.x.shape, FAR, np.float32)
     wall[near] = _sulci(rng, s, depth, near, open_)
     outside = -np.minimum(depth, wall)
-    ribbon = np.float32(3.0) + 0.5 * smooth_noise(rng, 10, s.x.shape)
+    ribbon = np.float32(2.6) + 0.5 * smooth_noise(rng, 10, s.x.shape)
     return np.minimum(depth, wall) - ribbon, outside
 
 
@@ -176,7 +175,7 @@ def _hindbrain(h: Head, white: Field, outside: Field) -> None:
         box, part = s.capsule(a, b, start, end)
         stem[box] = smooth_min(stem[box], part, 3)
     cerebellum = ellipsoid_distance(
-        [s.x / 51, (s.y - 47) / 34, (s.z + 41) / 29], (51.0, 34.0, 29.0)
+        [s.x / 51, (s.y - 50) / 38, (s.z + 36) / 36], (51.0, 38.0, 36.0)
     )
     gap = np.float32(1.5 + 1.5 * h.traits.atrophy)
     cerebellum = np.maximum(cerebellum, np.maximum(h.cavity + gap, h.tentorium + 1))

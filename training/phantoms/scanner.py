@@ -160,10 +160,7 @@ def scan(rng: np.random.Generator, s: Scanner, hu: Field) -> Volume:
     """
     slices = beam(s).sample(hu - AIR_HU) + np.float32(AIR_HU)
     slices = np.maximum(slices, _headrest(s))
-    noise = rng.standard_normal(slices.shape, dtype=np.float32)
-    grain = (0, *(0.65 / np.asarray(s.spacing_mm)))
-    noise = gaussian_filter(noise, grain, truncate=3)
-    slices += noise * np.float32(s.noise_hu / noise.std())
+    slices += _noise(rng, s)
     slices = np.clip(np.rint(slices), AIR_HU - 24, HIGHEST_HU)
     if s.padding_hu is not None:
         slices[:, _outside_circle(s)] = s.padding_hu
@@ -171,13 +168,28 @@ def scan(rng: np.random.Generator, s: Scanner, hu: Field) -> Volume:
     return Volume(slices, positions, orientation, s.spacing_mm, s.thickness_mm)
 
 
+def _noise(rng: np.random.Generator, s: Scanner) -> Field:
+    """Return the noise of the slices, (z, y, x) float32, HU.
+
+    The kernel sets its grain; filtered back projection leaves nothing of the lowest frequencies.
+    """
+    white = rng.standard_normal((s.slices, s.rows, s.columns), dtype=np.float32)
+    fine, coarse = (
+        gaussian_filter(white, (0, *(sd * s.psf_mm / np.asarray(s.spacing_mm))), truncate=3)
+        for sd in (0.65, 1.9)
+    )
+    fine -= coarse
+    fine *= np.float32(s.noise_hu) / fine.std()
+    return fine
+
+
 def _headrest(s: Scanner) -> Field:
     """Return the cradle under the head, (y, x) float32, HU: two thin shells around foam."""
     y = (np.arange(s.rows) - (s.rows - 1) / 2)[:, None] * s.spacing_mm[0]
     x = (np.arange(s.columns) - (s.columns - 1) / 2) * s.spacing_mm[1]
-    r = np.sqrt(x**2 + (0.9 * (y + 15)) ** 2)
-    shell = np.exp(-(((r - 114) / 1.0) ** 2)) + 0.8 * np.exp(-(((r - 124) / 1.0) ** 2))
-    foam = 60 * ((r > 114) & (r < 124))
+    r = np.sqrt(x**2 + (0.9 * (y + 8)) ** 2)
+    shell = np.exp(-(((r - 118) / 1.0) ** 2)) + 0.8 * np.exp(-(((r - 127) / 1.0) ** 2))
+    foam = 60 * ((r > 118) & (r < 127))
     return np.where(y > 15, AIR_HU + foam + 1100 * shell, AIR_HU).astype(np.float32)
 
 

@@ -1,8 +1,8 @@
 """Implicit shapes and smooth noise on a 1 mm grid: what a head is drawn with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,17 +78,25 @@ class Space:
         (z, y, x) float32, mm to the left, to the back and to the top of the standard head.
     affine
         (3, 3) float64, from patient to anatomical coordinates (x, y, z), before the smooth warp.
+    origin_mm
+        Patient coordinates (z, y, x) of the first voxel.
     """
 
     x: Field
     y: Field
     z: Field
     affine: NDArray[np.float64]
+    origin_mm: tuple[float, float, float] = ORIGIN_MM
+
+    def crop(self, box: Box) -> Self:
+        """Return the coordinates of a part of the grid."""
+        corner = tuple(o + part.start for o, part in zip(self.origin_mm, box, strict=True))
+        return replace(self, x=self.x[box], y=self.y[box], z=self.z[box], origin_mm=corner)
 
     def box(self, points: ArrayLike, reach_mm: float) -> Box:
         """Return the part of the grid within `reach_mm` of these anatomical points, and warp."""
         patient = np.atleast_2d(points) @ np.linalg.inv(self.affine).T
-        index = patient[:, ::-1] - ORIGIN_MM
+        index = patient[:, ::-1] - self.origin_mm
         low = np.floor(index.min(axis=0) - 1.15 * reach_mm - 9).astype(int)
         high = np.ceil(index.max(axis=0) + 1.15 * reach_mm + 9).astype(int)
         spans = (slice(max(a, 0), max(b, 0)) for a, b in zip(low, high, strict=True))

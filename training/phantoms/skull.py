@@ -1,6 +1,7 @@
 """The head around the brain: scalp, skull, face and the top of the neck."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.phantoms.head import Head, Traits
 from training.phantoms.shapes import (
@@ -17,7 +18,7 @@ from training.phantoms.shapes import (
 
 AIR_HU = -1000
 FAT_HU = -100
-SKIN_HU = 40
+SKIN_HU = 60
 MUSCLE_HU = 53
 
 
@@ -36,12 +37,15 @@ def draw_skull(rng: np.random.Generator, space: Space, traits: Traits) -> Head:
 def _cavity(s: Space) -> Field:
     """Return the signed distance to the inner table of the skull, negative inside."""
     # Wider behind than in front, as a skull is.
-    x = s.x / (1 + np.float32(0.09) * np.tanh(s.y / 45))
-    vault = ellipsoid_distance([x / 67, (s.y - 1) / 85, (s.z - 3) / 71], (67.0, 85.0, 71.0))
-    floor = np.float32(-23) - np.float32(0.1) * np.abs(s.x) - s.z
-    cavity = smooth_max(vault, floor, 5)
-    posterior = ellipsoid_distance([s.x / 56, (s.y - 40) / 43, (s.z + 35) / 36], (56.0, 43.0, 36.0))
-    cavity = smooth_min(cavity, posterior, 4)
+    x = s.x / (1 + np.float32(0.06) * np.clip(s.y / 60, -1, 1))
+    vault = ellipsoid_distance([x / 67, (s.y - 1) / 85, (s.z - 3) / 71], (67, 85, 71))
+    cavity: Field = vault.copy()
+    box = s.box([(-70, -86, -70), (70, 86, -24)], 8)
+    lateral, y, z = np.abs(s.x[box]), s.y[box], s.z[box]
+    roof = np.exp(-(((lateral - 30) / 15) ** 2) - ((y + 62) / 24) ** 2)
+    cavity[box] = smooth_max(cavity[box], 10 * roof - 31 - z, 4)
+    box, posterior = s.ellipsoid((0, 40, -35), (56, 43, 36))
+    cavity[box] = smooth_min(cavity[box], posterior, 4)
     for side in (-1, 1):
         box, temporal = s.ellipsoid((side * 39, -12, -27), (25, 31, 24))
         cavity[box] = smooth_min(cavity[box], temporal, 4)
@@ -53,62 +57,67 @@ def _cavity(s: Space) -> Field:
 def _soft_tissue(rng: np.random.Generator, s: Space, cavity: Field, traits: Traits) -> Field:
     """Return air outside, and a head of skin, fat and muscle inside."""
     outside = cavity - np.float32(traits.skull_mm + traits.scalp_mm)
-    face = ellipsoid_distance([s.x / 62, (s.y + 44) / 62, (s.z + 62) / 62], (62.0, 62.0, 62.0))
-    outside = smooth_min(outside, face, 10)
-    neck = np.sqrt((s.x / 64) ** 2 + ((s.y - 12) / 66) ** 2) * 60 - 60
-    neck = smooth_max(neck.astype(np.float32), s.z + 45, 15)
-    outside = smooth_min(outside, neck, 12)
+    low = s.box([(-90, -120, -100), (90, 100, -20)], 0)
+    x, y, z = s.x[low], s.y[low], s.z[low]
+    face = ellipsoid_distance([x / 62, (y + 44) / 62, (z + 62) / 62], (62, 62, 62))
+    neck = np.sqrt((x / 64) ** 2 + ((y - 12) / 66) ** 2) * 60 - 60
+    neck = smooth_max(neck, z + 45, 15)
+    outside[low] = smooth_min(smooth_min(outside[low], face, 10), neck, 12)
     box, nose = s.capsule((0, -90, -28), (0, -112, -58), 7, 10)
     outside[box] = smooth_min(outside[box], nose, 5)
     for side in (-1, 1):
         box, ear = s.ellipsoid((side * 84, 22, -38), (5, 14, 24))
         outside[box] = smooth_min(outside[box], ear, 2)
-    planes = smooth_noise(rng, 7)
-    muscle = coverage(np.abs(planes) * -4 + np.float32(1.0), 1.5)
-    below = coverage(s.z + 30, 20)
-    temporal = coverage(np.abs(s.y + 18) - 32, 6) * coverage(s.z - 18, 10)
-    temporal *= coverage(np.abs(np.abs(s.x) - 74) - 9, 5)
-    hu = FAT_HU + (MUSCLE_HU - FAT_HU) * np.maximum(muscle * below, temporal)
-    hu += (SKIN_HU - hu) * coverage(-1.8 - outside)
+    muscle = np.zeros(SHAPE, np.float32)
+    planes = np.abs(smooth_noise(rng, 7, x.shape))
+    muscle[low] = coverage(1 - 4 * planes, 1.5) * coverage(z + 30, 20)
+    for side in (-1, 1):
+        box, temporalis = s.ellipsoid((side * 66, -20, -14), (13, 36, 44))
+        muscle[box] = np.maximum(muscle[box], coverage(temporalis, 2))
+    hu = FAT_HU + (MUSCLE_HU - FAT_HU) * muscle
+    hu += (SKIN_HU - hu) * coverage(-2.2 - outside)
     hu += (AIR_HU - hu) * coverage(-outside)
-    return hu.astype(np.float32)
+    return hu
 
 
 def _vault(rng: np.random.Generator, h: Head) -> None:
     """Draw the skull around the cavity: two tables, diploe between, sutures."""
-    s = h.space
-    thickness = h.traits.skull_mm + 1.0 * smooth_noise(rng, 18)
+    near = (h.cavity > -2) & (h.cavity < 15) & (h.space.z > -84)
+    s = Space(h.space.x[near], h.space.y[near], h.space.z[near], h.space.affine)
+    cavity = h.cavity[near]
+    thickness = h.traits.skull_mm + smooth_noise(rng, 18)[near]
     thickness += 4 * np.exp(-((s.x / 14) ** 2) - ((s.y - 82) / 14) ** 2 - ((s.z + 18) / 14) ** 2)
     thickness += 2 * np.exp(-((s.x / 30) ** 2) - ((s.y + 84) / 18) ** 2)
     thickness -= 2.5 * coverage(s.z - 15, 20) * coverage(62 - np.abs(s.x), 14)
-    thickness = np.clip(thickness, 2.2, None).astype(np.float32)
+    # The roofs of the orbits and of the nose are thin.
+    thickness -= 4.5 * coverage(s.z + 16, 6) * coverage(s.y + 25, 12) * coverage(-84 - s.y, 10)
+    thickness = np.maximum(thickness, 2)
     # Under the brain stem the canal leaves the skull.
-    bone = smooth_max(h.cavity - thickness, -78 - s.z, 3)
-    bone = np.maximum(bone, -h.cavity)
-    middle = np.abs(h.cavity - thickness / 2) - thickness / 2 + np.float32(1.6)
-    diploe = 620 + 130 * smooth_noise(rng, 3)
+    bone = np.maximum(smooth_max(cavity - thickness, -78 - s.z, 3), -cavity)
+    middle = np.abs(cavity - thickness / 2) - thickness / 2 + 1.6
+    diploe = 620 + 130 * smooth_noise(rng, 3)[near]
     inside = 1250 + (diploe - 1250) * coverage(middle, 1.5)
-    inside -= 600 * _sutures(rng, s)
-    h.blend((slice(None),) * 3, coverage(bone), inside.astype(np.float32))
+    inside -= 600 * _sutures(rng, s, near)
+    part = h.hu[near]
+    h.hu[near] = part + coverage(bone) * (inside - part)
 
 
-def _sutures(rng: np.random.Generator, s: Space) -> Field:
-    """Return how much of each voxel is suture, 0..1."""
-    wiggle = 1.2 * smooth_noise(rng, 3)
-    sagittal = np.where((s.y > -24) & (s.z > 30), s.x, 99)
-    gap = np.minimum(np.abs(coronal(s)), np.abs(lambdoid(s)))
-    gap = np.minimum(gap, np.abs(sagittal)) + np.abs(wiggle)
-    return coverage(np.float32(gap - 1.0)) * coverage(-5 - s.z, 4)
+def _sutures(rng: np.random.Generator, s: Space, near: NDArray[np.bool_]) -> Field:
+    """Return how much of each voxel `near` the skull is suture, 0..1."""
+    sagittal = np.where((s.y > -24) & (s.z > 30), np.abs(s.x), np.float32(99))
+    gap = np.minimum(np.minimum(np.abs(coronal(s)), np.abs(lambdoid(s))), sagittal)
+    gap += 1.2 * np.abs(smooth_noise(rng, 3)[near])
+    return coverage(gap - 1) * coverage(-5 - s.z, 4)
 
 
 def coronal(s: Space) -> Field:
     """Return the signed distance to the coronal suture, positive behind it, in mm."""
-    return s.y + np.float32(18) + np.float32(0.22) * (70 - s.z)
+    return s.y + 18 + 0.22 * (70 - s.z)
 
 
 def lambdoid(s: Space) -> Field:
     """Return the signed distance to the lambdoid suture, positive behind it, in mm."""
-    return (s.y - 84 + np.float32(0.55) * np.abs(s.x)) * np.float32(0.88)
+    return (s.y - 84 + 0.55 * np.abs(s.x)) * 0.88
 
 
 def _base(rng: np.random.Generator, h: Head) -> None:
