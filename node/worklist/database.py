@@ -1,0 +1,136 @@
+"""How the worklist's database is opened, written to and brought up to date."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import event as sa_event
+from sqlalchemy import exc
+
+from node.errors import BadConfiguration, Permanent, Retryable
+
+BUSY_TIMEOUT_MS = 30_000
+"""Chosen: how long a SQLite writer waits for another process's transaction."""
+
+
+class Clash(Permanent):
+    """A unique key, CHECK or foreign key refused a row."""
+
+
+class Database:
+    """One open worklist database, SQLite or PostgreSQL; threads share it.
+
+    `read` and `write` are transactions, and translate the driver's errors: what may pass (a lost
+    connection, a full disk, a lock held too long) is Retryable, the rest Permanent.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = sa.create_engine(url, hide_parameters=True, **_options(url))
+        self._turn: Any = nullcontext()
+        if self.engine.dialect.name == "sqlite":
+            # SQLite has one writer. Threads that queue here meet no busy handler, which sleeps.
+            self._turn = threading.Lock()
+            sa_event.listen(self.engine, "connect", _prepare_sqlite)
+            sa_event.listen(self.engine, "begin", _begin_sqlite)
+        self._writer = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Yield a connection whose statements see one state of the database."""
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Yield a connection; what it wrote is committed and on disk when the block is left."""
+        with _translated(), self._turn, self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest schema, creating it if need be; all or nothing."""
+    file = sa.make_url(url).database
+    if file and sa.make_url(url).get_backend_name() == "sqlite":
+        Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(url)
+    try:
+        with database.write() as connection:
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        database.close()
+
+
+def require_head(database: Database) -> None:
+    """Refuse a database that `upgrade` has not brought to the newest schema.
+
+    Raises
+    ------
+    BadConfiguration
+        If its schema is older or newer than this program's, or it has none.
+    """
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    with database.read() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current != head:
+        raise BadConfiguration(
+            f"the worklist database has schema {current or 'none'}, this program needs {head}: "
+            "run `ichnode db upgrade`"
+        )
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Return the engine's options: a thread never waits for a connection before the database."""
+    if sa.make_url(url).get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}, "max_overflow": -1}
+    return {"pool_pre_ping": True, "max_overflow": 20}
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    """Make a commit durable and let SQLAlchemy say BEGIN (its documented pysqlite recipe)."""
+    del record
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Take the write lock before the first read of a writer, or it may find it gone later."""
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise Retryable(f"the worklist database: {_cause(error)}") from error
+    except exc.IntegrityError as error:
+        raise Clash(f"the worklist database refuses: {_cause(error)}") from error
+    except exc.DBAPIError as error:
+        raise Permanent(f"the worklist database refuses: {_cause(error)}") from error
+
+
+def _cause(error: exc.SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", error)).splitlines()[0]

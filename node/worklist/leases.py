@@ -1,0 +1,38 @@
+"""Claims: a row is one worker's until its lease runs out, so a crash needs no cleaning up."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.errors import Retryable
+
+
+class LeaseLost(Retryable):
+    """The claim ran out or was taken away, so its holder's result was not recorded.
+
+    Somebody else has the row, or newer slices made the result void. Drop it and claim again.
+    """
+
+
+FREE: dict[str, Any] = {"claimed_by": None, "lease_until": None}
+"""The columns of a row that nobody holds."""
+
+
+def is_free(table: sa.Table, now: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition that a row is due and nobody holds it."""
+    nobody = sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now)
+    return sa.and_(table.c.due_at <= now, nobody)
+
+
+def held_by(table: sa.Table, worker: str, lease_s: float, now: datetime) -> dict[str, Any]:
+    """Return the columns of a row that `worker` claims.
+
+    A lease that ran out counts as an attempt: a row that kills its worker must not do so for ever.
+    """
+    ran_out = sa.case((table.c.claimed_by.is_not(None), 1), else_=0)
+    return {
+        "attempts": table.c.attempts + ran_out,
+        "claimed_by": worker,
+        "lease_until": now + timedelta(seconds=lease_s),
+    }

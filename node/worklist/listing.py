@@ -1,0 +1,124 @@
+"""What people see: the rows of the worklist, read from the database."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.states import State
+from node.worklist.cases import NOT_SUPERSEDED, NotFound
+from node.worklist.rows import DeliveryLine, Row, speaking_for_study
+from node.worklist.tables import case, delivery, quarantine, reading, series, study
+
+
+def rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
+    """Return one row for each study that `wanted` picks, in no order."""
+    cases = db.execute(
+        sa.select(
+            case,
+            study,
+            sa.func.coalesce(case.c.last_slice_at, series.c.last_received_at).label("received_at"),
+        )
+        .join_from(case, series)
+        .join(study)
+        .where(wanted)
+        .order_by(study.c.study_instance_uid, case.c.id)
+    ).all()
+    deliveries = _deliveries(db, wanted)
+    readings = {r.study_instance_uid: r for r in db.execute(_newest_readings(wanted))}
+    aside = {r.study_instance_uid: r.objects for r in db.execute(_quarantined())}
+    found = []
+    for uid, of_study in groupby(cases, key=lambda row: row.study_instance_uid):
+        row = speaking_for_study([_row(one, deliveries[one.id]) for one in of_study])
+        row = replace(row, quarantined=aside.get(uid, 0))
+        found.append(_acknowledged(row, readings[uid]) if uid in readings else row)
+    return found
+
+
+def recent(since: datetime | None) -> sa.ColumnElement[bool]:
+    """Return the condition that a study got a slice since then, or that it is not done with."""
+    if since is None:
+        return sa.true()
+    new = sa.select(series.c.study_instance_uid).where(series.c.last_received_at >= since)
+    seen = sa.select(reading.c.study_instance_uid)
+    unfinished = (
+        sa.select(series.c.study_instance_uid)
+        .join_from(series, case)
+        .where(case.c.state.not_in((State.DELIVERED, State.SKIPPED)), NOT_SUPERSEDED)
+        .where(series.c.study_instance_uid.not_in(seen))
+    )
+    return series.c.study_instance_uid.in_(new.union(unfinished))
+
+
+def acknowledge(
+    db: sa.Connection, study_uid: str, who: str, agrees: bool | None, now: datetime
+) -> None:
+    """Record that a person has seen the study's row as it stands now."""
+    shown = rows(db, series.c.study_instance_uid == study_uid)
+    if not shown:
+        raise NotFound(f"no study {study_uid}")
+    line = {"study_instance_uid": study_uid, "who": who, "agrees": agrees, "at": now}
+    db.execute(reading.insert(), {**line, "shown": shown[0].priority})
+
+
+def _acknowledged(row: Row, seen: sa.Row[Any]) -> Row:
+    """Return the row with its reading, unless that was of another result than the row shows."""
+    if seen.shown != row.priority or (row.flagged_at and seen.at < row.flagged_at):
+        return row
+    return replace(row, acknowledged_at=seen.at, acknowledged_by=seen.who, agrees=seen.agrees)
+
+
+def _deliveries(
+    db: sa.Connection, wanted: sa.ColumnElement[bool]
+) -> Mapping[int, Sequence[DeliveryLine]]:
+    query = sa.select(delivery).join(case).join(series).where(wanted).order_by(delivery.c.id)
+    lines: dict[int, list[DeliveryLine]] = defaultdict(list)
+    for r in db.execute(query):
+        line = DeliveryLine(r.destination, r.sop_class_uid, r.status, r.attempts, r.last_status)
+        lines[r.case_id].append(line)
+    return lines
+
+
+def _newest_readings(wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Return the readings of the wanted studies, oldest first: the last one of a study counts."""
+    uids = sa.select(series.c.study_instance_uid).where(wanted)
+    return sa.select(reading).where(reading.c.study_instance_uid.in_(uids)).order_by(reading.c.id)
+
+
+def _quarantined() -> sa.Select[Any]:
+    uid = quarantine.c.study_instance_uid
+    return sa.select(uid, sa.func.count().label("objects")).group_by(uid)
+
+
+def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
+    return Row(
+        study_instance_uid=r.study_instance_uid,
+        patient_id=r.patient_id,
+        accession_number=r.accession_number,
+        priority=r.priority,
+        probability=r.probability,
+        volume_ml=r.volume_ml,
+        subtypes=r.subtypes,
+        reason=r.reason,
+        series_instance_uid=r.series_instance_uid,
+        key_slice_sop_instance_uid=r.key_slice_sop_instance_uid,
+        bundle=r.bundle,
+        received_at=r.received_at,
+        flagged_at=r.flagged_at,
+        delivered_at=r.delivered_at,
+        case_id=r.id,
+        supersedes=r.supersedes,
+        state=r.state,
+        study_description=r.study_description,
+        reason_code=r.reason_code,
+        limitations=tuple(r.limitations),
+        first_received_at=r.first_received_at,
+        assembled_at=r.assembled_at,
+        triaged_at=r.triaged_at,
+        reported_at=r.reported_at,
+        deliveries=tuple(deliveries),
+    )

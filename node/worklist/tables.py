@@ -1,0 +1,226 @@
+"""The worklist's tables. The database holds the invariants; the code only asks.
+
+A series has one chain of cases: one first case, each later one superseding the one before. A case
+that was not read says why, and one that was read has its probability: neither can be stored
+otherwise. Nothing here holds a patient's name.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.states import Priority, State
+
+
+class DeliveryStatus(StrEnum):
+    """Where one owed object stands."""
+
+    OWED = "OWED"
+    SENT = "SENT"
+    DEAD = "DEAD"
+    """Given up or refused for good: a person must look."""
+    CANCELLED = "CANCELLED"
+    """No longer owed: the case was replayed or superseded before it was sent."""
+
+
+class Utc(sa.types.TypeDecorator[datetime]):
+    """An aware datetime in UTC, in and out, also where the database keeps no time zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return the value in UTC; a naive one is an error."""
+        del dialect
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return the stored value with its zone."""
+        del dialect
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value).astimezone(
+            UTC
+        )
+
+
+def _closed(values: type[StrEnum], name: str) -> sa.Enum:
+    return sa.Enum(values, name=name, native_enum=False, create_constraint=True, length=16)
+
+
+def _uid(name: str, *keys: sa.ForeignKey, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.String(64), *keys, **options)
+
+
+def _at(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
+    return sa.Column(name, Utc, nullable=nullable)
+
+
+def _lease() -> tuple[sa.Column[Any], ...]:
+    """Return the columns of a row that workers claim; a claim is both of the last two, or none."""
+    return (
+        sa.Column("attempts", sa.Integer, nullable=False, default=0),
+        _at("due_at"),
+        sa.Column("claimed_by", sa.Text),
+        _at("lease_until", nullable=True),
+    )
+
+
+WHOLE_LEASE = "(claimed_by IS NULL) = (lease_until IS NULL)"
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+study = sa.Table(
+    "study",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("patient_birth_date", sa.Text, nullable=False),
+    sa.Column("accession_number", sa.Text, nullable=False),
+    sa.Column("study_description", sa.Text, nullable=False),
+    _at("first_received_at"),
+)
+
+series = sa.Table(
+    "series",
+    metadata,
+    _uid("series_instance_uid", primary_key=True),
+    _uid(
+        "study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False, index=True
+    ),
+    _at("first_received_at"),
+    _at("last_received_at"),
+    _at("released_at", nullable=True),
+)
+
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid("sop_instance_uid", nullable=False, unique=True),
+    _uid(
+        "series_instance_uid",
+        sa.ForeignKey(series.c.series_instance_uid),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("header", sa.JSON, nullable=False),
+    _at("received_at"),
+)
+
+case = sa.Table(
+    "case",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid("series_instance_uid", sa.ForeignKey(series.c.series_instance_uid), nullable=False),
+    sa.Column("supersedes", sa.Integer, sa.ForeignKey("case.id"), unique=True),
+    sa.Column("state", _closed(State, "state"), nullable=False),
+    sa.Column("priority", _closed(Priority, "priority"), nullable=False),
+    *_lease(),
+    sa.Column("probability", sa.Float),
+    sa.Column("volume_ml", sa.Float),
+    sa.Column("subtypes", sa.JSON, nullable=False, default=dict),
+    _uid("key_slice_sop_instance_uid"),
+    sa.Column("bundle", sa.Text),
+    sa.Column("reason_code", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("limitations", sa.JSON, nullable=False, default=list),
+    _at("last_slice_at", nullable=True),
+    _at("assembled_at", nullable=True),
+    _at("triaged_at", nullable=True),
+    _at("flagged_at", nullable=True),
+    _at("reported_at", nullable=True),
+    _at("delivered_at", nullable=True),
+    sa.CheckConstraint(WHOLE_LEASE, "lease"),
+    sa.CheckConstraint("probability BETWEEN 0 AND 1", "probability"),
+    sa.CheckConstraint("volume_ml >= 0", "volume"),
+    sa.CheckConstraint(
+        "priority NOT IN ('SUSPECTED', 'NOT_SUSPECTED') OR probability IS NOT NULL", "read"
+    ),
+    sa.CheckConstraint(
+        "priority != 'NOT_ANALYSED' AND state NOT IN ('NOT_ANALYSED', 'SKIPPED', 'FAILED') "
+        "OR reason IS NOT NULL",
+        "says_why",
+    ),
+)
+sa.Index("ix_case_state_due_at", case.c.state, case.c.due_at)
+sa.Index(
+    "uq_case_first_of_series",
+    case.c.series_instance_uid,
+    unique=True,
+    sqlite_where=case.c.supersedes.is_(None),
+    postgresql_where=case.c.supersedes.is_(None),
+)
+sa.Index("ix_case_series_instance_uid", case.c.series_instance_uid)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("case_id", sa.Integer, sa.ForeignKey(case.c.id), nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    _uid("sop_class_uid", nullable=False),
+    _uid("sop_instance_uid", nullable=False),
+    sa.Column("status", _closed(DeliveryStatus, "status"), nullable=False),
+    *_lease(),
+    sa.Column("last_status", sa.Integer),
+    sa.Column("last_message", sa.Text),
+    _at("sent_at", nullable=True),
+    sa.UniqueConstraint("case_id", "destination", "sop_instance_uid"),
+    sa.CheckConstraint(WHOLE_LEASE, "lease"),
+)
+sa.Index("ix_delivery_status_due_at", delivery.c.status, delivery.c.due_at)
+
+reading = sa.Table(
+    "reading",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid(
+        "study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False, index=True
+    ),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("agrees", sa.Boolean),
+    sa.Column("shown", _closed(Priority, "shown"), nullable=False),
+    _at("at"),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _at("at"),
+    sa.Column("what", sa.Text, nullable=False),
+    _uid("study_instance_uid", index=True),
+    sa.Column("case_id", sa.Integer, sa.ForeignKey(case.c.id)),
+    sa.Column("detail", sa.JSON, nullable=False),
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _at("at"),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("caller", sa.Text, nullable=False),
+    _uid("study_instance_uid", index=True),
+    _uid("sop_instance_uid"),
+)
