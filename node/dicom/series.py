@@ -1,39 +1,34 @@
-"""What a received object says of itself, read without its pixels.
+"""What a received object says of itself.
 
-Values are parsed here from the raw bytes, because real archives break the rules that a strict
-parser holds them to: wrong value representations, padding, missing and superfluous values. What
-cannot be understood is absent ("" or None), never guessed; only the UIDs that file an object are
-demanded.
+Only the UIDs that file an object are demanded; whatever else is missing or cannot be understood is
+absent, and left to the stage that needs it.
 """
 
-import math
-import re
 import struct
 from collections.abc import Iterable
-from functools import cache
+from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import BinaryIO, TypeVar
 
-from pydicom.charset import decode_bytes
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
-from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
-from pydicom.valuerep import TEXT_VR_DELIMS
 
+from node.dicom.elements import decimals, integer, items, macros, number, short, text, uid
 from node.errors import BadObject
 from node.records import Frame, Header
 
 T = TypeVar("T")
 
-_UID = re.compile(r"[0-9.]{1,64}")
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _UNDEFINED = 0xFFFFFFFF
+# What pydicom raises on bytes that are no data set; it documents no list.
+_DAMAGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, struct.error),
+    *(EOFError, RecursionError, NotImplementedError),
+)
 
 
 def read_header(source: Path | bytes | BinaryIO) -> Header:
@@ -54,16 +49,32 @@ def read_header(source: Path | bytes | BinaryIO) -> Header:
     if isinstance(source, Path):
         with source.open("rb") as file:
             return read_header(file)
+    return open_object(source, pixels=False).header
+
+
+@dataclass(frozen=True, slots=True)
+class OpenObject:
+    """A data set in memory, none of its elements converted yet, and its header."""
+
+    ds: Dataset
+    header: Header
+
+
+def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
+    """Return the data set of a DICOM file, up to its pixels or with them.
+
+    Raises
+    ------
+    BadObject
+        As `read_header`.
+    """
     try:
-        return _read(BytesIO(source) if isinstance(source, bytes) else source)
+        return _open(BytesIO(source) if isinstance(source, bytes) else source, pixels)
     except InvalidDicomError as error:
         raise BadObject(
             "not a DICOM file: no DICM prefix after the preamble; send DICOM files only"
         ) from error
-    except (
-        *(ValueError, TypeError, LookupError, AttributeError, struct.error),
-        *(EOFError, RecursionError, NotImplementedError),
-    ) as error:
+    except _DAMAGE as error:
         raise BadObject(f"the DICOM header is damaged ({error}); send the object again") from error
     except OSError as error:
         if error.errno is not None:
@@ -72,59 +83,59 @@ def read_header(source: Path | bytes | BinaryIO) -> Header:
 
 
 def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
-    """Return the header of a data set as it was read, none of its elements converted yet.
+    """Return what a data set says of itself, whose elements nobody has touched yet.
 
     Parameters
     ----------
     meta
-        Its file meta information, whose SOP class serves data sets that lack their own.
+        Its file meta information, which names the SOP class where the data set does not.
 
     Raises
     ------
     BadObject
         If a UID that files the object is missing or malformed.
     """
-    measures = _macros(ds, "PixelMeasuresSequence")
-    reconstructions = _macros(ds, "CTReconstructionSequence")
+    measures = macros(ds, "PixelMeasuresSequence")
+    reconstructions = macros(ds, "CTReconstructionSequence")
     return Header(
-        sop_class_uid=_uid(ds if _tag("SOPClassUID") in ds else meta, "SOPClassUID"),
-        sop_instance_uid=_uid(ds, "SOPInstanceUID"),
-        study_instance_uid=_uid(ds, "StudyInstanceUID"),
-        series_instance_uid=_uid(ds, "SeriesInstanceUID"),
-        transfer_syntax_uid=_uid(meta, "TransferSyntaxUID"),
+        sop_class_uid=text(ds, "SOPClassUID") or uid(meta, "MediaStorageSOPClassUID"),
+        sop_instance_uid=uid(ds, "SOPInstanceUID"),
+        study_instance_uid=uid(ds, "StudyInstanceUID"),
+        series_instance_uid=uid(ds, "SeriesInstanceUID"),
+        transfer_syntax_uid=uid(meta, "TransferSyntaxUID"),
         frames=_frames(ds),
-        patient_id=_text(ds, "PatientID"),
-        patient_birth_date=_text(ds, "PatientBirthDate"),
-        accession_number=_text(ds, "AccessionNumber"),
-        study_description=_text(ds, "StudyDescription"),
-        series_description=_text(ds, "SeriesDescription"),
-        protocol_name=_text(ds, "ProtocolName"),
-        body_part=_text(ds, "BodyPartExamined") or _anatomy(ds),
-        modality=_text(ds, "Modality"),
+        patient_id=text(ds, "PatientID"),
+        patient_birth_date=text(ds, "PatientBirthDate"),
+        accession_number=text(ds, "AccessionNumber"),
+        study_description=text(ds, "StudyDescription"),
+        series_description=text(ds, "SeriesDescription"),
+        protocol_name=text(ds, "ProtocolName"),
+        body_part=text(ds, "BodyPartExamined") or _anatomy(ds),
+        modality=text(ds, "Modality"),
         image_type=_image_type(ds),
-        manufacturer=_text(ds, "Manufacturer"),
-        convolution_kernel=_alike(_text(item, "ConvolutionKernel") for item in reconstructions)
+        manufacturer=text(ds, "Manufacturer"),
+        convolution_kernel=_alike(text(item, "ConvolutionKernel") for item in reconstructions)
         or "",
         contrast_agent=_contrast_agent(ds),
-        frame_of_reference_uid=_text(ds, "FrameOfReferenceUID"),
+        frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
         rescale_type=_rescale_type(ds),
-        instance_number=_integer(ds, "InstanceNumber"),
-        acquisition_number=_integer(ds, "AcquisitionNumber"),
-        images_in_acquisition=_integer(ds, "ImagesInAcquisition"),
-        series_related_instances=_integer(ds, "NumberOfSeriesRelatedInstances"),
-        rows=_unsigned(ds, "Rows"),
-        columns=_unsigned(ds, "Columns"),
-        pixel_spacing_mm=_alike(_decimals(item, "PixelSpacing", 2) for item in measures),
-        slice_thickness_mm=_alike(_number(item, "SliceThickness") for item in measures),
+        instance_number=integer(ds, "InstanceNumber"),
+        acquisition_number=integer(ds, "AcquisitionNumber"),
+        images_in_acquisition=integer(ds, "ImagesInAcquisition"),
+        series_related_instances=integer(ds, "NumberOfSeriesRelatedInstances"),
+        rows=short(ds, "Rows"),
+        columns=short(ds, "Columns"),
+        pixel_spacing_mm=_alike(decimals(item, "PixelSpacing", 2) for item in measures),
+        slice_thickness_mm=_alike(number(item, "SliceThickness") for item in measures),
         has_pixel_data=has_pixel_data,
     )
 
 
-def _read(file: BinaryIO) -> Header:
-    """Read the file meta information, then the wanted elements up to the pixels."""
+def _open(file: BinaryIO, pixels: bool) -> OpenObject:
+    """Read the file meta information, then the data set."""
     read_preamble(file, force=False)
     meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
-    syntax = _uid(meta, "TransferSyntaxUID")
+    syntax = uid(meta, "TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
         raise BadObject("the deflated transfer syntax is not accepted; send it uncompressed")
     end = 0
@@ -132,9 +143,10 @@ def _read(file: BinaryIO) -> Header:
 
     def at_pixels(tag: int, _vr: str | None, length: int) -> bool:
         nonlocal end, has_pixel_data
-        end = 0 if length == _UNDEFINED else file.tell() + length
-        has_pixel_data |= tag in _PIXEL_DATA and length > 0
-        return has_pixel_data
+        if not has_pixel_data:
+            end = 0 if length == _UNDEFINED else file.tell() + length
+            has_pixel_data = tag in _PIXEL_DATA and length > 0
+        return has_pixel_data and not pixels
 
     ds = read_dataset(
         file,
@@ -144,129 +156,47 @@ def _read(file: BinaryIO) -> Header:
     )
     if not has_pixel_data and end > file.seek(0, SEEK_END):
         raise BadObject("the file ends inside the DICOM header; send the object again")
-    return describe(ds, meta, has_pixel_data=has_pixel_data)
+    return OpenObject(ds, describe(ds, meta, has_pixel_data=has_pixel_data))
 
 
 def _frames(ds: Dataset) -> tuple[Frame, ...]:
     """Each frame's plane, in the order of the pixels."""
     positions = [
-        _decimals(item, "ImagePositionPatient", 3) for item in _macros(ds, "PlanePositionSequence")
+        decimals(item, "ImagePositionPatient", 3) for item in macros(ds, "PlanePositionSequence")
     ]
     orientations = [
-        _decimals(item, "ImageOrientationPatient", 6)
-        for item in _macros(ds, "PlaneOrientationSequence")
+        decimals(item, "ImageOrientationPatient", 6)
+        for item in macros(ds, "PlaneOrientationSequence")
     ]
     return tuple(Frame(*plane) for plane in zip(positions, orientations, strict=True))
 
 
-def _macros(ds: Dataset, sequence: str) -> list[Dataset]:
-    """The functional group `sequence` of each frame (PS3.3 C.7.6.16), shared ones repeated.
-
-    A classic object is its own only functional group; a group that is absent is an empty item.
-    """
-    frames = _items(ds, "PerFrameFunctionalGroupsSequence")
-    if not frames:
-        return [ds]
-    shared = [
-        group
-        for item in _items(ds, "SharedFunctionalGroupsSequence")
-        for group in _items(item, sequence)
-    ]
-    return [(_items(frame, sequence) or shared or [Dataset()])[0] for frame in frames]
-
-
-def _items(ds: Dataset, sequence: str) -> list[Dataset]:
-    """The items of a sequence, none where it is absent or no sequence."""
-    tag = _tag(sequence)
-    value = ds[tag].value if tag in ds else None
-    return list(value) if isinstance(value, Sequence) else []
-
-
 def _image_type(ds: Dataset) -> tuple[str, ...]:
-    text = _text(ds, "ImageType") or _text(_macros(ds, "CTImageFrameTypeSequence")[0], "FrameType")
-    return tuple(part.strip().upper() for part in text.split("\\")) if text else ()
+    frame = macros(ds, "CTImageFrameTypeSequence")[0]
+    joined = text(ds, "ImageType") or text(frame, "FrameType")
+    return tuple(part.strip().upper() for part in joined.split("\\")) if joined else ()
 
 
 def _anatomy(ds: Dataset) -> str:
     """The anatomic region in words, where BodyPartExamined is empty."""
     regions = [
-        item
-        for holder in (ds, *_macros(ds, "FrameAnatomySequence"))
-        for item in _items(holder, "AnatomicRegionSequence")
+        region
+        for holder in (ds, *macros(ds, "FrameAnatomySequence"))
+        for region in items(holder, "AnatomicRegionSequence")
     ]
-    return _text(regions[0], "CodeMeaning") if regions else ""
+    return text(regions[0], "CodeMeaning") if regions else ""
 
 
 def _contrast_agent(ds: Dataset) -> str:
-    agents = _items(ds, "ContrastBolusAgentSequence")
-    return _text(ds, "ContrastBolusAgent") or (_text(agents[0], "CodeMeaning") if agents else "")
+    agents = items(ds, "ContrastBolusAgentSequence")
+    return text(ds, "ContrastBolusAgent") or (text(agents[0], "CodeMeaning") if agents else "")
 
 
 def _rescale_type(ds: Dataset) -> str:
-    """The frames' rescale type; where they differ, the first that is not HU."""
-    macros = _macros(ds, "PixelValueTransformationSequence")
-    found = {_text(item, "RescaleType").upper() for item in macros}
-    return min(found - {"HU"}, default="HU") if len(found) > 1 else found.pop()
-
-
-@cache
-def _tag(keyword: str) -> BaseTag:
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
-    return BaseTag(tag)
-
-
-def _value(ds: Dataset, keyword: str) -> bytes:
-    """The bytes of an element as they were sent, b"" where absent."""
-    element = ds.get_item(_tag(keyword))
-    return (element.value or b"") if isinstance(element, RawDataElement) else b""
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    """The text of an element in its data set's character set, "" where absent."""
-    charset = ds.original_character_set
-    encodings = [charset] if isinstance(charset, str) else list(charset)
-    text: str = decode_bytes(_value(ds, keyword), encodings, TEXT_VR_DELIMS)
-    return text.strip("\0 \r\n\t")
-
-
-def _uid(ds: Dataset, keyword: str) -> str:
-    """A UID of legal syntax (PS3.5 chapter 9, leading zeros forgiven)."""
-    value = _text(ds, keyword)
-    if not value:
-        raise BadObject(f"the object has no {keyword}; nothing can be filed without it")
-    if not _UID.fullmatch(value):
-        raise BadObject(
-            f"{keyword} {value[:64]!r} is no UID: 1 to 64 digits and dots; correct it at the source"
-        )
-    return value
-
-
-def _decimals(ds: Dataset, keyword: str, count: int) -> Any:
-    """The `count` finite numbers of a decimal string as a tuple, None where it holds others."""
-    try:
-        values = tuple(float(part) for part in _text(ds, keyword).split("\\"))
-    except ValueError:
-        return None
-    return values if len(values) == count and all(map(math.isfinite, values)) else None
-
-
-def _number(ds: Dataset, keyword: str) -> float | None:
-    """The number of a decimal string."""
-    return next(iter(_decimals(ds, keyword, 1) or ()), None)
-
-
-def _integer(ds: Dataset, keyword: str) -> int | None:
-    """The first value of an integer string, None where it is no whole number."""
-    value = _number(ds, keyword)
-    return int(value) if value is not None and value.is_integer() else None
-
-
-def _unsigned(ds: Dataset, keyword: str) -> int | None:
-    """The first value of a binary unsigned short."""
-    value = _value(ds, keyword)[:2]
-    order: Literal["little", "big"] = "little" if ds.original_encoding[1] else "big"
-    return int.from_bytes(value, order) if len(value) == 2 else None
+    """The frames' rescale type; where they differ, one that is not HU."""
+    groups = macros(ds, "PixelValueTransformationSequence")
+    found = {text(group, "RescaleType").upper() for group in groups}
+    return max(found - {"HU"}, default="HU")
 
 
 def _alike(values: Iterable[T]) -> T | None:

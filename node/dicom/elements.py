@@ -1,0 +1,115 @@
+"""Values of DICOM elements, parsed from their bytes.
+
+Real archives break the rules that a strict parser holds them to: wrong value representations,
+padding, missing and superfluous values. What cannot be understood here is absent ("", None or an
+empty list), never guessed.
+"""
+
+import math
+import re
+from functools import cache
+from typing import Any, Literal
+
+from pydicom.charset import decode_bytes
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+from pydicom.valuerep import TEXT_VR_DELIMS
+
+from node.errors import BadObject
+
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """Return the text of an element, decoded from its data set's character set; "" if absent."""
+    element = ds.get_item(_tag(keyword))
+    if isinstance(element, DataElement):  # pydicom has converted it, as it does the file meta's
+        return str(element.value or "")
+    charset = ds.original_character_set
+    encodings = [charset] if isinstance(charset, str) else list(charset)
+    decoded: str = decode_bytes(raw(ds, keyword), encodings, TEXT_VR_DELIMS)
+    return decoded.strip("\0 \r\n\t")
+
+
+def uid(ds: Dataset, keyword: str) -> str:
+    """Return a UID of 1 to 64 digits and dots (PS3.5 chapter 9; leading zeros are forgiven).
+
+    Raises
+    ------
+    BadObject
+        If it is absent or malformed.
+    """
+    found = text(ds, keyword)
+    if not found:
+        raise BadObject(f"the object has no {keyword}; nothing can be filed without it")
+    if not _UID.fullmatch(found):
+        raise BadObject(
+            f"{keyword} {found[:64]!r} is no UID: 1 to 64 digits and dots; correct it at the source"
+        )
+    return found
+
+
+def decimals(ds: Dataset, keyword: str, count: int) -> Any:
+    """Return the `count` finite numbers of a decimal string; None if it holds anything else."""
+    try:
+        values = tuple(float(part) for part in text(ds, keyword).split("\\"))
+    except ValueError:
+        return None
+    return values if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+def number(ds: Dataset, keyword: str) -> float | None:
+    """Return the one finite number of a decimal string."""
+    return next(iter(decimals(ds, keyword, 1) or ()), None)
+
+
+def integer(ds: Dataset, keyword: str) -> int | None:
+    """Return the one whole number of an integer string."""
+    found = number(ds, keyword)
+    return int(found) if found is not None and found.is_integer() else None
+
+
+def short(ds: Dataset, keyword: str, *, signed: bool = False) -> int | None:
+    """Return the first value of a binary short (US or SS, by `signed`)."""
+    value = raw(ds, keyword)[:2]
+    order: Literal["little", "big"] = "little" if ds.original_encoding[1] else "big"
+    return int.from_bytes(value, order, signed=signed) if len(value) == 2 else None
+
+
+def items(ds: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence; none if it is absent or no sequence."""
+    tag = _tag(keyword)
+    value = ds[tag].value if tag in ds else None
+    return list(value) if isinstance(value, Sequence) else []
+
+
+def macros(ds: Dataset, keyword: str) -> list[Dataset]:
+    """Return the functional group of each frame (PS3.3 C.7.6.16), shared ones repeated.
+
+    A classic object is its own only functional group; a group that is absent is an empty item.
+    """
+    frames = items(ds, "PerFrameFunctionalGroupsSequence")
+    if not frames:
+        return [ds]
+    shared = [
+        macro
+        for groups in items(ds, "SharedFunctionalGroupsSequence")
+        for macro in items(groups, keyword)
+    ]
+    return [(items(frame, keyword) or shared or [Dataset()])[0] for frame in frames]
+
+
+def raw(ds: Dataset, keyword: str) -> bytes:
+    """Return the bytes of an element as they were sent; b"" if absent."""
+    element = ds.get_item(_tag(keyword))
+    return (element.value or b"") if isinstance(element, RawDataElement) else b""
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return BaseTag(tag)
