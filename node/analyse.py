@@ -97,11 +97,17 @@ def describe(row: Row, node: Node) -> dict[str, Any]:
     values = row.to_json()
     for name in NETWORK_FIELDS:
         del values[name]
-    return {**values, "slices": _slices(node.root / row.folder) if row.folder else []}
+    return {**values, "slices": _slices(_folder(row, node))}
+
+
+def _folder(row: Row, node: Node) -> Path:
+    return node.folder(node.store.case(row.case_id))
 
 
 def _slices(folder: Path) -> list[dict[str, Any]]:
     """Return every source slice in reading order; probabilities are None if it was not read."""
+    if not (folder / "series.json").exists():
+        return []
     plan = SeriesPlan.read(folder / "series.json")
     findings = Findings.load(folder).slices if (folder / "findings.json").exists() else None
     return [
@@ -116,6 +122,6 @@ def _slices(folder: Path) -> list[dict[str, Any]]:
 
 
 def _copy_report(node: Node, row: Row, folder: Path) -> None:
-    report = node.root / row.folder / "report"
+    report = _folder(row, node) / "report"
     if report.is_dir():
         shutil.copytree(report, folder, dirs_exist_ok=True)

@@ -227,13 +227,12 @@ def bench(
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="Also send to this storage SCP; repeatable."),
     ] = None,
-    slices: Annotated[int, typer.Option(min=8, help="Slices of the series.")] = 32,
 ) -> None:
     """Measure receive throughput, ms per slice of each runtime, and door-to-flag."""
     from node.bench import bench as run
 
     with _settings(config) as settings:
-        run(settings, peer or [], slices)
+        run(settings, peer or [])
 
 
 @contextmanager

@@ -47,11 +47,11 @@ def demo(ct: Path | None, out: Path) -> None:
         folder.mkdir(parents=True)
     files = _files(ct) if ct else _phantoms(sent)
     with archive("DEMO_PACS", received) as pacs_port:
-        config = _configure(out, data, pacs_port)
+        config = configure(out, data, pacs_port)
         settings = load(config)
         upgrade(settings.url)
         with serving(config, out / "node.log"):
-            send_study(files, settings)
+            _send(files, settings)
             rows = _wait_for_results(settings)
     console.print(worklist_table(rows))
     _show_places(rows, data, received)
@@ -74,21 +74,25 @@ def _phantoms(folder: Path) -> list[Path]:
     return files
 
 
-def _configure(out: Path, data: Path, pacs_port: int) -> Path:
-    """Write the node's settings: free ports on loopback, the demo's PACS as the destination."""
-    dicom_port, web_port = free_ports(2)
-    path = out / "ichnode.toml"
-    path.write_text(
+def configure(folder: Path, data: Path, pacs_port: int | None = None) -> Path:
+    """Write a node's settings: free ports on loopback, and a PACS on that port if there is one."""
+    dicom_port, web_port = _free_ports(2)
+    path = folder / "ichnode.toml"
+    text = (
         f'data_dir = "{data.absolute()}"\n'
         f'[receive]\nhost = "127.0.0.1"\nport = {dicom_port}\nmin_free_mb = 64\n'
         f"[web]\nport = {web_port}\n"
-        '[[deliver.destinations]]\nname = "demo"\nae_title = "DEMO_PACS"\n'
-        f'host = "127.0.0.1"\nport = {pacs_port}\n'
     )
+    if pacs_port is not None:
+        text += (
+            '[[deliver.destinations]]\nname = "demo"\nae_title = "DEMO_PACS"\n'
+            f'host = "127.0.0.1"\nport = {pacs_port}\n'
+        )
+    path.write_text(text)
     return path
 
 
-def free_ports(count: int) -> list[int]:
+def _free_ports(count: int) -> list[int]:
     """Return so many different TCP ports that are free on loopback now."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]
@@ -115,7 +119,7 @@ def _wait_for_answer(settings: Settings, process: "subprocess.Popen[bytes]") -> 
     deadline = time.monotonic() + START_S
     while process.poll() is None:
         try:
-            echo(_as_peer(settings), settings)
+            echo(as_peer(settings), settings)
             return
         except Retryable:
             if time.monotonic() > deadline:
@@ -124,13 +128,13 @@ def _wait_for_answer(settings: Settings, process: "subprocess.Popen[bytes]") -> 
     raise Permanent(f"the node stopped with status {process.returncode}; see its log")
 
 
-def _as_peer(settings: Settings) -> Destination:
+def as_peer(settings: Settings) -> Destination:
     """Return the node itself as somebody to send to."""
     receive = settings.receive
     return Destination(name="node", ae_title=receive.ae_title, host="127.0.0.1", port=receive.port)
 
 
-def send_study(files: Sequence[Path], settings: Settings) -> None:
+def _send(files: Sequence[Path], settings: Settings) -> None:
     """Push the files to the node, as a scanner would.
 
     Raises
@@ -139,7 +143,7 @@ def send_study(files: Sequence[Path], settings: Settings) -> None:
         If the node took none of them.
     """
     stored = 0
-    results = send_files(files, _as_peer(settings), settings)
+    results = send_files(files, as_peer(settings), settings)
     for result in track(results, "pushing", total=len(files), console=console):
         stored += result.stored
         if not result.stored:
@@ -166,6 +170,6 @@ def _show_places(rows: Sequence[Row], data: Path, received: Path) -> None:
     objects = sorted(received.rglob("*.dcm"))
     console.print(f"{len(objects)} objects came back to the PACS, in {received}")
     for row in rows:
-        picture = data / row.folder / "report" / "capture.png"
+        picture = data / "cases" / str(row.case_id) / "report" / "capture.png"
         if picture.exists():
             console.print(f"{row.priority}: overlay picture {picture}", soft_wrap=True)

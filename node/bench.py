@@ -1,0 +1,186 @@
+"""`ichnode bench`: what this machine does, measured in one run; compare ratios, not seconds.
+
+Received slices are fsynced and committed before they are counted. The sender is ours in every row
+and turns Nagle's algorithm off; so does our receiver, and a peer measured beside it should too
+(DCMTK: `TCP_NODELAY=1 storescp`).
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.table import Table
+
+from models.bundle import load_reader
+from models.runtime import available_runtimes
+from models.volume import Volume
+from node.deliver import send_files
+from node.demo import as_peer, configure, serving
+from node.errors import BadConfiguration, Retryable
+from node.serve import SHIPPED_BUNDLE, utc_now
+from node.settings import Destination, Settings, load
+from node.worklist.store import Store, upgrade
+from training.datasets.series import Identity, write_series
+from training.phantoms import demo_pair
+
+ASSOCIATIONS = (1, 4)
+REPEATS = 3
+RESULT_S = 300.0
+"""How long a result is waited for; chosen."""
+
+console = Console()
+
+
+def bench(settings: Settings, peers: Sequence[str]) -> None:
+    """Print receive throughput, ms per slice of each runtime, and door-to-flag.
+
+    Parameters
+    ----------
+    settings
+        Their bundle is measured; nothing else of the installation is touched.
+    peers
+        "HOST:PORT" of storage SCPs to measure beside ours, with the same sender and files.
+
+    Raises
+    ------
+    IchnodeError
+        If a peer does not answer, or a result does not come.
+    """
+    with console.status("drawing a phantom series"):
+        volume = demo_pair()[0].volume
+    with TemporaryDirectory(prefix="ichnode-bench-") as temporary:
+        folder = Path(temporary)
+        with _node(folder, settings) as node:
+            _receive(folder, [as_peer(node), *map(_peer, peers)], volume)
+        _read(settings, volume)
+        with _node(folder, settings) as node:
+            _door_to_flag(folder, node, volume)
+
+
+@contextmanager
+def _node(folder: Path, settings: Settings) -> Iterator[Settings]:
+    """Run a whole node on an empty worklist, with the installation's reader."""
+    data = folder / f"node-{time.monotonic_ns()}"
+    data.mkdir()
+    config = configure(data, data)
+    if settings.triage.bundle:
+        with config.open("a") as file:
+            file.write(f'[triage]\nbundle = "{settings.triage.bundle.absolute()}"\n')
+    node = load(config)
+    upgrade(node.url)
+    with serving(config, data / "node.log"):
+        yield node
+
+
+def _peer(text: str) -> Destination:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise BadConfiguration(f"{text!r} is not HOST:PORT")
+    return Destination(name=text, ae_title="ANY-SCP", host=host, port=int(port))
+
+
+def _receive(folder: Path, peers: Sequence[Destination], volume: Volume) -> None:
+    """Send the same series over 1 and 4 associations to each peer, in turns."""
+    table = _table("receive, slices a second (median)", "peer", *map(str, ASSOCIATIONS))
+    rates: dict[tuple[str, int], list[float]] = {}
+    for repeat in range(REPEATS):
+        for count in ASSOCIATIONS:
+            for peer in peers:
+                series = [
+                    _fresh_series(folder, volume, f"{peer.name} {count} {repeat} {number}")
+                    for number in range(count)
+                ]
+                rate = _throughput(series, peer)
+                rates.setdefault((peer.name, count), []).append(rate)
+    for peer in peers:
+        medians = (statistics.median(rates[peer.name, count]) for count in ASSOCIATIONS)
+        table.add_row(peer.name, *(f"{rate:.0f}" for rate in medians))
+    console.print(table)
+
+
+def _fresh_series(folder: Path, volume: Volume, name: str) -> list[Path]:
+    """Write the volume under UIDs of its own, so that no receiver knows it already."""
+    return write_series(volume, folder / name.replace(":", "-"), Identity.of(f"{name} {folder}"))
+
+
+def _throughput(series: Sequence[Sequence[Path]], peer: Destination) -> float:
+    """Return slices a second, one process and association a series, from first to last answer."""
+    with ProcessPoolExecutor(len(series), get_context("spawn")) as pool:
+        list(pool.map(_ready, range(len(series))))  # the processes are up before the clock starts
+        spans = list(pool.map(partial(_send_timed, peer=peer), series))
+    first, last = min(begin for begin, _ in spans), max(end for _, end in spans)
+    return sum(map(len, series)) / (last - first)
+
+
+def _ready(number: int) -> int:
+    time.sleep(0.5)
+    return number
+
+
+def _send_timed(files: Sequence[Path], peer: Destination) -> tuple[float, float]:
+    begin = time.monotonic()
+    for sent in send_files(files, peer, Settings()):
+        if not sent.stored:
+            raise Retryable(f"{peer.name}: {sent.message} (status {sent.status})")
+    return begin, time.monotonic()
+
+
+def _read(settings: Settings, volume: Volume) -> None:
+    """Read one series with each runtime of this machine, preprocessing and all."""
+    table = _table(
+        f"ensemble, {len(volume.hu)} slices (median)", "runtime", "ms a slice", "s a study"
+    )
+    for runtime in available_runtimes():
+        with console.status(f"reading with {runtime}"):
+            reader = load_reader(settings.triage.bundle or SHIPPED_BUNDLE, runtime)
+            seconds = _median_s(lambda reader=reader: reader.read(volume))  # type: ignore[misc]
+        table.add_row(runtime, f"{1000 * seconds / len(volume.hu):.1f}", f"{seconds:.2f}")
+    console.print(table)
+
+
+def _median_s(work: Callable[[], object]) -> float:
+    work()
+    times = []
+    for _ in range(REPEATS):
+        begin = time.monotonic()
+        work()
+        times.append(time.monotonic() - begin)
+    return statistics.median(times)
+
+
+def _door_to_flag(folder: Path, node: Settings, volume: Volume) -> None:
+    """Push a series a few times to a running node and read the worklist's own figures."""
+    times = []
+    with Store(node.url) as store:
+        for repeat in range(REPEATS + 1):
+            files = _fresh_series(folder, volume, f"flag {repeat}")
+            _send_timed(files, as_peer(node))
+            times.append(_flagged_after_s(store, repeat + 1))
+    table = _table("door to flag", "series", "s from last slice to flag (median)")
+    table.add_row(f"{len(volume.hu)} slices", f"{statistics.median(times[1:]):.2f}")
+    console.print(table)
+
+
+def _flagged_after_s(store: Store, studies: int) -> float:
+    """Return the newest study's door-to-flag once all of them are flagged."""
+    deadline = time.monotonic() + RESULT_S
+    while time.monotonic() < deadline:
+        rows = [row for row in store.worklist(utc_now()) if row.flagged_at]
+        if len(rows) == studies:
+            return max(rows, key=lambda row: row.received_at).door_to_flag_s or 0.0
+        time.sleep(0.1)
+    raise Retryable(f"no result within {RESULT_S:.0f} s")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right")
+    return table
