@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from node.records import Header, StoredObject
 from node.states import Priority, Reason, State
+from node.worklist.database import insert
 from node.worklist.events import note
 from node.worklist.leases import FREE
 from node.worklist.outbox import cancel
@@ -132,7 +133,7 @@ def set_aside(
     now: datetime,
     header: Header | None = None,
 ) -> None:
-    """Record an object that is kept but not filed."""
+    """Record an object that is kept but not filed; once, however often it is sent."""
     study_uid = header.study_instance_uid if header else None
     sop_uid = header.sop_instance_uid if header else None
     values = {
@@ -146,7 +147,9 @@ def set_aside(
         "study_instance_uid": study_uid,
         "sop_instance_uid": sop_uid,
     }
-    db.execute(quarantine.insert(), values)
+    new = insert(db, quarantine).values(values).on_conflict_do_nothing()
+    if db.execute(new).rowcount == 0:
+        return
     note(
         db,
         "quarantined",

@@ -12,7 +12,7 @@ from node.states import TRANSITIONS, Priority, State
 from node.worklist import outbox
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
-from node.worklist.tables import case, series
+from node.worklist.tables import case, case_folder, series
 
 WITHOUT_RESULT = (State.NOT_ANALYSED, State.SKIPPED, State.FAILED)
 READ = (Priority.SUSPECTED, Priority.NOT_SUSPECTED)
@@ -206,6 +206,8 @@ def _case(row: sa.Row[Any]) -> Case:
         state=row.state,
         priority=row.priority,
         attempts=row.attempts,
-        folder=f"cases/{row.id}",
+        folder=case_folder(row.id),
         supersedes=row.supersedes,
+        reason_code=row.reason_code,
+        reason=row.reason,
     )

@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event as sa_event
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
 
 from node.errors import BadConfiguration, Permanent, Retryable
 
@@ -56,6 +57,12 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def insert(db: sa.Connection, table: sa.Table) -> Any:
+    """Return an INSERT of the database's own kind, which knows ON CONFLICT."""
+    kind = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+    return kind(table)
 
 
 def upgrade(url: str) -> None:

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from node.records import Delivery, ReportObject
 from node.states import Priority, State
+from node.worklist.database import insert
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.tables import DeliveryStatus, case, delivery, series
@@ -21,11 +21,10 @@ def owe(
     db: sa.Connection, case_id: int, owed: Sequence[tuple[str, ReportObject]], now: datetime
 ) -> None:
     """Owe each object once. What an earlier run of this case has sent stays sent."""
-    insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
     for destination, item in owed:
         fresh = {"status": DeliveryStatus.OWED, "path": item.path, "attempts": 0, "due_at": now}
         db.execute(
-            insert(delivery)
+            insert(db, delivery)
             .values(
                 case_id=case_id,
                 destination=destination,

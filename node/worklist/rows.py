@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from node.states import Priority, State
+from node.worklist.tables import case_folder
 
 HEAD_START: Mapping[Priority, timedelta] = {
     Priority.SUSPECTED: timedelta(hours=24),
@@ -72,6 +73,11 @@ class Row:
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     agrees: bool | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where the case's files lie, relative to the data folder."""
+        return case_folder(self.case_id)
 
     @property
     def door_to_flag_s(self) -> float | None:

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("study_instance_uid", sa.String(length=64)),
         sa.Column("sop_instance_uid", sa.String(length=64)),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantine")),
+        sa.UniqueConstraint("path", "code", name=op.f("uq_quarantine_path_code")),
     )
     op.create_index("ix_quarantine_study_instance_uid", "quarantine", ["study_instance_uid"])
     op.create_table(
