@@ -22,7 +22,7 @@ from node.worker import work_once
 from node.worklist.store import Row, Store, upgrade
 
 if TYPE_CHECKING:
-    from models.bundle import Reader
+    from models.reader import Reader
 
 NETWORK_FIELDS = ("received_at", "flagged_at", "delivered_at", "door_to_flag_s", "deliveries")
 

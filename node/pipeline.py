@@ -18,7 +18,7 @@ from node.triage import triage
 from node.worklist.store import Store
 
 if TYPE_CHECKING:
-    from models.bundle import Reader
+    from models.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from node.settings import Settings
 from node.worklist.store import Store
 
 if TYPE_CHECKING:
-    from models.bundle import Reader
+    from models.reader import Reader
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from node.records import Outcome, SeriesPlan
 from node.states import Priority, Reason, State
 
 if TYPE_CHECKING:
-    from models.bundle import Reader
+    from models.reader import Reader
 
 
 def triage(plan: SeriesPlan, reader: "Reader", *, root: Path, folder: Path) -> Outcome:

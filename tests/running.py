@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
+from node.deliver import Sent, send_files
 from node.settings import Settings, load
 from node.worklist.store import Row, Store, upgrade
+from tests.peers import listening, peer, wait_until
 
 
 class RunningNode:
@@ -52,6 +55,27 @@ class RunningNode:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
+
+    def wait_until_listening(self) -> None:
+        """Return once the storage SCP takes connections."""
+        wait_until(lambda: listening(self.settings.receive.port), 60)
+
+    def send(self, files: Sequence[Path]) -> Iterator[Sent]:
+        """Send files to the node over one association; yield each answer as it comes."""
+        receive = self.settings.receive
+        return send_files(files, peer(receive.ae_title, receive.port), self.settings)
+
+    def received(self) -> set[str]:
+        """SOP Instance UIDs that the worklist has, each with its bytes whole on disk."""
+        found = set()
+        with Store(self.settings.url) as store:
+            for row in store.worklist(datetime.now(UTC)):
+                for series in store.study(row.study_instance_uid):
+                    for instance in series.instances:
+                        data = (self.settings.data_dir / instance.stored.path).read_bytes()
+                        assert sha256(data).hexdigest() == instance.stored.sha256
+                        found.add(instance.header.sop_instance_uid)
+        return found
 
     def rows(self) -> list[Row]:
         """The worklist now."""

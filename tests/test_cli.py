@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from node.cli import app
+from node.settings import load
+from node.worklist.store import upgrade
+
+COMMANDS = [
+    "serve",
+    "demo",
+    "analyse",
+    "worklist",
+    "echo",
+    "send",
+    "replay",
+    "doctor",
+    "db",
+    "bench",
+]
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, arguments)
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    code, text, _ = run(command, "--help")
+    assert code == 0 and "Usage" in text
+
+
+def test_help_imports_neither_the_networks_nor_dicom() -> None:
+    heavy = "{'torch', 'openvino', 'monai', 'pydicom', 'highdicom', 'sqlalchemy', 'scipy'}"
+    code = f"import sys, node.cli; print({heavy} & set(sys.modules) or 'light')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "light"
+
+
+def test_error_is_one_line_and_status_2(tmp_path: Path) -> None:
+    code, _, error = run("worklist", "--config", str(tmp_path / "none.toml"))
+    assert code == 2 and error.count("\n") == 1 and "none.toml" in error
+
+
+def test_worklist_on_a_database_without_tables_says_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
+    code, _, error = run("worklist")
+    assert code == 2 and "ichnode db upgrade" in error
+
+
+def test_empty_worklist_is_an_empty_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
+    assert run("db", "upgrade")[0] == 0
+    assert run("worklist", "--json") == (0, "[]\n", "")
+
+
+def test_peer_that_is_down_is_a_clear_error() -> None:
+    code, _, error = run("echo", "NOBODY@127.0.0.1:9")
+    assert code == 2 and "127.0.0.1:9" in error
+
+
+def test_unknown_role_and_stage_name_the_known_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
+    upgrade(load().url)
+    assert "receive, work, deliver, web" in run("serve", "--role", "x")[2]
+    assert "assemble, triage, report" in run("replay", "1", "--from", "x")[2]
