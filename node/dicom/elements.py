@@ -25,7 +25,7 @@ _UID = re.compile(r"[0-9.]{1,64}")
 
 def text(ds: Dataset, keyword: str) -> str:
     """Return the text of an element, decoded from its data set's character set; "" if absent."""
-    element = ds.get_item(_tag(keyword))
+    element: object = ds.get_item(_tag(keyword))
     if isinstance(element, DataElement):  # pydicom has converted it, as it does the file meta's
         return str(element.value or "")
     charset = ds.original_character_set

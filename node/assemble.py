@@ -1,0 +1,443 @@
+"""Is the series complete, can it be read, and is it the one of its study to read. Pure.
+
+Three questions, each answered by its own function from what has been received so far:
+
+- `closing`: until when may further images of a series be expected?
+- `node.dicom.eligibility.judge`: can the series be read, going by its headers?
+- `RANKING` and `decide`: which series of the study is read?
+
+The answers depend on the study, its cases and the time alone, so every case of a study comes to the
+same decision, whichever is asked first.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from node.dicom.eligibility import (
+    CURABLE,
+    RULES,
+    WHOLE_HEAD_MM,
+    Verdict,
+    has_contrast,
+    is_sharp,
+    judge,
+    limitations,
+)
+from node.dicom.geometry import FrameRef
+from node.records import Case, Instance, Outcome, Series, SeriesPlan, SliceRef
+from node.settings import Assemble
+from node.states import Priority, Reason, State
+
+READING_THICKNESS_MM = 5.0
+_RULE_NUMBER = {reason: number for number, (reason, _) in enumerate(RULES)}
+LOOK_AGAIN_S = 0.5
+"""How soon to count again where the headers say how many images will come (chosen)."""
+
+
+def decide(
+    case: Case,
+    study: Sequence[Series],
+    cases: Sequence[Case],
+    settings: Assemble,
+    now: datetime,
+) -> tuple[Outcome, SeriesPlan | None]:
+    """Return what becomes of a case, and the plan of its series if there is something to report.
+
+    Parameters
+    ----------
+    study
+        All series received of the case's study.
+    cases
+        All cases of the study; they tell which series were read, passed over or found unreadable.
+
+    Returns
+    -------
+    Outcome
+        RECEIVING with `retry_at` while images may come that matter; ASSEMBLED; NOT_ANALYSED for
+        the one case that speaks for a study in which nothing can be read; SKIPPED.
+    SeriesPlan or None
+        With ASSEMBLED the slices to read, with NOT_ANALYSED all that was received of the series.
+    """
+    field = _field(case, study, cases, settings, now)
+    mine = field.mine
+    if mine.verdict.refusal is None:
+        return _eligible(mine, field, _replaces_a_reading(case, cases))
+    return _refused(mine, field)
+
+
+# --- completeness --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """When a series counts as complete unless another image comes, and by what evidence."""
+
+    at: datetime
+    why: str
+
+
+def closing(verdict: Verdict, settings: Assemble) -> Closing:
+    """Return when a series is complete.
+
+    Evidence is a readable series (contiguous slices that cover a head) together with the release
+    of its association or the number of images that the scanner announced; a short grace follows
+    it. Without evidence the series is closed when nothing has come for `idle_s`.
+    """
+    last = verdict.series.last_received_at
+    evidence = None if verdict.refusal else _evidence(verdict.series)
+    if evidence:
+        return Closing(last + timedelta(seconds=settings.grace_s), f"complete: {evidence}")
+    idle = f"closed after {settings.idle_s:.0f} s without another image"
+    return Closing(last + timedelta(seconds=settings.idle_s), idle)
+
+
+def _evidence(series: Series) -> str | None:
+    if series.released_at is not None:
+        return "contiguous over a head, and the association was released"
+    headers = [instance.header for instance in series.instances]
+    announced = max(header.series_related_instances or 0 for header in headers)
+    if 0 < announced <= len(headers):
+        return f"all {announced} images of NumberOfSeriesRelatedInstances came"
+    acquisitions = defaultdict(list)
+    for header in headers:
+        acquisitions[header.acquisition_number].append(header.images_in_acquisition or 0)
+    if all(0 < max(counts) <= len(counts) for counts in acquisitions.values()):
+        return f"all {len(headers)} images of ImagesInAcquisition came"
+    return None
+
+
+def _announces_images(series: Series) -> bool:
+    headers = (instance.header for instance in series.instances)
+    return any(h.series_related_instances or h.images_in_acquisition for h in headers)
+
+
+# --- choice --------------------------------------------------------------------------------------
+
+
+def _coverage_mm(verdict: Verdict) -> float:
+    return verdict.stack.coverage_mm if verdict.stack else 0.0
+
+
+def _thickness_mm(verdict: Verdict) -> float:
+    """The median slice thickness, else the median spacing, else the ideal: none better is known."""
+    known = [h.slice_thickness_mm for h in verdict.headers if h.slice_thickness_mm]
+    if not known and verdict.stack:
+        known = list(verdict.stack.gaps_mm)
+    return float(np.median(known)) if known else READING_THICKNESS_MM
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """One line of the ranking: the series with the smaller value is preferred.
+
+    Attributes
+    ----------
+    grows
+        Whether further images may still lower the value.
+    """
+
+    name: str
+    value: Callable[[Verdict], float]
+    grows: bool = False
+
+
+RANKING = (
+    Preference(
+        f"covers {WHOLE_HEAD_MM:.0f} mm or more",
+        lambda v: _coverage_mm(v) < WHOLE_HEAD_MM,
+        grows=True,
+    ),
+    Preference("no contrast agent", lambda v: any(map(has_contrast, v.headers))),
+    Preference("soft-tissue kernel", lambda v: any(map(is_sharp, v.headers))),
+    Preference("original images", lambda v: any("DERIVED" in h.image_type for h in v.headers)),
+    Preference(
+        f"slice thickness nearest to {READING_THICKNESS_MM:.0f} mm",
+        lambda v: round(abs(np.log2(_thickness_mm(v) / READING_THICKNESS_MM)), 1),
+    ),
+    Preference("longer coverage", lambda v: -round(_coverage_mm(v), -1), grows=True),
+    Preference("more slices", lambda v: -float(len(v.images)), grows=True),
+)
+"""Which of several readable series of a study is read: the first line in which they differ decides.
+
+The order is chosen: no reader can make up for tissue that was not scanned, contrast imitates blood,
+and a bone kernel buries blood in noise; 5 mm is what the ensemble was trained on. Series that
+are equal throughout are told apart by SeriesInstanceUID.
+"""
+
+
+def rank(verdict: Verdict, *, at_best: bool = False) -> tuple[float | str, ...]:
+    """Return the sort key of `RANKING`; `at_best` as it may become once all images have come."""
+    values = (-np.inf if at_best and p.grows else float(p.value(verdict)) for p in RANKING)
+    return (*values, verdict.series.series_instance_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A series in the competition.
+
+    Attributes
+    ----------
+    closed
+        No further image is expected.
+    arriving
+        Images are coming in: its association is open, or the last one came just now.
+    case
+        Its newest case.
+    """
+
+    verdict: Verdict
+    closing: Closing
+    closed: bool
+    arriving: bool
+    case: Case | None
+
+    @property
+    def uid(self) -> str:
+        return self.verdict.series.series_instance_uid
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no further image can make the series readable."""
+        return self.verdict.refusal is not None and self.verdict.refusal.reason not in CURABLE
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the pixels, or the node, failed what the headers promised."""
+        case = self.case
+        return case is not None and (
+            case.state is State.FAILED or case.priority is Priority.NOT_ANALYSED
+        )
+
+    @property
+    def passed_over(self) -> bool:
+        return self.case is not None and self.case.state is State.SKIPPED
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """All series of a study, seen from one of its cases."""
+
+    mine: _Entry
+    others: tuple[_Entry, ...]
+    settings: Assemble
+    now: datetime
+
+    @property
+    def entries(self) -> tuple[_Entry, ...]:
+        return (self.mine, *self.others)
+
+    @property
+    def readable(self) -> list[_Entry]:
+        """The complete series that can be read, best first; never one that has had its turn."""
+        found = [e for e in self.entries if e.closed and e.verdict.refusal is None]
+        return sorted(
+            (e for e in found if e is self.mine or not (e.unreadable or e.passed_over)),
+            key=lambda e: rank(e.verdict),
+        )
+
+    @property
+    def closes_at(self) -> datetime:
+        """When the study counts as complete whatever it holds."""
+        last = max(e.verdict.series.last_received_at for e in self.entries)
+        return last + timedelta(seconds=self.settings.idle_s)
+
+    def wait(self) -> tuple[Outcome, None]:
+        """Look again when the next series closes, or sooner where images are being counted."""
+        grace = timedelta(seconds=self.settings.grace_s)
+        moments = [e.verdict.series.last_received_at + grace for e in self.entries]
+        moments += [*(e.closing.at for e in self.entries), self.closes_at]
+        if any(_announces_images(e.verdict.series) for e in self.entries if e.arriving):
+            moments.append(self.now + timedelta(seconds=LOOK_AGAIN_S))
+        return Outcome(State.RECEIVING, retry_at=min(t for t in moments if t > self.now)), None
+
+
+def _field(
+    case: Case,
+    study: Sequence[Series],
+    cases: Sequence[Case],
+    settings: Assemble,
+    now: datetime,
+) -> _Field:
+    newest = {c.series_instance_uid: c for c in sorted(cases, key=lambda c: c.id)}
+    grace = timedelta(seconds=settings.grace_s)
+    entries = []
+    for series in study:
+        verdict = judge(series, settings)
+        ends = closing(verdict, settings)
+        silent = series.released_at is not None and now >= series.last_received_at + grace
+        closed = now >= ends.at
+        known = newest.get(series.series_instance_uid)
+        entries.append(_Entry(verdict, ends, closed, not (closed or silent), known))
+    mine = next(e for e in entries if e.uid == case.series_instance_uid)
+    return _Field(mine, tuple(e for e in entries if e is not mine), settings, now)
+
+
+def _eligible(
+    mine: _Entry, field: _Field, replaces_a_reading: bool
+) -> tuple[Outcome, SeriesPlan | None]:
+    """Decide about a series that can be read."""
+    if not mine.closed:
+        return field.wait()
+    if replaces_a_reading:
+        return _read(mine, field)
+    best = field.readable[0]
+    if best is not mine:
+        why = f"series {best.verdict.name} is read instead: {_lost_by(best, mine)}"
+        return _skip(Reason.OTHER_SERIES_READ, why)
+    if any(_may_beat(rival, mine) for rival in field.others):
+        return field.wait()
+    return _read(mine, field)
+
+
+def _refused(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan | None]:
+    """Decide about a series that cannot be read (yet)."""
+    refusal = mine.verdict.refusal
+    assert refusal is not None
+    if not (mine.closed or mine.hopeless):
+        return field.wait()
+    if field.readable:
+        return _skip(refusal.reason, refusal.message)
+    if field.now < field.closes_at:
+        return field.wait()
+    speakers = [e for e in field.entries if e is mine or not e.passed_over]
+    if min(speakers, key=_distance) is not mine:
+        return _skip(refusal.reason, refusal.message)
+    outcome = Outcome(
+        State.NOT_ANALYSED,
+        Priority.NOT_ANALYSED,
+        reason_code=refusal.reason,
+        reason=refusal.message,
+    )
+    decision = f"series {mine.verdict.name} cannot be read: {refusal.message}; {mine.closing.why}"
+    return outcome, _plan(mine, _everything(mine.verdict.series), f"{decision}{_others(field)}")
+
+
+def _may_beat(rival: _Entry, mine: _Entry) -> bool:
+    """Whether a series that still arrives may become the better one."""
+    if not rival.arriving or rival.hopeless or rival.unreadable or rival.passed_over:
+        return False
+    return rank(rival.verdict, at_best=True) < rank(mine.verdict)
+
+
+def _distance(entry: _Entry) -> tuple[int, int, str]:
+    """How far from readable: by the rule that objects, then by how much there is of the series."""
+    refusal = entry.verdict.refusal
+    objecting = refusal and _RULE_NUMBER.get(refusal.reason)
+    passed = len(_RULE_NUMBER) if objecting is None else objecting
+    return -passed, -len(entry.verdict.images), entry.uid
+
+
+def _replaces_a_reading(case: Case, cases: Iterable[Case]) -> bool:
+    """Whether the case supersedes a result, which late slices have made out of date."""
+    return any(
+        old.id == case.supersedes
+        and old.state not in (State.RECEIVING, State.SKIPPED, State.FAILED)
+        and old.priority is not Priority.NOT_ANALYSED
+        for old in cases
+    )
+
+
+# --- outcomes ------------------------------------------------------------------------------------
+
+
+def _read(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan]:
+    verdict = mine.verdict
+    stack = verdict.stack
+    assert stack is not None
+    kernel = verdict.headers[0].convolution_kernel or "unnamed"
+    decision = (
+        f"series {verdict.name} is read: {len(stack.slices)} axial slices over "
+        f"{stack.coverage_mm:.0f} mm, {_thickness_mm(verdict):.1f} mm thick, kernel {kernel}; "
+        f"{mine.closing.why}{_others(field)}"
+    )
+    plan = _plan(
+        mine,
+        _refs(verdict.images, stack.slices),
+        decision,
+        limitations(verdict),
+        _refs(verdict.images, stack.copies),
+    )
+    return Outcome(State.ASSEMBLED, limitations=plan.limitations), plan
+
+
+def _skip(reason: Reason, message: str) -> tuple[Outcome, None]:
+    return Outcome(State.SKIPPED, reason_code=reason, reason=message), None
+
+
+def _plan(
+    entry: _Entry,
+    slices: tuple[SliceRef, ...],
+    decision: str,
+    known_limitations: tuple[str, ...] = (),
+    copies: tuple[SliceRef, ...] = (),
+) -> SeriesPlan:
+    series = entry.verdict.series
+    return SeriesPlan(
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        slices=slices,
+        decision=decision,
+        limitations=known_limitations,
+        copies=copies,
+    )
+
+
+def _refs(images: Sequence[Instance], frames: Iterable[FrameRef]) -> tuple[SliceRef, ...]:
+    return tuple(_ref(images[ref.header], ref.frame) for ref in frames)
+
+
+def _everything(series: Series) -> tuple[SliceRef, ...]:
+    """All frames received, in an order that arrival does not change."""
+    return tuple(
+        _ref(instance, frame)
+        for instance in sorted(
+            series.instances,
+            key=lambda i: (i.header.instance_number or 0, i.header.sop_instance_uid),
+        )
+        for frame in range(len(instance.header.frames))
+    )
+
+
+def _ref(instance: Instance, frame: int) -> SliceRef:
+    header, stored = instance.header, instance.stored
+    return SliceRef(
+        path=stored.path,
+        sha256=stored.sha256,
+        sop_class_uid=header.sop_class_uid,
+        sop_instance_uid=header.sop_instance_uid,
+        frame_number=frame + 1,
+        position_mm=header.frames[frame].position_mm,
+    )
+
+
+def _lost_by(winner: _Entry, loser: _Entry) -> str:
+    """The first line of the ranking in which the two differ."""
+    for preference in RANKING:
+        if preference.value(winner.verdict) != preference.value(loser.verdict):
+            return preference.name
+    return "equal in every respect, told apart by its UID"
+
+
+def _others(field: _Field) -> str:
+    """What is said of the study's other series, as the tail of a sentence."""
+    said = [
+        f"{entry.verdict.name} ({_objection(entry, field.mine)})"
+        for entry in sorted(field.others, key=lambda e: e.uid)
+    ]
+    return f". Not read: {'; '.join(said)}" if said else ""
+
+
+def _objection(entry: _Entry, winner: _Entry) -> str:
+    if entry.verdict.refusal:
+        return entry.verdict.refusal.message
+    if entry.unreadable:
+        return "could not be analysed"
+    if not entry.closed:
+        return "still arriving"
+    if rank(entry.verdict) < rank(winner.verdict):
+        return "read as a case of its own"
+    return f"less fit by: {_lost_by(winner, entry)}"
