@@ -1,0 +1,263 @@
+"""The result as a picture, and the picture as a Secondary Capture (PS3.3 A.8.1).
+
+One frame of 1280 x 1000 pixels, made to be read in any viewer: the research-use notice, the result
+in words, the slice to look at first with the lesion outlined, and the other slices beside it. No
+identity is burnt in: the viewer shows whose picture it is.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from textwrap import wrap
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from models.findings import Findings
+from models.volume import Volume
+from models.windows import BRAIN
+from node.dicom.source import Imprint, Source, imprint
+from node.dicom.wording import AMBER, NOT_OUTLINED, RESEARCH_USE_ONLY, verdict
+from node.records import SliceRef
+
+SIZE = (1280, 1000)
+BANNER = (0, 0, 1280, 40)
+LARGE = (16, 150, 736, 910)
+MONTAGE = (752, 150, 1264, 910)
+COLUMNS, ROWS = 3, 4
+FOOTER_Y, FOOTER_LINES, LINE = 920, 4, 150
+GAP = 8
+
+BLACK, WHITE, GREY, DARK = (0, 0, 0), (255, 255, 255), (170, 170, 170), (40, 40, 40)
+
+HEAD_HU = -200.0
+"""Brighter than this is head, or what it lies on; the picture is cropped to it (chosen)."""
+
+Box = tuple[int, int, int, int]
+
+
+def shown_slices(findings: Findings) -> tuple[int, ...]:
+    """Return the indices of the slices in the picture: the large one, then the small ones in order.
+
+    The large one is the key slice. The small ones are those with most of the lesion, or, where
+    nothing is outlined, slices from all over the head.
+    """
+    large = first_look(findings)
+    area = findings.mask.sum(axis=(1, 2)) if findings.suspected else np.zeros(len(findings.slices))
+    area[large] = 0
+    if area.any():
+        small = np.flatnonzero(area)[np.argsort(-area[area > 0], kind="stable")][: COLUMNS * ROWS]
+    else:
+        others = np.delete(np.arange(len(area)), large)
+        count = min(COLUMNS * ROWS, len(others))
+        small = others[np.linspace(0, len(others) - 1, count).round().astype(int)]
+    return large, *sorted(int(index) for index in small)
+
+
+def first_look(findings: Findings) -> int:
+    """Return the index of the slice to look at first."""
+    if findings.key_slice is not None:
+        return findings.key_slice
+    return int(np.argmax([finding.probability for finding in findings.slices]))
+
+
+def draw(
+    volume: Volume,
+    findings: Findings,
+    shown: Sequence[int],
+    labels: Sequence[str],
+    notes: Sequence[str],
+) -> Image.Image:
+    """Return the picture of a result.
+
+    Parameters
+    ----------
+    volume
+        The shown slices alone, in ascending order.
+    findings
+        What the reader said about the whole series.
+    shown
+        Index of each shown slice in the series: the large one, then the small ones.
+    labels
+        What a reader knows each shown slice by, in the order of `shown`.
+    notes
+        Small print: who read it and when, limitations.
+    """
+    picture = Image.new("RGB", SIZE, BLACK)
+    pen = ImageDraw.Draw(picture)
+    _headline(pen, findings)
+    crop = _head(volume)
+    places = [LARGE, *_cells(len(shown) - 1)]
+    for place, index, label in zip(places, shown, labels, strict=True):
+        hu = volume.hu[sorted(shown).index(index)]
+        mask = findings.mask[index] if findings.suspected else None
+        tile = _slice(hu, mask, volume.spacing_mm, crop, place)
+        left, top, right, bottom = place
+        corner = (left + (right - left - tile.width) // 2, top + (bottom - top - tile.height) // 2)
+        picture.paste(tile, corner)
+        _mark_sides(pen, place, volume.orientation, large=place == LARGE)
+        pen.text((left + 4, bottom - 4), label, GREY, _font(18 if place == LARGE else 14), "ls")
+    _small_print(pen, notes)
+    return picture
+
+
+def capture(source: Source, picture: Image.Image, shown: Sequence[int], mark: Imprint) -> Dataset:
+    """Return the picture as a Secondary Capture, ready to be saved; `shown` are its sources."""
+    ds = Dataset()
+    ds.SOPClassUID = SecondaryCaptureImageStorage
+    ds.Modality = "OT"
+    imprint(ds, source, mark)
+    ds.Laterality = ""
+    ds.ConversionType = "WSD"
+    ds.ImageType = ["DERIVED", "SECONDARY"]
+    ds.DateOfSecondaryCapture, ds.TimeOfSecondaryCapture = ds.ContentDate, ds.ContentTime
+    ds.PatientOrientation = ""
+    ds.BurnedInAnnotation = "NO"
+    ds.RecognizableVisualFeatures = "NO"
+    ds.LossyImageCompression = source.first.get("LossyImageCompression") or "00"
+    ds.SourceImageSequence = [_reference(source, index) for index in shown]
+    ds.SamplesPerPixel = 3
+    ds.PhotometricInterpretation = "RGB"
+    ds.PlanarConfiguration = 0
+    ds.Columns, ds.Rows = picture.size
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    ds.PixelRepresentation = 0
+    ds.PixelData = picture.tobytes()
+    return ds
+
+
+def labels(source: Source, shown: Sequence[int]) -> list[str]:
+    """Return what a viewer calls each shown slice: its InstanceNumber or frame number."""
+    return [_label(source, source.plan.slices[index]) for index in shown]
+
+
+def _label(source: Source, ref: SliceRef) -> str:
+    number = source.headers[ref.sop_instance_uid].instance_number
+    if source.in_frames(ref):
+        return f"frame {ref.frame_number}"
+    return "" if number is None else f"image {number}"
+
+
+def _reference(source: Source, index: int) -> Dataset:
+    ref = source.plan.slices[index]
+    item = Dataset()
+    item.ReferencedSOPClassUID = ref.sop_class_uid
+    item.ReferencedSOPInstanceUID = ref.sop_instance_uid
+    if source.in_frames(ref):
+        item.ReferencedFrameNumber = ref.frame_number
+    return item
+
+
+def _headline(pen: ImageDraw.ImageDraw, findings: Findings) -> None:
+    """Draw the notice, the result and its numbers."""
+    pen.rectangle(BANNER, fill=AMBER)
+    pen.text((SIZE[0] // 2, 21), RESEARCH_USE_ONLY, BLACK, _font(24), "mm")
+    left = LARGE[0]
+    if findings.suspected:
+        pen.polygon([(left, 88), (left + 18, 54), (left + 36, 88)], fill=AMBER)
+        pen.text((left + 18, 87), "!", BLACK, _font(26), "ms")
+        left += 50
+    pen.text((left, 72), verdict(findings), WHITE, _font(32), "lm")
+    pen.text((LARGE[0], 116), _numbers(findings), WHITE, _font(20), "lm")
+
+
+def _numbers(findings: Findings) -> str:
+    parts = [f"Probability {findings.probability:.2f}"]
+    if findings.suspected and findings.mask.any():
+        parts.append(f"outlined volume {findings.volume_ml:.1f} mL")
+    elif findings.suspected:
+        parts.append(NOT_OUTLINED)
+    parts += [f"{name} {value:.2f}" for name, value in findings.subtypes.items()]
+    return "   ".join(parts)
+
+
+def _cells(count: int) -> list[Box]:
+    """Return the places of the small slices, row by row."""
+    left, top, right, bottom = MONTAGE
+    width = (right - left - GAP * (COLUMNS - 1)) // COLUMNS
+    height = (bottom - top - GAP * (ROWS - 1)) // ROWS
+    cells = []
+    for number in range(count):
+        x = left + (number % COLUMNS) * (width + GAP)
+        y = top + (number // COLUMNS) * (height + GAP)
+        cells.append((x, y, x + width, y + height))
+    return cells
+
+
+def _head(volume: Volume) -> tuple[slice, slice]:
+    """Return the rows and columns that hold the head on any of the slices, with a margin."""
+    _, rows, columns = np.nonzero(volume.hu > HEAD_HU)
+    if not len(rows):
+        return slice(None), slice(None)
+    return _span(rows, volume.hu.shape[1]), _span(columns, volume.hu.shape[2])
+
+
+def _span(bright: NDArray[np.int64], length: int) -> slice:
+    margin = length // 50
+    return slice(max(0, bright.min() - margin), min(length, bright.max() + 1 + margin))
+
+
+def _slice(
+    hu: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    spacing_mm: tuple[float, float],
+    crop: tuple[slice, slice],
+    place: Box,
+) -> Image.Image:
+    """Return one slice in the brain window, as large as its place allows, pixels in proportion."""
+    grey = Image.fromarray(np.rint(BRAIN(hu[crop].copy()) * 255).astype(np.uint8))
+    high, wide = grey.height * spacing_mm[0], grey.width * spacing_mm[1]
+    scale = min((place[2] - place[0]) / wide, (place[3] - place[1]) / high)
+    size = (max(1, round(wide * scale)), max(1, round(high * scale)))
+    tile = grey.resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    if mask is not None and mask[crop].any():
+        _outline(tile, mask[crop], width=2 if place == LARGE else 1)
+    return tile
+
+
+def _outline(tile: Image.Image, mask: NDArray[np.bool_], *, width: int) -> None:
+    """Draw the outline around the lesion, not on it, with a dark rim on its outer side."""
+    lesion = Image.fromarray(mask.astype(np.uint8) * 255).resize(
+        tile.size, Image.Resampling.BILINEAR
+    )
+    inside = lesion.point(lambda value: 255 * (value >= 128))
+    line = inside.filter(ImageFilter.MaxFilter(2 * width + 1))
+    rim = line.filter(ImageFilter.MaxFilter(3))
+    tile.paste(BLACK, mask=ImageChops.subtract(rim, line))
+    tile.paste(AMBER, mask=ImageChops.subtract(line, inside))
+
+
+def _mark_sides(
+    pen: ImageDraw.ImageDraw, place: Box, orientation: NDArray[np.float64], *, large: bool
+) -> None:
+    """Write the side of the patient that each edge of a slice shows (LPS, PS3.3 C.7.6.2.1.1)."""
+    left, top, right, bottom = place
+    font = _font(24 if large else 14)
+    across, down = orientation[:3], orientation[3:]
+    pen.text((left + 4, (top + bottom) // 2), _side(-across), WHITE, font, "lm")
+    pen.text((right - 4, (top + bottom) // 2), _side(across), WHITE, font, "rm")
+    if large:
+        pen.text(((left + right) // 2, top + 4), _side(-down), WHITE, font, "mt")
+        pen.text(((left + right) // 2, bottom - 4), _side(down), WHITE, font, "mb")
+
+
+def _side(direction: NDArray[np.float64]) -> str:
+    """Return the letter of the patient axis nearest to a direction."""
+    axis = int(np.abs(direction).argmax())
+    return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]
+
+
+def _small_print(pen: ImageDraw.ImageDraw, notes: Sequence[str]) -> None:
+    lines = [line for note in notes for line in wrap(note, LINE)]
+    if len(lines) > FOOTER_LINES:
+        lines = [*lines[: FOOTER_LINES - 1], "... further limitations stand in the report."]
+    for number, line in enumerate(lines):
+        pen.text((LARGE[0], FOOTER_Y + 20 * number), line, GREY, _font(16), "lt")
+
+
+@cache
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)

@@ -1,0 +1,78 @@
+"""Every coded concept that the node chooses to write, in one table.
+
+A code that pydicom's copy of the standard's dictionary (PS3.16) holds is compared with it by a
+test. The subtypes are SNOMED CT disorders that the dictionary does not list, but for the
+intraventricular one: its code could not be confirmed, so it is said as "hemorrhage" (morphology)
+of the "brain ventricle" (site), both in the dictionary.
+"""
+
+from dataclasses import dataclass
+
+from pydicom.sr.coding import Code
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found, and where: `Finding` and `Finding Site` of a measurement group."""
+
+    finding: Code
+    site: Code
+
+
+MORPHOLOGICALLY_ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+INTRACRANIAL_HEMORRHAGE = Code("1386000", "SCT", "Intracranial hemorrhage")
+HEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")
+BRAIN = Code("12738006", "SCT", "Brain")
+BRAIN_VENTRICLE = Code("35764002", "SCT", "Brain ventricle")
+
+ANY = Finding(INTRACRANIAL_HEMORRHAGE, BRAIN)
+SUBTYPES = {
+    "epidural": Finding(Code("82999001", "SCT", "Epidural hemorrhage"), BRAIN),
+    "intraparenchymal": Finding(Code("274100004", "SCT", "Cerebral hemorrhage"), BRAIN),
+    "intraventricular": Finding(HEMORRHAGE, BRAIN_VENTRICLE),
+    "subarachnoid": Finding(Code("21454007", "SCT", "Subarachnoid hemorrhage"), BRAIN),
+    "subdural": Finding(Code("35486000", "SCT", "Subdural hemorrhage"), BRAIN),
+}
+"""One entry for each of `models.findings.SUBTYPES`."""
+
+SUSPECTED = Code("415684004", "SCT", "Suspected")
+NOT_SUSPECTED = Code("428263003", "SCT", "NOT suspected")
+
+PRIORITY = Code("260870009", "SCT", "Priority")
+ACTIONABLE_WITHIN_MINUTES = Code("RID49480", "RADLEX", "ACR Category 1 Actionable Finding")
+"""CID 7035; category 1 is to be communicated within minutes (doi 10.1016/j.jacr.2013.12.016)."""
+
+SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
+SUCCEEDED = Code("111222", "DCM", "Succeeded")
+NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
+
+MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+CONCLUSION = Code("121077", "DCM", "Conclusion")
+COMMENT = Code("121106", "DCM", "Comment")
+CT_OF_HEAD = Code("303653007", "SCT", "Computed tomography of head")
+
+PROBABILITY = Code("122157", "DCM", "Probability")
+VOLUME = Code("118565006", "SCT", "Volume")
+NO_UNITS = Code("1", "UCUM", "no units")
+MILLILITRE = Code("mL", "UCUM", "mL")
+MILLIMETRE = Code("mm", "UCUM", "mm")
+PIXELS = Code("{pixels}", "UCUM", "pixels")
+
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
+
+IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
+IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
+SOURCE = Code("260753009", "SCT", "Source")
+MODALITY = Code("121139", "DCM", "Modality")
+COMPUTED_TOMOGRAPHY = Code("CT", "DCM", "Computed Tomography")
+FRAME_OF_REFERENCE_UID = Code("112227", "DCM", "Frame of Reference UID")
+PIXEL_DATA_ROWS = Code("110910", "DCM", "Pixel Data Rows")
+PIXEL_DATA_COLUMNS = Code("110911", "DCM", "Pixel Data Columns")
+VERTICAL_PIXEL_SPACING = Code("111066", "DCM", "Vertical Pixel Spacing")
+HORIZONTAL_PIXEL_SPACING = Code("111026", "DCM", "Horizontal Pixel Spacing")
+SLICE_THICKNESS = Code("112225", "DCM", "Slice Thickness")
+POSITION_X = Code("110901", "DCM", "Image Position (Patient) X")
+POSITION_Y = Code("110902", "DCM", "Image Position (Patient) Y")
+POSITION_Z = Code("110903", "DCM", "Image Position (Patient) Z")

@@ -1,0 +1,301 @@
+"""The objects that a report speaks of, and what it inherits from them: patient, study, scanner."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.coding import Code
+from pydicom.uid import (
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
+from models.findings import Findings
+from node.dicom import codes
+from node.dicom.series import OpenObject, open_object
+from node.dicom.uids import derived_uid
+from node.dicom.wording import RESEARCH_USE_ONLY
+from node.errors import Permanent
+from node.records import Header, SeriesPlan, SliceRef
+
+VERSION = version("ichnode")
+
+SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903}
+"""Each object goes into a series of its own, far above what scanners count to (chosen)."""
+
+MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
+
+MUST_AGREE = (
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+)
+"""Who and what was scanned: the same in every instance of the series, or nothing is written."""
+
+# PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.2 and C.7.2.3
+INHERITED = (
+    "SpecificCharacterSet",
+    "TimezoneOffsetFromUTC",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "TypeOfPatientID",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "QualityControlSubject",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "EthnicGroup",
+    "PatientComments",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "StudyDescription",
+    "ProcedureCodeSequence",
+    "PhysiciansOfRecord",
+    "ReferencedStudySequence",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "AdmittingDiagnosesDescription",
+    "AdditionalPatientHistory",
+)
+REQUIRED = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
+"""Type 2: written empty where the source has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The series that was planned, as it lies on disk.
+
+    Attributes
+    ----------
+    plan
+        Its slices in the order of the mask; in a series not analysed, all that is there.
+    headers
+        What each instance says of itself, by SOPInstanceUID, in the order of the plan.
+    first
+        The first instance's data set without pixels: what a report inherits from.
+    """
+
+    plan: SeriesPlan
+    headers: Mapping[str, Header]
+    first: Dataset
+
+    def in_frames(self, ref: SliceRef) -> bool:
+        """Whether the slice is a frame of a multi-frame object and referred to by number."""
+        return self.headers[ref.sop_instance_uid].sop_class_uid in MULTI_FRAME
+
+    def uid(self, *words: str) -> str:
+        """Return the UID that these words have in a report on just these instances."""
+        return derived_uid(self.plan.study_instance_uid, *self.headers, VERSION, *words)
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """The weights that made a result: bundle name and version, sha256 of the weights."""
+
+    name: str
+    version: str
+    weights_sha256: str
+
+    @classmethod
+    def of(cls, findings: Findings) -> Self:
+        """Return the algorithm that made these findings."""
+        name, _, number = findings.bundle.partition("@")
+        return cls(name, number or "unknown", findings.weights_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Imprint:
+    """What makes an object ours.
+
+    Attributes
+    ----------
+    kind
+        Which of the report's objects it is: "seg", "sr" or "capture".
+    title
+        Begin of the series description, before the research-use notice.
+    when
+        When the series was read; with an offset from UTC.
+    reader
+        Name, version and digest of the weights that read the series; None if it was not read.
+    reason_code
+        Why it was not read.
+    """
+
+    kind: str
+    title: str
+    when: datetime
+    reader: Algorithm | None = None
+    reason_code: str = ""
+
+    def uid(self, source: Source, *words: str) -> str:
+        """Return the UID of one of the object's identifiers, such as its series or a finding."""
+        by = astuple(self.reader) if self.reader else ("not analysed", self.reason_code)
+        return source.uid(*by, self.kind, *words)
+
+
+def read_source(plan: SeriesPlan, root: Path) -> Source:
+    """Read the header of each planned instance, and make sure that all are of one patient.
+
+    Raises
+    ------
+    Permanent
+        If an instance is not on disk any more, is not the planned one, or names another patient,
+        study or series than the rest. Then no object may be written: no identity would be right.
+    """
+    if not plan.slices:
+        raise Permanent(f"series {plan.series_instance_uid}: the plan names no instance")
+    headers: dict[str, Header] = {}
+    datasets: list[Dataset] = []
+    for ref in plan.slices:
+        if ref.sop_instance_uid not in headers:
+            opened = _read(root / ref.path)
+            _require_planned(plan, ref, opened.header)
+            headers[ref.sop_instance_uid] = opened.header
+            datasets.append(opened.ds)
+    _require_one_identity(plan, datasets)
+    return Source(plan, headers, datasets[0])
+
+
+def _read(path: Path) -> OpenObject:
+    try:
+        with path.open("rb") as file:
+            return open_object(file, pixels=False)
+    except OSError as error:
+        raise Permanent(f"{path.name}: cannot be read again for the report: {error}") from error
+
+
+def _require_planned(plan: SeriesPlan, ref: SliceRef, header: Header) -> None:
+    planned = (plan.study_instance_uid, plan.series_instance_uid, ref.sop_instance_uid)
+    if (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid) != planned:
+        raise Permanent(f"{ref.path}: is not the planned instance {ref.sop_instance_uid}")
+
+
+def _require_one_identity(plan: SeriesPlan, datasets: Sequence[Dataset]) -> None:
+    for keyword in MUST_AGREE:
+        values = {str(ds.get(keyword) or "").strip() for ds in datasets}
+        if len(values) > 1:
+            raise Permanent(
+                f"series {plan.series_instance_uid}: its instances disagree about {keyword}; "
+                "no report is written: correct the series at its source and send it again"
+            )
+
+
+def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
+    """Give `ds` the patient and study of its source, and a series and equipment of our own.
+
+    Patient, study and character set are copied as they are, whatever stood in `ds` before.
+    """
+    for keyword in INHERITED:
+        if keyword in source.first:
+            ds[keyword] = source.first[keyword]
+        elif keyword in ds:
+            del ds[keyword]
+    for keyword in REQUIRED:
+        if keyword not in ds:
+            setattr(ds, keyword, "")
+    ds.SOPInstanceUID = mark.uid(source)
+    ds.SeriesInstanceUID = mark.uid(source, "series")
+    ds.SeriesNumber = SERIES_NUMBERS[mark.kind]
+    ds.SeriesDescription = f"{mark.title}: {RESEARCH_USE_ONLY}"
+    ds.InstanceNumber = 1
+    ds.Manufacturer = ds.ManufacturerModelName = "ichnode"
+    ds.SoftwareVersions = VERSION
+    if mark.reader:
+        ds.SoftwareVersions = [VERSION, f"{mark.reader.name}@{mark.reader.version}"]
+        ds.DeviceSerialNumber = mark.reader.weights_sha256
+    ds.ContributingEquipmentSequence = _scanner(source.first)
+    when = local_time(mark.when, source.first)
+    for prefix in ("InstanceCreation", "Content", "Series"):
+        setattr(ds, f"{prefix}Date", f"{when:%Y%m%d}")
+        setattr(ds, f"{prefix}Time", f"{when:%H%M%S.%f}")
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+
+
+def local_time(when: datetime, header: Dataset) -> datetime:
+    """Return `when` on the clock that the header's own dates and times were written by.
+
+    That is its TimezoneOffsetFromUTC, or this machine's zone where the scanner names none: a time
+    in UTC would be read as the hospital's time.
+    """
+    offset = str(header.get("TimezoneOffsetFromUTC") or "")
+    if len(offset) != 5:
+        return when.astimezone()
+    minutes = int(offset[1:3]) * 60 + int(offset[3:])
+    return when.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
+
+
+def _scanner(header: Dataset) -> list[Dataset]:
+    """Contributing Equipment (PS3.3 C.12.1): what acquired the source, if it says so."""
+    if not header.get("Manufacturer"):
+        return []
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [coded(codes.ACQUISITION_EQUIPMENT)]
+    for keyword in (
+        "Manufacturer",
+        "InstitutionName",
+        "StationName",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "SoftwareVersions",
+    ):
+        if header.get(keyword):
+            item[keyword] = header[keyword]
+    return [item]
+
+
+def coded(code: Code) -> Dataset:
+    """Return the code as an item of a code sequence (PS3.3 8.8)."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code[:3]
+    return item
+
+
+def references(source: Source) -> list[Dataset]:
+    """Return one item of a Referenced SOP Sequence for each instance of the source."""
+    items = []
+    for uid, header in source.headers.items():
+        item = Dataset()
+        item.ReferencedSOPClassUID = header.sop_class_uid
+        item.ReferencedSOPInstanceUID = uid
+        items.append(item)
+    return items

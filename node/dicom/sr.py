@@ -1,0 +1,379 @@
+"""The result as a structured report: TID 1500 "Measurement Report" (PS3.16) as Comprehensive 3D SR.
+
+Comprehensive 3D SR is what IHE's AI Results profile asks of an evidence creator; it holds all that
+Comprehensive SR holds. The tree:
+
+    Imaging Measurement Report
+    ├── language, device observer, procedure reported
+    ├── Image Library                        every instance that was read
+    ├── Imaging Measurements
+    │   ├── study (TID 1501)                 suspected or not, priority, probability
+    │   ├── subtype (TID 1501), each         probability
+    │   ├── lesion (TID 1411)                segment, volume
+    │   └── lesion on its key slice (1410)   box, area's probability
+    └── Qualitative Evaluations              conclusion, research use, limitations: as text
+
+Every number carries its algorithm (TID 4019), and every group a tracking UID. OHIF 3.13 fails to
+open a report with a number that has no content below it, or without Imaging Measurements: so a
+report of a series that was not analysed has a group, too, that says just that.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    GraphicTypeValues,
+    ImageContentItem,
+    ImageRegion,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    NumContentItem,
+    ObservationContext,
+    ObserverContext,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    ReferencedSegment,
+    RelationshipTypeValues,
+    SourceImageForRegion,
+    SourceSeriesForSegmentation,
+    TextContentItem,
+    TrackingIdentifier,
+    UIDRefContentItem,
+    VolumetricROIMeasurementsAndQualitativeEvaluations,
+)
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes as dictionary
+from pydicom.sr.coding import Code
+from pydicom.uid import Comprehensive3DSRStorage
+
+from models.findings import Findings
+from node.dicom import codes
+from node.dicom.seg import SEGMENT_NUMBER, tracking
+from node.dicom.source import (
+    Algorithm,
+    Imprint,
+    Source,
+    imprint,
+    references,
+)
+from node.dicom.wording import (
+    NOT_ANALYSED,
+    NOT_OUTLINED,
+    RESEARCH_USE_ONLY,
+    ascii_text,
+    verdict,
+)
+from node.records import Header
+
+Group = MeasurementsAndQualitativeEvaluations
+CONTAINS = RelationshipTypeValues.CONTAINS
+HAS_ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
+
+
+def findings_report(
+    source: Source, findings: Findings, mark: Imprint, segmentation: Dataset | None
+) -> Dataset:
+    """Return the report on a series that was read, ready to be saved.
+
+    Parameters
+    ----------
+    source
+        The analysed series.
+    findings
+        What the reader said about it.
+    mark
+        Kind, title and reader of the object.
+    segmentation
+        The segmentation that outlines the lesion; None where nothing is suspected or outlined.
+    """
+    reader = Algorithm.of(findings)
+    groups: list[Group] = [_study(source, findings, mark)]
+    for name, probability in findings.subtypes.items():
+        groups.append(_subtype(source, mark, reader, name, probability))
+    texts = [(codes.CONCLUSION, verdict(findings)), (codes.COMMENT, RESEARCH_USE_ONLY)]
+    if segmentation is not None:
+        groups.append(_lesion(source, findings, mark, segmentation))
+        groups.append(_key_slice(source, findings, mark))
+    elif findings.suspected:
+        texts.append((codes.COMMENT, NOT_OUTLINED))
+    ds = _document(source, mark, groups, [*texts, *_limitations(source)], segmentation)
+    ds.CompletionFlag = "COMPLETE"
+    return ds
+
+
+def not_analysed_report(source: Source, mark: Imprint, reason: str) -> Dataset:
+    """Return the report on a series that was not read, with the reason, ready to be saved.
+
+    It asks nothing of the series but the UIDs and the identity.
+    """
+    group = MeasurementsAndQualitativeEvaluations(
+        _tracking(source, mark, "not analysed"),
+        qualitative_evaluations=[
+            QualitativeEvaluation(codes.SUMMARY_OF_ANALYSES, codes.NOT_ATTEMPTED)
+        ],
+    )
+    texts = [
+        (codes.CONCLUSION, f"{NOT_ANALYSED}. Reason: {reason} ({mark.reason_code})"),
+        (codes.COMMENT, RESEARCH_USE_ONLY),
+    ]
+    ds = _document(source, mark, [group], [*texts, *_limitations(source)], None)
+    ds.CompletionFlag = "PARTIAL"
+    ds.CompletionFlagDescription = "Not analysed: this is not a negative result"
+    return ds
+
+
+def _limitations(source: Source) -> list[tuple[Code, str]]:
+    return [(codes.COMMENT, f"Limitation: {text}") for text in source.plan.limitations]
+
+
+def _document(
+    source: Source,
+    mark: Imprint,
+    groups: Sequence[Group],
+    texts: Sequence[tuple[Code, str]],
+    segmentation: Dataset | None,
+) -> Dataset:
+    """Return the SR Document (PS3.3 A.35.13) around the content."""
+    root = MeasurementReport(
+        observation_context=ObservationContext(_observer(source, mark)),
+        procedure_reported=codes.CT_OF_HEAD,
+        imaging_measurements=groups,
+        title=codes.MEASUREMENT_REPORT,
+    )[0]
+    measurements = root.ContentSequence.pop()
+    root.ContentSequence.append(_image_library(source))
+    root.ContentSequence.append(measurements)
+    root.ContentSequence.append(_texts(texts))
+    ds = Dataset()
+    ds.update(root)
+    ds.SOPClassUID = Comprehensive3DSRStorage
+    ds.Modality = "SR"
+    imprint(ds, source, mark)
+    ds.VerificationFlag = "UNVERIFIED"
+    ds.PreliminaryFlag = "PRELIMINARY"
+    ds.PerformedProcedureCodeSequence = []
+    ds.ReferencedPerformedProcedureStepSequence = []
+    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence(source, segmentation)]
+    return ds
+
+
+def _evidence(source: Source, segmentation: Dataset | None) -> Dataset:
+    """Return all instances that the content speaks of (PS3.3 C.17.2.3)."""
+    study = Dataset()
+    study.StudyInstanceUID = source.plan.study_instance_uid
+    series = Dataset()
+    series.SeriesInstanceUID = source.plan.series_instance_uid
+    series.ReferencedSOPSequence = references(source)
+    study.ReferencedSeriesSequence = [series]
+    if segmentation is not None:
+        own = Dataset()
+        own.SeriesInstanceUID = segmentation.SeriesInstanceUID
+        item = Dataset()
+        item.ReferencedSOPClassUID = segmentation.SOPClassUID
+        item.ReferencedSOPInstanceUID = segmentation.SOPInstanceUID
+        own.ReferencedSOPSequence = [item]
+        study.ReferencedSeriesSequence.append(own)
+    return study
+
+
+def _observer(source: Source, mark: Imprint) -> ObserverContext:
+    return ObserverContext(
+        observer_type=dictionary.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=mark.uid(source, "observer"),
+            name="ichnode",
+            manufacturer_name="ichnode",
+            model_name="ichnode",
+        ),
+    )
+
+
+def _study(
+    source: Source, findings: Findings, mark: Imprint
+) -> MeasurementsAndQualitativeEvaluations:
+    answer = codes.SUSPECTED if findings.suspected else codes.NOT_SUSPECTED
+    evaluations = [
+        (codes.SUMMARY_OF_ANALYSES, codes.SUCCEEDED),
+        (codes.INTRACRANIAL_HEMORRHAGE, answer),
+    ]
+    if findings.suspected:
+        evaluations.append((codes.PRIORITY, codes.ACTIONABLE_WITHIN_MINUTES))
+    return MeasurementsAndQualitativeEvaluations(
+        _tracking(source, mark, "study"),
+        finding_type=codes.INTRACRANIAL_HEMORRHAGE,
+        finding_sites=[FindingSite(codes.BRAIN)],
+        measurements=[_probability(findings.probability, Algorithm.of(findings))],
+        qualitative_evaluations=[QualitativeEvaluation(*pair) for pair in evaluations],
+    )
+
+
+def _subtype(
+    source: Source, mark: Imprint, reader: Algorithm, name: str, probability: float
+) -> MeasurementsAndQualitativeEvaluations:
+    return MeasurementsAndQualitativeEvaluations(
+        _tracking(source, mark, name),
+        finding_type=codes.SUBTYPES[name].finding,
+        finding_sites=[FindingSite(codes.SUBTYPES[name].site)],
+        measurements=[_probability(probability, reader)],
+    )
+
+
+def _lesion(
+    source: Source, findings: Findings, mark: Imprint, segmentation: Dataset
+) -> VolumetricROIMeasurementsAndQualitativeEvaluations:
+    identifier, uid = tracking(source, mark)
+    return VolumetricROIMeasurementsAndQualitativeEvaluations(
+        TrackingIdentifier(uid, identifier),
+        referenced_segment=ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=SEGMENT_NUMBER,
+            source_series=SourceSeriesForSegmentation(source.plan.series_instance_uid),
+        ),
+        finding_type=codes.INTRACRANIAL_HEMORRHAGE,
+        finding_sites=[FindingSite(codes.BRAIN)],
+        measurements=[
+            _number(
+                codes.VOLUME,
+                round(findings.volume_ml, 2),
+                codes.MILLILITRE,
+                Algorithm.of(findings),
+            )
+        ],
+    )
+
+
+def _key_slice(
+    source: Source, findings: Findings, mark: Imprint
+) -> PlanarROIMeasurementsAndQualitativeEvaluations:
+    index = key_slice(findings)
+    ref = source.plan.slices[index]
+    image = SourceImageForRegion(
+        referenced_sop_class_uid=ref.sop_class_uid,
+        referenced_sop_instance_uid=ref.sop_instance_uid,
+        referenced_frame_numbers=[ref.frame_number] if source.in_frames(ref) else None,
+    )
+    return PlanarROIMeasurementsAndQualitativeEvaluations(
+        _tracking(source, mark, "key slice"),
+        referenced_region=ImageRegion(GraphicTypeValues.POLYLINE, box(findings.mask[index]), image),
+        finding_type=codes.INTRACRANIAL_HEMORRHAGE,
+        finding_sites=[FindingSite(codes.BRAIN)],
+        measurements=[_probability(findings.slices[index].probability, Algorithm.of(findings))],
+    )
+
+
+def key_slice(findings: Findings) -> int:
+    """Return the index of the key slice, or of the largest lesion area if that shows none."""
+    key = findings.key_slice
+    if key is not None and findings.mask[key].any():
+        return key
+    return int(findings.mask.sum(axis=(1, 2)).argmax())
+
+
+def box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the closed box around a lesion on one slice.
+
+    Parameters
+    ----------
+    mask
+        (y, x) bool, at least one True.
+
+    Returns
+    -------
+    NDArray[np.float32]
+        (5, 2) float32, (column, row) of the corners in pixels from the outer corner of the first
+        pixel (PS3.3 C.18.6.1.2), the first one again at the end.
+    """
+    top, left = np.argwhere(mask).min(axis=0)
+    bottom, right = np.argwhere(mask).max(axis=0) + 1
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    return np.array(corners, np.float32)
+
+
+def _tracking(source: Source, mark: Imprint, name: str) -> TrackingIdentifier:
+    return TrackingIdentifier(mark.uid(source, name), f"ichnode {name}")
+
+
+def _probability(value: float, reader: Algorithm) -> Measurement:
+    return _number(codes.PROBABILITY, round(value, 3), codes.NO_UNITS, reader)
+
+
+def _number(name: Code, value: float, unit: Code, reader: Algorithm) -> Measurement:
+    return Measurement(
+        name,
+        value,
+        unit,
+        algorithm_id=AlgorithmIdentification(
+            reader.name,
+            reader.version,
+            parameters=[f"weights_sha256={reader.weights_sha256}"],
+        ),
+    )
+
+
+def _texts(texts: Sequence[tuple[Code, str]]) -> ContainerContentItem:
+    container = ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=CONTAINS)
+    container.ContentSequence = ContentSequence(
+        [TextContentItem(name, ascii_text(text), CONTAINS) for name, text in texts]
+    )
+    return container
+
+
+def _image_library(source: Source) -> ContainerContentItem:
+    """Return the Image Library (TID 1600): what is common once, then each instance.
+
+    Attributes that the series lacks are left out, so that any series can be named.
+    """
+    group = ContainerContentItem(codes.IMAGE_LIBRARY_GROUP, relationship_type=CONTAINS)
+    headers = source.headers.values()
+    group.ContentSequence = ContentSequence(_common(next(iter(headers))))
+    group.ContentSequence.extend(_entry(header) for header in headers)
+    library = ContainerContentItem(codes.IMAGE_LIBRARY, relationship_type=CONTAINS)
+    library.ContentSequence = ContentSequence([group])
+    return library
+
+
+def _entry(header: Header) -> ImageContentItem:
+    """Return the entry of one instance; a single frame says where it lies."""
+    uids = (header.sop_class_uid, header.sop_instance_uid)
+    item = ImageContentItem(codes.SOURCE, *uids, relationship_type=CONTAINS)
+    position = header.frames[0].position_mm if len(header.frames) == 1 else None
+    if position:
+        names = (codes.POSITION_X, codes.POSITION_Y, codes.POSITION_Z)
+        item.ContentSequence = ContentSequence(
+            _acquired(*pair, codes.MILLIMETRE) for pair in zip(names, position, strict=True)
+        )
+    return item
+
+
+def _common(header: Header) -> list[ContentItem]:
+    """Return the descriptors (TID 1602, 1604) that all instances share."""
+    items: list[ContentItem] = []
+    if header.modality == "CT":
+        items.append(CodeContentItem(codes.MODALITY, codes.COMPUTED_TOMOGRAPHY, HAS_ACQ_CONTEXT))
+    if uid := header.frame_of_reference_uid:
+        items.append(UIDRefContentItem(codes.FRAME_OF_REFERENCE_UID, uid, HAS_ACQ_CONTEXT))
+    vertical, horizontal = header.pixel_spacing_mm or (None, None)
+    for name, value, unit in (
+        (codes.PIXEL_DATA_ROWS, header.rows, codes.PIXELS),
+        (codes.PIXEL_DATA_COLUMNS, header.columns, codes.PIXELS),
+        (codes.HORIZONTAL_PIXEL_SPACING, horizontal, codes.MILLIMETRE),
+        (codes.VERTICAL_PIXEL_SPACING, vertical, codes.MILLIMETRE),
+        (codes.SLICE_THICKNESS, header.slice_thickness_mm, codes.MILLIMETRE),
+    ):
+        if value is not None:
+            items.append(_acquired(name, value, unit))
+    return items
+
+
+def _acquired(name: Code, value: float, unit: Code) -> NumContentItem:
+    return NumContentItem(name, float(value), unit, relationship_type=HAS_ACQ_CONTEXT)

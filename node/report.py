@@ -1,0 +1,153 @@
+"""Report: the findings of a case become DICOM objects: segmentation, structured report, capture.
+
+    suspected          seg.dcm  sr.dcm  capture.dcm  capture.png
+    suspected, but nothing outlined, or not suspected
+                                sr.dcm  capture.dcm  capture.png
+    not analysed                sr.dcm
+
+The same plan, result and time give the same bytes under the same UIDs, so that a stage that is
+run again sends nothing twice.
+"""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from models.findings import Findings
+from node.dicom.capture import capture, draw, labels, shown_slices
+from node.dicom.pixels import load_volume
+from node.dicom.seg import segmentation
+from node.dicom.source import Algorithm, Imprint, Source, local_time, read_source
+from node.dicom.sr import findings_report, not_analysed_report
+from node.errors import Permanent
+from node.records import ReportObject, SeriesPlan
+
+
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """Why a case was not analysed: a `node.states.Reason` and the sentence for the radiologist."""
+
+    reason_code: str
+    reason: str
+
+
+def write_report(
+    plan: SeriesPlan, result: Findings | NotRead, root: Path, folder: Path, when: datetime
+) -> tuple[ReportObject, ...]:
+    """Leave the report of a case on disk for good, in `folder`/report.
+
+    Parameters
+    ----------
+    plan
+        The series that was read, or everything received of one that was not.
+    result
+        What the reader said, or why nothing was read.
+    root
+        The data folder, which the paths of the plan and of the result are relative to.
+    folder
+        The case's folder.
+    when
+        When the series was read, with an offset from UTC: the date of all objects.
+
+    Returns
+    -------
+    tuple[ReportObject, ...]
+        What to deliver; each lies in a series of its own.
+
+    Raises
+    ------
+    Permanent
+        If the source is not on disk any more, or its instances name different patients. A report
+        has no identity to go under then, so none is written, not even "not analysed".
+    """
+    source = read_source(plan, root)
+    files: dict[str, bytes] = {}
+    if isinstance(result, NotRead):
+        mark = Imprint("sr", "ichnode NOT ANALYSED", when, reason_code=result.reason_code)
+        objects = {"sr": not_analysed_report(source, mark, result.reason)}
+    else:
+        objects, picture = _describe(source, result, root, when)
+        files["capture.png"] = picture
+    files |= {f"{kind}.dcm": _encode(ds) for kind, ds in objects.items()}
+    report = folder / "report"
+    _replace(report, files)
+    return tuple(
+        ReportObject(
+            path=(report / f"{kind}.dcm").relative_to(root).as_posix(),
+            sop_class_uid=str(ds.SOPClassUID),
+            sop_instance_uid=str(ds.SOPInstanceUID),
+        )
+        for kind, ds in objects.items()
+    )
+
+
+def _describe(
+    source: Source, findings: Findings, root: Path, when: datetime
+) -> tuple[dict[str, Dataset], bytes]:
+    """Return the objects of a series that was read, and the picture as PNG."""
+    if len(findings.slices) != len(source.plan.slices):
+        raise Permanent(
+            f"series {source.plan.series_instance_uid}: {len(findings.slices)} slices were read, "
+            f"{len(source.plan.slices)} are planned; replay the case from its start"
+        )
+    reader = Algorithm.of(findings)
+    objects: dict[str, Dataset] = {}
+    if findings.suspected and findings.mask.any():
+        mark = Imprint("seg", "ichnode ICH", when, reader)
+        objects["seg"] = segmentation(source, findings.mask, mark)
+    mark = Imprint("sr", "ichnode report", when, reader)
+    objects["sr"] = findings_report(source, findings, mark, objects.get("seg"))
+    shown = shown_slices(findings)
+    few = tuple(source.plan.slices[index] for index in sorted(shown))
+    picture = draw(
+        load_volume(dataclasses.replace(source.plan, slices=few), root),
+        findings,
+        shown,
+        labels(source, shown),
+        _notes(source, findings, when),
+    )
+    mark = Imprint("capture", "ichnode summary", when, reader)
+    objects["capture"] = capture(source, picture, shown, mark)
+    png = BytesIO()
+    picture.save(png, "PNG")
+    return objects, png.getvalue()
+
+
+def _notes(source: Source, findings: Findings, when: datetime) -> list[str]:
+    read = local_time(when, source.first)
+    return [
+        f"Read by {findings.bundle} on {read:%Y-%m-%d} at {read:%H:%M}. Window 40/80 HU. "
+        "Outlines are approximate; slices that are not shown were read too.",
+        *(f"Limitation: {text}" for text in source.plan.limitations),
+    ]
+
+
+def _encode(ds: Dataset) -> bytes:
+    file = BytesIO()
+    ds.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _replace(report: Path, files: dict[str, bytes]) -> None:
+    """Leave just these files in the folder, whole and for good, or raise."""
+    report.mkdir(parents=True, exist_ok=True)
+    for stale in report.iterdir():
+        if stale.name not in files:
+            stale.unlink()
+    for name, content in files.items():
+        partial = report / f"{name}.partial"
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(report / name)
+    entry = os.open(report, os.O_RDONLY)
+    try:
+        os.fsync(entry)
+    finally:
+        os.close(entry)

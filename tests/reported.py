@@ -1,0 +1,92 @@
+"""Small CT series with a lesion, and the plan and findings that go with them: input of reports."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from models.findings import SUBTYPES, Findings, SliceFinding
+from models.volume import Volume
+from node.records import SeriesPlan, SliceRef
+from training.datasets.series import Identity, write_series
+
+SHAPE = (9, 60, 44)  # rows times columns is no multiple of 8 x 8
+
+
+def tilted_volume(degrees: float = 18.5, gaps_mm: tuple[float, ...] = (5.0,) * 8) -> Volume:
+    """Asymmetric head: a bright ball off centre in an egg, slices leaning and stepping along z."""
+    z, y, x = np.indices(SHAPE)
+    egg = ((z - 4) / 5.5) ** 2 + ((y - 31) / 26) ** 2 + ((x - 21) / 19) ** 2
+    hu = np.where(egg < 1, 32, -1000) + np.where((egg < 1) & (egg > 0.85), 700, 0)
+    hu = np.where(lesion(), 68, hu).astype(np.float32)
+    lean = np.radians(degrees)
+    along = np.r_[0.0, np.cumsum(gaps_mm)]
+    positions = np.stack([np.full(9, -90.0), np.full(9, -140.5), 12.5 + along], axis=1)
+    orientation = np.array([1, 0, 0, 0, np.cos(lean), -np.sin(lean)])
+    return Volume(hu, positions, orientation, (1.7, 2.9), 5.0)
+
+
+def lesion() -> np.ndarray:
+    """(z, y, x) bool: a box with a corner bitten off, on slices 2 to 5 of 9."""
+    mask = np.zeros(SHAPE, bool)
+    mask[2:6, 14:23, 27:33] = True
+    mask[4:, 14:18, 27:29] = False
+    return mask
+
+
+def findings(mask: np.ndarray, *, suspected: bool = True, voxel_ml: float = 0.0247) -> Findings:
+    """What a reader would say about `mask`."""
+    area = mask.sum(axis=(1, 2))
+    return Findings(
+        probability=0.934 if suspected else 0.031,
+        suspected=suspected,
+        volume_ml=float(area.sum() * voxel_ml),
+        subtypes=dict(zip(SUBTYPES, (0.02, 0.91, 0.33, 0.12, 0.05), strict=True)),
+        slices=tuple(SliceFinding(min(1.0, 0.02 + count / 60)) for count in area),
+        key_slice=3 if suspected else None,
+        mask=mask,
+        heat=mask.astype(np.uint8) * 240,
+        bundle="ich-ensemble@0.1.0",
+        weights_sha256=sha256(b"weights").hexdigest(),
+    )
+
+
+def write(volume: Volume, root: Path, seed: str = "case") -> SeriesPlan:
+    """Write the volume as a CT series below `root`; return the plan to read all of it."""
+    paths = write_series(volume, root / "received" / seed, Identity.of(seed))
+    return plan_of(paths, root)
+
+
+def plan_of(paths: list[Path], root: Path, limitations: tuple[str, ...] = ()) -> SeriesPlan:
+    """Return the plan to read these files, every frame, in this order."""
+    headers = [dcmread(path, stop_before_pixels=True) for path in paths]
+    slices = [
+        _ref(path.relative_to(root), ds, number)
+        for path, ds in zip(paths, headers, strict=True)
+        for number in range(1, int(ds.get("NumberOfFrames") or 1) + 1)
+    ]
+    first = headers[0]
+    return SeriesPlan(
+        str(first.StudyInstanceUID),
+        str(first.SeriesInstanceUID),
+        tuple(slices),
+        decision="the only axial series",
+        limitations=limitations,
+    )
+
+
+def _ref(path: Path, ds: Dataset, number: int) -> SliceRef:
+    holder = ds
+    if "PerFrameFunctionalGroupsSequence" in ds:
+        holder = ds.PerFrameFunctionalGroupsSequence[number - 1].PlanePositionSequence[0]
+    position = holder.get("ImagePositionPatient")
+    return SliceRef(
+        path=path.as_posix(),
+        sha256="",
+        sop_class_uid=str(ds.SOPClassUID),
+        sop_instance_uid=str(ds.SOPInstanceUID),
+        frame_number=number,
+        position_mm=tuple(float(mm) for mm in position) if position else None,
+    )
