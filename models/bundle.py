@@ -1,0 +1,144 @@
+"""Bundles: a folder of weights and what belongs to them, verified before it reads a patient.
+
+    configs/metadata.json       MONAI bundle metadata; "reader" holds the reader's settings
+    models/model.safetensors    every network, float16
+    models/golden.safetensors   an input, and what the networks made of it when they were exported
+    docs/README.md              the model card
+    SHA256SUMS                  digest of each file above, as sha256sum writes it
+
+Importing this module imports no torch; neither does loading a bundle whose converted networks
+are in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from models import runtime as runtimes
+from models.preprocess import Grid, channels, skull_channels
+from models.reader import BATCH, Reader, Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+METADATA = "configs/metadata.json"
+WEIGHTS = "models/model.safetensors"
+GOLDEN = "models/golden.safetensors"
+CARD = "docs/README.md"
+SUMS = "SHA256SUMS"
+
+TOLERANCE = 0.05
+"""Largest difference from the golden probabilities; bfloat16 stays well below it."""
+
+
+class BundleError(Exception):
+    """The bundle is incomplete, changed, or computes something else than when exported."""
+
+
+def load_reader(folder: Path, runtime: str = "auto", cache_dir: Path | None = None) -> Reader:
+    """Return the bundle's reader, verified.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    runtime
+        "cuda", "openvino", "torch", or "auto" for the fastest on this machine.
+    cache_dir
+        Where OpenVINO's converted networks are kept between runs; None converts each time.
+
+    Raises
+    ------
+    BundleError
+        If a file's digest is wrong, a file is missing, or the golden output is not reproduced.
+    ValueError
+        If this machine lacks the runtime.
+    """
+    verify(folder)
+    metadata = json.loads((folder / METADATA).read_text())
+    where = runtimes.choose(runtime)
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    settings = read_settings(metadata["reader"])
+    grid = settings.grid
+    cache = cache_dir / f"{metadata['name']}-{digest[:16]}" if cache_dir else None
+
+    def build(part: str) -> nn.Module:
+        from models.networks import build_network  # torch is imported here and not before
+
+        return build_network(part, metadata["networks"], load_file(folder / WEIGHTS))
+
+    reader = Reader(
+        name=f"{metadata['name']}@{metadata['version']}",
+        weights_sha256=digest,
+        runtime=where,
+        settings=settings,
+        strip=runtimes.load(
+            lambda: build("skullstrip"), (1, 2, *grid.coarse), where, cache and cache / "skullstrip"
+        ),
+        predict=runtimes.load(
+            lambda: build("ensemble"),
+            (BATCH, 4, grid.rows, grid.columns),
+            where,
+            cache and cache / "ensemble",
+        ),
+    )
+    _check_golden(reader, load_file(folder / GOLDEN))
+    return reader
+
+
+def verify(folder: Path) -> None:
+    """Compare every file of the bundle with its digest.
+
+    Raises
+    ------
+    BundleError
+        If one is missing, differs, or is not listed.
+    """
+    try:
+        lines = (folder / SUMS).read_text().splitlines()
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is no bundle: it has no {SUMS}") from None
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for name, expected in listed.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{path} is missing: install the bundle again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise BundleError(f"{path} is not the file that was released: install the bundle again")
+    if missing := {METADATA, WEIGHTS, GOLDEN} - listed.keys():
+        raise BundleError(f"{folder / SUMS} does not list {', '.join(sorted(missing))}")
+
+
+def read_settings(fields: Mapping[str, Any]) -> Settings:
+    """Return the settings that metadata.json holds under "reader"."""
+    lattices: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in fields["grid"].items()
+    }
+    return Settings(**{**fields, "grid": Grid(**lattices)})
+
+
+def golden_output(reader: Reader, golden: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Run both networks on the golden input: "inside", "fused" and "subtypes"."""
+    (inside,) = reader.strip(skull_channels(golden["coarse_hu"].astype(np.float32)))
+    image = channels(golden["hu"].astype(np.float32), golden["brain"].astype(np.float32))
+    fused, subtypes = reader.predict(image)
+    return {"inside": inside[0, 0], "fused": fused, "subtypes": subtypes}
+
+
+def _check_golden(reader: Reader, golden: Mapping[str, NDArray[Any]]) -> None:
+    for name, found in golden_output(reader, golden).items():
+        apart = np.abs(found - golden[name].astype(np.float32))
+        if not apart.mean() <= TOLERANCE / 10 or not np.quantile(apart, 0.999) <= TOLERANCE:
+            raise BundleError(
+                f"{reader.name} on {reader.runtime} differs from its golden output "
+                f"({name}: up to {apart.max():.3f}); use another runtime"
+            )

@@ -1,0 +1,225 @@
+"""A reader: volume in, findings out, with the paper's post-processing (Kang 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.findings import SUBTYPES, Findings, SliceFinding
+from models.preprocess import (
+    Array,
+    Canvas,
+    Grid,
+    Slabs,
+    canvas,
+    channels,
+    coarse_head,
+    skull_channels,
+    slabs,
+)
+from models.runtime import Predictor
+from models.volume import Volume
+
+Score = Literal["paper", "max", "top-k mean"]
+
+BATCH = 8
+"""Slabs that the ensemble reads at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the bundle fixes beside the weights.
+
+    Attributes
+    ----------
+    operating_point
+        Triage score from which a volume is suspected; locked on the tuning patients.
+    mask_threshold
+        Fused probability from which a voxel belongs to the lesion; not above `operating_point`,
+        so that whatever is suspected also marks a place.
+    score
+        How slice scores become the triage score, see `triage_score`.
+    tau
+        Slice score from which a slice counts as one with hemorrhage (ours; the paper states none).
+    top_k
+        Slices averaged by the score "top-k mean".
+    least_brain_ml
+        Smallest inside of a skull that is read.
+    grid
+        The networks' lattices.
+    """
+
+    operating_point: float
+    mask_threshold: float = 0.5
+    score: Score = "top-k mean"
+    tau: float = 0.1
+    top_k: int = 3
+    least_brain_ml: float = 200.0
+    grid: Grid = field(default_factory=Grid)
+
+    def __post_init__(self) -> None:
+        """Refuse an operating point that could be reached without a mask."""
+        if self.mask_threshold > self.operating_point:
+            raise ValueError("mask_threshold is above operating_point")
+
+
+def triage_score(slice_scores: Array, score: Score, tau: float, top_k: int) -> float:
+    """Score of a volume from the scores of its slices.
+
+    "paper" is the mean over slices with hemorrhage, those that score `tau` or more; where there is
+    none it is the largest score. It is not monotone: one more weak slice lowers it. "max" and
+    "top-k mean" (ours) are.
+
+    Parameters
+    ----------
+    slice_scores
+        (s,) float32, each slice's largest fused probability, 0..1.
+    """
+    ordered = np.sort(slice_scores)[::-1]
+    if score == "top-k mean":
+        return float(ordered[:top_k].mean())
+    bleeding = ordered[ordered >= tau]
+    if score == "max" or len(bleeding) == 0:
+        return float(ordered[0])
+    return float(bleeding.mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the networks saw on the slabs.
+
+    Attributes
+    ----------
+    fused
+        (s, rows, columns) float32, fused probability on the canvas.
+    subtypes
+        (s, 5) float32, probability of `SUBTYPES`.
+    """
+
+    fused: Array
+    subtypes: Array
+
+    @property
+    def slice_scores(self) -> Array:
+        """(s,) float32, the largest fused probability of each slab (the paper's f)."""
+        scores: Array = self.fused.max(axis=(1, 2))
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The weighted ensemble, ready to read.
+
+    Attributes
+    ----------
+    name
+        "name@version" of the bundle.
+    weights_sha256
+        Digest of its weights, 64 hex digits.
+    runtime
+        Where it runs: "cuda", "openvino" or "torch".
+    settings
+        What the bundle fixes beside the weights.
+    strip
+        (1, 2, z, y, x) -> probability of the inside of the skull (1, 1, z, y, x).
+    predict
+        (n, 4, rows, columns), n up to `BATCH` -> fused probability (n, rows, columns) and
+        subtype probabilities (n, 5).
+    """
+
+    name: str
+    weights_sha256: str
+    runtime: str
+    settings: Settings
+    strip: Predictor
+    predict: Predictor
+
+    @property
+    def operating_point(self) -> float:
+        """Triage score from which a volume is suspected."""
+        return self.settings.operating_point
+
+    def read(self, volume: Volume, progress: Callable[[int, int], None] | None = None) -> Findings:
+        """Read one volume.
+
+        Parameters
+        ----------
+        progress
+            Called with slabs read and slabs in all.
+
+        Raises
+        ------
+        Unreadable
+            If no brain is found; the message says what was measured.
+        """
+        source, seen = self.prepare(volume)
+        return self.judge(volume, source, seen, self.look(seen, progress))
+
+    def prepare(self, volume: Volume) -> tuple[Slabs, Canvas]:
+        """Slabs of the volume, and the canvas that the ensemble reads."""
+        grid = self.settings.grid
+        source = slabs(volume, grid.slab_mm)
+        head = coarse_head(source, grid)
+        (inside,) = self.strip(skull_channels(head.hu))
+        return source, canvas(source, head, inside[0, 0], grid, self.settings.least_brain_ml)
+
+    def look(self, seen: Canvas, progress: Callable[[int, int], None] | None = None) -> Reading:
+        """Run the ensemble over the canvas, batch by batch."""
+        fused, subtypes = [], []
+        for start in range(0, len(seen.hu), BATCH):
+            part = slice(start, start + BATCH)
+            maps, named = self.predict(channels(seen.hu[part], seen.brain[part]))
+            fused.append(maps)
+            subtypes.append(named)
+            if progress:
+                progress(min(start + BATCH, len(seen.hu)), len(seen.hu))
+        return Reading(np.concatenate(fused), np.concatenate(subtypes))
+
+    def judge(self, volume: Volume, source: Slabs, seen: Canvas, reading: Reading) -> Findings:
+        """Bring the reading back to the source slices and state the findings."""
+        rules = self.settings
+        scores = reading.slice_scores
+        probability = triage_score(scores, rules.score, rules.tau, rules.top_k)
+        suspected = probability >= rules.operating_point
+        planes = np.clip(
+            seen.frame.spread(reading.fused, source.hu.shape[1:], source.spacing_mm), 0, 1
+        )
+        heat = source.restore(np.round(planes * 255).astype(np.uint8)[source.of_slice])
+        limit = np.uint8(np.ceil(rules.mask_threshold * 255))
+        if suspected:  # interpolation may flatten a peak that was just high enough
+            limit = min(limit, heat.max())
+        mask: NDArray[np.bool_] = np.greater_equal(heat, limit)
+        named = reading.subtypes
+        return Findings(
+            probability=probability,
+            suspected=suspected,
+            volume_ml=float((mask.sum((1, 2)) * volume.voxel_ml).sum()),
+            subtypes=_by_name(named.max(0)),
+            slices=tuple(
+                SliceFinding(float(scores[slab]), _by_name(named[slab])) for slab in source.of_slice
+            ),
+            key_slice=_key_slice(reading.fused, rules, source.of_slice),
+            mask=mask,
+            heat=heat,
+            bundle=self.name,
+            weights_sha256=self.weights_sha256,
+        )
+
+
+def _by_name(probabilities: Array) -> Mapping[str, float]:
+    return dict(zip(SUBTYPES, map(float, probabilities), strict=True))
+
+
+def _key_slice(fused: Array, rules: Settings, of_slice: NDArray[np.intp]) -> int | None:
+    """Source slice amid the slab that shows most lesion; None where no slab shows any."""
+    shown = np.where(fused >= rules.mask_threshold, fused, 0).sum((1, 2))
+    if not shown.any():
+        shown = np.where(fused.max((1, 2)) >= rules.tau, fused.max((1, 2)), 0)
+    if not shown.any():
+        return None
+    members = np.flatnonzero(of_slice == shown.argmax())
+    return int(members[len(members) // 2])

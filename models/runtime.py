@@ -1,0 +1,147 @@
+"""Where a network runs: torch on CUDA or CPU, or OpenVINO, behind one protocol.
+
+Importing this module imports neither torch nor openvino.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = NDArray[np.float32]
+Runtime = Literal["cuda", "openvino", "torch"]
+
+
+class Predictor(Protocol):
+    """A network without its framework."""
+
+    def __call__(self, batch: Array) -> tuple[Array, ...]:
+        """(n, ...) float32 -> the network's outputs, each (n, ...) float32."""
+
+
+def available_runtimes() -> tuple[Runtime, ...]:
+    """Return the runtimes of this machine, fastest first; "torch" is always among them."""
+    found: list[Runtime] = ["cuda"] if _has_cuda() else []
+    if importlib.util.find_spec("openvino"):
+        found.append("openvino")
+    return (*found, "torch")
+
+
+def _has_cuda() -> bool:
+    """Ask torch, but import it only where a driver is present."""
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def choose(wanted: str) -> Runtime:
+    """Return the runtime to use.
+
+    Parameters
+    ----------
+    wanted
+        "cuda", "openvino", "torch", or "auto" for the fastest.
+
+    Raises
+    ------
+    ValueError
+        If this machine has no such runtime; the message names those that it has.
+    """
+    found = available_runtimes()
+    if wanted == "auto":
+        return found[0]
+    for name in found:
+        if name == wanted:
+            return name
+    raise ValueError(f"no runtime {wanted!r} on this machine; it has {', '.join(found)}")
+
+
+def load(
+    network: Callable[[], nn.Module],
+    shape: tuple[int, ...],
+    runtime: Runtime,
+    cache: Path | None = None,
+) -> Predictor:
+    """Make a network ready to run.
+
+    Parameters
+    ----------
+    network
+        Builds the network with its weights; not called where the cache has it converted already,
+        and then torch is not imported.
+    shape
+        The batch, (n, ...), that every call is padded to.
+    cache
+        OpenVINO's converted network, without suffix; its name must change with the weights. None
+        converts anew.
+    """
+    if runtime == "openvino":
+        return _OpenVino(network, shape, cache)
+    return _Torch(network(), runtime)
+
+
+class _Torch:
+    """Plain torch on the CPU (float32, the reference) or CUDA (bfloat16), channels last."""
+
+    def __init__(self, network: nn.Module, runtime: Runtime) -> None:
+        import torch
+
+        self._torch = torch
+        self._device = "cuda" if runtime == "cuda" else "cpu"
+        self._network = network.eval().to(self._device)
+
+    def __call__(self, batch: Array) -> tuple[Array, ...]:
+        torch = self._torch
+        image = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
+        if image.ndim == 4:
+            image = image.contiguous(memory_format=torch.channels_last)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device, torch.bfloat16, enabled=self._device == "cuda"),
+        ):
+            outputs = self._network(image)
+        return tuple(
+            each.float().cpu().numpy()
+            for each in (outputs if isinstance(outputs, tuple) else (outputs,))
+        )
+
+
+class _OpenVino:
+    """OpenVINO on the CPU, in the precision that it finds fastest (bfloat16 where native)."""
+
+    def __init__(
+        self, network: Callable[[], nn.Module], shape: tuple[int, ...], cache: Path | None
+    ) -> None:
+        import openvino
+
+        core = openvino.Core()
+        stored = cache.with_suffix(".xml") if cache else None
+        if stored and stored.exists():
+            model = core.read_model(stored)
+        else:
+            import torch
+
+            model = openvino.convert_model(
+                network().eval(), example_input=torch.zeros(shape), input=[shape]
+            )
+            if stored:
+                stored.parent.mkdir(parents=True, exist_ok=True)
+                openvino.save_model(model, stored)
+        self._count = shape[0]
+        self._compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+
+    def __call__(self, batch: Array) -> tuple[Array, ...]:
+        missing = self._count - len(batch)
+        padded = np.concatenate((batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)))
+        outputs = self._compiled(padded)
+        return tuple(np.asarray(outputs[port])[: len(batch)] for port in self._compiled.outputs)

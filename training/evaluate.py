@@ -1,0 +1,184 @@
+"""Measure a reader on labelled cases, and lock its operating point on the tuning cases."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.findings import SUBTYPES
+from models.reader import Reader, Score, Settings, triage_score
+from training.datasets import physionet
+from training.datasets.prepared import phantom_case
+from training.phantoms import random_phantom
+from training.statistics import auc, bootstrap, wilson
+
+SCORES: tuple[Score, ...] = ("top-k mean", "max", "paper")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One case, read.
+
+    Attributes
+    ----------
+    number
+        Patient number or phantom seed.
+    truth_ml, found_ml
+        Hemorrhage by the masks, and by the reader at its mask threshold.
+    dice
+        Overlap of the two masks in the source geometry; NaN where there is no hemorrhage.
+    slab_scores
+        (s,) float32, largest fused probability of each slab.
+    slice_scores
+        (z,) float64, the same for each source slice.
+    slice_truth
+        (z, 5) bool, `SUBTYPES` labelled on each source slice.
+    subtypes
+        (z, 5) float64, their probabilities.
+    """
+
+    number: int
+    truth_ml: float
+    found_ml: float
+    dice: float
+    slab_scores: NDArray[np.float32]
+    slice_scores: NDArray[np.float64]
+    slice_truth: NDArray[np.bool_]
+    subtypes: NDArray[np.float64]
+
+    @property
+    def bleeds(self) -> bool:
+        """Whether any slice is labelled."""
+        return bool(self.slice_truth.any())
+
+    def score(self, rules: Settings) -> float:
+        """Triage score under these rules."""
+        return triage_score(self.slab_scores, rules.score, rules.tau, rules.top_k)
+
+
+def read_cases(reader: Reader, cases: Iterable[physionet.Patient]) -> list[Result]:
+    """Read each case as the node would, from its source geometry."""
+    return [_read(reader, case) for case in cases]
+
+
+def _read(reader: Reader, case: physionet.Patient) -> Result:
+    source, seen = reader.prepare(case.volume)
+    reading = reader.look(seen)
+    found = reader.judge(case.volume, source, seen, reading)
+    both, either = (found.mask & case.mask).sum(), found.mask.sum() + case.mask.sum()
+    return Result(
+        number=case.number,
+        truth_ml=float(case.mask.sum((1, 2)) @ case.volume.voxel_ml),
+        found_ml=found.volume_ml,
+        dice=float(2 * both / either) if case.mask.any() else float("nan"),
+        slab_scores=reading.slice_scores,
+        slice_scores=np.array([each.probability for each in found.slices]),
+        slice_truth=case.labels,
+        subtypes=reading.subtypes[source.of_slice].astype(np.float64),
+    )
+
+
+def real_cases(root: Path, numbers: Sequence[int]) -> Iterator[physionet.Patient]:
+    """PhysioNet CT-ICH patients, one after another."""
+    return (physionet.load(root, number) for number in numbers)
+
+
+def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[physionet.Patient]:
+    """Random phantoms, one after another."""
+    return (phantom_case(seed, random_phantom(seed, split=split)) for seed in seeds)
+
+
+def lock(settings: Settings, tuning: Sequence[Result]) -> Settings:
+    """Choose the triage score and the operating point on the tuning cases.
+
+    The score with the largest case AUC wins (the earlier one of `SCORES` in a tie); the operating
+    point is the middle of the gap in which sensitivity + specificity is largest, the widest one in
+    a tie. The mask threshold stays unless the operating point lies below it.
+    """
+    truth = np.array([case.bleeds for case in tuning])
+    by_score = {
+        score: np.array([case.score(replace(settings, score=score)) for case in tuning])
+        for score in SCORES
+    }
+    chosen = max(SCORES, key=lambda score: auc(by_score[score], truth))
+    point = operating_point(by_score[chosen], truth)
+    return replace(
+        settings,
+        score=chosen,
+        operating_point=point,
+        mask_threshold=min(settings.mask_threshold, point),
+    )
+
+
+def operating_point(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    """Return the threshold of the largest sensitivity + specificity, in the middle of its gap."""
+    edges = np.unique(np.r_[0.0, scores, 1.0])
+    middles = (edges[1:] + edges[:-1]) / 2
+    youden = [(scores[truth] >= t).mean() + (scores[~truth] < t).mean() for t in middles]
+    best = np.flatnonzero(np.isclose(youden, max(youden)))
+    return float(middles[max(best, key=lambda i: edges[i + 1] - edges[i])])
+
+
+def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
+    """Summarise results: each figure with its 95 % interval where it has one.
+
+    Patients are resampled for the AUCs (stratified bootstrap, 500 replications); proportions have
+    Wilson intervals.
+    """
+    bleeds = [case.bleeds for case in results]
+    scores = np.array([case.score(rules) for case in results])
+    flagged = scores >= rules.operating_point
+    positive = np.array(bleeds)
+    hits, quiet = int(flagged[positive].sum()), int((~flagged[~positive]).sum())
+
+    def slice_auc(picks: NDArray[np.intp]) -> float:
+        chosen = [results[i] for i in picks]
+        return auc(
+            np.concatenate([case.slice_scores for case in chosen]),
+            np.concatenate([case.slice_truth.any(1) for case in chosen]),
+        )
+
+    def case_auc(picks: NDArray[np.intp]) -> float:
+        return auc(scores[picks], positive[picks])
+
+    everyone = np.arange(len(results))
+    return {
+        "cases": len(results),
+        "bleeding": int(positive.sum()),
+        "slices": int(sum(len(case.slice_scores) for case in results)),
+        "case_auc": _with_interval(case_auc(everyone), bootstrap(case_auc, bleeds)),
+        "slice_auc": _with_interval(slice_auc(everyone), bootstrap(slice_auc, bleeds)),
+        "sensitivity": _proportion(hits, int(positive.sum())),
+        "specificity": _proportion(quiet, int((~positive).sum())),
+        "median_dice": float(np.nanmedian([case.dice for case in results])),
+        "subtype_slice_auc": _subtype_aucs(results),
+        "missed": [
+            case.number
+            for case, flag in zip(results, flagged, strict=True)
+            if case.bleeds and not flag
+        ],
+        "false_alarms": [
+            case.number
+            for case, flag in zip(results, flagged, strict=True)
+            if flag and not case.bleeds
+        ],
+    }
+
+
+def _with_interval(value: float, interval: tuple[float, float]) -> dict[str, object]:
+    return {"value": round(value, 4), "interval": [round(end, 4) for end in interval]}
+
+
+def _proportion(successes: int, trials: int) -> dict[str, object]:
+    return _with_interval(successes / trials, wilson(successes, trials)) | {
+        "count": f"{successes}/{trials}"
+    }
+
+
+def _subtype_aucs(results: Sequence[Result]) -> Mapping[str, float | None]:
+    truth = np.concatenate([case.slice_truth for case in results])
+    named = np.concatenate([case.subtypes for case in results])
+    areas = {name: auc(named[:, i], truth[:, i]) for i, name in enumerate(SUBTYPES)}
+    return {name: None if np.isnan(area) else round(area, 4) for name, area in areas.items()}
