@@ -19,12 +19,13 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from models.findings import Findings
+from models.volume import Volume
 from node.dicom.capture import capture, draw, labels, shown_slices
 from node.dicom.pixels import load_volume
 from node.dicom.seg import segmentation
 from node.dicom.source import Algorithm, Imprint, Source, local_time, read_source
 from node.dicom.sr import findings_report, not_analysed_report
-from node.errors import Permanent
+from node.errors import NotAnalysed, Permanent
 from node.records import ReportObject, SeriesPlan
 
 
@@ -103,9 +104,8 @@ def _describe(
     mark = Imprint("sr", "ichnode report", when, reader)
     objects["sr"] = findings_report(source, findings, mark, objects.get("seg"))
     shown = shown_slices(findings)
-    few = tuple(source.plan.slices[index] for index in sorted(shown))
     picture = draw(
-        load_volume(dataclasses.replace(source.plan, slices=few), root),
+        _load(source.plan, sorted(shown), root),
         findings,
         shown,
         labels(source, shown),
@@ -114,8 +114,17 @@ def _describe(
     mark = Imprint("capture", "ichnode summary", when, reader)
     objects["capture"] = capture(source, picture, shown, mark)
     png = BytesIO()
-    picture.save(png, "PNG")
+    picture.save(png, "PNG", compress_level=1)
     return objects, png.getvalue()
+
+
+def _load(plan: SeriesPlan, indices: list[int], root: Path) -> Volume:
+    """Return some of the planned slices alone: decoding takes most of a report's time."""
+    few = tuple(plan.slices[index] for index in indices)
+    try:
+        return load_volume(dataclasses.replace(plan, slices=few, copies=()), root)
+    except NotAnalysed as reason:
+        raise Permanent(f"pixels that were read can be read no more: {reason}") from reason
 
 
 def _notes(source: Source, findings: Findings, when: datetime) -> list[str]:

@@ -63,7 +63,7 @@ def plan_of(paths: list[Path], root: Path, limitations: tuple[str, ...] = ()) ->
     """Return the plan to read these files, every frame, in this order."""
     headers = [dcmread(path, stop_before_pixels=True) for path in paths]
     slices = [
-        _ref(path.relative_to(root), ds, number)
+        _ref(path, root, ds, number)
         for path, ds in zip(paths, headers, strict=True)
         for number in range(1, int(ds.get("NumberOfFrames") or 1) + 1)
     ]
@@ -77,14 +77,14 @@ def plan_of(paths: list[Path], root: Path, limitations: tuple[str, ...] = ()) ->
     )
 
 
-def _ref(path: Path, ds: Dataset, number: int) -> SliceRef:
+def _ref(path: Path, root: Path, ds: Dataset, number: int) -> SliceRef:
     holder = ds
     if "PerFrameFunctionalGroupsSequence" in ds:
         holder = ds.PerFrameFunctionalGroupsSequence[number - 1].PlanePositionSequence[0]
     position = holder.get("ImagePositionPatient")
     return SliceRef(
-        path=path.as_posix(),
-        sha256="",
+        path=path.relative_to(root).as_posix(),
+        sha256=sha256(path.read_bytes()).hexdigest(),
         sop_class_uid=str(ds.SOPClassUID),
         sop_instance_uid=str(ds.SOPInstanceUID),
         frame_number=number,

@@ -1,4 +1,4 @@
-"""Independent judges of what the node writes: dciodvfy (dicom3tools) and PixelMed's SR validator."""
+"""Independent judges of what the node writes: dciodvfy and PixelMed's SR validator."""
 
 import re
 import subprocess

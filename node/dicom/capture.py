@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
+from scipy import ndimage
 
 from models.findings import Findings
 from models.volume import Volume
@@ -33,7 +34,9 @@ GAP = 8
 BLACK, WHITE, GREY, DARK = (0, 0, 0), (255, 255, 255), (170, 170, 170), (40, 40, 40)
 
 HEAD_HU = -200.0
-"""Brighter than this is head, or what it lies on; the picture is cropped to it (chosen)."""
+"""Brighter than this is head, or what it lies on (chosen)."""
+MARGIN = 8
+"""Pixels of air that the picture leaves around the head (chosen)."""
 
 Box = tuple[int, int, int, int]
 
@@ -41,17 +44,16 @@ Box = tuple[int, int, int, int]
 def shown_slices(findings: Findings) -> tuple[int, ...]:
     """Return the indices of the slices in the picture: the large one, then the small ones in order.
 
-    The large one is the key slice. The small ones are those with most of the lesion, or, where
-    nothing is outlined, slices from all over the head.
+    The large one is the slice to look at first. The small ones are those with most of the lesion,
+    and then those next to it; where nothing is outlined, slices from all over the head.
     """
     large = first_look(findings)
-    area = findings.mask.sum(axis=(1, 2)) if findings.suspected else np.zeros(len(findings.slices))
-    area[large] = 0
-    if area.any():
-        small = np.flatnonzero(area)[np.argsort(-area[area > 0], kind="stable")][: COLUMNS * ROWS]
+    others = np.delete(np.arange(len(findings.slices)), large)
+    count = min(COLUMNS * ROWS, len(others))
+    if findings.suspected and findings.mask.any():
+        area = findings.mask.sum(axis=(1, 2))[others]
+        small = others[np.lexsort((abs(others - large), -area))][:count]
     else:
-        others = np.delete(np.arange(len(area)), large)
-        count = min(COLUMNS * ROWS, len(others))
         small = others[np.linspace(0, len(others) - 1, count).round().astype(int)]
     return large, *sorted(int(index) for index in small)
 
@@ -98,7 +100,7 @@ def draw(
         corner = (left + (right - left - tile.width) // 2, top + (bottom - top - tile.height) // 2)
         picture.paste(tile, corner)
         _mark_sides(pen, place, volume.orientation, large=place == LARGE)
-        pen.text((left + 4, bottom - 4), label, GREY, _font(18 if place == LARGE else 14), "ls")
+        _write(pen, (left + 4, bottom - 4), label, 18 if place == LARGE else 14, "ls")
     _small_print(pen, notes)
     return picture
 
@@ -109,7 +111,7 @@ def capture(source: Source, picture: Image.Image, shown: Sequence[int], mark: Im
     ds.SOPClassUID = SecondaryCaptureImageStorage
     ds.Modality = "OT"
     imprint(ds, source, mark)
-    ds.Laterality = ""
+    ds.BodyPartExamined = "HEAD"
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.DateOfSecondaryCapture, ds.TimeOfSecondaryCapture = ds.ContentDate, ds.ContentTime
@@ -188,16 +190,20 @@ def _cells(count: int) -> list[Box]:
 
 
 def _head(volume: Volume) -> tuple[slice, slice]:
-    """Return the rows and columns that hold the head on any of the slices, with a margin."""
-    _, rows, columns = np.nonzero(volume.hu > HEAD_HU)
-    if not len(rows):
+    """Return the rows and columns that hold the head on any of the slices, with a margin.
+
+    The head is the largest thing that is no air; it is looked for on every fourth pixel.
+    """
+    things, count = ndimage.label(volume.hu[:, ::4, ::4] > HEAD_HU)
+    if not count:
         return slice(None), slice(None)
-    return _span(rows, volume.hu.shape[1]), _span(columns, volume.hu.shape[2])
+    largest = 1 + int(np.bincount(things.ravel())[1:].argmax())
+    _, rows, columns = ndimage.find_objects(things)[largest - 1]
+    return _widen(rows), _widen(columns)
 
 
-def _span(bright: NDArray[np.int64], length: int) -> slice:
-    margin = length // 50
-    return slice(max(0, bright.min() - margin), min(length, bright.max() + 1 + margin))
+def _widen(coarse: slice) -> slice:
+    return slice(max(0, 4 * coarse.start - MARGIN), 4 * coarse.stop + MARGIN)
 
 
 def _slice(
@@ -235,13 +241,20 @@ def _mark_sides(
 ) -> None:
     """Write the side of the patient that each edge of a slice shows (LPS, PS3.3 C.7.6.2.1.1)."""
     left, top, right, bottom = place
-    font = _font(24 if large else 14)
+    size = 26 if large else 15
     across, down = orientation[:3], orientation[3:]
-    pen.text((left + 4, (top + bottom) // 2), _side(-across), WHITE, font, "lm")
-    pen.text((right - 4, (top + bottom) // 2), _side(across), WHITE, font, "rm")
+    _write(pen, (left + 4, (top + bottom) // 2), _side(-across), size, "lm")
+    _write(pen, (right - 4, (top + bottom) // 2), _side(across), size, "rm")
     if large:
-        pen.text(((left + right) // 2, top + 4), _side(-down), WHITE, font, "mt")
-        pen.text(((left + right) // 2, bottom - 4), _side(down), WHITE, font, "mb")
+        _write(pen, ((left + right) // 2, top + 4), _side(-down), size, "mt")
+        _write(pen, ((left + right) // 2, bottom - 4), _side(down), size, "mb")
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, anchor: str
+) -> None:
+    """Write upon a slice, legible on bone and on air."""
+    pen.text(at, text, WHITE, _font(size), anchor, stroke_width=2, stroke_fill=BLACK)
 
 
 def _side(direction: NDArray[np.float64]) -> str:

@@ -87,6 +87,8 @@ def segmentation(
     _name_frames(ds, source)
     _name_dimensions(ds, mark.uid(source, "dimensions"))
     imprint(ds, source, mark)
+    ds.BodyPartExamined = "HEAD"
+    ds.ContentCreatorName = ""
     return ds
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -98,6 +98,15 @@ REQUIRED = (
     "AccessionNumber",
 )
 """Type 2: written empty where the source has none."""
+
+SCANNER = (
+    "Manufacturer",
+    "InstitutionName",
+    "StationName",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +251,9 @@ def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
     if mark.reader:
         ds.SoftwareVersions = [VERSION, f"{mark.reader.name}@{mark.reader.version}"]
         ds.DeviceSerialNumber = mark.reader.weights_sha256
-    ds.ContributingEquipmentSequence = _scanner(source.first)
+    ds.pop("ContributingEquipmentSequence", None)
+    if source.first.get("Manufacturer"):
+        ds.ContributingEquipmentSequence = [_scanner(source.first)]
     when = local_time(mark.when, source.first)
     for prefix in ("InstanceCreation", "Content", "Series"):
         setattr(ds, f"{prefix}Date", f"{when:%Y%m%d}")
@@ -257,30 +268,20 @@ def local_time(when: datetime, header: Dataset) -> datetime:
     That is its TimezoneOffsetFromUTC, or this machine's zone where the scanner names none: a time
     in UTC would be read as the hospital's time.
     """
-    offset = str(header.get("TimezoneOffsetFromUTC") or "")
-    if len(offset) != 5:
+    try:
+        return when.astimezone(datetime.strptime(str(header.TimezoneOffsetFromUTC), "%z").tzinfo)
+    except (AttributeError, ValueError):
         return when.astimezone()
-    minutes = int(offset[1:3]) * 60 + int(offset[3:])
-    return when.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
 
 
-def _scanner(header: Dataset) -> list[Dataset]:
-    """Contributing Equipment (PS3.3 C.12.1): what acquired the source, if it says so."""
-    if not header.get("Manufacturer"):
-        return []
+def _scanner(header: Dataset) -> Dataset:
+    """Return what acquired the source, as Contributing Equipment (PS3.3 C.12.1)."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [coded(codes.ACQUISITION_EQUIPMENT)]
-    for keyword in (
-        "Manufacturer",
-        "InstitutionName",
-        "StationName",
-        "ManufacturerModelName",
-        "DeviceSerialNumber",
-        "SoftwareVersions",
-    ):
+    for keyword in SCANNER:
         if header.get(keyword):
             item[keyword] = header[keyword]
-    return [item]
+    return item
 
 
 def coded(code: Code) -> Dataset:

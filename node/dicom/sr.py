@@ -334,25 +334,14 @@ def _image_library(source: Source) -> ContainerContentItem:
     Attributes that the series lacks are left out, so that any series can be named.
     """
     group = ContainerContentItem(codes.IMAGE_LIBRARY_GROUP, relationship_type=CONTAINS)
-    headers = source.headers.values()
-    group.ContentSequence = ContentSequence(_common(next(iter(headers))))
-    group.ContentSequence.extend(_entry(header) for header in headers)
+    group.ContentSequence = ContentSequence(_common(next(iter(source.headers.values()))))
+    group.ContentSequence.extend(
+        ImageContentItem(codes.SOURCE, header.sop_class_uid, uid, relationship_type=CONTAINS)
+        for uid, header in source.headers.items()
+    )
     library = ContainerContentItem(codes.IMAGE_LIBRARY, relationship_type=CONTAINS)
     library.ContentSequence = ContentSequence([group])
     return library
-
-
-def _entry(header: Header) -> ImageContentItem:
-    """Return the entry of one instance; a single frame says where it lies."""
-    uids = (header.sop_class_uid, header.sop_instance_uid)
-    item = ImageContentItem(codes.SOURCE, *uids, relationship_type=CONTAINS)
-    position = header.frames[0].position_mm if len(header.frames) == 1 else None
-    if position:
-        names = (codes.POSITION_X, codes.POSITION_Y, codes.POSITION_Z)
-        item.ContentSequence = ContentSequence(
-            _acquired(*pair, codes.MILLIMETRE) for pair in zip(names, position, strict=True)
-        )
-    return item
 
 
 def _common(header: Header) -> list[ContentItem]:
@@ -371,9 +360,5 @@ def _common(header: Header) -> list[ContentItem]:
         (codes.SLICE_THICKNESS, header.slice_thickness_mm, codes.MILLIMETRE),
     ):
         if value is not None:
-            items.append(_acquired(name, value, unit))
+            items.append(NumContentItem(name, float(value), unit, None, HAS_ACQ_CONTEXT))
     return items
-
-
-def _acquired(name: Code, value: float, unit: Code) -> NumContentItem:
-    return NumContentItem(name, float(value), unit, relationship_type=HAS_ACQ_CONTEXT)
