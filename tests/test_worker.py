@@ -1,0 +1,224 @@
+"""The worker over the real stages, store and spool; only the networks and the clock are fakes."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.findings import SUBTYPES, Findings, SliceFinding, Unreadable
+from models.volume import Volume
+from node.deliver import archive
+from node.pipeline import STAGES, Node
+from node.receive import ingest
+from node.records import SeriesPlan
+from node.settings import Settings
+from node.spool import Spool
+from node.states import Priority, Reason, State
+from node.worker import work_once
+from node.worklist.store import Store, upgrade
+from tests.builder import HEAD, encoded
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Predictor:
+    """Marks everything between 70 and 75 HU; fails on demand."""
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self.read_volumes: list[Volume] = []
+
+    def read(self, volume: Volume) -> Findings:
+        self.read_volumes.append(volume)
+        if self.failures:
+            raise self.failures.pop()
+        mask = (volume.hu >= 70) & (volume.hu <= 75)
+        return Findings(
+            probability=0.9 if mask.any() else 0.1,
+            suspected=bool(mask.any()),
+            volume_ml=float((mask.sum((1, 2)) * volume.voxel_ml).sum()),
+            subtypes=dict.fromkeys(SUBTYPES, 0.2),
+            slices=tuple(SliceFinding(0.9 if plane.any() else 0.1) for plane in mask),
+            key_slice=int(mask.sum((1, 2)).argmax()) if mask.any() else None,
+            mask=mask,
+            heat=mask.astype(np.uint8) * 200,
+            bundle="fake@1",
+            weights_sha256="0" * 64,
+        )
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    return Predictor()
+
+
+@pytest.fixture
+def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[Node]:
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
+    upgrade(settings.url)
+    with Store(settings.url) as store:
+        yield Node(settings, store, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
+
+
+def receive(node: Node, *, released: bool = True, only: slice = slice(None)) -> None:
+    spool = Spool(node.root, min_free_mb=0)
+    series = set()
+    for ds in HEAD.build()[only]:
+        header, _ = ingest(encoded(ds), node.store, spool, caller="CT1", now=node.clock())
+        series.add(header.series_instance_uid)
+    if released:
+        node.store.release(series, node.clock())
+
+
+def work(node: Node, clock: Clock) -> None:
+    """Let time pass and the worker work until nothing is left to do."""
+    for _ in range(100):
+        clock.wait(1)
+        while work_once(node, "worker"):
+            pass
+
+
+def test_released_series_goes_all_the_way(node: Node, clock: Clock) -> None:
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.state, row.bundle) == (
+        Priority.SUSPECTED,
+        State.DELIVERED,
+        "fake@1",
+    )
+    assert row.volume_ml and 2 < row.volume_ml < 20
+    folder = node.folder(node.store.case(row.case_id))
+    assert {p.name for p in (folder / "report").iterdir()} >= {"seg.dcm", "sr.dcm", "capture.dcm"}
+
+
+def test_flag_does_not_wait_for_the_idle_timer(node: Node, clock: Clock) -> None:
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert row.door_to_flag_s is not None and row.door_to_flag_s <= 3
+
+
+def test_reader_that_sees_no_brain_gives_not_analysed_and_a_report(
+    node: Node, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [Unreadable("no brain found: 3 mL inside a skull")]
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNREADABLE)
+    assert row.reason == "no brain found: 3 mL inside a skull"
+    folder = node.folder(node.store.case(row.case_id))
+    assert [p.name for p in (folder / "report").iterdir()] == ["sr.dcm"]
+
+
+def test_passing_failure_is_tried_again(node: Node, clock: Clock, predictor: Predictor) -> None:
+    predictor.failures = [MemoryError("out of memory")]
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert row.priority is Priority.SUSPECTED and len(predictor.read_volumes) == 2
+
+
+def test_lasting_failure_is_shown_as_not_analysed_with_its_reason(
+    node: Node, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [MemoryError("out of memory")] * 10
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.state) == (Priority.NOT_ANALYSED, State.FAILED)
+    assert row.reason == "MemoryError: out of memory"
+    assert len(predictor.read_volumes) == node.settings.work.max_attempts
+
+
+def test_case_that_kills_its_workers_is_given_up(node: Node, clock: Clock) -> None:
+    receive(node)
+    clock.wait(10)
+    work_once(node, "worker")
+    for _ in range(node.settings.work.max_attempts + 1):
+        node.store.claim([State.ASSEMBLED], "dies", 60, clock.now)
+        clock.wait(61)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert row.state is State.FAILED and "did not survive" in str(row.reason)
+
+
+def test_case_of_a_dead_worker_is_taken_up_where_it_stood(node: Node, clock: Clock) -> None:
+    receive(node)
+    clock.wait(10)
+    work_once(node, "worker")
+    assert node.store.claim([State.ASSEMBLED], "dies", 60, clock.now)
+    assert not work_once(node, "worker")
+    clock.wait(61)
+    work(node, clock)
+    assert node.store.worklist(clock.now)[0].priority is Priority.SUSPECTED
+
+
+def test_late_slices_supersede_the_result(node: Node, clock: Clock, predictor: Predictor) -> None:
+    receive(node, only=slice(0, 27))
+    work(node, clock)
+    (first,) = node.store.worklist(clock.now)
+    receive(node, only=slice(27, None))
+    work(node, clock)
+    (second,) = node.store.worklist(clock.now)
+    assert second.case_id != first.case_id
+    assert [len(volume.hu) for volume in predictor.read_volumes] == [27, 30]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_replay_gives_the_same_result(node: Node, clock: Clock, stage: str) -> None:
+    receive(node)
+    work(node, clock)
+    (before,) = node.store.worklist(clock.now)
+    case = node.store.case(before.case_id)
+    plan = SeriesPlan.read(node.folder(case) / "series.json")
+    seg = (node.folder(case) / "report" / "seg.dcm").read_bytes()
+    node.store.replay(case.id, STAGES[stage], clock.now)
+    work(node, clock)
+    (after,) = node.store.worklist(clock.now)
+    assert (after.priority, after.volume_ml) == (before.priority, before.volume_ml)
+    assert SeriesPlan.read(node.folder(case) / "series.json").slices == plan.slices
+    if stage != "assemble":
+        assert (node.folder(case) / "report" / "seg.dcm").read_bytes() == seg
+
+
+def test_incomplete_series_waits_for_the_idle_timer(node: Node, clock: Clock) -> None:
+    receive(node, released=False)
+    clock.wait(10)
+    while work_once(node, "worker"):
+        pass
+    assert node.store.worklist(clock.now)[0].state is State.RECEIVING
+    work(node, clock)
+    assert node.store.worklist(clock.now)[0].priority is Priority.SUSPECTED
+
+
+def test_archive_of_the_demo_keeps_what_it_is_sent(tmp_path: Path) -> None:
+    from node.deliver import send_files
+    from tests.peers import ct_series, peer
+
+    (tmp_path / "received").mkdir()
+    files = ct_series(tmp_path / "sent", 3)
+    with archive("DEMO_PACS", tmp_path / "received") as port:
+        sent = list(send_files([*files, files[0]], peer("DEMO_PACS", port), Settings()))
+    assert all(item.stored for item in sent)
+    assert len(list((tmp_path / "received").iterdir())) == 3
