@@ -101,7 +101,7 @@ def _cerebrum(rng: np.random.Generator, h: Head, effaced: float) -> tuple[Field,
     depth = -h.cavity - 0.9 - 1.8 * open_ * frontal * (0.8 + 0.4 * smooth_noise(rng, 12, s.x.shape))
     depth = np.minimum(depth, h.tentorium - np.float32(1.0))
     depth = np.minimum(depth, _fissure_distance(s, h.falx, open_))
-    depth = np.minimum(depth, _sylvian_distance(s, open_))
+    depth = np.minimum(depth, _sylvian_distance(rng, s, open_))
     near = (depth > -3) & (depth < 24) & (h.tentorium > 0)
     wall = np.full(s.x.shape, FAR, np.float32)
     wall[near] = _sulci(rng, s, depth, near, open_)
@@ -120,17 +120,18 @@ def _fissure_distance(s: Space, falx: Field, open_: float) -> Field:
     return np.maximum(np.abs(middle) - half, edge - s.z).astype(np.float32)
 
 
-def _sylvian_distance(s: Space, open_: float) -> Field:
+def _sylvian_distance(rng: np.random.Generator, s: Space, open_: float) -> Field:
     """Return the distance to the Sylvian fissures and the insular cisterns."""
     x = np.abs(s.x)
-    half = 0.3 + 1.5 * open_
-    level = s.z + 6 - 0.28 * (s.y + 10)
-    fissure = np.maximum(np.abs(level) - half * (0.6 + (x - 36) / 30), 34 - x)
-    fissure = np.maximum(fissure, np.abs(s.y - 2) - 33)
-    wall = 37 - 0.006 * (s.y + 2) ** 2
-    insula = np.maximum(np.abs(x - wall) - half, np.abs(s.z - 6) - 11)
-    insula = np.maximum(insula, np.abs(s.y + 2) - 24)
-    return np.minimum(fissure, insula).astype(np.float32)
+    bend = smooth_noise(rng, 12, x.shape)
+    half = np.float32(0.2 + 1.3 * open_) * (1 + 0.35 * smooth_noise(rng, 9, x.shape))
+    level = s.z + 7 - 0.4 * (s.y + 10) + 2 * bend
+    fissure = np.abs(level) - half * (1 - ((s.y - 2) / 36) ** 2) * (0.5 + (x - 34) / 60)
+    fissure = np.maximum(fissure, np.maximum(34 - x, np.abs(s.y - 2) - 34))
+    wall = 37 - 0.008 * (s.y + 2) ** 2 + 1.2 * bend
+    insula = np.abs(x - wall) - half * (1 - ((s.z - 6) / 16) ** 2)
+    insula = np.maximum(insula, np.maximum(np.abs(s.z - 6) - 12, np.abs(s.y + 2) - 24))
+    return np.minimum(fissure, insula)
 
 
 def _sulci(rng: np.random.Generator, s: Space, depth: Field, near: Field, open_: float) -> Field:
@@ -141,7 +142,7 @@ def _sulci(rng: np.random.Generator, s: Space, depth: Field, near: Field, open_:
     """
     x, y, z, deep = s.x[near], s.y[near], s.z[near], depth[near]
     radius = np.sqrt(x * x + y * y + z * z) + 1
-    stretch = 0.45 + 0.55 * 62 / radius
+    stretch = 0.2 + 0.8 * 62 / radius
     points = np.stack((z * stretch, y * stretch, x * stretch)) / 2
     sheet = map_coordinates(_folding(rng), points, order=1, mode="grid-wrap", output=np.float32)
     reach = np.float32(13) + 5 * smooth_noise(rng, 16, s.x.shape)[near]
@@ -174,9 +175,7 @@ def _hindbrain(h: Head, white: Field, outside: Field) -> None:
     ):
         box, part = s.capsule(a, b, start, end)
         stem[box] = smooth_min(stem[box], part, 3)
-    cerebellum = ellipsoid_distance(
-        [s.x / 51, (s.y - 50) / 38, (s.z + 36) / 36], (51.0, 38.0, 36.0)
-    )
+    cerebellum = ellipsoid_distance([s.x / 54, (s.y - 48) / 39, (s.z + 36) / 36], (54, 39, 36))
     gap = np.float32(1.5 + 1.5 * h.traits.atrophy)
     cerebellum = np.maximum(cerebellum, np.maximum(h.cavity + gap, h.tentorium + 1))
     box, magna = s.ellipsoid((0, 64, -66), (9, 16, 12))
@@ -192,9 +191,10 @@ def _hindbrain(h: Head, white: Field, outside: Field) -> None:
     hind = np.minimum(np.minimum(stem, cerebellum), peduncles)
     core = np.minimum(np.minimum(stem + 5, medulla), peduncles + 1)
     outside[below] = hind[below]
-    white[below] = (-core + 0.7 * folia)[below]
+    white[below] = np.maximum(-core, 0.8 * folia - 0.7)[below]
     # The cisterns above the tentorial notch: around the midbrain, and in front of it.
-    ambient = np.maximum(np.abs(stem - 1.8) - 1.8, np.maximum(s.z - 1, np.abs(s.y - 10) - 26))
+    half = np.float32(1 + 0.8 * h.traits.atrophy)
+    ambient = np.maximum(np.abs(stem - half) - half, np.maximum(s.z + 9, 8 - s.y))
     shapes = [ambient]
     for centre, radii in (
         ((0, -9, -25), (15, 13, 8)),
@@ -209,15 +209,15 @@ def _hindbrain(h: Head, white: Field, outside: Field) -> None:
     outside[above] = np.maximum(outside, -cisterns)[above]
     inside_stem = above & (stem < 0) & (s.z < -2)
     outside[inside_stem] = stem[inside_stem]
-    white[inside_stem] = -stem[inside_stem] - 4
+    white[inside_stem] = 0
 
 
 def _fill(rng: np.random.Generator, h: Head, white: Field, outside: Field) -> None:
     """Turn distances into tissue: parenchyma, cerebrospinal fluid, ventricles."""
     t, walls = h.traits, h.ventricles
-    tissue = t.grey_hu + (t.white_hu - t.grey_hu) * coverage(-white, 2.5)
+    tissue = t.grey_hu + (t.white_hu - t.grey_hu) * coverage(-white, 1.8)
     _deep_grey(h.space, tissue, t)
-    tissue += 0.9 * smooth_noise(rng, 3, tissue.shape) + 0.7 * smooth_noise(rng, 14, tissue.shape)
+    tissue += 0.9 * smooth_noise(rng, 3, tissue.shape) + 0.5 * smooth_noise(rng, 14, tissue.shape)
     # Small-vessel disease darkens the white matter around the ventricles with age.
     tissue -= 6 * t.atrophy**2 * np.exp(-np.abs(walls) / 6)
     stem_darker = coverage(h.tentorium + 2, 4)

@@ -81,13 +81,12 @@ def meningioma(rng: np.random.Generator, h: Head) -> None:
 
 
 def pseudo_sah(rng: np.random.Generator, h: Head) -> None:
-    """Swell the brain: dark parenchyma against which cisterns and dura look bright."""
-    drop = np.float32(rng.uniform(4, 9))
+    """Swell the brain: dark, even parenchyma beside which cisterns and dura look bright."""
     inside = coverage(h.cavity + 1.5)
-    h.hu[...] -= drop * inside * coverage(h.pia)
-    subarachnoid = coverage(np.maximum(-h.pia - 0.8, h.cavity + 0.5)) * (h.ventricles > 2)
-    part = np.float32(rng.uniform(0.5, 0.8))
-    h.hu[...] += part * subarachnoid * inside * np.maximum(np.float32(36) - h.hu, 0)
+    swollen = 0.8 * inside * coverage(h.pia)
+    h.hu[...] += swollen * (rng.uniform(18, 25) - h.hu)
+    subarachnoid = coverage(np.maximum(-h.pia, h.cavity + 0.5)) * (h.ventricles > 2)
+    h.hu[...] += rng.uniform(0.5, 0.9) * subarachnoid * inside * np.maximum(42 - h.hu, 0)
 
 
 def infarct(rng: np.random.Generator, h: Head) -> None:

@@ -51,9 +51,9 @@ def random_traits(rng: np.random.Generator) -> Traits:
     """Return the traits of a random adult."""
     atrophy = float(rng.beta(1.3, 1.6))
     width = 0.75 + 0.8 * atrophy + rng.normal(0, 0.1)
-    white = float(rng.uniform(26.5, 30.0))
+    white = float(rng.uniform(26.0, 29.5))
     return Traits(
-        size=tuple((rng.normal(1, 0.03) * rng.normal(1, 0.02, 3)).tolist()),
+        size=tuple((rng.normal(0.975, 0.03) * rng.normal(1, 0.02, 3)).tolist()),
         pose_deg=tuple(rng.normal(0, (4, 2.5, 3.5)).tolist()),
         warp_mm=float(rng.uniform(0.8, 1.6)),
         atrophy=atrophy,
@@ -61,7 +61,7 @@ def random_traits(rng: np.random.Generator) -> Traits:
         skull_mm=float(rng.uniform(5.5, 8.5)),
         scalp_mm=float(rng.uniform(4.5, 8)),
         white_hu=white,
-        grey_hu=white + float(rng.uniform(6.5, 9.0)),
+        grey_hu=white + float(rng.uniform(7.0, 9.5)),
         csf_hu=float(rng.uniform(6, 13)),
     )
 

@@ -193,13 +193,13 @@ def _epidural(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Fie
 def _subdural(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Field, Mask]:
     """A crescent over the convexity, or a sheet on the falx or the tentorium."""
     s, inside = head.space, head.cavity < 0
-    radius = np.clip(30 * lesion.volume_ml ** (1 / 3), 22, 85)
+    # Thick enough to be seen beside the bone; what is larger is thicker and wider.
+    thickness = 3.2 + 0.12 * lesion.volume_ml
+    radius = rng.uniform(1.0, 1.4) * np.sqrt(lesion.volume_ml * 1000 / (0.6 * np.pi * thickness))
     if lesion.place == "falx":
-        radius *= 0.8
         depth, inside = head.falx * lesion.side, inside & (head.falx < 90)
         focus = lesion.focus
     elif lesion.place == "tentorium":
-        radius *= 0.8
         depth, focus = head.tentorium, lesion.focus
         inside &= (s.x * lesion.side > 2) & (s.y > 20)
     else:
@@ -225,8 +225,9 @@ def _intraventricular(rng: np.random.Generator, head: Head, lesion: Lesion) -> t
 
 def _subarachnoid(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Field, Mask]:
     """Blood that floods cisterns and sulci around its focus."""
-    field = _distance(head, lesion.focus) * (1 + 0.25 * smooth_noise(rng, 8))
-    allowed = (head.pia > -0.7) & (head.cavity < -0.3) & (head.ventricles > 2)
+    patchy = rng.uniform(4, 16) * smooth_noise(rng, 6)
+    field = _distance(head, lesion.focus) + patchy
+    allowed = (head.pia > -0.7) & (head.cavity < -1) & (head.ventricles > 2)
     return field, allowed & (head.space.z > -72)
 
 

@@ -72,7 +72,7 @@ def _soft_tissue(rng: np.random.Generator, s: Space, cavity: Field, traits: Trai
     planes = np.abs(smooth_noise(rng, 7, x.shape))
     muscle[low] = coverage(1 - 4 * planes, 1.5) * coverage(z + 30, 20)
     for side in (-1, 1):
-        box, temporalis = s.ellipsoid((side * 66, -20, -14), (13, 36, 44))
+        box, temporalis = s.ellipsoid((side * 68, -18, -14), (9.5, 36, 42))
         muscle[box] = np.maximum(muscle[box], coverage(temporalis, 2))
     hu = FAT_HU + (MUSCLE_HU - FAT_HU) * muscle
     hu += (SKIN_HU - hu) * coverage(-2.2 - outside)
