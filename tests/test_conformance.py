@@ -1,0 +1,63 @@
+"""CONFORMANCE.md says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+
+from node.dicom import association
+from node.states import Reason
+
+TEXT = (Path(__file__).parents[1] / "CONFORMANCE.md").read_text()
+
+
+def section(title: str) -> str:
+    """Return the text from a heading to the next."""
+    return TEXT.split(title, 1)[1].split("\n## ", 1)[0].split("\n### ", 1)[0]
+
+
+def uids(text: str) -> set[str]:
+    return set(re.findall(r"\b1\.2\.840\.10008[\d.]*\d", text))
+
+
+def test_accepted_sop_classes_and_transfer_syntaxes_are_listed_and_no_others() -> None:
+    accepted = {str(cx.abstract_syntax) for cx in association.contexts_in()}
+    accepted |= set(association.ACCEPTED_TRANSFER_SYNTAXES)
+    assert uids(section("### 2.2")) == accepted
+
+
+def test_sent_sop_classes_are_listed() -> None:
+    assert uids(section("### 2.3")) == {
+        SegmentationStorage,
+        Comprehensive3DSRStorage,
+        SecondaryCaptureImageStorage,
+    }
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_explained(reason: Reason) -> None:
+    assert re.search(rf"^\| {reason} \| .+ \|$", section("## 3"), re.M)
+
+
+def test_no_reason_is_explained_that_does_not_exist() -> None:
+    assert set(re.findall(r"^\| ([A-Z_]+) \|", section("## 3"), re.M)) == set(Reason)
+
+
+def test_status_codes_are_those_of_the_code() -> None:
+    listed = dict(re.findall(r"^\| ([A-Z_]+) \| ([0-9A-F]{4}) \|", section("### 2.2"), re.M))
+    assert listed
+    for name, code in listed.items():
+        assert association.Status[name] == int(code, 16)
+
+
+def test_implementation_identifiers_are_stated() -> None:
+    assert association.IMPLEMENTATION_CLASS_UID in TEXT
+    assert association.IMPLEMENTATION_VERSION_NAME in TEXT
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_given_somewhere(reason: Reason) -> None:
+    node = Path(__file__).parents[1] / "node"
+    sources = "".join(path.read_text() for path in node.rglob("*.py") if path.name != "states.py")
+    assert f"Reason.{reason.name}" in sources
