@@ -326,7 +326,7 @@ def _may_beat(rival: _Entry, mine: _Entry) -> bool:
 def _distance(entry: _Entry) -> tuple[int, int, str]:
     """How far from readable: by the rule that objects, then by how much there is of the series."""
     refusal = entry.verdict.refusal
-    objecting = refusal and _RULE_NUMBER.get(refusal.reason)
+    objecting = _RULE_NUMBER.get(refusal.reason) if refusal else None
     passed = len(_RULE_NUMBER) if objecting is None else objecting
     return -passed, -len(entry.verdict.images), entry.uid
 

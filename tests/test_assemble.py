@@ -1,0 +1,387 @@
+"""Which series are read, as what volume, and why the others are not."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.uid import MRImageStorage
+
+from node.assemble import decide
+from node.dicom.pixels import load_volume
+from node.errors import NotAnalysed
+from node.records import Case, Outcome, Series, SeriesPlan
+from node.settings import Assemble
+from node.states import Priority, Reason, State
+from tests.builder import (
+    HEAD,
+    T0,
+    Edit,
+    Scan,
+    again,
+    each,
+    encoded,
+    one,
+    pixels,
+    plus,
+    reverse,
+    series,
+    store,
+    uid,
+    where_it_claims,
+    without,
+)
+
+SETTINGS = Assemble()
+LATER = T0 + timedelta(hours=1)
+
+
+def s(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+# --- one series: what it becomes -----------------------------------------------------------------
+
+EVEN = (5.0,) * 29
+DOWN = EVEN[::-1]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A series that is read: the gaps between its slices along the normal, and the tilt."""
+
+    gaps_mm: tuple[float, ...] = EVEN
+    tilt_deg: float = 0.0
+
+
+def of(scan: Scan, *edits: Edit) -> Callable[[], list[Dataset]]:
+    def build() -> list[Dataset]:
+        images = scan.build()
+        for edit in edits:
+            images = edit(images)
+        return images
+
+    return build
+
+
+def enhanced(order: list[int] | None = None) -> Callable[[], list[Dataset]]:
+    return lambda: [HEAD.enhanced(order)]
+
+
+def lost_intercept(stored: np.ndarray) -> np.ndarray:
+    """12-bit values whose intercept of -1000 was lost: below zero they wrapped to the top."""
+    return (stored.astype(int) - 1024) & 4095
+
+
+COS15, SIN15 = float(np.cos(np.pi / 12)), float(np.sin(np.pi / 12))
+TURNED = (COS15, SIN15, 0.0, -SIN15, COS15, 0.0)
+FOSSA = (4.0,) * 14 + (7.0,) * 13
+TWELVE = HEAD(signed=False, bits_stored=12)
+CORNER = np.s_[:6, :6]
+
+
+def corner(value: int) -> Callable[[np.ndarray], np.ndarray]:
+    def padded(stored: np.ndarray) -> np.ndarray:
+        stored = stored.copy()
+        stored[CORNER] = np.array(value & 0xFFFF, np.uint16).astype(stored.dtype)
+        return stored
+
+    return padded
+
+
+SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
+    # order and number
+    ("as it should be", of(HEAD), Read()),
+    ("sent from head to feet", of(HEAD, reverse), Read()),
+    ("numbered from head to feet", of(HEAD, each(InstanceNumber=lambda i: 30 - i)), Read()),
+    ("no instance numbers", of(HEAD.having(InstanceNumber=None)), Read()),
+    ("all with the same number", of(HEAD.having(InstanceNumber=1)), Read()),
+    (
+        "positions noisy by 0.02 mm",
+        of(HEAD(gaps_mm=(4.98, 5.02) * 14 + (5,))),
+        Read((4.98, 5.02) * 14 + (5,)),
+    ),
+    ("thin slices", of(HEAD(gaps_mm=(1.5,) * 99, thickness_mm=1.5)), Read((1.5,) * 99)),
+    ("overlapping slices", of(HEAD(gaps_mm=(2.5,) * 59)), Read((2.5,) * 59)),
+    ("slices with gaps between them", of(HEAD(gaps_mm=(10.0,) * 14)), Read((10.0,) * 14)),
+    ("thin fossa, thick vertex", of(HEAD(gaps_mm=FOSSA, thickness_mm=None)), Read(FOSSA)),
+    (
+        "three times thicker above",
+        of(HEAD(gaps_mm=(2.5,) * 20 + (7.5,) * 12, thickness_mm=None)),
+        Read((2.5,) * 20 + (7.5,) * 12),
+    ),
+    (
+        "zones that overlap at the seam",
+        of(HEAD(gaps_mm=(*FOSSA[:13], 1.1, *FOSSA[14:]))),
+        Read((*FOSSA[:13], 1.1, *FOSSA[14:])),
+    ),
+    (
+        "overlapping slices with one lost, but no tissue",
+        of(HEAD(gaps_mm=(2.5,) * 59), without(30)),
+        Read((2.5,) * 29 + (5.0,) + (2.5,) * 28),
+    ),
+    ("no thickness", of(HEAD(thickness_mm=None)), Read()),
+    # planes
+    ("tilted up", of(HEAD(tilt_deg=18.5)), Read(tilt_deg=18.5)),
+    ("tilted down", of(HEAD(tilt_deg=-25)), Read(tilt_deg=25)),
+    ("tilted, sent backwards", of(HEAD(tilt_deg=18.5), reverse), Read(tilt_deg=18.5)),
+    ("tilted with zones", of(HEAD(tilt_deg=18.5, gaps_mm=FOSSA)), Read(FOSSA, 18.5)),
+    ("head turned", of(HEAD(orientation=TURNED)), Read()),
+    ("head turned and tilted", of(HEAD(orientation=TURNED, tilt_deg=12)), Read(tilt_deg=12)),
+    ("cosines of a thousandth", of(HEAD(orientation=(1, 0.001, 0, -0.001, 1, 0))), Read()),
+    ("mirrored rows", of(HEAD(orientation=(-1, 0, 0, 0, 1, 0))), Read()),
+    ("prone", of(HEAD(orientation=(-1, 0, 0, 0, -1, 0))), Read()),
+    ("rows for columns", of(HEAD(orientation=(0, 1, 0, 1, 0, 0))), Read()),
+    ("square pixels, another matrix", of(HEAD(rows=64, columns=48, spacing_mm=(4, 4))), Read()),
+    # acquisitions
+    ("an acquisition for each slice", of(HEAD, each(AcquisitionNumber=lambda i: i + 1)), Read()),
+    ("two acquisitions, odd and even", of(HEAD, each(AcquisitionNumber=lambda i: i % 2)), Read()),
+    ("scanned twice", of(HEAD, plus(HEAD(acquisition=2))), Read()),
+    ("scanned twice, 1.5 mm apart", of(HEAD, plus(HEAD(acquisition=2, start_mm=-70.5))), Read()),
+    (
+        "one slice scanned again",
+        of(HEAD, plus(HEAD(acquisition=2, start_mm=-2.0, gaps_mm=()))),
+        Read(),
+    ),
+    (
+        "two acquisitions that adjoin",
+        of(HEAD(gaps_mm=(5.0,) * 14), plus(HEAD(acquisition=2, start_mm=3.0, gaps_mm=(5.0,) * 14))),
+        Read(),
+    ),
+    (
+        "two acquisitions that share a slice",
+        of(HEAD(gaps_mm=(5.0,) * 15), plus(HEAD(acquisition=2, start_mm=3.0, gaps_mm=(5.0,) * 14))),
+        Read(),
+    ),
+    ("soft and bone kernel in one", of(HEAD(kernel="H60s"), plus(HEAD(acquisition=1))), Read()),
+    ("an image sent under two names", of(HEAD, again(12)), Read()),
+    (
+        "a localiser among them",
+        of(HEAD, again(0, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], Rows=32, Columns=140)),
+        Read(),
+    ),
+    # pixels
+    ("unsigned", of(HEAD(signed=False)), Read()),
+    ("12 bits", of(TWELVE), Read()),
+    ("12 bits with an overlay above them", of(TWELVE, pixels(lambda p: p | 0x1000)), Read()),
+    (
+        "signed and unsigned mixed",
+        lambda: HEAD.build()[:15] + HEAD(signed=False).build()[15:],
+        Read(),
+    ),
+    (
+        "a rescale of its own for each slice",
+        of(
+            HEAD,
+            pixels(lambda p: (p - 1024) // 1 * 2),
+            each(RescaleSlope=lambda _: 0.5, RescaleIntercept=lambda _: 0),
+            one(3, RescaleIntercept=0.0, RescaleSlope="0.50"),
+        ),
+        Read(),
+    ),
+    (
+        "12 bits with a lost intercept",
+        of(TWELVE.having(RescaleIntercept=0), pixels(lost_intercept)),
+        Read(),
+    ),
+    ("padding -2000", of(HEAD.having(PixelPaddingValue=-2000), pixels(corner(-2000))), Read()),
+    ("padding 30768", of(HEAD.having(PixelPaddingValue=30768), pixels(corner(30768))), Read()),
+    (
+        "padding 63536 in 12 bits",
+        of(TWELVE.having(PixelPaddingValue=63536), pixels(corner(63536))),
+        Read(),
+    ),
+    (
+        "a range of padding",
+        of(
+            HEAD.having(PixelPaddingValue=-3000, PixelPaddingRangeLimit=-2000),
+            pixels(corner(-2500)),
+        ),
+        Read(),
+    ),
+    ("padding declared in tissue", of(HEAD.having(PixelPaddingValue=1054)), Read()),
+    ("no padding value, but -3024 HU", of(HEAD, pixels(corner(-2000))), Read()),
+    ("white is low", of(HEAD.having(PhotometricInterpretation="MONOCHROME1")), Read()),
+    ("several windows", of(HEAD.having(WindowCenter=[40, 500], WindowWidth=[80, 3000])), Read()),
+    ("no rescale type", of(HEAD.having(RescaleType=None)), Read()),
+    ("Enhanced CT", enhanced(), Read()),
+    ("Enhanced CT, frames shuffled", enhanced(random.Random(1).sample(range(30), 30)), Read()),
+    # words
+    ("no image type", of(HEAD.having(ImageType=None)), Read()),
+    (
+        "a header that names no body part",
+        of(HEAD.having(SeriesDescription="5.0 H31s", BodyPartExamined=None)),
+        Read(),
+    ),
+    ("body part wrong, series right", of(HEAD.having(BodyPartExamined="CHEST")), Read()),
+    ("contrast agent NONE", of(HEAD.having(ContrastBolusAgent="NONE")), Read()),
+    ("without contrast", of(HEAD.having(SeriesDescription="Head w/o contrast")), Read()),
+    # slices that are not there, or twice
+    ("a slice missing", of(HEAD, without(14)), Reason.MISSING_SLICE),
+    ("the second slice missing", of(HEAD, without(1)), Reason.MISSING_SLICE),
+    ("three slices missing", of(HEAD, without(14, 15, 16)), Reason.MISSING_SLICE),
+    ("two slices missing near another", of(HEAD, without(12, 14)), Reason.MISSING_SLICE),
+    (
+        "a thin slice missing",
+        of(HEAD(gaps_mm=(1.5,) * 99, thickness_mm=1.5), without(50)),
+        Reason.MISSING_SLICE,
+    ),
+    (
+        "a slice missing in the thick zone",
+        of(HEAD(gaps_mm=FOSSA, thickness_mm=None), without(20)),
+        Reason.MISSING_SLICE,
+    ),
+    ("a slice missing under tilt", of(HEAD(tilt_deg=18.5), without(9)), Reason.MISSING_SLICE),
+    ("two slices", of(HEAD, without(*range(2, 30))), Reason.TOO_FEW_SLICES),
+    ("seven slices", of(HEAD, without(*range(7, 30))), Reason.TOO_FEW_SLICES),
+    ("60 mm of a head", of(HEAD, without(*range(12, 30))), Reason.COVERAGE),
+    (
+        "two images at one position",
+        lambda: pixels(lambda p: p + 1, 30)(again(12)(HEAD.build())),
+        Reason.DUPLICATE_POSITION,
+    ),
+    (
+        "three phases in one series",
+        of(HEAD, *(again(i) for i in range(30)), *(again(i, InstanceNumber=99) for i in range(30))),
+        Reason.DUPLICATE_POSITION,
+    ),
+    # planes that are no stack
+    (
+        "an image turned",
+        of(HEAD, one(9, ImageOrientationPatient=[0.97, 0.24, 0, -0.24, 0.97, 0])),
+        Reason.GEOMETRY,
+    ),
+    (
+        "cosines not at right angles",
+        of(HEAD.having(ImageOrientationPatient=[1, 0, 0, 0.3, 1, 0])),
+        Reason.GEOMETRY,
+    ),
+    (
+        "cosines of length two",
+        of(HEAD.having(ImageOrientationPatient=[2, 0, 0, 0, 2, 0])),
+        Reason.GEOMETRY,
+    ),
+    ("no positions", of(HEAD.having(ImagePositionPatient=None)), Reason.GEOMETRY),
+    ("one position missing", of(HEAD, one(9, ImagePositionPatient=None)), Reason.GEOMETRY),
+    ("no orientation", of(HEAD.having(ImageOrientationPatient=None)), Reason.GEOMETRY),
+    ("no pixel spacing", of(HEAD.having(PixelSpacing=None)), Reason.GEOMETRY),
+    ("pixel spacing zero", of(HEAD.having(PixelSpacing=[0, 0])), Reason.GEOMETRY),
+    ("two pixel spacings", of(HEAD, one(9, PixelSpacing=[4, 3])), Reason.GEOMETRY),
+    ("two matrices", of(HEAD, one(9, Rows=40)), Reason.GEOMETRY),
+    ("two frames of reference", of(HEAD, one(9, FrameOfReferenceUID="1.2.3")), Reason.GEOMETRY),
+    (
+        "a slice shifted sideways",
+        of(HEAD, one(9, ImagePositionPatient=[-60, -110, -27])),
+        Reason.GEOMETRY,
+    ),
+    (
+        "a tilt that no gantry has",
+        of(HEAD(orientation=(0, 1, 0, -1, 0, 0), tilt_deg=40)),
+        Reason.NOT_AXIAL,
+    ),
+    ("coronal", of(HEAD(orientation=(1, 0, 0, 0, 0, -1))), Reason.NOT_AXIAL),
+    ("sagittal", of(HEAD(orientation=(0, 1, 0, 0, 0, -1))), Reason.NOT_AXIAL),
+    # values that are no Hounsfield units
+    ("rescale type US", of(HEAD.having(RescaleType="US")), Reason.NOT_HOUNSFIELD),
+    ("one image in another unit", of(HEAD, one(9, RescaleType="Z_EFF")), Reason.NOT_HOUNSFIELD),
+    ("no rescale intercept", of(HEAD.having(RescaleIntercept=None)), Reason.NOT_HOUNSFIELD),
+    ("one image without slope", of(HEAD, one(9, RescaleSlope=None)), Reason.NOT_HOUNSFIELD),
+    ("slope zero", of(HEAD.having(RescaleSlope=0)), Reason.NOT_HOUNSFIELD),
+    ("values 1000 too high", of(HEAD.having(RescaleIntercept=0)), Reason.NOT_HOUNSFIELD),
+    ("empty images", of(HEAD, pixels(np.zeros_like)), Reason.NOT_HOUNSFIELD),
+    # pixels that are not there
+    ("headers without pixels", of(HEAD.having(PixelData=None)), Reason.NO_PIXEL_DATA),
+    ("one image without pixels", of(HEAD, one(9, PixelData=None)), Reason.NO_PIXEL_DATA),
+    ("half an image", of(HEAD, one(9, PixelData=b"\0" * 4000)), Reason.UNDECODABLE),
+    # something else
+    (
+        "a localiser",
+        of(HEAD.having(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])),
+        Reason.LOCALISER,
+    ),
+    ("a topogram by name", of(HEAD(description="Topogram 0.6 T20f")), Reason.LOCALISER),
+    ("an MPR", of(HEAD.having(ImageType=["DERIVED", "SECONDARY", "MPR"])), Reason.DERIVED),
+    ("a secondary image", of(HEAD.having(ImageType=["DERIVED", "SECONDARY"])), Reason.DERIVED),
+    ("a MIP by name", of(HEAD(description="Head MIP 10mm")), Reason.DERIVED),
+    ("MR", of(HEAD.having(Modality="MR", SOPClassUID=MRImageStorage)), Reason.NOT_CT),
+    (
+        "a chest",
+        of(HEAD(description="Thorax 5.0 B31f").having(BodyPartExamined="CHEST")),
+        Reason.NOT_A_HEAD,
+    ),
+    ("a neck in a head study", of(HEAD(description="Neck 3.0")), Reason.NOT_A_HEAD),
+    ("paranasal sinuses", of(HEAD(description="Sinus 2.0 H60s")), Reason.NOT_A_HEAD),
+    (
+        "40 cm without a name",
+        of(
+            HEAD(start_mm=-330, gaps_mm=(10.0,) * 40, description="x").having(BodyPartExamined=None)
+        ),
+        Reason.NOT_A_HEAD,
+    ),
+    ("a contrast agent", of(HEAD.having(ContrastBolusAgent="Iomeprol 400")), Reason.CONTRAST),
+    ("an angiography", of(HEAD(description="Head CTA 1.0")), Reason.CONTRAST),
+    ("a perfusion", of(HEAD(description="Brain Perfusion 10.0")), Reason.CONTRAST),
+    ("two patients", of(HEAD, one(9, PatientID="P2")), Reason.MIXED_IDENTITY),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"), [row[1:] for row in SERIES], ids=[row[0] for row in SERIES]
+)
+def test_a_series_is_read_where_it_lies_or_says_why_not(
+    build: Callable[[], list[Dataset]], expected: Read | Reason, tmp_path: Path
+) -> None:
+    received = store([encoded(ds) for ds in build()], tmp_path)
+    outcome, plan = alone(received)
+    assert plan is not None
+    try:
+        volume = load_volume(plan, tmp_path) if outcome.state is State.ASSEMBLED else None
+    except NotAnalysed as error:
+        assert error.code is expected, error
+        return
+    if volume is None:
+        assert outcome.reason_code is expected, outcome.reason
+        return
+    assert isinstance(expected, Read)
+    assert np.diff(volume.locations_mm) == pytest.approx(expected.gaps_mm, abs=1e-4)
+    assert tilt_deg(volume.positions_mm, volume.normal) == pytest.approx(
+        expected.tilt_deg, abs=0.01
+    )
+    claimed = where_it_claims(volume)
+    seen = volume.hu.copy()
+    if seen[:, *CORNER].min() < -1000:  # padding lies in the air of the corner
+        claimed[:, *CORNER] = seen[:, *CORNER] = np.where(
+            seen[:, *CORNER] == -1024, -1000, seen[:, *CORNER]
+        )
+    assert (np.abs(seen - claimed) <= 1).mean() > 0.999
+    assert len(plan.slices) == len(volume.hu)
+
+
+def tilt_deg(positions: np.ndarray, normal: np.ndarray) -> float:
+    way = positions[-1] - positions[0]
+    return float(np.degrees(np.arccos(way @ normal / np.linalg.norm(way))))
+
+
+def alone(received: Series) -> tuple[Outcome, SeriesPlan | None]:
+    return decide(case_of(received), [received], [], SETTINGS, LATER)
+
+
+def case_of(received: Series, number: int = 1, **values: Any) -> Case:
+    case = Case(
+        id=number,
+        study_instance_uid=received.study_instance_uid,
+        series_instance_uid=received.series_instance_uid,
+        state=State.RECEIVING,
+        priority=Priority.PENDING,
+        attempts=0,
+        folder=f"cases/{number}",
+    )
+    return replace(case, **values)
