@@ -89,13 +89,20 @@ def require_head(database: Database) -> None:
         If its schema is older or newer than this program's, or it has none.
     """
     head = ScriptDirectory.from_config(_alembic()).get_current_head()
-    with database.read() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+    current = None
+    if not _is_missing_file(database.engine.url):
+        with database.read() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
     if current != head:
         raise BadConfiguration(
             f"the worklist database has schema {current or 'none'}, this program needs {head}: "
             "run `ichnode db upgrade`"
         )
+
+
+def _is_missing_file(url: sa.URL) -> bool:
+    """Return whether opening the database would create it, empty."""
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
 
 
 def _alembic() -> Config:

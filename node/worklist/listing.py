@@ -24,7 +24,7 @@ def rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
             sa.func.coalesce(case.c.last_slice_at, series.c.last_received_at).label("received_at"),
         )
         .join_from(case, series)
-        .join(study)
+        .join_from(series, study)
         .where(wanted)
         .order_by(study.c.study_instance_uid, case.c.id)
     ).all()
@@ -75,9 +75,9 @@ def _acknowledged(row: Row, seen: sa.Row[Any]) -> Row:
 def _deliveries(
     db: sa.Connection, wanted: sa.ColumnElement[bool]
 ) -> Mapping[int, Sequence[DeliveryLine]]:
-    query = sa.select(delivery).join(case).join(series).where(wanted).order_by(delivery.c.id)
+    query = sa.select(delivery).join_from(delivery, case).join_from(case, series).where(wanted)
     lines: dict[int, list[DeliveryLine]] = defaultdict(list)
-    for r in db.execute(query):
+    for r in db.execute(query.order_by(delivery.c.id)):
         line = DeliveryLine(r.destination, r.sop_class_uid, r.status, r.attempts, r.last_status)
         lines[r.case_id].append(line)
     return lines

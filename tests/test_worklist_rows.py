@@ -1,0 +1,151 @@
+"""How the worklist shows a study, and in which order; pure functions."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.states import Priority, State
+from node.worklist.rows import HEAD_START, READ_ELSEWHERE, Row, in_order, speaking_for_study
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+TOP = HEAD_START[Priority.SUSPECTED]
+MINUTE = timedelta(minutes=1)
+
+
+def row(
+    case_id: int,
+    priority: Priority = Priority.PENDING,
+    state: State = State.TRIAGED,
+    *,
+    waited: timedelta = MINUTE,
+    acknowledged: bool = False,
+    supersedes: int | None = None,
+    probability: float | None = None,
+    reason: str | None = None,
+) -> Row:
+    return Row(
+        study_instance_uid=f"1.7.{case_id}",
+        patient_id="P",
+        accession_number="A",
+        priority=priority,
+        probability=probability,
+        volume_ml=None,
+        subtypes={},
+        reason=reason,
+        series_instance_uid=f"1.8.{case_id}",
+        key_slice_sop_instance_uid=None,
+        bundle=None,
+        received_at=NOW - waited,
+        flagged_at=None,
+        delivered_at=None,
+        case_id=case_id,
+        supersedes=supersedes,
+        state=state,
+        study_description="",
+        reason_code=None,
+        limitations=(),
+        first_received_at=NOW - waited,
+        assembled_at=None,
+        triaged_at=None,
+        reported_at=None,
+        acknowledged_at=NOW if acknowledged else None,
+    )
+
+
+SUSPECTED = row(1, Priority.SUSPECTED, probability=0.8)
+NEGATIVE = row(2, Priority.NOT_SUSPECTED, probability=0.1)
+RECEIVING = row(3, Priority.PENDING, State.RECEIVING)
+NOT_ANALYSED = row(4, Priority.NOT_ANALYSED, State.NOT_ANALYSED, reason="contrast")
+FAILED = row(5, Priority.NOT_ANALYSED, State.FAILED, reason="disk full")
+SKIPPED = row(6, Priority.NOT_ANALYSED, State.SKIPPED, reason="a localiser")
+
+
+class TestPriority:
+    @pytest.mark.parametrize(
+        ("cases", "speaks"),
+        [
+            ([NEGATIVE, RECEIVING, FAILED, SUSPECTED], SUSPECTED),
+            ([SUSPECTED, replace(SUSPECTED, case_id=9, probability=0.9)], 9),
+            ([NEGATIVE, FAILED, RECEIVING], RECEIVING),
+            ([NEGATIVE, FAILED, NOT_ANALYSED], FAILED),
+            ([SKIPPED, NOT_ANALYSED, NEGATIVE], NEGATIVE),
+            ([SKIPPED, NOT_ANALYSED], NOT_ANALYSED),
+            ([SKIPPED], SKIPPED),
+        ],
+    )
+    def test_the_series_that_matters_most_speaks_for_its_study(
+        self, cases: list[Row], speaks: Row | int
+    ) -> None:
+        expected = speaks if isinstance(speaks, int) else speaks.case_id
+        assert speaking_for_study(cases).case_id == expected
+
+    @pytest.mark.parametrize("read", [Priority.NOT_SUSPECTED, Priority.PENDING])
+    def test_a_failure_never_reads_as_a_negative(self, read: Priority) -> None:
+        failed = row(1, read, State.FAILED, probability=0.1, reason="disk full")
+        shown = speaking_for_study([failed])
+        assert (shown.priority, shown.reason) == (Priority.NOT_ANALYSED, "disk full")
+
+    def test_a_suspicion_whose_report_failed_stays_a_suspicion(self) -> None:
+        failed = row(1, Priority.SUSPECTED, State.FAILED, probability=0.9, reason="disk full")
+        assert speaking_for_study([failed]).priority is Priority.SUSPECTED
+
+    @pytest.mark.parametrize("newer", [RECEIVING, NOT_ANALYSED, FAILED, SKIPPED])
+    def test_late_slices_do_not_lower_a_suspicion_until_they_are_read(self, newer: Row) -> None:
+        newest = replace(newer, case_id=8, supersedes=7)
+        between = row(7, Priority.PENDING, State.RECEIVING, supersedes=1)
+        shown = speaking_for_study([SUSPECTED, between, newest])
+        assert (shown.priority, shown.case_id, shown.reason) == (
+            Priority.SUSPECTED,
+            1,
+            newest.reason,
+        )
+
+    def test_late_slices_that_were_read_replace_the_result(self) -> None:
+        shown = speaking_for_study([SUSPECTED, replace(NEGATIVE, supersedes=1)])
+        assert shown.priority is Priority.NOT_SUSPECTED
+
+    def test_late_slices_make_a_negative_pending(self) -> None:
+        shown = speaking_for_study([NEGATIVE, replace(RECEIVING, supersedes=2)])
+        assert shown.priority is Priority.PENDING
+
+
+class TestOrder:
+    def test_priorities_stand_in_their_order_and_the_longest_wait_first(self) -> None:
+        rows = [
+            row(1, Priority.NOT_SUSPECTED, waited=2 * HOUR),
+            row(2, Priority.NOT_SUSPECTED, waited=3 * HOUR),
+            row(3, Priority.PENDING, waited=MINUTE),
+            row(4, Priority.NOT_ANALYSED, waited=2 * MINUTE),
+            row(5, Priority.SUSPECTED, waited=MINUTE),
+            row(6, Priority.SUSPECTED, waited=3 * MINUTE),
+        ]
+        assert [r.case_id for r in in_order(rows, NOW)] == [6, 4, 5, 3, 2, 1]
+
+    def test_a_study_that_nobody_reads_ages_past_new_bleeds_where_readings_are_noted(
+        self,
+    ) -> None:
+        forgotten = row(1, Priority.NOT_SUSPECTED, waited=TOP + HOUR)
+        bleed = row(2, Priority.SUSPECTED, waited=MINUTE)
+        done = row(3, Priority.SUSPECTED, acknowledged=True)
+        assert [r.case_id for r in in_order([bleed, done, forgotten], NOW)] == [1, 2, 3]
+
+    def test_where_nobody_notes_readings_old_studies_count_as_read(self) -> None:
+        old = row(1, Priority.SUSPECTED, waited=READ_ELSEWHERE + HOUR)
+        older = row(2, Priority.NOT_SUSPECTED, waited=READ_ELSEWHERE + 2 * HOUR)
+        new = row(3, Priority.NOT_SUSPECTED)
+        assert [r.case_id for r in in_order([older, old, new], NOW)] == [3, 1, 2]
+
+    @given(st.lists(st.tuples(st.sampled_from(Priority), st.integers(0, 100_000)), max_size=30))
+    def test_without_readings_no_negative_ever_stands_above_todays_suspicion(
+        self, studies: list[tuple[Priority, int]]
+    ) -> None:
+        rows = [row(n, p, waited=timedelta(seconds=s)) for n, (p, s) in enumerate(studies)]
+        shown = in_order(rows, NOW)
+        assert sorted(r.case_id for r in shown) == list(range(len(rows)))
+        today = [r.priority for r in shown if NOW - r.first_received_at <= READ_ELSEWHERE]
+        first_negative = (today + [Priority.NOT_SUSPECTED]).index(Priority.NOT_SUSPECTED)
+        assert Priority.SUSPECTED not in today[first_negative:]
