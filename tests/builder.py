@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,11 @@ from pydicom.uid import (
 from pydicom.valuerep import format_number_as_ds
 
 from models.volume import Volume
+from node.assemble import decide
 from node.dicom.series import read_header
-from node.records import Instance, Series, StoredObject
+from node.records import Case, Instance, Outcome, Series, SeriesPlan, StoredObject
+from node.settings import Assemble
+from node.states import Priority, State
 
 T0 = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
 INTERCEPT = -1024
@@ -350,3 +353,22 @@ def series(scan: Scan, *edits: Edit) -> Series:
     for edit in edits:
         images = edit(images)
     return received([encoded(ds) for ds in images])
+
+
+def alone(received: Series) -> tuple[Outcome, SeriesPlan | None]:
+    """Decide about a series that is all there is of its study, long after it came."""
+    return decide(case_of(received), [received], [], Assemble(), T0 + timedelta(hours=1))
+
+
+def case_of(received: Series, number: int = 1, **values: Any) -> Case:
+    """Return a new case of the series, with other values."""
+    case = Case(
+        id=number,
+        study_instance_uid=received.study_instance_uid,
+        series_instance_uid=received.series_instance_uid,
+        state=State.RECEIVING,
+        priority=Priority.PENDING,
+        attempts=0,
+        folder=f"cases/{number}",
+    )
+    return replace(case, **values)

@@ -27,6 +27,8 @@ from tests.builder import (
     Edit,
     Scan,
     again,
+    alone,
+    case_of,
     each,
     encoded,
     one,
@@ -41,7 +43,6 @@ from tests.builder import (
 )
 
 SETTINGS = Assemble()
-LATER = T0 + timedelta(hours=1)
 
 
 def s(seconds: float) -> timedelta:
@@ -368,20 +369,3 @@ def test_a_series_is_read_where_it_lies_or_says_why_not(
 def tilt_deg(positions: np.ndarray, normal: np.ndarray) -> float:
     way = positions[-1] - positions[0]
     return float(np.degrees(np.arccos(way @ normal / np.linalg.norm(way))))
-
-
-def alone(received: Series) -> tuple[Outcome, SeriesPlan | None]:
-    return decide(case_of(received), [received], [], SETTINGS, LATER)
-
-
-def case_of(received: Series, number: int = 1, **values: Any) -> Case:
-    case = Case(
-        id=number,
-        study_instance_uid=received.study_instance_uid,
-        series_instance_uid=received.series_instance_uid,
-        state=State.RECEIVING,
-        priority=Priority.PENDING,
-        attempts=0,
-        folder=f"cases/{number}",
-    )
-    return replace(case, **values)

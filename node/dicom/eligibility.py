@@ -14,6 +14,7 @@ from pydicom.uid import (
     JPEG2000,
     CTImageStorage,
     EnhancedCTImageStorage,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
@@ -26,7 +27,7 @@ from node.settings import Assemble
 from node.states import Reason
 
 CT = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
-LOSSY = frozenset({JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000})
+LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000})
 
 # All numbers and words below are chosen.
 MAX_AXIAL_TILT_DEG = 35.0  # gantries tilt up to 30 degrees
