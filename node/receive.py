@@ -9,8 +9,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from pathlib import Path
 from socketserver import BaseServer
 from types import TracebackType
@@ -30,7 +36,7 @@ from node.dicom.association import (
     prepare,
 )
 from node.dicom.series import read_header
-from node.errors import BadConfiguration, BadObject, Retryable
+from node.errors import BadConfiguration, BadObject, IchnodeError, Permanent, Retryable
 from node.log import event as log_event
 from node.records import Header
 from node.settings import Settings
@@ -85,7 +91,7 @@ def ingest(
     Retryable
         If the spool or the database cannot take it now.
     """
-    header = read_header(BytesIO(source) if isinstance(source, bytes) else source)
+    header = read_header(source)
     held = (header.sop_class_uid, header.sop_instance_uid)
     if announced is not None and held != announced:
         raise Mismatch("SOP class or instance UID differs from the request's")
@@ -148,10 +154,10 @@ class Admission:
         return UNKNOWN_CALLER
 
 
-def _ip(address: str) -> Any:
+def _ip(address: str) -> IPv4Address | IPv6Address:
     """Return the address; an IPv4 peer of an IPv6 socket is the IPv4 peer."""
     ip = ip_address(address.partition("%")[0])
-    return getattr(ip, "ipv4_mapped", None) or ip
+    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
 class _Server(ThreadedAssociationServer):  # type: ignore[misc]
@@ -163,8 +169,9 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
 
     def verify_request(self, request: Any, client_address: tuple[str, int]) -> bool:
         del request
-        known = self.admission.knows_address(client_address[0])
-        return known and len(self.active_associations) < self.max_connections
+        if not self.admission.knows_address(client_address[0]):
+            return False
+        return bool(len(self.active_associations) < self.max_connections)
 
     def shutdown(self) -> None:
         BaseServer.shutdown(self)
@@ -211,6 +218,7 @@ class Receiver:
                 (evt.EVT_PDU_RECV, self._bound),
                 (evt.EVT_C_STORE, self._c_store),
                 (evt.EVT_RELEASED, self._released),
+                (evt.EVT_ABORTED, self._aborted),
             ],
             server_class=_Server,
         )
@@ -237,29 +245,27 @@ class Receiver:
 
     def _admit(self, event: evt.Event) -> None:
         """Reject an association that is not for us; pynetdicom negotiates the others."""
-        assoc = event.assoc
+        refusal: tuple[int, int, int] | None = UNKNOWN_CALLER
+        try:  # pynetdicom swallows an error in here, which must not admit anybody
+            refusal = self._refusal(event.assoc)
+        finally:
+            if refusal is not None:
+                event.assoc.acse.send_reject(*refusal)
+                say = log_event("rejected", reason=refusal, **_peer(event.assoc))
+                logger.warning("association rejected", extra=say)
+                event.assoc.kill()
+
+    def _refusal(self, assoc: Any) -> tuple[int, int, int] | None:
         request = assoc.requestor.primitive
-        address = assoc.requestor.address_info.address
         refusal = self._admission.refusal(
-            request.calling_ae_title, request.called_ae_title, address
+            request.calling_ae_title,
+            request.called_ae_title,
+            assoc.requestor.address_info.address,
         )
         established = sum(a.is_established for a in self._ae.active_associations)
         if refusal is None and established >= self._settings.max_associations:
-            refusal = LOCAL_LIMIT
-        if refusal is None:
-            return
-        logger.warning(
-            "association rejected",
-            extra=log_event(
-                "rejected",
-                caller=ascii(request.calling_ae_title),
-                called=ascii(request.called_ae_title),
-                address=address,
-                reason=refusal,
-            ),
-        )
-        assoc.acse.send_reject(*refusal)
-        assoc.kill()
+            return LOCAL_LIMIT
+        return refusal
 
     def _bound(self, event: evt.Event) -> None:
         """Abort a peer that sends more than one object may hold, or does not await our answer."""
@@ -268,7 +274,7 @@ class Receiver:
             return
         size = message.data_set.tell() + message.encoded_command_set.tell()
         if size > self._settings.max_object_mb << 20 or event.assoc.dimse.msg_queue.qsize() > 1:
-            logger.error("association aborted", extra=log_event("too_large", bytes=size))
+            logger.error("too much at once", extra=log_event("too_large", bytes=size))
             event.assoc.abort()
 
     def _c_store(self, event: evt.Event) -> Dataset:
@@ -290,7 +296,7 @@ class Receiver:
             header, arrival = ingest(
                 data, self._store, self._spool, caller=caller, now=now, announced=announced
             )
-        except BadObject as error:
+        except Permanent as error:
             status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
             self._quarantine(data, status, str(error), caller, now)
             return answer(status, str(error))
@@ -308,9 +314,27 @@ class Receiver:
 
     def _released(self, event: evt.Event) -> None:
         """Note that the peer has sent what it wanted to; an abort says nothing of the kind."""
-        if series := self._carried.pop(event.assoc, None):
+        series = self._carried.pop(event.assoc, None)
+        if not series:
+            return
+        try:
             self._store.release(series, self._clock())
+        except IchnodeError as error:  # completeness then waits for `assemble.idle_s`
+            logger.error("release not noted: %s", error, extra=log_event("release_failed"))
+
+    def _aborted(self, event: evt.Event) -> None:
+        logger.warning("association aborted", extra=log_event("aborted", **_peer(event.assoc)))
 
 
 def _caller(event: evt.Event) -> str:
     return str(event.assoc.requestor.ae_title).strip()
+
+
+def _peer(assoc: Any) -> dict[str, str]:
+    """Return who asked, for the log; a stranger's AE title may hold anything."""
+    request = assoc.requestor.primitive
+    return {
+        "caller": ascii(request.calling_ae_title),
+        "called": ascii(request.called_ae_title),
+        "address": assoc.requestor.address_info.address,
+    }

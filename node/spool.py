@@ -74,13 +74,12 @@ class Spool:
 
     def _make_folders(self) -> None:
         """Make all folders at once, so that `put` need not, and enter them durably."""
-        shards = [f"{number:02x}" for number in range(256)]
-        for area in (PARTIAL, *get_args(Area)):
-            for folder in [area] if area == PARTIAL else [f"{area}/{shard}" for shard in shards]:
-                (self.root / folder).mkdir(parents=True, exist_ok=True)
+        _make_folder(self.root / PARTIAL)
+        for area in get_args(Area):
+            _make_folder(self.root / area)
+            for number in range(256):
+                (self.root / area / f"{number:02x}").mkdir(exist_ok=True)
             _sync_folder(self.root / area)
-        for folder in (self.root, *self.root.absolute().parents):
-            _sync_folder(folder)
 
     def _remove_leftovers(self) -> None:
         oldest = time.time() - LEFTOVER_S
@@ -99,6 +98,13 @@ def _write_and_sync(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
         file.flush()
         os.fsync(file.fileno())
         return digest.hexdigest(), file.tell()
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ pynetdicom trusts what a peer says of a PDU's length, reads it 4 KiB at a time, 
 algorithm on and waits on a socket without end. `prepare` sets that right on each connection.
 """
 
+import logging
 import math
 import socket
 import struct
@@ -30,15 +31,18 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
 )
-from pynetdicom import AE, _config, build_context
+from pynetdicom import AE, AllStoragePresentationContexts, _config, build_context
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.sop_class import Verification
 
+# Datasets are patient data.
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
 _config.LOG_HANDLER_LEVEL = "none"
+# A file is sent as its own bytes, not read and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
-"""Send a file's own bytes, not a re-encoded dataset; and log no dataset."""
+# It logs a traceback for each stranger's garbage; what an admin needs, the node says itself.
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.166449660676388099961241460658124792884")
 """Names this implementation (PS3.7 D.3.3.2); a random UUID drawn once (PS3.5 B.2)."""
@@ -72,20 +76,15 @@ MAX_PDU_BYTES = 262144
 """Largest PDU that we ask peers to answer with; as a sender we follow the peer's own limit."""
 LONGEST_PDU_BYTES = 1 << 20
 """No PDU of any kind needs more when the peer keeps to our maximum; one that claims more lies."""
-_KEEPALIVE_IDLE_S = 30
 
 
 class Status(IntEnum):
-    """DIMSE status codes that the node answers with or acts on (PS3.4 B.2.3, PS3.7 Annex C)."""
+    """The DIMSE status codes that the node answers with (PS3.4 B.2.3, PS3.7 Annex C)."""
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
-    SOP_CLASS_NOT_SUPPORTED = 0x0122
     OUT_OF_RESOURCES = 0xA700
     MISMATCH = 0xA900
-    COERCED = 0xB000
-    ELEMENTS_DISCARDED = 0xB006
-    MISMATCH_STORED = 0xB007
     CANNOT_UNDERSTAND = 0xC000
     IDENTITY_CONFLICT = 0xC100
 
@@ -96,6 +95,15 @@ def stored_by_peer(status: int) -> bool:
     Warnings (Bxxx; 0001, 0107 and 0116 of PS3.7 C.3) say so too: it was stored, with a remark.
     """
     return status in (0x0000, 0x0001, 0x0107, 0x0116) or status & 0xF000 == 0xB000
+
+
+def refused_by_peer(status: int) -> bool:
+    """Return whether a C-STORE response is about the object, so that it will be the same again.
+
+    0117 invalid instance, 0122 SOP class not supported, A9xx mismatch, Cxxx cannot understand;
+    A7xx (out of resources), 0110 (processing failure) and 0124 (not authorised) are about the peer.
+    """
+    return status in (0x0117, 0x0122) or status & 0xFF00 == 0xA900 or status & 0xF000 == 0xC000
 
 
 def answer(status: Status, comment: str = "") -> Dataset:
@@ -137,6 +145,18 @@ def contexts_out(kinds: Iterable[tuple[str, str]]) -> list[Any]:
     wanted = {(UID(sop_class), UID(syntax)) for sop_class, syntax in kinds}
     wanted |= {(c, ImplicitVRLittleEndian) for c, syntax in wanted if not syntax.is_compressed}
     return [build_context(sop_class, [syntax]) for sop_class, syntax in sorted(wanted)]
+
+
+def contexts_echo() -> list[Any]:
+    """Return the context to propose for a C-ECHO."""
+    return [build_context(Verification)]
+
+
+def contexts_archive() -> list[Any]:
+    """Return contexts that accept every storage SOP class, as a PACS does."""
+    syntaxes = list(ACCEPTED_TRANSFER_SYNTAXES)
+    storage = [build_context(cx.abstract_syntax, syntaxes) for cx in AllStoragePresentationContexts]
+    return [*storage, build_context(Verification)]
 
 
 def prepare(assoc: Any, timeout_s: float, longest_pdu: int = LONGEST_PDU_BYTES) -> None:
