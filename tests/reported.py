@@ -1,16 +1,19 @@
 """Small CT series with a lesion, and the plan and findings that go with them: input of reports."""
 
+from copy import deepcopy
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedCTImageStorage
 
 from models.findings import SUBTYPES, Findings, SliceFinding
 from models.volume import Volume
 from node.records import SeriesPlan, SliceRef
-from training.datasets.series import Identity, write_series
+from training.datasets.series import Identity, uid, write_series
 
 SHAPE = (9, 60, 44)  # rows times columns is no multiple of 8 x 8
 
@@ -90,3 +93,61 @@ def _ref(path: Path, root: Path, ds: Dataset, number: int) -> SliceRef:
         frame_number=number,
         position_mm=tuple(float(mm) for mm in position) if position else None,
     )
+
+
+def write_enhanced(volume: Volume, root: Path, objects: int = 2) -> SeriesPlan:
+    """Write the volume as Enhanced CT, its slices dealt to some objects; the plan is in order."""
+    template = dcmread(write_series(volume, root / "unused", Identity.of("enhanced"))[0])
+    folder = root / "received" / "enhanced"
+    folder.mkdir(parents=True)
+    paths = []
+    for number in range(objects):
+        mine = list(range(number, len(volume.hu), objects))
+        path = folder / f"{number}.dcm"
+        _enhanced(template, volume, mine, number).save_as(path, enforce_file_format=True)
+        paths.append(path)
+    plan = plan_of(paths, root)
+    in_order = sorted(plan.slices, key=lambda ref: ref.position_mm[2])
+    return replace(plan, slices=tuple(in_order))
+
+
+def _enhanced(template: Dataset, volume: Volume, indices: list[int], number: int) -> Dataset:
+    ds = deepcopy(template)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        del ds[keyword]
+    del ds.SliceThickness, ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    ds.SOPInstanceUID = uid("enhanced", str(number))
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.InstanceNumber = number + 1
+    ds.NumberOfFrames = len(indices)
+    shared = Dataset()
+    shared.PlaneOrientationSequence = [Dataset()]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = list(volume.orientation.round(9))
+    shared.PixelMeasuresSequence = [Dataset()]
+    shared.PixelMeasuresSequence[0].PixelSpacing = list(volume.spacing_mm)
+    shared.PixelMeasuresSequence[0].SliceThickness = volume.thickness_mm
+    shared.PixelValueTransformationSequence = [Dataset()]
+    values = shared.PixelValueTransformationSequence[0]
+    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, -1024, "HU"
+    ds.SharedFunctionalGroupsSequence = [shared]
+    ds.PerFrameFunctionalGroupsSequence = []
+    for index in indices:
+        frame = Dataset()
+        frame.PlanePositionSequence = [Dataset()]
+        frame.PlanePositionSequence[0].ImagePositionPatient = list(volume.positions_mm[index])
+        ds.PerFrameFunctionalGroupsSequence.append(frame)
+    ds.PixelData = (volume.hu[indices] + 1024).astype("<i2").tobytes()
+    return ds
+
+
+def real_tilted_head(data: Path, root: Path) -> SeriesPlan:
+    """Copy the real head below `root`; return the plan to read it from the feet to the head."""
+    folder = root / "received" / "ge"
+    folder.mkdir(parents=True)
+    paths = []
+    for path in (data / "ge_head_tilt").glob("*.dcm"):
+        paths.append(folder / path.name)
+        paths[-1].write_bytes(path.read_bytes())
+    plan = plan_of(paths, root)
+    return replace(plan, slices=tuple(sorted(plan.slices, key=lambda ref: ref.position_mm[2])))

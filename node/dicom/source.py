@@ -231,16 +231,19 @@ def _require_one_identity(plan: SeriesPlan, datasets: Sequence[Dataset]) -> None
 def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
     """Give `ds` the patient and study of its source, and a series and equipment of our own.
 
-    Patient, study and character set are copied as they are, whatever stood in `ds` before.
+    Patient, study and character set are copied as they are, whatever stood in `ds` before; empty
+    attributes are not, as the standard forbids most of them to be.
     """
     for keyword in INHERITED:
-        if keyword in source.first:
+        if keyword in source.first and not source.first[keyword].is_empty:
             ds[keyword] = source.first[keyword]
         elif keyword in ds:
             del ds[keyword]
     for keyword in REQUIRED:
         if keyword not in ds:
             setattr(ds, keyword, "")
+    if ds.get("PatientIdentityRemoved") == "YES" and "DeidentificationMethodCodeSequence" not in ds:
+        ds.setdefault("DeidentificationMethod", "not stated by the source")  # type 1C
     ds.SOPInstanceUID = mark.uid(source)
     ds.SeriesInstanceUID = mark.uid(source, "series")
     ds.SeriesNumber = SERIES_NUMBERS[mark.kind]

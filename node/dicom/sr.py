@@ -74,7 +74,6 @@ from node.dicom.wording import (
 )
 from node.records import Header
 
-Group = MeasurementsAndQualitativeEvaluations
 CONTAINS = RelationshipTypeValues.CONTAINS
 HAS_ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
 
@@ -96,7 +95,7 @@ def findings_report(
         The segmentation that outlines the lesion; None where nothing is suspected or outlined.
     """
     reader = Algorithm.of(findings)
-    groups: list[Group] = [_study(source, findings, mark)]
+    groups: list[ContentSequence] = [_study(source, findings, mark)]
     for name, probability in findings.subtypes.items():
         groups.append(_subtype(source, mark, reader, name, probability))
     texts = [(codes.CONCLUSION, verdict(findings)), (codes.COMMENT, RESEARCH_USE_ONLY)]
@@ -138,7 +137,7 @@ def _limitations(source: Source) -> list[tuple[Code, str]]:
 def _document(
     source: Source,
     mark: Imprint,
-    groups: Sequence[Group],
+    groups: Sequence[ContentSequence],
     texts: Sequence[tuple[Code, str]],
     segmentation: Dataset | None,
 ) -> Dataset:

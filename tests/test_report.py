@@ -1,0 +1,260 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from models.findings import Findings
+from node.errors import Permanent
+from node.records import ReportObject, SeriesPlan
+from node.report import NotRead, write_report
+from node.states import Reason
+from tests.reported import (
+    SHAPE,
+    findings,
+    lesion,
+    plan_of,
+    real_tilted_head,
+    tilted_volume,
+    write,
+    write_enhanced,
+)
+from tests.validators import dciodvfy_errors
+from training.datasets.series import Identity, write_series
+
+WHEN = datetime(2026, 11, 20, 22, 30, 15, 123456, tzinfo=UTC)
+NOTHING = np.zeros(SHAPE, bool)
+MISSING = NotRead(Reason.MISSING_SLICE, "the slice at 35 mm is missing")
+
+
+def reported(
+    plan: SeriesPlan, result: Findings | NotRead, root: Path, case: str = "1"
+) -> dict[str, Dataset]:
+    """Write the report; return its objects by kind."""
+    objects = write_report(plan, result, root, root / "cases" / case, WHEN)
+    return {Path(item.path).stem: dcmread(root / item.path) for item in objects}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("result", "kinds"),
+    [
+        (findings(lesion()), ["seg", "sr", "capture"]),
+        (findings(NOTHING), ["sr", "capture"]),
+        (findings(lesion(), suspected=False), ["sr", "capture"]),
+        (MISSING, ["sr"]),
+    ],
+    ids=["suspected", "nothing outlined", "not suspected", "not analysed"],
+)
+def test_each_result_gets_its_objects_and_no_other(
+    tmp_path: Path, result: Findings | NotRead, kinds: list[str]
+) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    assert list(reported(plan, result, tmp_path)) == kinds
+    pictures = ["capture.png"] if "capture" in kinds else []
+    expected = sorted([f"{kind}.dcm" for kind in kinds] + pictures)
+    assert sorted(contents(tmp_path / "cases/1/report")) == expected
+
+
+def test_objects_returned_lie_where_they_say_under_the_uids_they_say(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    objects = write_report(plan, findings(lesion()), tmp_path, tmp_path / "cases/7", WHEN)
+    for item in objects:
+        ds = dcmread(tmp_path / item.path)
+        assert item == ReportObject(item.path, ds.SOPClassUID, ds.SOPInstanceUID)
+        assert item.path.startswith("cases/7/report/")
+
+
+def test_the_same_result_written_again_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    first, again = (
+        write_report(plan, findings(lesion()), tmp_path, tmp_path / case, WHEN)
+        for case in ("first", "again")
+    )
+    assert [item.sop_instance_uid for item in first] == [item.sop_instance_uid for item in again]
+    assert contents(tmp_path / "first/report") == contents(tmp_path / "again/report")
+
+
+def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    plan.write(tmp_path / "series.json")
+    reported(plan, MISSING, tmp_path, "here")
+    script = f"""
+from datetime import datetime
+from pathlib import Path
+from node.records import SeriesPlan
+from node.report import NotRead, write_report
+root = Path({str(tmp_path)!r})
+result = NotRead({MISSING.reason_code.value!r}, {MISSING.reason!r})
+when = datetime.fromisoformat({WHEN.isoformat()!r})
+write_report(SeriesPlan.read(root / "series.json"), result, root, root / "cases/there", when)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    there = contents(tmp_path / "cases/there/report")
+    assert there == contents(tmp_path / "cases/here/report")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan, result: (replace(plan, slices=plan.slices[:-1]), _without_last(result)),
+        lambda plan, result: (plan, replace(result, weights_sha256="0" * 64)),
+        lambda plan, result: (plan, replace(result, bundle="ich-ensemble@0.2.0")),
+        lambda plan, _: (plan, MISSING),
+    ],
+    ids=["other slices", "other weights", "other version", "not analysed"],
+)
+def test_another_source_or_reader_gets_other_uids(
+    tmp_path: Path,
+    change: Callable[[SeriesPlan, Findings], tuple[SeriesPlan, Findings | NotRead]],
+) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    before = reported(plan, findings(lesion()), tmp_path)["sr"]
+    after = reported(*change(plan, findings(lesion())), tmp_path)["sr"]
+    assert before.SOPInstanceUID != after.SOPInstanceUID
+    assert before.SeriesInstanceUID != after.SeriesInstanceUID
+
+
+def _without_last(result: Findings) -> Findings:
+    return replace(result, slices=result.slices[:-1], mask=result.mask[:-1])
+
+
+def test_objects_go_into_three_series_of_the_same_study(tmp_path: Path) -> None:
+    objects = reported(write(tilted_volume(), tmp_path), findings(lesion()), tmp_path)
+    assert len({ds.SeriesInstanceUID for ds in objects.values()}) == 3
+    assert {kind: ds.SeriesNumber for kind, ds in objects.items()} == {
+        "seg": 9901,
+        "sr": 9902,
+        "capture": 9903,
+    }
+    for ds in objects.values():
+        assert ds.StudyInstanceUID == Identity.of("case").study_instance_uid
+        assert ds.SeriesDescription.endswith("RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE")
+        assert len(ds.SeriesDescription) <= 64
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 192", "Grün^Zoë"),
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("ISO_IR 144", "Люкceмбypг"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+    ],
+)
+def test_identity_and_character_set_are_those_of_the_source(
+    tmp_path: Path, charset: str | list[str], name: str
+) -> None:
+    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("names"))
+    for path in paths:
+        ds = dcmread(path)
+        ds.SpecificCharacterSet = charset
+        ds.PatientName = name
+        ds.IssuerOfPatientID = "HOSPITAL"
+        ds.save_as(path)
+    source = dcmread(paths[0])
+    for ds in reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path).values():
+        assert ds.SpecificCharacterSet == source.SpecificCharacterSet
+        assert str(ds.PatientName) == name
+        for keyword in (
+            *("PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
+            *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "StudyDescription"),
+        ):
+            assert ds[keyword].value == source[keyword].value
+
+
+@pytest.mark.parametrize(
+    "keyword", ["PatientID", "PatientName", "PatientBirthDate", "AccessionNumber"]
+)
+@pytest.mark.parametrize("result", [findings(lesion()), MISSING], ids=["read", "not read"])
+def test_nothing_is_written_when_the_instances_name_different_patients(
+    tmp_path: Path, keyword: str, result: Findings | NotRead
+) -> None:
+    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("mixed"))
+    ds = dcmread(paths[5])
+    setattr(ds, keyword, "19991231")
+    ds.save_as(paths[5])
+    with pytest.raises(Permanent, match=f"disagree about {keyword}"):
+        reported(plan_of(paths, tmp_path), result, tmp_path)
+    assert not (tmp_path / "cases").exists()
+
+
+def test_a_source_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    (tmp_path / plan.slices[4].path).unlink()
+    with pytest.raises(Permanent, match=r"0005\.dcm"):
+        reported(plan, MISSING, tmp_path)
+
+
+def test_findings_of_another_plan_are_refused(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    with pytest.raises(Permanent, match="9 slices were read, 8 are planned"):
+        reported(replace(plan, slices=plan.slices[1:]), findings(lesion()), tmp_path)
+
+
+def test_a_later_result_leaves_nothing_of_the_earlier_one(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    reported(plan, findings(lesion()), tmp_path)
+    reported(plan, MISSING, tmp_path)
+    assert list(contents(tmp_path / "cases/1/report")) == ["sr.dcm"]
+
+
+def test_picture_for_the_page_is_the_capture(tmp_path: Path) -> None:
+    ds = reported(write(tilted_volume(), tmp_path), findings(lesion()), tmp_path)["capture"]
+    with Image.open(tmp_path / "cases/1/report/capture.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), ds.pixel_array)
+
+
+def test_times_are_on_the_clock_of_the_source(tmp_path: Path) -> None:
+    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("clock"))
+    for path in paths:
+        ds = dcmread(path)
+        ds.TimezoneOffsetFromUTC = "-0330"
+        ds.save_as(path)
+    ds = reported(plan_of(paths, tmp_path), MISSING, tmp_path)["sr"]
+    assert ds.TimezoneOffsetFromUTC == "-0330"
+    here = WHEN - timedelta(hours=3, minutes=30)
+    assert (ds.ContentDate, ds.ContentTime) == (f"{here:%Y%m%d}", f"{here:%H%M%S.%f}")
+
+
+@pytest.mark.parametrize("offset", ["", "here", "+0"])
+def test_times_are_on_this_machines_clock_where_the_source_names_none(
+    tmp_path: Path, offset: str
+) -> None:
+    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("clock"))
+    for path in paths:
+        ds = dcmread(path)
+        del ds.TimezoneOffsetFromUTC
+        if offset:
+            ds.add_new("TimezoneOffsetFromUTC", "SH", offset)
+        ds.save_as(path)
+    ds = reported(plan_of(paths, tmp_path), MISSING, tmp_path)["sr"]
+    assert ds.ContentTime == f"{WHEN.astimezone():%H%M%S.%f}"
+
+
+def test_enhanced_series_is_reported_whole(tmp_path: Path) -> None:
+    plan = write_enhanced(tilted_volume(), tmp_path)
+    assert list(reported(plan, findings(lesion()), tmp_path)) == ["seg", "sr", "capture"]
+
+
+@pytest.mark.peer
+@pytest.mark.data
+def test_report_on_the_real_tilted_head_passes_dciodvfy(data: Path, tmp_path: Path) -> None:
+    plan = real_tilted_head(data, tmp_path)
+    ds = dcmread(tmp_path / plan.slices[0].path)
+    mask = np.zeros((len(plan.slices), ds.Rows, ds.Columns), bool)
+    mask[12:15, 200:230, 300:320] = True
+    reported(plan, replace(findings(mask), key_slice=13), tmp_path)
+    for kind in ("seg", "sr", "capture"):
+        assert dciodvfy_errors(tmp_path / f"cases/1/report/{kind}.dcm") == []
