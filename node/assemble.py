@@ -136,20 +136,20 @@ class Preference:
 
     Attributes
     ----------
-    grows
-        Whether further images may still lower the value.
+    at_best
+        The lowest value that further images can bring; None where they change nothing.
     """
 
     name: str
     value: Callable[[Verdict], float]
-    grows: bool = False
+    at_best: float | None = None
 
 
 RANKING = (
     Preference(
         f"covers {WHOLE_HEAD_MM:.0f} mm or more",
         lambda v: _coverage_mm(v) < WHOLE_HEAD_MM,
-        grows=True,
+        at_best=False,
     ),
     Preference("no contrast agent", lambda v: any(map(has_contrast, v.headers))),
     Preference("soft-tissue kernel", lambda v: any(map(is_sharp, v.headers))),
@@ -158,8 +158,8 @@ RANKING = (
         f"slice thickness nearest to {READING_THICKNESS_MM:.0f} mm",
         lambda v: round(abs(np.log2(_thickness_mm(v) / READING_THICKNESS_MM)), 1),
     ),
-    Preference("longer coverage", lambda v: -round(_coverage_mm(v), -1), grows=True),
-    Preference("more slices", lambda v: -float(len(v.images)), grows=True),
+    Preference("longer coverage", lambda v: -round(_coverage_mm(v), -1), at_best=-np.inf),
+    Preference("more slices", lambda v: -float(len(v.images)), at_best=-np.inf),
 )
 """Which of several readable series of a study is read: the first line in which they differ decides.
 
@@ -171,7 +171,9 @@ are equal throughout are told apart by SeriesInstanceUID.
 
 def rank(verdict: Verdict, *, at_best: bool = False) -> tuple[float | str, ...]:
     """Return the sort key of `RANKING`; `at_best` as it may become once all images have come."""
-    values = (-np.inf if at_best and p.grows else float(p.value(verdict)) for p in RANKING)
+    values = (
+        p.at_best if at_best and p.at_best is not None else float(p.value(verdict)) for p in RANKING
+    )
     return (*values, verdict.series.series_instance_uid)
 
 

@@ -1,9 +1,9 @@
 """Which series are read, as what volume, and why the others are not."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import MRImageStorage
+from pydicom.uid import MRImageStorage, XRayRadiationDoseSRStorage
 
-from node.assemble import decide
+from node.assemble import closing, decide
+from node.dicom.eligibility import judge
 from node.dicom.pixels import load_volume
 from node.errors import NotAnalysed
-from node.records import Case, Outcome, Series, SeriesPlan
+from node.records import Case, Outcome, Series
 from node.settings import Assemble
 from node.states import Priority, Reason, State
 from tests.builder import (
@@ -37,16 +38,11 @@ from tests.builder import (
     reverse,
     series,
     store,
-    uid,
     where_it_claims,
     without,
 )
 
 SETTINGS = Assemble()
-
-
-def s(seconds: float) -> timedelta:
-    return timedelta(seconds=seconds)
 
 
 # --- one series: what it becomes -----------------------------------------------------------------
@@ -284,6 +280,11 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
         Reason.GEOMETRY,
     ),
     (
+        "slices that lean further than a gantry",
+        of(HEAD, each(ImagePositionPatient=lambda i: [-98.75 + 4 * i, -110, -72 + 5 * i])),
+        Reason.GEOMETRY,
+    ),
+    (
         "a tilt that no gantry has",
         of(HEAD(orientation=(0, 1, 0, -1, 0, 0), tilt_deg=40)),
         Reason.NOT_AXIAL,
@@ -369,3 +370,319 @@ def test_a_series_is_read_where_it_lies_or_says_why_not(
 def tilt_deg(positions: np.ndarray, normal: np.ndarray) -> float:
     way = positions[-1] - positions[0]
     return float(np.degrees(np.arccos(way @ normal / np.linalg.norm(way))))
+
+
+# --- completeness --------------------------------------------------------------------------------
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def ask(mine: Series, study: Sequence[Series], when: datetime, *cases: Case) -> Outcome:
+    return decide(case_of(mine, 99), study, cases, SETTINGS, when)[0]
+
+
+OPEN = {"released_at": None}
+
+
+@pytest.mark.parametrize(
+    ("received", "closes_at_s", "evidence"),
+    [
+        (series(HEAD), 2, "association was released"),
+        (replace(series(HEAD), **OPEN), 60, "60 s without another image"),
+        (
+            replace(series(HEAD.having(NumberOfSeriesRelatedInstances=30)), **OPEN),
+            2,
+            "all 30 images",
+        ),
+        (replace(series(HEAD.having(NumberOfSeriesRelatedInstances=31)), **OPEN), 60, "60 s"),
+        (replace(series(HEAD.having(ImagesInAcquisition=30)), **OPEN), 2, "ImagesInAcquisition"),
+        (replace(series(HEAD.having(ImagesInAcquisition=31)), **OPEN), 60, "60 s"),
+        (series(HEAD, without(*range(12, 30))), 60, "60 s"),
+        (series(HEAD, without(14)), 60, "60 s"),
+    ],
+    ids=[
+        "a head, released",
+        "a head, association open",
+        "a head, all announced images there",
+        "a head, one announced image not there",
+        "a head, acquisition complete",
+        "a head, acquisition not complete",
+        "part of a head, released",
+        "a head with a hole, released",
+    ],
+)
+def test_a_series_closes_on_evidence_or_when_it_has_been_idle(
+    received: Series, closes_at_s: float, evidence: str
+) -> None:
+    found = closing(judge(received, SETTINGS), SETTINGS)
+    assert found.at == at(closes_at_s)
+    assert evidence in found.why
+    before = ask(received, [received], at(closes_at_s - 0.1))
+    assert before.state is State.RECEIVING
+    assert before.retry_at is not None and at(closes_at_s - 0.1) < before.retry_at <= at(
+        closes_at_s
+    )
+    assert ask(received, [received], at(closes_at_s)).state is not State.RECEIVING
+
+
+def test_another_image_starts_the_grace_anew() -> None:
+    received = replace(series(HEAD), last_received_at=at(1.5), released_at=at(1.5))
+    assert ask(received, [received], at(3)).retry_at == at(3.5)
+
+
+def test_images_that_are_announced_are_counted_before_the_association_ends() -> None:
+    received = replace(series(HEAD.having(ImagesInAcquisition=31)), **OPEN)
+    assert ask(received, [received], at(1)).retry_at == at(1.5)
+
+
+# --- choice --------------------------------------------------------------------------------------
+
+THICK = HEAD
+THIN = HEAD(name="thin", description="Head 1.5 H31s", gaps_mm=(1.5,) * 99, thickness_mm=1.5)
+BONE = HEAD(name="bone", description="Head 5.0 H60s", kernel="H60s")
+CTA = HEAD(name="cta", description="Head CTA", thickness_mm=4.0)
+LOCALISER = HEAD(name="scout", description="Topogram", gaps_mm=())
+NECK = HEAD(name="neck", description="Neck 3.0 B31f")
+CORONAL = HEAD(name="coronal", description="Head cor", orientation=(1, 0, 0, 0, 0, -1))
+DOSE = HEAD(name="dose", gaps_mm=()).having(Modality="SR", SOPClassUID=XRayRadiationDoseSRStorage)
+SHORT = HEAD(name="short", description="Head fossa", gaps_mm=(5.0,) * 17)
+
+STUDY = {
+    scan.name: series(scan)
+    for scan in (THICK, THIN, BONE, CTA, LOCALISER, NECK, CORONAL, DOSE, SHORT)
+}
+
+
+LONG_AFTER = at(100)
+
+
+def read_of(names: Sequence[str], when: datetime = LONG_AFTER, *cases: Case) -> dict[str, Outcome]:
+    study = [STUDY[name] for name in names]
+    return {name: ask(STUDY[name], study, when, *cases) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("names", "best"),
+    [
+        (("head", "thin"), "head"),
+        (("thin", "bone"), "thin"),
+        (("bone", "cta"), "bone"),
+        (("short", "head"), "head"),
+        (("short", "bone"), "bone"),
+        (("short", "cta"), "short"),
+        (("scout", "thin", "neck"), "thin"),
+        (tuple(STUDY), "head"),
+    ],
+)
+def test_the_best_series_is_read_and_the_others_say_why_not(
+    names: tuple[str, ...], best: str
+) -> None:
+    outcomes = read_of(names)
+    assert {n for n, o in outcomes.items() if o.state is State.ASSEMBLED} == {best}
+    for name, outcome in outcomes.items():
+        if name == best:
+            continue
+        assert outcome.state is State.SKIPPED
+        assert outcome.reason
+        assert outcome.reason_code == WHY.get(name, Reason.OTHER_SERIES_READ)
+
+
+WHY = {
+    "cta": Reason.CONTRAST,
+    "scout": Reason.LOCALISER,
+    "neck": Reason.NOT_A_HEAD,
+    "coronal": Reason.NOT_AXIAL,
+    "dose": Reason.NOT_CT,
+}
+
+
+def test_the_reason_names_the_series_read_and_the_rule() -> None:
+    reason = read_of(["head", "bone"])["bone"].reason
+    assert reason == "series 'Head 5.0 H31s' is read instead: soft-tissue kernel"
+
+
+def test_the_decision_names_what_was_not_read_and_why() -> None:
+    plan = decide(case_of(STUDY["head"]), list(STUDY.values()), [], SETTINGS, at(100))[1]
+    assert plan is not None
+    assert plan.decision.startswith("series 'Head 5.0 H31s' is read: 30 axial slices over 150 mm")
+    assert "'Topogram' (a localiser)" in plan.decision
+    assert "'Head 5.0 H60s' (less fit by: soft-tissue kernel)" in plan.decision
+
+
+def test_contrast_is_read_where_the_settings_say_so() -> None:
+    received = STUDY["cta"]
+    allowed = Assemble(read_contrast=True)
+    outcome, plan = decide(case_of(received), [received], [], allowed, at(100))
+    assert outcome.state is State.ASSEMBLED
+    assert plan is not None
+    assert "contrast agent: vessels look like blood" in plan.limitations
+
+
+def test_a_study_without_a_readable_series_speaks_through_its_best() -> None:
+    outcomes = read_of(["scout", "neck", "cta", "dose"])
+    assert outcomes["cta"].state is State.NOT_ANALYSED
+    assert outcomes["cta"].priority is Priority.NOT_ANALYSED
+    assert outcomes["cta"].reason_code is Reason.CONTRAST
+    assert {outcomes[n].state for n in ("scout", "neck", "dose")} == {State.SKIPPED}
+
+
+def test_the_plan_of_a_series_not_analysed_lists_all_that_came_of_it() -> None:
+    received = series(HEAD, one(9, ImagePositionPatient=None))
+    _, plan = alone(received)
+    assert plan is not None
+    assert len(plan.slices) == 30
+    assert [ref.position_mm is None for ref in plan.slices].index(True) == 9
+
+
+def test_a_localiser_waits_for_the_head_that_follows_it() -> None:
+    scout = STUDY["scout"]
+    assert ask(scout, [scout], at(10)).state is State.RECEIVING
+    assert ask(scout, [scout, STUDY["head"]], at(10)).state is State.SKIPPED
+    assert ask(scout, [scout], at(60)).state is State.NOT_ANALYSED
+
+
+def test_a_localiser_does_not_hold_up_the_head() -> None:
+    study = [STUDY["scout"], STUDY["dose"], STUDY["head"]]
+    assert ask(STUDY["head"], study, at(2)).state is State.ASSEMBLED
+
+
+def test_a_series_waits_for_a_better_one_that_still_arrives() -> None:
+    some = replace(series(THICK, without(*range(9, 30))), **OPEN)
+    waiting = ask(STUDY["bone"], [STUDY["bone"], some], at(5))
+    assert waiting.state is State.RECEIVING
+    assert ask(STUDY["bone"], [STUDY["bone"], some], at(60)).state is State.ASSEMBLED
+    assert ask(STUDY["bone"], [STUDY["bone"], STUDY["head"]], at(5)).state is State.SKIPPED
+
+
+def test_a_series_does_not_wait_for_a_worse_one_or_for_one_that_stopped() -> None:
+    bone = replace(series(BONE, without(*range(9, 30))), **OPEN)
+    assert ask(STUDY["head"], [STUDY["head"], bone], at(2)).state is State.ASSEMBLED
+    stopped = series(THICK, without(*range(9, 30)))
+    assert ask(STUDY["bone"], [STUDY["bone"], stopped], at(2)).state is State.ASSEMBLED
+
+
+# --- before and after ----------------------------------------------------------------------------
+
+
+def done(name: str, number: int = 1, **values: Any) -> Case:
+    values = {"state": State.DELIVERED, "priority": Priority.NOT_SUSPECTED, **values}
+    return case_of(STUDY[name], number, **values)
+
+
+def test_a_better_series_that_comes_later_is_read_too_and_a_worse_one_is_not() -> None:
+    assert read_of(["head", "bone"], at(500), done("bone"))["head"].state is State.ASSEMBLED
+    assert read_of(["head", "bone"], at(500), done("head"))["bone"].state is State.SKIPPED
+
+
+def test_a_series_whose_pixels_failed_does_not_keep_another_from_being_read() -> None:
+    failed = done("head", priority=Priority.NOT_ANALYSED)
+    assert read_of(["head", "bone"], at(500), failed)["bone"].state is State.ASSEMBLED
+
+
+def test_a_series_passed_over_before_is_not_named_as_the_one_read() -> None:
+    skipped = done("head", state=State.SKIPPED)
+    assert read_of(["head", "bone"], at(500), skipped)["bone"].state is State.ASSEMBLED
+
+
+def test_late_slices_are_read_again_even_beside_a_better_series() -> None:
+    old = done("bone", 1)
+    again_case = case_of(STUDY["bone"], 3, supersedes=1)
+    study = [STUDY["head"], STUDY["bone"]]
+    outcome, _ = decide(again_case, study, [old, done("head", 2), again_case], SETTINGS, at(500))
+    assert outcome.state is State.ASSEMBLED
+    skipped = done("bone", 1, state=State.SKIPPED)
+    outcome, _ = decide(again_case, study, [skipped, done("head", 2)], SETTINGS, at(500))
+    assert outcome.state is State.SKIPPED
+
+
+def test_a_slice_that_fills_the_hole_makes_the_series_readable() -> None:
+    old = done("head", 1, priority=Priority.NOT_ANALYSED, reason_code=Reason.MISSING_SLICE)
+    again_case = case_of(STUDY["head"], 2, supersedes=1)
+    outcome, _ = decide(again_case, [STUDY["head"]], [old, again_case], SETTINGS, at(500))
+    assert outcome.state is State.ASSEMBLED
+
+
+# --- limitations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scan", "said"),
+    [
+        (HEAD, ()),
+        (HEAD(tilt_deg=18.5), ("gantry tilt 18.5 degrees",)),
+        (
+            HEAD(gaps_mm=FOSSA, thickness_mm=None),
+            ("slice spacing varies from 4.0 to 7.0 mm",),
+        ),
+        (HEAD(gaps_mm=(8.0,) * 18, thickness_mm=8.0), ("slices up to 8.0 mm thick",)),
+        (
+            HEAD(gaps_mm=(10.0,) * 14),
+            ("slices 5.0 mm thick lie 10.0 mm apart: the head between them was not imaged",),
+        ),
+        (SHORT, ("only 90 mm of the head were scanned",)),
+        (
+            HEAD(rows=40, columns=60),
+            ("field of view 160 x 150 mm: it may cut the head",),
+        ),
+        (BONE, ("bone kernel: soft tissue is noisy",)),
+        (
+            HEAD.having(ImageType=["DERIVED", "PRIMARY", "AXIAL"]),
+            ("derived images, not the scanner's own",),
+        ),
+        (
+            HEAD(description="5.0").having(BodyPartExamined=None),
+            ("the header does not name the body part",),
+        ),
+    ],
+)
+def test_limitations_are_said_when_they_hold(scan: Scan, said: tuple[str, ...]) -> None:
+    outcome, plan = alone(series(scan))
+    assert plan is not None
+    assert plan.limitations == said == outcome.limitations
+
+
+def test_images_of_a_second_scan_are_counted_as_left_out() -> None:
+    _, plan = alone(series(HEAD, plus(HEAD(acquisition=2))))
+    assert plan is not None
+    assert "30 images of a second scan of the same place were left out" in plan.limitations
+
+
+# --- arrival -------------------------------------------------------------------------------------
+
+MESSY = {
+    "tilted with zones": series(HEAD(tilt_deg=18.5, gaps_mm=FOSSA)),
+    "scanned twice": series(HEAD, plus(HEAD(acquisition=2, start_mm=-70.5))),
+    "a copy": series(HEAD, again(12), again(20)),
+    "a hole": series(HEAD, without(9)),
+    "two kernels": series(HEAD(kernel="H60s"), plus(HEAD)),
+}
+
+
+@pytest.mark.parametrize("name", MESSY)
+@given(seed=st.randoms(use_true_random=False))
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_the_order_of_arrival_changes_no_plan(name: str, seed: random.Random) -> None:
+    received = MESSY[name]
+    shuffled = list(received.instances)
+    seed.shuffle(shuffled)
+    assert alone(replace(received, instances=tuple(shuffled))) == alone(received)
+
+
+@given(seed=st.randoms(use_true_random=False))
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_each_case_of_a_study_comes_to_the_same_decision_whoever_is_asked(
+    seed: random.Random,
+) -> None:
+    study = list(STUDY.values())
+    seed.shuffle(study)
+    cases: list[Case] = []
+    outcomes = {}
+    for number, received in enumerate(seed.sample(study, len(study)), start=1):
+        outcome, _ = decide(case_of(received, number), study, cases, SETTINGS, at(100))
+        outcomes[received.series_instance_uid] = outcome
+        cases.append(case_of(received, number, state=outcome.state))
+    assert outcomes == {
+        received.series_instance_uid: ask(received, study, at(100)) for received in STUDY.values()
+    }
