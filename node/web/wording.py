@@ -75,7 +75,7 @@ def _standing(owed: Sequence[DeliveryLine]) -> tuple[str, str]:
     if not waiting:
         return "sent", f"sent: {_named(owed)}"
     tried = max(line.attempts for line in waiting)
-    return "owed", f"waiting: {_named(waiting)}" + (f", tried {tried} times" if tried else "")
+    return "owed", f"waiting: {_named(waiting)}" + (f"; failed attempts: {tried}" if tried else "")
 
 
 def _named(owed: Sequence[DeliveryLine]) -> str:
