@@ -154,7 +154,7 @@ def _open(file: BinaryIO, pixels: bool) -> OpenObject:
         is_little_endian=syntax != ExplicitVRBigEndian,
         stop_when=at_pixels,
     )
-    if not has_pixel_data and end > file.seek(0, SEEK_END):
+    if not has_pixel_data and end and end != file.seek(0, SEEK_END):
         raise BadObject("the file ends inside the DICOM header; send the object again")
     return OpenObject(ds, describe(ds, meta, has_pixel_data=has_pixel_data))
 
