@@ -229,13 +229,22 @@ def test_health_counts_cases_and_names_nobody(store: Store, page: httpx.Client) 
     assert "4711" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/", "/worklist.json", "/healthz", "/cases/7/capture.png"])
+@pytest.mark.parametrize(
+    "path", ["/", "/rows", "/worklist.json", "/healthz", "/cases/7/capture.png"]
+)
 def test_no_answer_may_be_stored_guessed_framed_or_run(page: httpx.Client, path: str) -> None:
     headers = page.get(path).headers
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"].startswith("default-src 'none'; img-src 'self';")
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+def test_a_refresh_brings_the_same_rows(store: Store, page: httpx.Client) -> None:
+    study(store, 1, ASSEMBLED, SUSPECTED)
+    fragment = page.get("/rows").text
+    assert fragment.strip() in page.get("/").text
+    assert "Suspected hemorrhage" in fragment
 
 
 def test_only_the_pages_own_script_runs(page: httpx.Client) -> None:

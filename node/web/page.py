@@ -55,21 +55,27 @@ def app(
         The names a browser may call it by. Any other is refused, so that no web site can make a
         browser read the page by pointing its own name here (DNS rebinding).
     """
-    template = _templates(clock).get_template("page.html")
+    templates = _templates(clock)
 
-    def page(_: Request) -> Response:
+    def render(name: str, **values: object) -> str:
         now = clock()
         rows = store.worklist(now, since=now - READ_ELSEWHERE)
-        nonce = secrets.token_urlsafe(16)
-        html = template.render(
+        return templates.get_template(name).render(
             rows=rows,
             now=now,
-            nonce=nonce,
             counts={p: sum(row.priority is p for row in rows) for p in Priority},
             pictures={row.case_id for row in rows if _picture(data_dir, row.folder).is_file()},
+            **values,
         )
+
+    def page(_: Request) -> Response:
+        nonce = secrets.token_urlsafe(16)
         own = f"script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'"
-        return HTMLResponse(html, headers={"Content-Security-Policy": f"{LOCKED}; {own}"})
+        headers = {"Content-Security-Policy": f"{LOCKED}; {own}"}
+        return HTMLResponse(render("page.html", nonce=nonce), headers=headers)
+
+    def rows(_: Request) -> Response:
+        return HTMLResponse(render("rows.html"))
 
     def worklist(_: Request) -> Response:
         return JSONResponse([row.to_json() for row in store.worklist(clock())])
@@ -89,6 +95,7 @@ def app(
     return Starlette(
         routes=[
             Route("/", page),
+            Route("/rows", rows),
             Route("/worklist.json", worklist),
             Route("/cases/{case:int}/capture.png", capture),
             Route("/healthz", healthz),
