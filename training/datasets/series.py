@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
@@ -107,7 +107,7 @@ def write_series(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index, pixels in enumerate(stored):
-        ds = FileDataset(None, {}, preamble=b"\0" * 128)
+        ds = Dataset()
         _patient_and_study(ds, identity)
         _series_and_equipment(ds, identity)
         _plane(ds, volume, index)

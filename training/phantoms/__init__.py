@@ -23,7 +23,10 @@ from training.phantoms.skull import draw_skull
 
 __all__ = ["Phantom", "Scanner", "demo_pair", "phantom", "random_phantom", "random_scanner"]
 
-SPLITS = ("train", "test")
+FRESH_HU = {"train": (62.0, 7.0), "test": (59.0, 8.0)}
+"""Attenuation of fresh clots in either split, mean and standard deviation."""
+
+SPLITS = tuple(FRESH_HU)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Phantom:
     brain
         (z, y, x) bool, all inside the inner table of the skull: the truth of skull stripping.
     volumes_ml
-        Labelled volume of each subtype drawn.
+        Labelled volume of each subtype that the slices show; empty for a normal head.
     confounders
         Names of the look-alikes and artefacts drawn, from `confounders.CONFOUNDERS`.
     """
@@ -76,11 +79,13 @@ def phantom(
     scanner
         What scans the head; None takes the standard scanner.
     split
-        "train" or "test": the same seed gives unrelated heads in either.
+        "train" or "test": the same seed gives unrelated heads, and clots of other densities.
     """
     rng = _rng(seed, split)
     wanted = volume_ml or {}
-    planned = [lesions.plan(rng, subtype, wanted.get(subtype)) for subtype in subtypes]
+    planned = [
+        lesions.plan(rng, subtype, wanted.get(subtype), FRESH_HU[split]) for subtype in subtypes
+    ]
     if confounders is None:
         confounders = random_confounders(rng)
     push, effaced = lesions.mass_effect(rng, planned)
@@ -89,16 +94,18 @@ def phantom(
         rng, size=traits.size, pose_deg=traits.pose_deg, warp_mm=traits.warp_mm, push=push
     )
     head = draw_skull(rng, coordinates, traits)
-    draw_brain(rng, head, effaced)
+    inside = head.crop(head.skull_box)
+    draw_brain(rng, inside, effaced)
     for name in confounders:
-        CONFOUNDERS[name][1](rng, head)
-    labels = lesions.draw(rng, head, planned)
+        CONFOUNDERS[name][1](rng, inside)
+    labels = np.zeros(head.hu.shape, np.uint8)
+    labels[head.skull_box] = lesions.draw(rng, inside, planned)
     scanner = scanner or Scanner()
     volume, seen = scan(rng, scanner, head.hu), beam(scanner)
     label_map = _label_map(seen, labels, volume.voxel_ml)
     volumes = {
-        name: float(volume.voxel_ml @ (label_map == SUBTYPES.index(name) + 1).sum(axis=(1, 2)))
-        for name in subtypes
+        SUBTYPES[code - 1]: float(volume.voxel_ml @ (label_map == code).sum(axis=(1, 2)))
+        for code in np.unique(label_map[label_map > 0])
     }
     brain = seen.sample(head.intracranial) > 0.5
     return Phantom(volume, label_map, brain, volumes, confounders)
@@ -120,9 +127,11 @@ def _label_map(
     most = np.zeros(seen.shape, np.float32)
     for code in np.unique(labels[labels > 0]):
         share = seen.sample(labels == code)
-        count = max(1, round(float(share.sum(axis=(1, 2)) @ voxel_ml) / float(voxel_ml.mean())))
-        enough = np.partition(share[share > 0], -count)[-count]
-        mine = (share >= enough) & (share > most)
+        touched = np.sort(share[share > 0])[::-1]
+        count = round(float(share.sum(axis=(1, 2)) @ voxel_ml) / float(voxel_ml.mean()))
+        if not touched.size:
+            continue  # beyond the first or the last slice
+        mine = (share >= touched[np.clip(count - 1, 0, touched.size - 1)]) & (share > most)
         found[mine] = code
         most[mine] = share[mine]
     return found
@@ -171,11 +180,11 @@ def demo_pair() -> tuple[Phantom, Phantom]:
     """Return the demo's two heads: a parenchymal bleed that broke into the ventricles; a normal."""
     scanner = Scanner(tilt_deg=8.0)
     bleeding = phantom(
-        11,
+        49,
         subtypes=("intraparenchymal", "intraventricular"),
         volume_ml={"intraparenchymal": 20.0, "intraventricular": 4.0},
         confounders=("pineal", "choroid"),
         scanner=scanner,
     )
-    normal = phantom(12, confounders=("pineal", "choroid"), scanner=replace(scanner, tilt_deg=5.0))
+    normal = phantom(71, confounders=("pineal", "choroid"), scanner=replace(scanner, tilt_deg=5.0))
     return bleeding, normal

@@ -20,29 +20,19 @@ VESSEL_HU = 46
 FAR = np.float32(99)
 
 
-def draw_brain(rng: np.random.Generator, head: Head, effaced: float = 0.0) -> None:
-    """Fill the cranial cavity of `head`.
+def draw_brain(rng: np.random.Generator, h: Head, effaced: float = 0.0) -> None:
+    """Fill the cranial cavity of a head.
 
     Parameters
     ----------
     rng
         Where folding and texture come from.
-    head
-        A head with its skull drawn; its pia, ventricles, falx and tentorium are set here.
+    h
+        A head, cropped to its `skull_box`, with its skull drawn; its pia, ventricles,
+        falx and tentorium are set here.
     effaced
         How far swelling has closed the sulci, 0..1.
     """
-    box = head.space.box([(-66, -84, -78), (66, 86, 74)], 0)
-    h = Head(
-        head.space.crop(box),
-        head.hu[box],
-        head.cavity[box],
-        head.pia[box],
-        head.ventricles[box],
-        head.falx[box],
-        head.tentorium[box],
-        head.traits,
-    )
     _folds(rng, h)
     _ventricles(h)
     white, outside = _cerebrum(rng, h, effaced)
@@ -157,7 +147,7 @@ def _folding(rng: np.random.Generator, n: int = 96) -> Field:
     """
     spectrum = rfftn(rng.standard_normal((n, n, n), dtype=np.float32))
     f = np.fft.fftfreq(n).astype(np.float32)
-    k = np.sqrt(f[:, None, None] ** 2 + f[None, :, None] ** 2 + np.fft.rfftfreq(n) ** 2)
+    k = np.sqrt(f[:, None, None] ** 2 + f[None, :, None] ** 2 + f[: n // 2 + 1] ** 2)
     field = irfftn(spectrum * np.exp(-(((k - 1 / 11) / 0.018) ** 2)), (n, n, n))
     slope = np.sqrt(sum(g * g for g in np.gradient(field)))
     return (field / np.maximum(slope, 0.35 * slope.mean())).astype(np.float32)
@@ -263,7 +253,9 @@ def _vessels(rng: np.random.Generator, h: Head) -> None:
     sagittal = np.maximum(np.abs(s.x - 0.5) - 4.5 + 0.55 * deep, deep - 8)
     sagittal = np.maximum(sagittal, np.where((h.tentorium > 0) & (s.z > -8), -FAR, FAR))
     h.paint(whole, np.maximum(sagittal, -deep), hu)
-    size = 4.0 - 1.2 * np.sign(s.x) * np.sign(rng.normal(0.3, 1))
+    # One transverse sinus is the wider one, mostly the right.
+    wider = -1 if rng.random() < 0.6 else 1
+    size = 4 + 1.2 * wider * np.sign(s.x)
     transverse = np.maximum(np.abs(h.tentorium) - size, deep - size - 0.5)
     transverse = np.maximum(transverse, 30 - s.y)
     h.paint(whole, np.maximum(transverse, -deep), hu)

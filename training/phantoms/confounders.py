@@ -1,6 +1,6 @@
 """What looks like blood and is none, and what hides it: calcium, sinuses, tumours, artefacts.
 
-Each confounder draws into the head on its grid; motion is the scanner's.
+Each confounder draws into a head that is cropped to its `skull_box`; motion is the scanner's.
 """
 
 from collections.abc import Callable, Mapping
@@ -144,7 +144,7 @@ def beam_hardening(rng: np.random.Generator, h: Head) -> None:
     band = -np.exp(-((y / 5) ** 2)) + 0.7 * np.cos(y / np.float32(rng.uniform(2, 3.5))) * np.exp(
         -((y / 14) ** 2)
     )
-    depth = rng.uniform(8, 22) * band * across * np.exp(-((z / 10) ** 2))
+    depth = rng.uniform(10, 28) * band * across * np.exp(-((z / 10) ** 2))
     h.hu[box] += (depth * (h.cavity[box] < 0)).astype(np.float32)
 
 

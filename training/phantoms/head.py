@@ -5,7 +5,8 @@ anterior to posterior commissure lies near z = 0). Every structure is a smooth i
 differs from head to head is in `Traits` and in the warp of `shapes.space`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def random_traits(rng: np.random.Generator) -> Traits:
         scalp_mm=float(rng.uniform(4.5, 8)),
         white_hu=white,
         grey_hu=white + float(rng.uniform(7.0, 9.5)),
-        csf_hu=float(rng.uniform(6, 13)),
+        csf_hu=float(rng.uniform(7, 13)),
     )
 
 
@@ -98,6 +99,17 @@ class Head:
     falx: Field
     tentorium: Field
     traits: Traits
+
+    @property
+    def skull_box(self) -> Box:
+        """The part of the grid that holds the skull's vault and all inside it."""
+        return self.space.box([(-66, -84, -78), (66, 86, 74)], 6)
+
+    def crop(self, box: Box) -> Self:
+        """Return a part of the head; what is drawn into it is drawn into the whole."""
+        fields = ("hu", "cavity", "pia", "ventricles", "falx", "tentorium")
+        views = {name: getattr(self, name)[box] for name in fields}
+        return replace(self, space=self.space.crop(box), **views)
 
     def paint(self, box: Box, distance: Field, hu: float | Field, edge_mm: float = 1.0) -> None:
         """Fill a shape, given by the signed distance to its surface, with an attenuation."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.findings import SUBTYPES
 from training.phantoms.head import Head
-from training.phantoms.shapes import SHAPE, Field, smooth_noise
+from training.phantoms.shapes import Field, smooth_noise
 from training.phantoms.skull import coronal, lambdoid
 
 VOLUMES_ML = {
@@ -88,15 +88,32 @@ PLACES: dict[str, tuple[tuple[str, float, tuple[float, float, float], float], ..
 """For each subtype: name, frequency, focus on the left (mm), and its spread (mm)."""
 
 
-def plan(rng: np.random.Generator, subtype: str, volume_ml: float | None = None) -> Lesion:
-    """Return a random hemorrhage of a subtype."""
+def plan(
+    rng: np.random.Generator,
+    subtype: str,
+    volume_ml: float | None = None,
+    fresh_hu: tuple[float, float] = (62, 7),
+) -> Lesion:
+    """Return a random hemorrhage of a subtype.
+
+    Parameters
+    ----------
+    rng
+        Where the choices come from.
+    subtype
+        One of `models.findings.SUBTYPES`.
+    volume_ml
+        How much blood; None draws it.
+    fresh_hu
+        Mean and standard deviation of fresh clots; one bleed in eight is older or thinner.
+    """
     places = PLACES[subtype]
     name, _, focus, spread = places[rng.choice(len(places), p=[p[1] for p in places])]
-    side = rng.choice((-1.0, 1.0))
-    x, y, z = rng.normal(focus, spread)
+    side = float(rng.choice((-1.0, 1.0)))
+    x, y, z = rng.normal(focus, spread).tolist()
     if volume_ml is None:
         volume_ml = random_volume_ml(rng, subtype)
-    hu = float(np.clip(rng.normal(62, 7), 50, 80))
+    hu = float(np.clip(rng.normal(*fresh_hu), 50, 80))
     if rng.random() < 0.12:
         hu = float(rng.uniform(36, 50))  # anaemia, or a bleed of a week ago
     elif subtype == "subdural" and rng.random() < 0.2:
@@ -133,21 +150,21 @@ def mass_effect(
 
 
 def draw(rng: np.random.Generator, head: Head, lesions: Sequence[Lesion]) -> NDArray[np.uint8]:
-    """Bleed into a head, and return the label map on its grid.
+    """Bleed into a head, cropped to its `skull_box`, and return the label map on that part.
 
     Returns
     -------
     NDArray[np.uint8]
         (z, y, x), 0 where there is no blood, else 1 + the subtype's index in `SUBTYPES`.
     """
-    labels = np.zeros(SHAPE, np.uint8)
+    labels = np.zeros(head.hu.shape, np.uint8)
     for lesion in sorted(lesions, key=lambda k: SUBTYPES.index(k.subtype)):
         field, allowed = GROWTH[lesion.subtype](rng, head, lesion)
         blood = _lowest(field, allowed & (labels == 0), lesion.volume_ml)
         labels[blood] = SUBTYPES.index(lesion.subtype) + 1
         if lesion.oedema_mm and lesion.subtype == "intraparenchymal":
             _oedema(head, lesion, field, blood)
-        clot = np.float32(lesion.hu) + 3.5 * smooth_noise(rng, 4)[blood]
+        clot = np.float32(lesion.hu) + 3.5 * smooth_noise(rng, 4, labels.shape)[blood]
         head.hu[blood] = clot
     return labels
 
@@ -206,7 +223,7 @@ def _subdural(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Fie
         depth, focus = -head.cavity, _on_table(head, lesion.focus)
         inside &= (s.x * lesion.side > 2) & (head.tentorium > 1)
     taper = 1 - (_distance(head, focus) / np.float32(radius)) ** 3
-    taper *= 1 + 0.25 * smooth_noise(rng, 15)
+    taper *= 1 + 0.25 * smooth_noise(rng, 15, head.hu.shape)
     return depth / np.maximum(taper, 0.05), inside & (depth > 0.4) & (taper > 0.05)
 
 
@@ -220,12 +237,12 @@ def _intraventricular(rng: np.random.Generator, head: Head, lesion: Lesion) -> t
         field = -s.y + np.where(s.x * lesion.side > 0, 0, np.float32(rng.uniform(0, 25)))
     else:
         field = _distance(head, lesion.focus)
-    return (field + 2 * smooth_noise(rng, 5)).astype(np.float32), allowed
+    return (field + 2 * smooth_noise(rng, 5, head.hu.shape)).astype(np.float32), allowed
 
 
 def _subarachnoid(rng: np.random.Generator, head: Head, lesion: Lesion) -> tuple[Field, Mask]:
     """Blood that floods cisterns and sulci around its focus."""
-    patchy = rng.uniform(4, 16) * smooth_noise(rng, 6)
+    patchy = rng.uniform(4, 16) * smooth_noise(rng, 6, head.hu.shape)
     field = _distance(head, lesion.focus) + patchy
     allowed = (head.pia > -0.7) & (head.cavity < -1) & (head.ventricles > 2)
     return field, allowed & (head.space.z > -72)
@@ -240,7 +257,7 @@ def _intraparenchymal(rng: np.random.Generator, head: Head, lesion: Lesion) -> t
         sum(np.float32(w) * r for w, r in zip(row, rel, strict=True)) ** 2 for row in turn.T
     )
     radius = (lesion.volume_ml * 240) ** (1 / 3)
-    warp = 1 + 0.16 * smooth_noise(rng, max(5, 0.8 * radius))
+    warp = 1 + 0.16 * smooth_noise(rng, max(5, 0.8 * radius), head.hu.shape)
     field = np.sqrt(square) * np.maximum(warp, 0.4)
     allowed = (head.cavity < -1.5) & (head.ventricles > 0.5) & (head.pia < 1.5)
     if lesion.place == "cerebellum":

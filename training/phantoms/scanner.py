@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 from scipy.sparse import csr_array
 from scipy.spatial.transform import Rotation
 
@@ -40,6 +40,8 @@ class Scanner:
         Where the middle of the head's grid lies in patient coordinates (x, y, z).
     padding_hu
         Value outside the circle of reconstruction; None where there is no such circle.
+    motion_mm
+        How far the head jerks while a run of slices is taken, which show it twice.
     """
 
     rows: int = 512
@@ -55,6 +57,7 @@ class Scanner:
     oblique_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     padding_hu: int | None = None
+    motion_mm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +163,23 @@ def scan(rng: np.random.Generator, s: Scanner, hu: Field) -> Volume:
     """
     slices = beam(s).sample(hu - AIR_HU) + np.float32(AIR_HU)
     slices = np.maximum(slices, _headrest(s))
+    if s.motion_mm:
+        _jerk(rng, slices, s)
     slices += _noise(rng, s)
     slices = np.clip(np.rint(slices), AIR_HU - 24, HIGHEST_HU)
     if s.padding_hu is not None:
         slices[:, _outside_circle(s)] = s.padding_hu
     positions, orientation = geometry(s)
     return Volume(slices, positions, orientation, s.spacing_mm, s.thickness_mm)
+
+
+def _jerk(rng: np.random.Generator, slices: Field, s: Scanner) -> None:
+    """Let the head move during a quarter of the slices."""
+    first = rng.integers(s.slices - s.slices // 4)
+    angle = rng.uniform(0, 2 * np.pi)
+    step = s.motion_mm * np.array([np.cos(angle), np.sin(angle)]) / s.spacing_mm
+    for image in slices[first : first + s.slices // 4]:
+        image += 0.5 * (shift(image, step, order=1, mode="nearest") - image)
 
 
 def _noise(rng: np.random.Generator, s: Scanner) -> Field:
@@ -236,4 +250,5 @@ def random_scanner(
         oblique_deg=tuple(rng.choice((0.0, 1.0)) * rng.normal(0, 2, 3)),
         centre_mm=tuple(rng.uniform(-60, 60, 3)),
         padding_hu=None if rng.random() < 0.6 else -1024,
+        motion_mm=float(rng.uniform(1, 4)) if rng.random() < 0.07 else 0.0,
     )
