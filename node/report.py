@@ -16,6 +16,7 @@ from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
 from models.findings import Findings
@@ -25,7 +26,7 @@ from node.dicom.pixels import load_volume
 from node.dicom.seg import segmentation
 from node.dicom.source import Algorithm, Imprint, Source, local_time, read_source
 from node.dicom.sr import findings_report, not_analysed_report
-from node.errors import NotAnalysed, Permanent
+from node.errors import NotAnalysed, Permanent, Retryable
 from node.records import ReportObject, SeriesPlan
 
 
@@ -63,9 +64,33 @@ def write_report(
     Raises
     ------
     Permanent
-        If the source is not on disk any more, or its instances name different patients. A report
-        has no identity to go under then, so none is written, not even "not analysed".
+        If the source is on disk no more, or its instances name different patients. A report has no
+        identity to go under then, so none is written, not even "not analysed".
+    Retryable
+        If the disk is full or fails.
     """
+    # Identity is copied, not judged; and pydicom would log the values that it finds wrong.
+    with disable_value_validation():
+        objects, files = _compose(plan, result, root, when)
+    report = folder / "report"
+    try:
+        _replace(report, files)
+    except OSError as error:
+        raise Retryable(f"cannot write to {report}: {error.strerror}") from error
+    return tuple(
+        ReportObject(
+            path=(report / f"{kind}.dcm").relative_to(root).as_posix(),
+            sop_class_uid=str(ds.SOPClassUID),
+            sop_instance_uid=str(ds.SOPInstanceUID),
+        )
+        for kind, ds in objects.items()
+    )
+
+
+def _compose(
+    plan: SeriesPlan, result: Findings | NotRead, root: Path, when: datetime
+) -> tuple[dict[str, Dataset], dict[str, bytes]]:
+    """Return the report's objects by kind, and the files that they and the picture make."""
     source = read_source(plan, root)
     files: dict[str, bytes] = {}
     if isinstance(result, NotRead):
@@ -75,16 +100,7 @@ def write_report(
         objects, picture = _describe(source, result, root, when)
         files["capture.png"] = picture
     files |= {f"{kind}.dcm": _encode(ds) for kind, ds in objects.items()}
-    report = folder / "report"
-    _replace(report, files)
-    return tuple(
-        ReportObject(
-            path=(report / f"{kind}.dcm").relative_to(root).as_posix(),
-            sop_class_uid=str(ds.SOPClassUID),
-            sop_instance_uid=str(ds.SOPInstanceUID),
-        )
-        for kind, ds in objects.items()
-    )
+    return objects, files
 
 
 def _describe(

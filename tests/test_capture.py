@@ -136,9 +136,9 @@ def test_montage_of_a_negative_covers_the_whole_head() -> None:
         findings(NOTHING, suspected=False), slices=(findings(lesion()).slices[0],) * 40
     )
     first, *others = shown_slices(result)
-    assert first == 0
-    assert others[0] == 1 and others[-1] == 39 and len(others) == 12
-    assert max(np.diff(others)) <= 4
+    assert first == 20  # the middle of the equally probable
+    assert others[0] == 0 and others[-1] == 39 and len(others) == 12
+    assert max(np.diff(others)) <= 5
 
 
 def test_slices_are_called_what_a_viewer_calls_them(tmp_path: Path) -> None:

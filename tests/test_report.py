@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from models.findings import Findings
-from node.errors import Permanent
+from node.errors import Permanent, Retryable
 from node.records import ReportObject, SeriesPlan
 from node.report import NotRead, write_report
 from node.states import Reason
@@ -174,6 +174,33 @@ def test_identity_and_character_set_are_those_of_the_source(
             assert ds[keyword].value == source[keyword].value
 
 
+@pytest.mark.filterwarnings("ignore:Failed to decode byte string")
+def test_a_name_in_a_wrongly_declared_character_set_is_copied_byte_for_byte(
+    tmp_path: Path,
+) -> None:
+    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("latin"))
+    for path in paths:  # declared as UTF-8, sent as Latin-1
+        path.write_bytes(path.read_bytes().replace(b"Phantom^latin", b"M\xfcller^J\xe9r\xf4me"))
+    reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
+    for kind in ("seg", "sr", "capture"):
+        written = (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
+        assert b"PN\x0e\x00M\xfcller^J\xe9r\xf4me " in written
+
+
+def test_a_malformed_birth_date_is_copied_and_never_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("dates"))
+    for path in paths:
+        path.write_bytes(path.read_bytes().replace(b"19550401", b"1955-4-1"))
+    plan = plan_of(paths, tmp_path)
+    caplog.clear()
+    write_report(plan, findings(lesion()), tmp_path, tmp_path / "cases/1", WHEN)
+    assert "1955" not in caplog.text
+    for kind in ("seg", "sr", "capture"):
+        assert b"DA\x08\x001955-4-1" in (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
+
+
 @pytest.mark.parametrize(
     "keyword", ["PatientID", "PatientName", "PatientBirthDate", "AccessionNumber"]
 )
@@ -194,6 +221,13 @@ def test_a_source_file_that_is_gone_is_named(tmp_path: Path) -> None:
     plan = write(tilted_volume(), tmp_path)
     (tmp_path / plan.slices[4].path).unlink()
     with pytest.raises(Permanent, match=r"0005\.dcm"):
+        reported(plan, MISSING, tmp_path)
+
+
+def test_a_disk_that_takes_no_more_is_worth_another_try(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    (tmp_path / "cases").write_text("a file where the folder should be")
+    with pytest.raises(Retryable, match="cannot write"):
         reported(plan, MISSING, tmp_path)
 
 

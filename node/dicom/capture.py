@@ -20,7 +20,7 @@ from models.findings import Findings
 from models.volume import Volume
 from models.windows import BRAIN
 from node.dicom.source import Imprint, Source, imprint
-from node.dicom.wording import AMBER, NOT_OUTLINED, RESEARCH_USE_ONLY, verdict
+from node.dicom.wording import AMBER, RESEARCH_USE_ONLY, verdict
 from node.records import SliceRef
 
 SIZE = (1280, 1000)
@@ -59,10 +59,15 @@ def shown_slices(findings: Findings) -> tuple[int, ...]:
 
 
 def first_look(findings: Findings) -> int:
-    """Return the index of the slice to look at first."""
+    """Return the index of the slice to look at first: the key slice, or the most probable one.
+
+    Of equally probable slices it is the middle one.
+    """
     if findings.key_slice is not None:
         return findings.key_slice
-    return int(np.argmax([finding.probability for finding in findings.slices]))
+    probability = np.array([finding.probability for finding in findings.slices])
+    best = np.flatnonzero(probability == probability.max())
+    return int(best[len(best) // 2])
 
 
 def draw(
@@ -171,7 +176,7 @@ def _numbers(findings: Findings) -> str:
     if findings.suspected and findings.mask.any():
         parts.append(f"outlined volume {findings.volume_ml:.1f} mL")
     elif findings.suspected:
-        parts.append(NOT_OUTLINED)
+        parts.append("nothing outlined")
     parts += [f"{name} {value:.2f}" for name, value in findings.subtypes.items()]
     return "   ".join(parts)
 

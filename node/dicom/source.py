@@ -5,22 +5,26 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
+from pydicom.tag import Tag
 from pydicom.uid import (
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
 )
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from models.findings import Findings
 from node.dicom import codes
 from node.dicom.series import OpenObject, open_object
 from node.dicom.uids import derived_uid
 from node.dicom.wording import RESEARCH_USE_ONLY
-from node.errors import Permanent
+from node.errors import Permanent, Retryable
 from node.records import Header, SeriesPlan, SliceRef
 
 VERSION = version("ichnode")
@@ -187,8 +191,10 @@ def read_source(plan: SeriesPlan, root: Path) -> Source:
     Raises
     ------
     Permanent
-        If an instance is not on disk any more, is not the planned one, or names another patient,
-        study or series than the rest. Then no object may be written: no identity would be right.
+        If an instance is on disk no more, is not the planned one, or names another patient, study
+        or series than the rest. Then no object may be written: no identity would be right.
+    Retryable
+        If the disk fails.
     """
     if not plan.slices:
         raise Permanent(f"series {plan.series_instance_uid}: the plan names no instance")
@@ -208,8 +214,10 @@ def _read(path: Path) -> OpenObject:
     try:
         with path.open("rb") as file:
             return open_object(file, pixels=False)
+    except FileNotFoundError as error:
+        raise Permanent(f"{path.name}: is on disk no more; send the series again") from error
     except OSError as error:
-        raise Permanent(f"{path.name}: cannot be read again for the report: {error}") from error
+        raise Retryable(f"{path.name}: cannot be read now: {error.strerror}") from error
 
 
 def _require_planned(plan: SeriesPlan, ref: SliceRef, header: Header) -> None:
@@ -220,7 +228,7 @@ def _require_planned(plan: SeriesPlan, ref: SliceRef, header: Header) -> None:
 
 def _require_one_identity(plan: SeriesPlan, datasets: Sequence[Dataset]) -> None:
     for keyword in MUST_AGREE:
-        values = {str(ds.get(keyword) or "").strip() for ds in datasets}
+        values = {_sent(ds, keyword).strip(b"\0 ") for ds in datasets}
         if len(values) > 1:
             raise Permanent(
                 f"series {plan.series_instance_uid}: its instances disagree about {keyword}; "
@@ -231,14 +239,12 @@ def _require_one_identity(plan: SeriesPlan, datasets: Sequence[Dataset]) -> None
 def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
     """Give `ds` the patient and study of its source, and a series and equipment of our own.
 
-    Patient, study and character set are copied as they are, whatever stood in `ds` before; empty
-    attributes are not, as the standard forbids most of them to be.
+    Patient, study and character set are copied as they were sent, whatever stood in `ds` before;
+    empty attributes are not, as the standard forbids most of them to be.
     """
     for keyword in INHERITED:
-        if keyword in source.first and not source.first[keyword].is_empty:
-            ds[keyword] = source.first[keyword]
-        elif keyword in ds:
-            del ds[keyword]
+        ds.pop(keyword, None)
+        _copy(keyword, source.first, ds)
     for keyword in REQUIRED:
         if keyword not in ds:
             setattr(ds, keyword, "")
@@ -255,7 +261,7 @@ def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
         ds.SoftwareVersions = [VERSION, f"{mark.reader.name}@{mark.reader.version}"]
         ds.DeviceSerialNumber = mark.reader.weights_sha256
     ds.pop("ContributingEquipmentSequence", None)
-    if source.first.get("Manufacturer"):
+    if _sent(source.first, "Manufacturer"):
         ds.ContributingEquipmentSequence = [_scanner(source.first)]
     when = local_time(mark.when, source.first)
     for prefix in ("InstanceCreation", "Content", "Series"):
@@ -282,9 +288,39 @@ def _scanner(header: Dataset) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [coded(codes.ACQUISITION_EQUIPMENT)]
     for keyword in SCANNER:
-        if header.get(keyword):
-            item[keyword] = header[keyword]
+        _copy(keyword, header, item)
     return item
+
+
+class _AsSent(bytes):
+    """Text as it was sent, which a writer takes for text already encoded."""
+
+    def encode(self, encodings: object = None) -> bytes:  # noqa: ARG002
+        """Return the bytes: pydicom asks a person name for them."""
+        return bytes(self)
+
+
+def _copy(keyword: str, header: Dataset, ds: Dataset) -> None:
+    """Copy an attribute that has a value; text byte for byte.
+
+    Decoding and encoding again would alter a name whose character set is declared wrongly.
+    """
+    if not _sent(header, keyword):
+        return
+    tag = Tag(keyword)
+    vr = dictionary_VR(tag)
+    if vr in CUSTOMIZABLE_CHARSET_VR:
+        ds[tag] = DataElement(tag, vr, _AsSent(_sent(header, keyword)), already_converted=True)
+    else:
+        ds[tag] = header[tag]
+
+
+def _sent(header: Dataset, keyword: str) -> bytes:
+    """Return the bytes of an element nobody has touched yet; b"" where it is absent or empty."""
+    element: Any = header.get_item(keyword) if keyword in header else None
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    return b"" if element is None or element.is_empty else str(element.value).encode()
 
 
 def coded(code: Code) -> Dataset:
