@@ -107,7 +107,7 @@ _SUPERVISED = "ICHNODE_SUPERVISED"
 
 def _wait_for_parent(stop: threading.Event) -> None:
     """Standard input is a pipe that the supervisor holds: its end is the supervisor's end."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not the buffered reader: it may not be held at exit
     stop.set()
 
 
