@@ -25,9 +25,10 @@ SUBTYPE_SHOWN = 0.5
 def worklist_table(rows: Sequence[Row]) -> Table:
     """Return the worklist, in its order, as a table."""
     table = Table(title=RESEARCH_USE_ONLY, title_style="bold", expand=False)
-    for name in ("priority", "patient", "subtype or reason"):
-        table.add_column(name, overflow="fold")
-    for name in ("volume mL", "probability", "door to flag s", "results"):
+    for name in ("priority", "patient"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("subtype or reason", overflow="fold")
+    for name in ("mL", "prob.", "door to\nflag, s", "sent"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -55,7 +56,7 @@ def _deliveries(row: Row) -> str:
     if not row.deliveries:
         return "-"
     sent = sum(delivery.status == "SENT" for delivery in row.deliveries)
-    return f"{sent}/{len(row.deliveries)} sent"
+    return f"{sent}/{len(row.deliveries)}"
 
 
 def summary(study: Mapping[str, Any]) -> str:
