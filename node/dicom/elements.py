@@ -74,6 +74,9 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 
 def short(ds: Dataset, keyword: str, *, signed: bool = False) -> int | None:
     """Return the first value of a binary short (US or SS, by `signed`)."""
+    element: object = ds.get_item(_tag(keyword))
+    if isinstance(element, DataElement):  # converted, as PixelRepresentation is by any sequence
+        return element.value if isinstance(element.value, int) else None
     value = raw(ds, keyword)[:2]
     order: Literal["little", "big"] = "little" if ds.original_encoding[1] else "big"
     return int.from_bytes(value, order, signed=signed) if len(value) == 2 else None
