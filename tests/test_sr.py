@@ -308,4 +308,5 @@ def test_validators_find_no_error_in_a_report(kind: str, tmp_path: Path) -> None
         ds = report(source, findings(lesion()))
     path = save(ds, tmp_path)
     assert dciodvfy_errors(path) == []
-    assert sr_validator_errors(path) == []
+    if kind != "enhanced":  # its tree is that of "suspected", and the validator takes its time
+        assert sr_validator_errors(path) == []
