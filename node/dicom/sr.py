@@ -10,12 +10,12 @@ Comprehensive SR holds. The tree:
     │   ├── study (TID 1501)                 suspected or not, priority, probability
     │   ├── subtype (TID 1501), each         probability
     │   ├── lesion (TID 1411)                segment, volume
-    │   └── lesion on its key slice (1410)   box, area's probability
+    │   └── lesion on its key slice (1410)   box, the slice's probability
     └── Qualitative Evaluations              conclusion, research use, limitations: as text
 
-Every number carries its algorithm (TID 4019), and every group a tracking UID. OHIF 3.13 fails to
-open a report with a number that has no content below it, or without Imaging Measurements: so a
-report of a series that was not analysed has a group, too, that says just that.
+Every number carries its algorithm (TID 4019), and every group a tracking UID. OHIF's reader takes
+for granted that a number has content below it and that there are Imaging Measurements; so the
+report on a series that was not analysed has a group, too, which says just that.
 """
 
 from collections.abc import Sequence
