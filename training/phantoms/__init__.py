@@ -94,12 +94,13 @@ def phantom(
         rng, size=traits.size, pose_deg=traits.pose_deg, warp_mm=traits.warp_mm, push=push
     )
     head = draw_skull(rng, coordinates, traits)
-    inside = head.crop(head.skull_box)
+    box = head.skull_box
+    inside = head.crop(box)
     draw_brain(rng, inside, effaced)
     for name in confounders:
         CONFOUNDERS[name][1](rng, inside)
     labels = np.zeros(head.hu.shape, np.uint8)
-    labels[head.skull_box] = lesions.draw(rng, inside, planned)
+    labels[box] = lesions.draw(rng, inside, planned)
     scanner = scanner or Scanner()
     volume, seen = scan(rng, scanner, head.hu), beam(scanner)
     label_map = _label_map(seen, labels, volume.voxel_ml)

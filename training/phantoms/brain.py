@@ -36,7 +36,7 @@ def draw_brain(rng: np.random.Generator, h: Head, effaced: float = 0.0) -> None:
     _folds(rng, h)
     _ventricles(h)
     white, outside = _cerebrum(rng, h, effaced)
-    _hindbrain(h, white, outside)
+    _hindbrain(rng, h, white, outside)
     _fill(rng, h, white, outside)
     _dura(h)
     _vessels(rng, h)
@@ -153,7 +153,7 @@ def _folding(rng: np.random.Generator, n: int = 96) -> Field:
     return (field / np.maximum(slope, 0.35 * slope.mean())).astype(np.float32)
 
 
-def _hindbrain(h: Head, white: Field, outside: Field) -> None:
+def _hindbrain(rng: np.random.Generator, h: Head, white: Field, outside: Field) -> None:
     """Write brain stem, cerebellum and the cisterns around them into `white` and `outside`."""
     s = h.space
     below = h.tentorium < 0
@@ -170,7 +170,8 @@ def _hindbrain(h: Head, white: Field, outside: Field) -> None:
     cerebellum = np.maximum(cerebellum, np.maximum(h.cavity + gap, h.tentorium + 1))
     box, magna = s.ellipsoid((0, 64, -66), (9, 16, 12))
     cerebellum[box] = np.maximum(cerebellum[box], -magna)
-    folia = np.sin(np.sqrt(s.x**2 / 3 + (s.y - 30) ** 2 + (s.z + 38) ** 2) * 1.5)
+    shells = np.sqrt(s.x**2 / 3 + (s.y - 30) ** 2 + (s.z + 38) ** 2)
+    folia = np.sin(1.5 * shells + 2 * smooth_noise(rng, 6, shells.shape))
     box, hilum = s.ellipsoid((0, 40, -40), (34, 14, 11))
     medulla = np.full(s.x.shape, FAR, np.float32)
     medulla[box] = hilum

@@ -54,7 +54,7 @@ def random_traits(rng: np.random.Generator) -> Traits:
     width = 0.75 + 0.8 * atrophy + rng.normal(0, 0.1)
     white = float(rng.uniform(26.0, 29.5))
     return Traits(
-        size=tuple((rng.normal(0.975, 0.03) * rng.normal(1, 0.02, 3)).tolist()),
+        size=tuple((rng.normal(0.955, 0.03) * rng.normal(1, 0.02, 3)).tolist()),
         pose_deg=tuple(rng.normal(0, (4, 2.5, 3.5)).tolist()),
         warp_mm=float(rng.uniform(0.8, 1.6)),
         atrophy=atrophy,
@@ -102,8 +102,14 @@ class Head:
 
     @property
     def skull_box(self) -> Box:
-        """The part of the grid that holds the skull's vault and all inside it."""
-        return self.space.box([(-66, -84, -78), (66, 86, 74)], 6)
+        """The part of the grid that holds the vault of the skull and all inside it."""
+        vault = (self.cavity < 9) & (self.space.z > -82)
+        spans = []
+        for axis in range(3):
+            others = tuple(k for k in range(3) if k != axis)
+            reached = np.flatnonzero(vault.any(axis=others))
+            spans.append(slice(int(reached[0]), int(reached[-1]) + 1))
+        return tuple(spans)  # type: ignore[return-value]
 
     def crop(self, box: Box) -> Self:
         """Return a part of the head; what is drawn into it is drawn into the whole."""
@@ -118,7 +124,9 @@ class Head:
     def blend(self, box: Box, share: Field, hu: float | Field) -> None:
         """Mix an attenuation in, `share` of it in each voxel."""
         part = self.hu[box]
-        part += share * (hu - part)
+        change: Field = hu - part
+        change *= share
+        part += change
 
     @property
     def intracranial(self) -> NDArray[np.bool_]:

@@ -91,7 +91,7 @@ def beam(scanner: Scanner) -> Beam:
     """Return what `scanner` does to a field on the grid."""
     s = scanner
     centre, normal, down = _frame(s)
-    samples = max(1, round(s.thickness_mm))
+    samples = max(2, round(2 * s.thickness_mm))
     within = ((np.arange(samples) + 0.5) / samples - 0.5) * s.thickness_mm
     row = (np.arange(s.rows) - (s.rows - 1) / 2) * s.spacing_mm[0]
     # (slice, row, sample) coordinates on the grid, in voxels.

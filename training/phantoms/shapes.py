@@ -31,28 +31,33 @@ def smooth_noise(rng: np.random.Generator, knot_mm: float, shape: tuple[int, ...
     shape
         Voxels of the field.
     """
-    counts = [max(4, int(np.ceil(n / knot_mm)) + 3) for n in shape]
-    field = rng.standard_normal(counts, dtype=np.float32)
-    for n, knots in zip(reversed(shape), reversed(counts), strict=True):
-        field = np.moveaxis(field, -1, 0)
-        basis = _spline_basis(n, knots)
-        field = (basis @ field.reshape(knots, -1)).reshape(n, *field.shape[1:])
-    return np.ascontiguousarray(field) / np.float32(0.48**1.5)
+    along_z, along_y, along_x = (_spline_basis(n, knot_mm) for n in shape)
+    knots = (along_z.shape[1], along_y.shape[1], along_x.shape[1])
+    lines = rng.standard_normal(knots, dtype=np.float32) @ along_x.T
+    planes = along_y @ lines
+    field: Field = (along_z @ planes.reshape(knots[0], -1)).reshape(shape)
+    return field
 
 
-def _spline_basis(n: int, knots: int) -> Field:
-    """Return (n, knots) float32: cubic B-splines on `knots` knots, sampled at n even steps."""
+def _spline_basis(n: int, knot_mm: float) -> Field:
+    """Return (n, knots) float32: cubic B-splines that turn white noise into unit variance."""
+    knots = max(4, int(np.ceil(n / knot_mm)) + 3)
     at = np.linspace(1, knots - 2, n)[:, None]
     d = np.abs(at - np.arange(knots))
     near = 2 / 3 - d**2 + d**3 / 2
     far = np.clip(2 - d, 0, None) ** 3 / 6
-    return np.where(d < 1, near, far).astype(np.float32)
+    basis = np.where(d < 1, near, far)
+    return (basis / np.sqrt((basis**2).sum(axis=1).mean())).astype(np.float32)
 
 
 def smooth_min(a: Field, b: Field, width: float) -> Field:
     """Return the union of two signed distances, rounded over `width` mm where they meet."""
-    blend = np.clip(np.float32(0.5) + (b - a) / np.float32(2 * width), 0, 1)
-    return b + (a - b) * blend - np.float32(width) * blend * (1 - blend)
+    rounded = np.maximum(np.float32(width) - np.abs(a - b), 0)
+    rounded *= rounded
+    rounded *= np.float32(0.25 / width)
+    least: Field = np.minimum(a, b)
+    least -= rounded
+    return least
 
 
 def smooth_max(a: Field, b: Field, width: float) -> Field:
@@ -62,7 +67,9 @@ def smooth_max(a: Field, b: Field, width: float) -> Field:
 
 def coverage(distance: Field, edge_mm: float = 1.0) -> Field:
     """Return how much of a voxel lies inside a surface, 0..1, from its signed distance in mm."""
-    return np.clip(np.float32(0.5) - distance / np.float32(edge_mm), 0, 1)
+    share: Field = distance * np.float32(-1 / edge_mm)
+    share += np.float32(0.5)
+    return np.clip(share, 0, 1, out=share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +146,17 @@ def ellipsoid_distance(unit: Sequence[Field], radii: Point) -> Field:
 
     `unit` are coordinates in units of the radii.
     """
-    norm = np.sqrt(sum(u * u for u in unit))
-    slope = np.sqrt(sum((u / np.float32(r)) ** 2 for u, r in zip(unit, radii, strict=True)))
-    return norm * (norm - 1) / np.maximum(slope, np.float32(1e-4))
+    norm, slope = np.zeros_like(unit[0]), np.zeros_like(unit[0])
+    for u, r in zip(unit, radii, strict=True):
+        square = u * u
+        norm += square
+        slope += np.multiply(square, np.float32(1 / r**2), out=square)
+    norm = np.sqrt(norm, out=norm)
+    slope = np.maximum(np.sqrt(slope, out=slope), np.float32(1e-4), out=slope)
+    slope = np.divide(norm, slope, out=slope)
+    norm -= 1
+    slope *= norm
+    return slope
 
 
 def space(
@@ -173,13 +188,14 @@ def space(
         (o + np.arange(n)).astype(np.float32).reshape(s)
         for o, n, s in zip(ORIGIN_MM, SHAPE, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True)
     )
-    ax, ay, az = (
-        np.float32(row[0]) * x
-        + np.float32(row[1]) * y
-        + np.float32(row[2]) * z
-        + np.float32(warp_mm) * smooth_noise(rng, 40)
-        for row in affine
-    )
+    axes = []
+    for row in affine.astype(np.float32):
+        axis = smooth_noise(rng, 40)
+        axis *= np.float32(warp_mm)
+        axis += row[0] * x + row[1] * y
+        axis += row[2] * z
+        axes.append(axis)
+    ax, ay, az = axes
     if push is not None:
         shift, centre = push
         spread = (

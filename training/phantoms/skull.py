@@ -69,8 +69,9 @@ def _soft_tissue(rng: np.random.Generator, s: Space, cavity: Field, traits: Trai
         box, ear = s.ellipsoid((side * 84, 22, -38), (5, 14, 24))
         outside[box] = smooth_min(outside[box], ear, 2)
     muscle = np.zeros(SHAPE, np.float32)
-    planes = np.abs(smooth_noise(rng, 7, x.shape))
-    muscle[low] = coverage(1 - 4 * planes, 1.5) * coverage(z + 30, 20)
+    planes = np.abs(smooth_noise(rng, 11, x.shape))
+    muscle[low] = coverage(0.6 - 4 * planes, 1.5) * coverage(z + 30, 20)
+    muscle[low] *= coverage(outside[low] + 6, 3)
     for side in (-1, 1):
         box, temporalis = s.ellipsoid((side * 68, -18, -14), (9.5, 36, 42))
         muscle[box] = np.maximum(muscle[box], coverage(temporalis, 2))
