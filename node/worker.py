@@ -14,7 +14,7 @@ from node.errors import Permanent
 from node.log import event
 from node.pipeline import PIPELINE, Node, run_stage
 from node.records import Case, Outcome
-from node.states import Priority, Reason, State
+from node.states import Reason, State
 from node.worklist.store import LeaseLost
 
 logger = logging.getLogger(__name__)
@@ -51,9 +51,7 @@ def _run(case: Case, node: Node, name: str) -> None:
             again = node.clock() + timedelta(seconds=2.0 ** (case.attempts + 1))
             node.store.retry(case, name, reason, again, node.clock())
             return
-        outcome = Outcome(
-            State.FAILED, Priority.NOT_ANALYSED, reason_code=Reason.INTERNAL, reason=reason
-        )
+        outcome = Outcome(State.FAILED, reason_code=Reason.INTERNAL, reason=reason)
     node.store.finish(case, name, outcome, node.clock())
     if outcome.state is not case.state:
         logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))

@@ -151,6 +151,20 @@ def test_lasting_failure_is_shown_as_not_analysed_with_its_reason(
     assert len(predictor.read_volumes) == node.settings.work.max_attempts
 
 
+def test_suspicion_outlives_a_report_that_cannot_be_written(
+    node: Node, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    receive(node)
+    monkeypatch.setattr("node.pipeline.write_report", full_disk)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.state) == (Priority.SUSPECTED, State.FAILED)
+    assert "no space left" in str(row.reason)
+
+
 def test_case_that_kills_its_workers_is_given_up(node: Node, clock: Clock) -> None:
     receive(node)
     clock.wait(10)
