@@ -448,16 +448,24 @@ class TestReplay:
         (row,) = store.worklist(at(9))
         assert (row.priority, row.probability) == (Priority.SUSPECTED, 0.93)
         move(store, at(10), ASSEMBLED, NEGATIVE)
-        assert store.worklist(at(9))[0].priority is Priority.NOT_SUSPECTED
+        (row,) = store.worklist(at(9))
+        assert (row.priority, row.flagged_at) == (Priority.NOT_SUSPECTED, at(5))
 
-    def test_a_failed_report_is_made_anew_from_the_result_that_stands(self, store: Store) -> None:
+    @pytest.mark.parametrize(
+        ("result", "meanwhile"),
+        [(NEGATIVE, Priority.NOT_ANALYSED), (SUSPECTED, Priority.SUSPECTED)],
+    )
+    def test_a_failed_report_is_made_anew_from_the_result_that_stands(
+        self, store: Store, result: Outcome, meanwhile: Priority
+    ) -> None:
         receive(store)
-        broken = Outcome(State.FAILED, reason_code="INTERNAL", reason="disk full")
-        move(store, at(5), ASSEMBLED, NEGATIVE, broken)
-        assert store.worklist(at(6))[0].priority is Priority.NOT_ANALYSED
+        broken = Outcome(State.FAILED, Priority.NOT_ANALYSED, reason="disk full")
+        move(store, at(5), ASSEMBLED, result, broken)
+        (row,) = store.worklist(at(6))
+        assert (row.priority, row.reason) == (meanwhile, "disk full")
         store.replay(1, State.TRIAGED, at(9))
         (row,) = store.worklist(at(9))
-        assert (row.priority, row.reason) == (Priority.NOT_SUSPECTED, None)
+        assert (row.priority, row.reason) == (result.priority, None)
         assert claimed(store, now=at(9)).state is State.TRIAGED
 
     def test_a_replay_takes_the_claim_away(self, store: Store) -> None:
@@ -800,7 +808,9 @@ class TestDatabase:
     ) -> None:
         upgrade(postgresql)
         with Store(postgresql) as store, pytest.raises(Permanent) as refusal:
-            store.add(header(patient_id="DOE\0"), stored("1"), caller="CT1", now=T0)
+            store.add(
+                header(series=99, study=99, patient_id="DOE\0"), stored("1"), caller="", now=T0
+            )
         assert "DOE" not in str(refusal.value)
 
     def test_a_server_out_of_reach_may_come_back(self, tmp_path: Path) -> None:

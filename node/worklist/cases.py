@@ -14,8 +14,8 @@ from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.tables import case, case_folder, series
 
-WITHOUT_RESULT = (State.NOT_ANALYSED, State.SKIPPED, State.FAILED)
-READ = (Priority.SUSPECTED, Priority.NOT_SUSPECTED)
+_WITHOUT_RESULT = (State.NOT_ANALYSED, State.SKIPPED, State.FAILED)
+_READ = (Priority.SUSPECTED, Priority.NOT_SUSPECTED)
 
 _STAGE_TIME = {
     State.ASSEMBLED: "assembled_at",
@@ -147,9 +147,7 @@ def _change(db: sa.Connection, claimed: Case, worker: str, changes: Mapping[str,
 
 def _changes(done: Case, outcome: Outcome, now: datetime) -> dict[str, Any]:
     """Return the columns that an outcome sets; what it leaves None stays."""
-    priority = outcome.priority
-    if priority is None and outcome.state in WITHOUT_RESULT and done.priority not in READ:
-        priority = Priority.NOT_ANALYSED
+    priority = _priority(done, outcome)
     fields = {
         "priority": priority,
         "probability": outcome.probability,
@@ -176,13 +174,22 @@ def _changes(done: Case, outcome: Outcome, now: datetime) -> dict[str, Any]:
     return changes
 
 
+def _priority(done: Case, outcome: Outcome) -> Priority | None:
+    """Return the priority to set. A failure takes no reading back: its replay needs it."""
+    if outcome.state is State.FAILED and done.priority in _READ:
+        return None
+    if outcome.priority is None and outcome.state in _WITHOUT_RESULT:
+        return Priority.NOT_ANALYSED
+    return outcome.priority
+
+
 def _require_replayable(db: sa.Connection, old: Case, to: State) -> None:
     if to not in (State.RECEIVING, State.ASSEMBLED, State.TRIAGED):
         raise IllegalMove(f"case {old.id}: no replay starts from {to}")
     by = db.execute(sa.select(case.c.id).where(case.c.supersedes == old.id)).scalar()
     if by is not None:
         raise IllegalMove(f"case {old.id} was superseded by case {by}: replay that one")
-    if to is State.TRIAGED and old.priority not in READ:
+    if to is State.TRIAGED and old.priority not in _READ:
         raise IllegalMove(f"case {old.id} was not read, so there is no result to report")
 
 
