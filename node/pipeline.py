@@ -13,6 +13,7 @@ from node.errors import NotAnalysed
 from node.records import Case, Outcome, SeriesPlan
 from node.report import NotRead, write_report
 from node.settings import Settings
+from node.spool import make_durable
 from node.states import Priority, Reason, State
 from node.triage import triage
 from node.worklist.store import Store
@@ -46,11 +47,22 @@ class Node:
 
 
 def run_stage(case: Case, node: Node) -> Outcome:
-    """Run the stage of the case's state; a NotAnalysed raised in it becomes its outcome."""
+    """Run the stage of the case's state; a NotAnalysed raised in it becomes its outcome.
+
+    What the stage left in the case folder is on disk for good when this returns.
+    """
     try:
-        return PIPELINE[case.state](case, node)
+        outcome = PIPELINE[case.state](case, node)
     except NotAnalysed as reason:
-        return _not_analysed(reason.code, str(reason))
+        outcome = Outcome(
+            State.NOT_ANALYSED,
+            Priority.NOT_ANALYSED,
+            reason_code=reason.code,
+            reason=str(reason),
+        )
+    if outcome.state is not case.state:
+        make_durable(node.folder(case))
+    return outcome
 
 
 def _assemble(case: Case, node: Node) -> Outcome:
@@ -90,10 +102,6 @@ def _report(case: Case, node: Node) -> Outcome:
         if Path(item.path).stem in destination.send
     )
     return Outcome(State.REPORTED, owed=owed)
-
-
-def _not_analysed(code: str, reason: str) -> Outcome:
-    return Outcome(State.NOT_ANALYSED, Priority.NOT_ANALYSED, reason_code=code, reason=reason)
 
 
 PIPELINE: dict[State, Callable[[Case, Node], Outcome]] = {

@@ -10,7 +10,6 @@ run again sends nothing twice.
 """
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -41,7 +40,7 @@ class NotRead:
 def write_report(
     plan: SeriesPlan, result: Findings | NotRead, root: Path, folder: Path, when: datetime
 ) -> tuple[ReportObject, ...]:
-    """Leave the report of a case on disk for good, in `folder`/report.
+    """Leave the report of a case in `folder`/report.
 
     Parameters
     ----------
@@ -159,20 +158,12 @@ def _encode(ds: Dataset) -> bytes:
 
 
 def _replace(report: Path, files: dict[str, bytes]) -> None:
-    """Leave just these files in the folder, whole and for good, or raise."""
+    """Leave just these files in the folder, each whole."""
     report.mkdir(parents=True, exist_ok=True)
     for stale in report.iterdir():
         if stale.name not in files:
             stale.unlink()
     for name, content in files.items():
         partial = report / f"{name}.partial"
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        partial.write_bytes(content)
         partial.rename(report / name)
-    entry = os.open(report, os.O_RDONLY)
-    try:
-        os.fsync(entry)
-    finally:
-        os.close(entry)

@@ -88,6 +88,22 @@ class Spool:
                 partial.unlink(missing_ok=True)
 
 
+def make_durable(folder: Path) -> None:
+    """Make everything in a case folder, and the folder itself, outlive a power cut.
+
+    A stage calls for it before its outcome is committed, so that no row speaks of a lost file.
+    """
+    for path in sorted(folder.rglob("*"), reverse=True):
+        _sync_folder(path) if path.is_dir() else _sync_file(path)
+    for entry in (folder, folder.parent, folder.parent.parent):
+        _sync_folder(entry)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _write_and_sync(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
     """Write a new file durably; return its SHA-256 and its size."""
     digest = hashlib.sha256()
