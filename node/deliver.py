@@ -360,7 +360,7 @@ def archive(ae_title: str, folder: Path) -> Iterator[int]:
         (folder / f"{name}.dcm").write_bytes(part10(event))
         return answer(Status.SUCCESS)
 
-    ae = application_entity(ae_title, timeout_s=60.0)
+    ae = application_entity(ae_title, timeout_s=10.0, idle_s=60.0)
     ae.require_called_aet = True
     server = ae.start_server(
         ("127.0.0.1", 0),

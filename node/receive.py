@@ -5,8 +5,10 @@ is answered otherwise, an object that arrived whole is kept, in quarantine, with
 """
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import (
@@ -205,15 +207,18 @@ class Receiver:
         """Listen; `port` is bound when this returns."""
         s = self._settings
         self._ae = application_entity(
-            s.ae_title, timeout_s=s.network_timeout_s, max_pdu_bytes=s.max_pdu_bytes
+            s.ae_title,
+            timeout_s=min(ASSOCIATE_TIMEOUT_S, s.network_timeout_s),
+            idle_s=s.network_timeout_s,
+            max_pdu_bytes=s.max_pdu_bytes,
         )
-        self._ae.acse_timeout = min(ASSOCIATE_TIMEOUT_S, s.network_timeout_s)
         self._ae.maximum_associations = s.max_associations + SPARE_CONNECTIONS
         self._server = self._ae.make_server(
             (s.host, s.port),
             contexts=contexts_in(),
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, self._connected),
+                (evt.EVT_CONN_CLOSE, self._closed),
                 (evt.EVT_REQUESTED, self._admit),
                 (evt.EVT_PDU_RECV, self._bound),
                 (evt.EVT_C_STORE, self._c_store),
@@ -236,12 +241,20 @@ class Receiver:
         self._server.shutdown()
         self._thread.join()
         open_associations = self._ae.active_associations
-        self._ae.shutdown()
+        for assoc in open_associations:
+            if assoc.is_established:
+                assoc.abort()
+            else:  # it has no association to abort yet
+                _hang_up(assoc)
         for assoc in open_associations:
             assoc.join(STOP_TIMEOUT_S)
 
     def _connected(self, event: evt.Event) -> None:
         prepare(event.assoc, self._settings.network_timeout_s)
+
+    def _closed(self, event: evt.Event) -> None:
+        """Wake the thread of a connection that closed without asking for an association."""
+        event.assoc.dul.to_user_queue.put(None)
 
     def _admit(self, event: evt.Event) -> None:
         """Reject an association that is not for us; pynetdicom negotiates the others."""
@@ -324,6 +337,11 @@ class Receiver:
 
     def _aborted(self, event: evt.Event) -> None:
         logger.warning("association aborted", extra=log_event("aborted", **_peer(event.assoc)))
+
+
+def _hang_up(assoc: Any) -> None:
+    with suppress(OSError, AttributeError):  # the peer was faster
+        assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
 
 def _caller(event: evt.Event) -> str:

@@ -434,6 +434,15 @@ def test_peer_that_says_nothing_or_drips_does_not_delay_others_and_is_closed(tmp
             assert closed_within(drip, 10)
 
 
+def test_stop_is_prompt_though_connections_are_open(tmp_path):
+    with listening_node(tmp_path) as node:
+        silent = socket.create_connection(("127.0.0.1", node.receiver.port))
+        wait_until(lambda: node.receiver._ae.active_associations)
+        start = time.monotonic()
+    assert time.monotonic() - start < 3
+    silent.close()
+
+
 def test_idle_association_is_aborted(tmp_path):
     kinds = contexts_out({("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")})
     with (

@@ -116,14 +116,29 @@ def answer(status: Status, comment: str = "") -> Dataset:
 
 
 def application_entity(
-    ae_title: str, *, timeout_s: float, max_pdu_bytes: int = MAX_PDU_BYTES
+    ae_title: str,
+    *,
+    timeout_s: float,
+    idle_s: float | None = None,
+    max_pdu_bytes: int = MAX_PDU_BYTES,
 ) -> AE:
-    """Return an application entity that names this implementation and waits nowhere for ever."""
+    """Return an application entity that names this implementation and waits nowhere for ever.
+
+    Parameters
+    ----------
+    timeout_s
+        For a connection, an association's start and end, and an answer.
+    idle_s
+        An association that is silent so long is aborted. Only for acceptors: a requestor would
+        abort a second time while it waits for an answer, which pynetdicom's state machine takes
+        for a fault.
+    """
     ae = AE(ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     ae.maximum_pdu_size = max_pdu_bytes
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
+    ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = timeout_s
+    ae.network_timeout = idle_s
     return ae
 
 
