@@ -8,7 +8,6 @@ change at the peer can help, and then it goes out by itself.
 """
 
 import logging
-import os
 import random
 import socket
 import threading
@@ -45,7 +44,7 @@ from node.errors import BadObject, IchnodeError, Retryable
 from node.log import event as log_event
 from node.records import Delivery
 from node.settings import Destination, Settings
-from node.worklist.store import LeaseLost, Store
+from node.worklist.store import LeaseLost, Store, claimant
 
 logger = logging.getLogger(__name__)
 
@@ -341,9 +340,8 @@ def deliver(
 
 
 def _drain_or_say(settings: Settings, store: Store, clock: Callable[[], datetime]) -> None:
-    worker = f"deliver-{os.getpid()}-{threading.get_ident()}"
     try:
-        drain(settings, store, clock, worker)
+        drain(settings, store, clock, claimant())
     except IchnodeError as error:
         logger.error("the outbox waits: %s", error, extra=log_event("outbox_failed"))
 

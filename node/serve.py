@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from node.log import event
 from node.settings import Settings
-from node.worklist.store import Store
+from node.worklist.store import Store, claimant
 
 if TYPE_CHECKING:
     from models.reader import Reader
@@ -69,7 +69,7 @@ def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
 
     reader = cache(lambda: load_reader(settings))
     reader()  # before the first case arrives, not after
-    work(Node(settings, store, reader, utc_now), f"work-{os.getpid()}", stop)
+    work(Node(settings, store, reader, utc_now), claimant(), stop)
 
 
 def _deliver(settings: Settings, store: Store, stop: threading.Event) -> None:

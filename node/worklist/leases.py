@@ -1,5 +1,8 @@
 """Claims: a row is one worker's until its lease runs out, so a crash needs no cleaning up."""
 
+import os
+import secrets
+import socket
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +16,11 @@ class LeaseLost(Retryable):
 
     Somebody else has the row, or newer slices made the result void. Drop it and claim again.
     """
+
+
+def claimant() -> str:
+    """Return a name to claim under that nobody else has: on this host or another, now or later."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 FREE: dict[str, Any] = {"claimed_by": None, "lease_until": None}

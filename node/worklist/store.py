@@ -19,7 +19,7 @@ from node.worklist.arrivals import Arrival, Quarantined
 from node.worklist.cases import IllegalMove, NotFound
 from node.worklist.database import Clash, Database, require_head, upgrade
 from node.worklist.events import Event
-from node.worklist.leases import LeaseLost
+from node.worklist.leases import LeaseLost, claimant
 from node.worklist.rows import DeliveryLine, Row, in_order
 from node.worklist.tables import DeliveryStatus, instance, series
 
@@ -34,6 +34,7 @@ __all__ = [
     "Quarantined",
     "Row",
     "Store",
+    "claimant",
     "upgrade",
 ]
 
