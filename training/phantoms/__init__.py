@@ -81,7 +81,7 @@ def phantom(
     split
         "train" or "test": the same seed gives unrelated heads, and clots of other densities.
     """
-    rng = _rng(seed, split)
+    rng = np.random.default_rng([seed, SPLITS.index(split)])
     wanted = volume_ml or {}
     planned = [
         lesions.plan(rng, subtype, wanted.get(subtype), FRESH_HU[split]) for subtype in subtypes
@@ -112,29 +112,22 @@ def phantom(
     return Phantom(volume, label_map, brain, volumes, confounders)
 
 
-def _rng(seed: int, split: str) -> np.random.Generator:
-    """Return the generator of one phantom."""
-    return np.random.default_rng([seed, SPLITS.index(split)])
-
-
 def _label_map(
     seen: Beam, labels: NDArray[np.uint8], voxel_ml: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Return the labels in the slices: of each subtype as many voxels as hold its blood.
+    """Return the labels in the slices: for each subtype as many voxels as hold its blood.
 
     Half a voxel as the limit would lose sheets thinner than a voxel, which much blood is.
     """
     found = np.zeros(seen.shape, np.uint8)
-    most = np.zeros(seen.shape, np.float32)
-    for code in np.unique(labels[labels > 0]):
-        share = seen.sample(labels == code)
-        touched = np.sort(share[share > 0])[::-1]
+    codes = np.unique(labels[labels > 0])
+    shares = [seen.sample(labels == code) for code in codes]
+    for code, share in zip(codes, shares, strict=True):
+        most = (share > 0) & np.logical_and.reduce([share >= other for other in shares])
         count = round(float(share.sum(axis=(1, 2)) @ voxel_ml) / float(voxel_ml.mean()))
-        if not touched.size:
-            continue  # beyond the first or the last slice
-        mine = (share >= touched[np.clip(count - 1, 0, touched.size - 1)]) & (share > most)
-        found[mine] = code
-        most[mine] = share[mine]
+        ranked = np.sort(share[most])[::-1][: max(count, 1)]
+        if ranked.size:  # else it lies beyond the first or the last slice
+            found[most & (share >= ranked[-1])] = code
     return found
 
 

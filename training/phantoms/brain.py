@@ -6,6 +6,8 @@ from scipy.ndimage import map_coordinates
 
 from training.phantoms.head import Head, Traits
 from training.phantoms.shapes import (
+    FAR,
+    WHOLE,
     Field,
     Space,
     coverage,
@@ -17,7 +19,6 @@ from training.phantoms.shapes import (
 DURA_HU = 46
 SINUS_HU = 52
 VESSEL_HU = 46
-FAR = np.float32(99)
 
 
 def draw_brain(rng: np.random.Generator, h: Head, effaced: float = 0.0) -> None:
@@ -48,8 +49,8 @@ def _folds(rng: np.random.Generator, h: Head) -> None:
     h.tentorium[...] = _tentorium(s)
     bend = rng.normal(0, 1.2) * np.sin((s.y + 20) / 30) + 0.5 * smooth_noise(rng, 40, s.x.shape)
     edge = np.interp(s.y, (-85, -60, -30, 0, 30, 50, 85), (-25, -5, 24, 35, 24, 4, -16))
-    reaches = (s.z > edge) & (h.tentorium > 0) & (h.cavity < 0)
-    h.falx[...] = np.where(reaches, s.x - bend, FAR)
+    reached = (s.z > edge) & (h.tentorium > 0) & (h.cavity < 0)
+    h.falx[...] = np.where(reached, s.x - bend, FAR)
 
 
 def _tentorium(s: Space) -> Field:
@@ -156,7 +157,6 @@ def _folding(rng: np.random.Generator, n: int = 96) -> Field:
 def _hindbrain(rng: np.random.Generator, h: Head, white: Field, outside: Field) -> None:
     """Write brain stem, cerebellum and the cisterns around them into `white` and `outside`."""
     s = h.space
-    below = h.tentorium < 0
     stem = np.full(s.x.shape, FAR, np.float32)
     for a, b, start, end in (
         ((0, 13, -4), (0, 12, -24), 15, 14),
@@ -165,42 +165,43 @@ def _hindbrain(rng: np.random.Generator, h: Head, white: Field, outside: Field) 
     ):
         box, part = s.capsule(a, b, start, end)
         stem[box] = smooth_min(stem[box], part, 3)
-    cerebellum = ellipsoid_distance([s.x / 54, (s.y - 48) / 39, (s.z + 36) / 36], (54, 39, 36))
-    gap = np.float32(1.5 + 1.5 * h.traits.atrophy)
-    cerebellum = np.maximum(cerebellum, np.maximum(h.cavity + gap, h.tentorium + 1))
-    box, magna = s.ellipsoid((0, 64, -66), (9, 16, 12))
-    cerebellum[box] = np.maximum(cerebellum[box], -magna)
+    peduncles = s.everywhere(
+        *(s.capsule((side * 12, 11, -37), (side * 27, 36, -41), 8.5) for side in (-1, 1))
+    )
+    below = h.tentorium < 0
+    hind = np.minimum(np.minimum(stem, _cerebellum(h)), peduncles)
+    outside[below] = hind[below]
+    hilum = s.everywhere(s.ellipsoid((0, 40, -40), (34, 14, 11)))
+    core = np.minimum(np.minimum(stem + 5, hilum), peduncles + 1)
     shells = np.sqrt(s.x**2 / 3 + (s.y - 30) ** 2 + (s.z + 38) ** 2)
     folia = np.sin(1.5 * shells + 2 * smooth_noise(rng, 6, shells.shape))
-    box, hilum = s.ellipsoid((0, 40, -40), (34, 14, 11))
-    medulla = np.full(s.x.shape, FAR, np.float32)
-    medulla[box] = hilum
-    peduncles = np.full(s.x.shape, FAR, np.float32)
-    for side in (-1, 1):
-        box, part = s.capsule((side * 12, 11, -37), (side * 27, 36, -41), 8.5)
-        peduncles[box] = np.minimum(peduncles[box], part)
-    hind = np.minimum(np.minimum(stem, cerebellum), peduncles)
-    core = np.minimum(np.minimum(stem + 5, medulla), peduncles + 1)
-    outside[below] = hind[below]
     white[below] = np.maximum(-core, 0.8 * folia - 0.7)[below]
-    # The cisterns above the tentorial notch: around the midbrain, and in front of it.
+    outside[~below] = np.maximum(outside, -_cisterns(h, stem))[~below]
+    midbrain = ~below & (stem < 0) & (s.z < -2)
+    outside[midbrain] = stem[midbrain]
+    white[midbrain] = 0
+
+
+def _cerebellum(h: Head) -> Field:
+    """Return the signed distance to the surface of the cerebellum."""
+    s = h.space
+    distance = ellipsoid_distance([s.x / 54, (s.y - 48) / 39, (s.z + 36) / 36], (54, 39, 36))
+    gap = np.float32(1.5 + 1.5 * h.traits.atrophy)
+    distance = np.maximum(distance, np.maximum(h.cavity + gap, h.tentorium + 1))
+    box, magna = s.ellipsoid((0, 64, -66), (9, 16, 12))
+    distance[box] = np.maximum(distance[box], -magna)
+    return distance
+
+
+def _cisterns(h: Head, stem: Field) -> Field:
+    """Return the signed distance to the cisterns in and above the notch of the tentorium."""
+    s = h.space
     half = np.float32(1 + 0.8 * h.traits.atrophy)
     ambient = np.maximum(np.abs(stem - half) - half, np.maximum(s.z + 9, 8 - s.y))
-    shapes = [ambient]
-    for centre, radii in (
-        ((0, -9, -25), (15, 13, 8)),
-        ((0, -1, -19), (5, 5, 7)),
-        ((0, 32, -5), (9, 6, 8)),
-    ):
-        cistern = np.full(s.x.shape, FAR, np.float32)
-        box, cistern[box] = s.ellipsoid(centre, radii)
-        shapes.append(cistern)
-    cisterns = np.minimum.reduce(shapes)
-    above = ~below
-    outside[above] = np.maximum(outside, -cisterns)[above]
-    inside_stem = above & (stem < 0) & (s.z < -2)
-    outside[inside_stem] = stem[inside_stem]
-    white[inside_stem] = 0
+    suprasellar = s.ellipsoid((0, -9, -25), (15, 13, 8))
+    interpeduncular = s.ellipsoid((0, -1, -19), (5, 5, 7))
+    quadrigeminal = s.ellipsoid((0, 32, -5), (9, 6, 8))
+    return np.minimum(ambient, s.everywhere(suprasellar, interpeduncular, quadrigeminal))
 
 
 def _fill(rng: np.random.Generator, h: Head, white: Field, outside: Field) -> None:
@@ -211,13 +212,12 @@ def _fill(rng: np.random.Generator, h: Head, white: Field, outside: Field) -> No
     tissue += 0.9 * smooth_noise(rng, 3, tissue.shape) + 0.5 * smooth_noise(rng, 14, tissue.shape)
     # Small-vessel disease darkens the white matter around the ventricles with age.
     tissue -= 6 * t.atrophy**2 * np.exp(-np.abs(walls) / 6)
-    stem_darker = coverage(h.tentorium + 2, 4)
-    tissue -= 1.5 * stem_darker
+    tissue -= 1.5 * coverage(h.tentorium + 2, 4)
     share = coverage(np.maximum(outside, -walls))
     inside = t.csf_hu + (tissue - t.csf_hu) * share
     # Cupping: beam hardening leaves the brain brighter next to the bone.
     inside += 3.5 * np.exp(np.minimum(h.cavity, 0) / 3.5)
-    h.blend((slice(None),) * 3, coverage(h.cavity), inside.astype(np.float32))
+    h.blend(WHOLE, coverage(h.cavity), inside.astype(np.float32))
     h.pia[...] = outside
 
 
@@ -236,30 +236,28 @@ def _deep_grey(s: Space, tissue: Field, t: Traits) -> None:
 
 def _dura(h: Head) -> None:
     """Draw falx and tentorium."""
-    whole = (slice(None),) * 3
-    inside = -(h.cavity + 0.5)
-    h.paint(whole, np.maximum(np.abs(h.falx) - 0.5, -inside), DURA_HU)
-    s = h.space
+    s, outside = h.space, h.cavity + 0.5
+    h.paint(WHOLE, np.maximum(np.abs(h.falx) - 0.5, outside), DURA_HU)
     notch = np.sqrt((s.x / 20) ** 2 + ((s.y - 6) / 28) ** 2) * 20 - 20
     leaf = np.maximum(np.abs(h.tentorium) - 0.5, -notch)
-    leaf = np.maximum(leaf, np.float32(12) - s.y + np.float32(0.5) * np.abs(s.x) - 25)
-    h.paint(whole, np.maximum(leaf, -inside), DURA_HU)
+    leaf = np.maximum(leaf, 0.5 * np.abs(s.x) - 13 - s.y)
+    h.paint(WHOLE, np.maximum(leaf, outside), DURA_HU)
 
 
 def _vessels(rng: np.random.Generator, h: Head) -> None:
     """Draw the dural sinuses and the large arteries."""
-    s, whole = h.space, (slice(None),) * 3
+    s = h.space
     deep = -h.cavity
     hu = SINUS_HU + rng.normal(0, 3)
     sagittal = np.maximum(np.abs(s.x - 0.5) - 4.5 + 0.55 * deep, deep - 8)
     sagittal = np.maximum(sagittal, np.where((h.tentorium > 0) & (s.z > -8), -FAR, FAR))
-    h.paint(whole, np.maximum(sagittal, -deep), hu)
+    h.paint(WHOLE, np.maximum(sagittal, -deep), hu)
     # One transverse sinus is the wider one, mostly the right.
     wider = -1 if rng.random() < 0.6 else 1
     size = 4 + 1.2 * wider * np.sign(s.x)
     transverse = np.maximum(np.abs(h.tentorium) - size, deep - size - 0.5)
     transverse = np.maximum(transverse, 30 - s.y)
-    h.paint(whole, np.maximum(transverse, -deep), hu)
+    h.paint(WHOLE, np.maximum(transverse, -deep), hu)
     h.paint(*s.capsule((0, 36, 3), (0, 82, -15), 1.8, 2.5), hu=hu)
     for side in (-1, 1):
         h.paint(*s.capsule((side * 9, -14, -30), (side * 8, -14, -20), 2.0), hu=VESSEL_HU)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from training.phantoms.head import Head
-from training.phantoms.shapes import coverage, smooth_noise
+from training.phantoms.shapes import WHOLE, coverage, smooth_noise
 
 Draw = Callable[[np.random.Generator, Head], None]
 
@@ -41,7 +41,7 @@ def basal_ganglia(rng: np.random.Generator, h: Head) -> None:
 def falx(rng: np.random.Generator, h: Head) -> None:
     """Thicken the falx, dense, with a plaque of calcium at times."""
     inside = np.maximum(np.abs(h.falx) - rng.uniform(0.8, 1.6), h.cavity + 0.5)
-    h.paint((slice(None),) * 3, inside, rng.uniform(55, 80))
+    h.paint(WHOLE, inside, rng.uniform(55, 80))
     if rng.random() < 0.5:
         centre = (0, rng.uniform(-55, 0), rng.uniform(35, 55))
         box, plaque = h.space.ellipsoid(centre, (2.2, rng.uniform(4, 10), rng.uniform(3, 7)))
@@ -56,7 +56,7 @@ def sinus(rng: np.random.Generator, h: Head) -> None:
     above = np.maximum(above, np.where((h.tentorium > 0) & (s.z > -8), -9, 9))
     across = np.maximum(np.maximum(np.abs(h.tentorium) - 4, deep - 5), 30 - s.y)
     inside = np.maximum(np.minimum(above, across), 0.2 - deep)
-    h.paint((slice(None),) * 3, inside.astype(np.float32), rng.uniform(62, 76))
+    h.paint(WHOLE, inside.astype(np.float32), rng.uniform(62, 76))
 
 
 def vessels(rng: np.random.Generator, h: Head) -> None:

@@ -1,6 +1,7 @@
 """The scanner: a head on its grid becomes the slices of a CT series."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,41 +88,48 @@ class Beam:
         return (lines @ self.columns.T).reshape(self.shape)
 
 
-def beam(scanner: Scanner) -> Beam:
-    """Return what `scanner` does to a field on the grid."""
-    s = scanner
-    centre, normal, down = _frame(s)
-    samples = max(2, round(2 * s.thickness_mm))
-    within = ((np.arange(samples) + 0.5) / samples - 0.5) * s.thickness_mm
-    row = (np.arange(s.rows) - (s.rows - 1) / 2) * s.spacing_mm[0]
-    # (slice, row, sample) coordinates on the grid, in voxels.
-    y, z = (
-        centre[:, None, None, axis]
-        + row[None, :, None] * down[axis]
-        + within[None, None, :] * normal[axis]
-        - ORIGIN_MM[2 - axis]
-        for axis in (1, 2)
-    )
-    reach = int(np.ceil(2.5 * s.psf_mm))
-    tap = np.arange(-reach, reach + 2)
-    at_y = np.floor(y)[..., None] + tap
-    spread = _gaussian(at_y - y[..., None], s.psf_mm) * ((at_y >= 0) & (at_y < SHAPE[1]))
-    low = np.clip(np.floor(z), 0, SHAPE[0] - 2)
-    up = np.clip(z - low, 0, 1)  # the neck goes on below the grid
-    at = np.stack(
-        [(low + k)[..., None] * SHAPE[1] + np.clip(at_y, 0, SHAPE[1] - 1) for k in (0, 1)]
-    )
-    weight = np.stack([(share[..., None] * spread) for share in (1 - up, up)]) / samples
-    line = np.broadcast_to(
-        np.arange(s.slices * s.rows).reshape(1, s.slices, s.rows, 1, 1), at.shape
-    )
-    rows = csr_array(
-        (weight.astype(np.float32).ravel(), (line.ravel(), at.astype(np.int32).ravel())),
-        shape=(s.slices * s.rows, SHAPE[0] * SHAPE[1]),
-    )
+@lru_cache(maxsize=2)
+def beam(s: Scanner) -> Beam:
+    """Return what a scanner does to a field on the grid."""
     column = (np.arange(s.columns) - (s.columns - 1) / 2) * s.spacing_mm[1] - ORIGIN_MM[2]
     columns = _gaussian(np.arange(SHAPE[2]) - column[:, None], s.psf_mm).astype(np.float32)
-    return Beam(rows, columns, (s.slices, s.rows, s.columns))
+    return Beam(_rows(s), columns, (s.slices, s.rows, s.columns))
+
+
+def _rows(s: Scanner) -> csr_array:
+    """Return the weights of the grid's lines in each row of each slice.
+
+    A row is the mean of samples through the slice's thickness, two a millimetre; each sample is
+    linear between two planes of the grid, and spread over its lines by the kernel.
+    """
+    y, z = _samples(s)
+    reach = int(np.ceil(2.5 * s.psf_mm))
+    line = np.floor(y)[..., None] + np.arange(-reach, reach + 2)
+    spread = _gaussian(line - y[..., None], s.psf_mm) / y.shape[-1]
+    spread *= (line >= 0) & (line < SHAPE[1])
+    low = np.clip(np.floor(z), 0, SHAPE[0] - 2)
+    up = np.clip(z - low, 0, 1)  # beyond its ends the grid goes on as it ends
+    weight = np.stack([(1 - up)[..., None] * spread, up[..., None] * spread])
+    source = np.stack([low, low + 1])[..., None] * SHAPE[1] + np.clip(line, 0, SHAPE[1] - 1)
+    target = np.arange(s.slices * s.rows).reshape(s.slices, s.rows, 1, 1)
+    target = np.broadcast_to(target, weight.shape)
+    return csr_array(
+        (weight.astype(np.float32).ravel(), (target.ravel(), source.astype(np.int32).ravel())),
+        shape=(s.slices * s.rows, SHAPE[0] * SHAPE[1]),
+    )
+
+
+def _samples(s: Scanner) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return y and z of the samples, (slice, row, sample) each, in voxels of the grid."""
+    centre, normal, down = _frame(s)
+    count = max(2, round(2 * s.thickness_mm))
+    within = ((np.arange(count) + 0.5) / count - 0.5) * s.thickness_mm
+    row = (np.arange(s.rows) - (s.rows - 1) / 2)[:, None] * s.spacing_mm[0]
+    y, z = (
+        centre[:, axis, None, None] + row * down[axis] + within * normal[axis] - ORIGIN_MM[2 - axis]
+        for axis in (1, 2)
+    )
+    return y, z
 
 
 def _gaussian(d: NDArray[np.float64], sd: float) -> NDArray[np.float64]:
@@ -247,8 +255,8 @@ def random_scanner(
         psf_mm=float(rng.uniform(0.5, 0.95) if train else rng.uniform(0.6, 1.05)),
         noise_hu=float(rng.uniform(2.2, 4.0) if train else rng.uniform(2.5, 4.5)),
         tilt_deg=float(rng.choice((0.0, rng.uniform(-8, 25)))),
-        oblique_deg=tuple(rng.choice((0.0, 1.0)) * rng.normal(0, 2, 3)),
-        centre_mm=tuple(rng.uniform(-60, 60, 3)),
+        oblique_deg=tuple((rng.choice((0.0, 1.0)) * rng.normal(0, 2, 3)).tolist()),
+        centre_mm=tuple(rng.uniform(-60, 60, 3).tolist()),
         padding_hu=None if rng.random() < 0.6 else -1024,
         motion_mm=float(rng.uniform(1, 4)) if rng.random() < 0.07 else 0.0,
     )

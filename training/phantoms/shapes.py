@@ -5,12 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 Field = NDArray[np.floating[Any]]
 Box = tuple[slice, slice, slice]
 Point = Sequence[float] | NDArray[np.float64]
+
+WHOLE: Box = (slice(None), slice(None), slice(None))
+FAR = np.float32(99)
+"""A distance, in mm, that stands for nowhere near."""
 
 SHAPE = (190, 232, 182)
 """Voxels of the grid, (z, y, x), 1 mm each."""
@@ -100,7 +104,7 @@ class Space:
         corner = tuple(o + part.start for o, part in zip(self.origin_mm, box, strict=True))
         return replace(self, x=self.x[box], y=self.y[box], z=self.z[box], origin_mm=corner)
 
-    def box(self, points: ArrayLike, reach_mm: float) -> Box:
+    def box(self, points: Point | Sequence[Point], reach_mm: float) -> Box:
         """Return the part of the grid within `reach_mm` of these anatomical points, and warp."""
         patient = np.atleast_2d(points) @ np.linalg.inv(self.affine).T
         index = patient[:, ::-1] - self.origin_mm
@@ -108,6 +112,13 @@ class Space:
         high = np.ceil(index.max(axis=0) + 1.15 * reach_mm + 9).astype(int)
         spans = (slice(max(a, 0), max(b, 0)) for a, b in zip(low, high, strict=True))
         return tuple(spans)  # type: ignore[return-value]
+
+    def everywhere(self, *shapes: tuple[Box, Field]) -> Field:
+        """Return the signed distance to the union of shapes, over the whole space."""
+        nearest = np.full(self.x.shape, FAR, np.float32)
+        for box, distance in shapes:
+            nearest[box] = np.minimum(nearest[box], distance)
+        return nearest
 
     def ellipsoid(self, centre: Point, radii: Point) -> tuple[Box, Field]:
         """Return the box around an ellipsoid, and the signed distance to it there, in mm."""
@@ -203,5 +214,5 @@ def space(
             + ((ay - centre[1]) / 45) ** 2
             + ((az - centre[2]) / 38) ** 2
         )
-        ax -= np.float32(shift) * np.exp(-spread.astype(np.float32))
+        ax -= np.float32(shift) * np.exp(-spread)
     return Space(ax, ay, az, affine)

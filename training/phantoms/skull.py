@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from training.phantoms.head import Head, Traits
 from training.phantoms.shapes import (
+    FAR,
     SHAPE,
     Box,
     Field,
@@ -26,7 +27,7 @@ def draw_skull(rng: np.random.Generator, space: Space, traits: Traits) -> Head:
     """Return a head with everything but the brain drawn."""
     cavity = _cavity(space)
     hu = _soft_tissue(rng, space, cavity, traits)
-    pia, ventricles, falx, tentorium = (np.full(SHAPE, 99, np.float32) for _ in range(4))
+    pia, ventricles, falx, tentorium = (np.full(SHAPE, FAR) for _ in range(4))
     h = Head(space, hu, cavity, pia, ventricles, falx, tentorium, traits)
     _vault(rng, h)
     _base(rng, h)
@@ -105,7 +106,7 @@ def _vault(rng: np.random.Generator, h: Head) -> None:
 
 def _sutures(rng: np.random.Generator, s: Space, near: NDArray[np.bool_]) -> Field:
     """Return how much of each voxel `near` the skull is suture, 0..1."""
-    sagittal = np.where((s.y > -24) & (s.z > 30), np.abs(s.x), np.float32(99))
+    sagittal = np.where((s.y > -24) & (s.z > 30), np.abs(s.x), FAR)
     gap = np.minimum(np.minimum(np.abs(coronal(s)), np.abs(lambdoid(s))), sagittal)
     gap += 1.2 * np.abs(smooth_noise(rng, 3)[near])
     return coverage(gap - 1) * coverage(-5 - s.z, 4)
@@ -122,27 +123,32 @@ def lambdoid(s: Space) -> Field:
 
 
 def _base(rng: np.random.Generator, h: Head) -> None:
-    """Draw the base of the skull: clivus, sphenoid, petrous bones with their air cells."""
+    """Draw the base of the skull: clivus, sphenoid with its wings, petrous bones."""
     s = h.space
-    spongy = (700 + 150 * smooth_noise(rng, 3)).astype(np.float32)
-    h.paint(*_outside(h, s.capsule((0, -6, -38), (0, 12, -74), 7)), hu=700)
-    h.paint(*_outside(h, s.ellipsoid((0, -30, -42), (19, 20, 13))), hu=650)
+    clivus = s.capsule((0, -6, -38), (0, 12, -74), 7)
+    sphenoid = s.ellipsoid((0, -30, -42), (19, 20, 13))
+    h.paint(*_outside(h, clivus), hu=700)
+    h.paint(*_outside(h, sphenoid), hu=650)
     for side in (-1, 1):
-        h.paint(*_outside(h, s.capsule((side * 6, -26, -24), (side * 50, -32, -21), 2.5)), hu=900)
-        box, ridge = s.capsule((side * 18, -2, -42), (side * 58, 30, -38), 8, 13)
-        ridge = np.maximum(ridge, -38 + 5 - s.z[box] - 30)
-        h.paint(box, ridge, spongy[box] + 350)
-        h.cavity[box] = np.maximum(h.cavity[box], -ridge)
-        box, cells = s.ellipsoid((side * 63, 32, -46), (11, 15, 17))
-        air = coverage(smooth_noise(rng, 2.5, cells.shape) * 2.0 - 0.5, 1.0)
-        h.paint(box, np.maximum(cells - 3, -h.cavity[box] + 2), spongy[box])
-        h.blend(box, coverage(np.maximum(cells, 3 - h.cavity[box])) * air, AIR_HU)
-        box, canal = s.capsule((side * 52, 14, -44), (side * 90, 16, -46), 3.5)
-        h.paint(box, canal, AIR_HU)
-        box, cochlea = s.ellipsoid((side * 32, 10, -41), (7, 5, 5))
-        h.paint(box, cochlea, 1500)
-        box, meatus = s.capsule((side * 12, 12, -42), (side * 30, 12, -41), 2.5)
-        h.paint(box, meatus, 15)
+        wing = s.capsule((side * 6, -26, -24), (side * 50, -32, -21), 2.5)
+        h.paint(*_outside(h, wing), hu=900)
+        _petrous(rng, h, side)
+
+
+def _petrous(rng: np.random.Generator, h: Head, side: int) -> None:
+    """Draw one petrous bone: ridge, mastoid with its air cells, ear canals and cochlea."""
+    s = h.space
+    box, ridge = s.capsule((side * 18, -2, -42), (side * 58, 30, -38), 8, 13)
+    ridge = np.maximum(ridge, -63 - s.z[box])
+    h.paint(box, ridge, 1050 + 150 * smooth_noise(rng, 3, ridge.shape))
+    h.cavity[box] = np.maximum(h.cavity[box], -ridge)
+    box, mastoid = s.ellipsoid((side * 63, 32, -46), (11, 15, 17))
+    air = coverage(2 * smooth_noise(rng, 2.5, mastoid.shape) - 0.5)
+    h.paint(box, np.maximum(mastoid - 3, 2 - h.cavity[box]), 700)
+    h.blend(box, coverage(np.maximum(mastoid, 3 - h.cavity[box])) * air, AIR_HU)
+    h.paint(*s.capsule((side * 52, 14, -44), (side * 90, 16, -46), 3.5), hu=AIR_HU)
+    h.paint(*s.ellipsoid((side * 32, 10, -41), (7, 5, 5)), hu=1500)
+    h.paint(*s.capsule((side * 12, 12, -42), (side * 30, 12, -41), 2.5), hu=15)
 
 
 def _outside(h: Head, shape: tuple[Box, Field]) -> tuple[Box, Field]:
@@ -152,44 +158,61 @@ def _outside(h: Head, shape: tuple[Box, Field]) -> tuple[Box, Field]:
 
 
 def _face(rng: np.random.Generator, h: Head) -> None:
-    """Draw orbits, sinuses, nose, jaw and the top of the neck."""
-    s = h.space
+    """Draw orbits, sinuses, nose, jaws and the top of the neck."""
     for side in (-1, 1):
-        box, orbit = s.ellipsoid((side * 32, -68, -38), (20, 27, 18))
-        wall = np.maximum(np.abs(orbit - 1.5) - 1.5, -h.cavity[box])
-        h.paint(box, np.maximum(wall, -88 - s.y[box]), 800)
-        h.paint(*_outside(h, (box, orbit)), hu=FAT_HU)
-        for up, out in ((9, 0), (-9, 0), (0, 11), (0, -9)):
-            start = (side * (33 + out), -80, -38 + up)
-            h.paint(*s.capsule(start, (side * 14, -42, -37), 2.0), hu=50)
-        h.paint(*s.capsule((side * 33, -70, -38), (side * 12, -38, -35), 2.2), hu=38)
-        eye = (side * 33, -81, -38)
-        h.paint(*s.ellipsoid(eye, (13, 13, 13)), hu=40)
-        h.paint(*s.ellipsoid(eye, (11.5, 11.5, 11.5)), hu=8)
-        h.paint(*s.ellipsoid((side * 33, -91, -38), (5, 2.5, 5)), hu=75)
-        box, antrum = s.ellipsoid((side * 29, -62, -68), (16, 18, 18))
-        h.paint(box, antrum - 2, 750)
-        h.paint(box, antrum, AIR_HU)
-        h.paint(*s.capsule((side * 50, -50, -60), (side * 66, -10, -48), 3), hu=850)
-        h.paint(*s.capsule((side * 47, -22, -60), (side * 46, -28, -110), 5), hu=900)
-        h.paint(*s.capsule((side * 52, -86, -30), (side * 51, -84, -58), 4), hu=800)
-        h.paint(*s.capsule((side * 18, -35, -62), (side * 17, -36, -100), 3), hu=700)
-    box, nose = s.ellipsoid((0, -62, -50), (15, 34, 24))
-    cells = np.abs(smooth_noise(rng, 4.5, nose.shape))
-    box, nose = _outside(h, (box, nose))
-    h.paint(box, nose - 1.5, 600)
-    h.paint(box, np.maximum(nose, 0.55 - 2.5 * cells), AIR_HU)
-    for centre, radii in (
+        _orbit(h, side)
+        _jaw(h, side)
+    _nose(rng, h)
+    s = h.space
+    for centre, radii in (  # the sphenoid sinus and the frontal sinus
         ((0, -31, -42), (14, 14, 9)),
         ((rng.normal(0, 3), -87, -14), (14, 4, 11)),
     ):
         box, sinus = s.ellipsoid(centre, radii)
-        septum = np.abs(s.x[box] - np.float32(rng.normal(0, 2))) - 0.7
+        septum = np.abs(s.x[box] - rng.normal(0, 2)) - 0.7
         h.paint(box, np.maximum(np.maximum(sinus, -septum), 1.5 - h.cavity[box]), AIR_HU)
-    h.paint(*s.capsule((0, -28, -66), (0, -14, -110), 9), hu=AIR_HU)
-    palate = s.ellipsoid((0, -70, -88), (26, 30, 4))
-    h.paint(*palate, hu=700)
+    pharynx = s.capsule((0, -28, -66), (0, -14, -110), 9)
+    h.paint(*pharynx, hu=AIR_HU)
+    box, atlas = s.ellipsoid((0, 22, -92), (28, 24, 8))
+    h.paint(box, np.maximum(atlas, 1 - h.cavity[box]), 700)
+    dens = s.capsule((0, 2, -82), (0, 4, -110), 5)
+    h.paint(*dens, hu=850)
+
+
+def _orbit(h: Head, side: int) -> None:
+    """Draw one orbit: its wall, fat, muscles, optic nerve, globe and lens."""
+    s = h.space
+    box, orbit = s.ellipsoid((side * 32, -68, -38), (20, 27, 18))
+    wall = np.maximum(np.abs(orbit - 1.5) - 1.5, -h.cavity[box])
+    h.paint(box, np.maximum(wall, -88 - s.y[box]), 800)
+    h.paint(*_outside(h, (box, orbit)), hu=FAT_HU)
+    for up, out in ((9, 0), (-9, 0), (0, 11), (0, -9)):
+        start = (side * (33 + out), -80, -38 + up)
+        h.paint(*s.capsule(start, (side * 14, -42, -37), 2.0), hu=50)
+    h.paint(*s.capsule((side * 33, -70, -38), (side * 12, -38, -35), 2.2), hu=38)
+    h.paint(*s.ellipsoid((side * 33, -81, -38), (13, 13, 13)), hu=40)
+    h.paint(*s.ellipsoid((side * 33, -81, -38), (11.5, 11.5, 11.5)), hu=8)
+    h.paint(*s.ellipsoid((side * 33, -91, -38), (5, 2.5, 5)), hu=75)
+
+
+def _jaw(h: Head, side: int) -> None:
+    """Draw one side's maxillary sinus, cheek bone, mandible and pterygoid."""
+    s = h.space
+    box, antrum = s.ellipsoid((side * 29, -62, -68), (16, 18, 18))
+    h.paint(box, antrum - 2, 750)
+    h.paint(box, antrum, AIR_HU)
+    h.paint(*s.capsule((side * 50, -50, -60), (side * 66, -10, -48), 3), hu=850)
+    h.paint(*s.capsule((side * 47, -22, -60), (side * 46, -28, -110), 5), hu=900)
+    h.paint(*s.capsule((side * 52, -86, -30), (side * 51, -84, -58), 4), hu=800)
+    h.paint(*s.capsule((side * 18, -35, -62), (side * 17, -36, -100), 3), hu=700)
+
+
+def _nose(rng: np.random.Generator, h: Head) -> None:
+    """Draw the nasal cavity with its cells, the palate and the tongue."""
+    s = h.space
+    box, cavity = _outside(h, s.ellipsoid((0, -62, -50), (15, 34, 24)))
+    walls = 0.7 - 2.5 * np.abs(smooth_noise(rng, 4, cavity.shape))
+    h.paint(box, cavity - 1.5, 600)
+    h.paint(box, np.maximum(cavity, walls), AIR_HU)
+    h.paint(*s.ellipsoid((0, -70, -88), (26, 30, 4)), hu=700)
     h.paint(*s.ellipsoid((0, -62, -104), (24, 26, 14)), hu=60)
-    box, ring = s.ellipsoid((0, 22, -92), (28, 24, 8))
-    h.paint(box, np.maximum(ring, -h.cavity[box] + 1), 700)
-    h.paint(*s.capsule((0, 2, -82), (0, 4, -110), 5), hu=850)
