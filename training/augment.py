@@ -123,11 +123,11 @@ def paint(
         ndimage.gaussian_filter(shape.astype(np.float32), random.uniform(0.5, 1.3)), 0, 1
     )
     shape *= inside | (ndimage.gaussian_filter(brain, 1.0) > 0.4)
-    density = random.uniform(48, 82) + 5 * _clouds(hu.shape, random, 4)
+    density = random.uniform(47, 78) + 5 * _clouds(hu.shape, random, 4)
     if subtype == "intraparenchymal" and random.random() < 0.5:  # oedema rim
         rim = np.clip(ndimage.gaussian_filter(shape, random.uniform(3, 6)) * 1.5, 0, 1) * inside
         hu = hu - random.uniform(4, 14) * rim
-    texture = hu - ndimage.gaussian_filter(hu, 1.5)
+    texture = np.clip(hu - ndimage.gaussian_filter(hu, 1.5), -12, 12)  # bone next to it is none
     painted = hu + shape * (density + texture - hu)
     return painted.astype(np.float32), (shape > 0.5).astype(np.float32)
 

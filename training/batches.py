@@ -36,9 +36,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class SliceBatches:
-    """Draws slices: a third with lesions, a third with painted lesions, a third normal.
+    """Draws slices: a quarter with lesions, a quarter with painted lesions, half of them normal.
 
-    Kang 2023 trains each model on as many normal as positive slices; the painted share stands in
+    Kang 2023 trains each model on as many normal as positive slices. The painted lesions stand in
     for the thousands of positive slices that the paper has and this data set has not (ours).
 
     Attributes
@@ -63,7 +63,7 @@ class SliceBatches:
         shares = np.array([share for _, share in self.sources])
         drawn = [
             self._draw(self.sources[random.choice(len(shares), p=shares)][0], kind, random)
-            for kind in (("lesion", "painted", "normal")[i % 3] for i in range(count))
+            for kind in (("lesion", "normal", "painted", "normal")[i % 4] for i in range(count))
         ]
         hu, brain, mask, labels = (np.stack(part) for part in zip(*drawn, strict=True))
         planes = torch.from_numpy(np.stack((hu - AIR, brain, mask), axis=1).astype(np.float32))

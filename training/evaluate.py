@@ -152,7 +152,7 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
         "slice_auc": _with_interval(slice_auc(everyone), bootstrap(slice_auc, bleeds)),
         "sensitivity": _proportion(hits, int(positive.sum())),
         "specificity": _proportion(quiet, int((~positive).sum())),
-        "median_dice": float(np.nanmedian([case.dice for case in results])),
+        "median_dice": _median([case.dice for case in results if case.bleeds]),
         "subtype_slice_auc": _subtype_aucs(results),
         "missed": [
             case.number
@@ -168,13 +168,21 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> dict[str, object]:
-    return {"value": round(value, 4), "interval": [round(end, 4) for end in interval]}
+    """Rounded for JSON; None where the cases hold only one class."""
+    found = [None if np.isnan(each) else round(each, 4) for each in (value, *interval)]
+    return {"value": found[0], "interval": found[1:]}
+
+
+def _median(values: list[float]) -> float | None:
+    return round(float(np.median(values)), 4) if values else None
 
 
 def _proportion(successes: int, trials: int) -> dict[str, object]:
-    return _with_interval(successes / trials, wilson(successes, trials)) | {
-        "count": f"{successes}/{trials}"
-    }
+    nothing = float("nan")
+    value, interval = (
+        (successes / trials, wilson(successes, trials)) if trials else (nothing, (nothing, nothing))
+    )
+    return _with_interval(value, interval) | {"count": f"{successes}/{trials}"}
 
 
 def _subtype_aucs(results: Sequence[Result]) -> Mapping[str, float | None]:

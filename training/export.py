@@ -17,7 +17,7 @@ from string import Template
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from models import runtime as runtimes
 from models.bundle import CARD, GOLDEN, METADATA, SUMS, WEIGHTS, golden_output, load_reader
@@ -60,7 +60,7 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
         "held-out phantoms": evaluate.figures(phantoms, settings),
     }
     metadata = _metadata(plan, bundle_version, sizes, settings, measured)
-    _write(folder, metadata, tensors, _golden(sizes, tensors, settings), _card(metadata))
+    write_bundle(folder, metadata, tensors, _golden(sizes, tensors, settings), _card(metadata))
     log.info("%s", load_reader(folder).name, extra={"action": "exported"})
 
 
@@ -207,25 +207,30 @@ def _numbers(cases: list[int]) -> str:
 def _row(name: str, found: Mapping[str, object]) -> str:
     def cell(figure: Mapping[str, object]) -> str:
         low, high = figure["interval"]
+        if low is None:
+            return "n/a"
         count = f" ({figure['count']})" if "count" in figure else ""
         return f"{figure['value']:.3f}{count}, {low:.3f} to {high:.3f}"
 
     cells = [cell(found[key]) for key in ("case_auc", "sensitivity", "specificity", "slice_auc")]
     return (
         f"| {name} | {found['cases']} ({found['bleeding']}) | "
-        + " | ".join([*cells, f"{found['median_dice']:.2f}"])
+        + " | ".join(
+            [*cells, "n/a" if found["median_dice"] is None else f"{found['median_dice']:.2f}"]
+        )
         + " |"
     )
 
 
-def _write(
+def write_bundle(
     folder: Path, metadata: Mapping[str, object], tensors: Tensors, golden: Tensors, card: str
 ) -> None:
+    """Write the bundle's files and their digests into `folder`."""
     for name in (METADATA, WEIGHTS, GOLDEN, CARD):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
-    save_file(dict(tensors), folder / WEIGHTS)
-    save_file(dict(golden), folder / GOLDEN)
+    (folder / WEIGHTS).write_bytes(save(dict(tensors)))
+    (folder / GOLDEN).write_bytes(save(dict(golden)))
     (folder / CARD).write_text(card)
     sums = (
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}"

@@ -22,6 +22,14 @@ class GridSize(_Strict):
     slab_mm: float = Field(gt=0)
 
 
+class Phantoms(_Strict):
+    """Phantoms beside the real slices: how many heads, from which seed on, and their share."""
+
+    count: int = Field(gt=0)
+    first_seed: int
+    share: float = Field(ge=0, le=1)
+
+
 class NetworkSize(_Strict):
     """See `models.unet.InceptionUNet`."""
 
@@ -40,14 +48,16 @@ class Stage(_Strict):
         Name of the base network to start from; None starts at random.
     encoder_steps
         First steps that train the encoder on the subtype labels alone.
-    subtype_loss
-        Weight of the subtype loss beside the segmentation loss.
+    subtype_loss, presence_loss
+        Weights of these losses beside the segmentation loss.
     only
         Subtypes that its positive slices show.
     small_ml
         Keep to positive patients with at most this much hemorrhage.
     bases
         The weight model's base networks, in order.
+    names_subtypes
+        The base network whose subtype head the reader reads.
     """
 
     name: str
@@ -58,9 +68,11 @@ class Stage(_Strict):
     start: str | None = None
     encoder_steps: int = 0
     subtype_loss: float = 0.0
+    presence_loss: float = 0.3
     only: tuple[str, ...] = SUBTYPES
     small_ml: float | None = None
     bases: tuple[str, ...] = ()
+    names_subtypes: str = ""
 
 
 class Recipe(_Strict):
@@ -72,6 +84,7 @@ class Recipe(_Strict):
     physionet: Path
     split: Path
     grid: GridSize
+    phantoms: Phantoms
     network: NetworkSize
     stage: tuple[Stage, ...]
 

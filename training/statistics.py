@@ -48,5 +48,5 @@ def bootstrap(
         figure(np.concatenate([random.choice(group, len(group)) for group in groups]))
         for _ in range(replications)
     ]
-    low, high = np.nanquantile(found, (0.025, 0.975))
+    low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)

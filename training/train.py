@@ -177,12 +177,14 @@ def _base_plan(plan: Recipe, stage: Stage) -> Plan:
         if step < stage.encoder_steps:
             return losses.subtypes(network.subtypes(network.encode(image)[-1]), batch.labels)
         segmented, named = network(image)
-        return losses.segmentation(segmented, batch.mask) + stage.subtype_loss * losses.subtypes(
-            named, batch.labels
+        return (
+            losses.segmentation(segmented, batch.mask)
+            + stage.presence_loss * losses.presence(segmented, batch.mask)
+            + stage.subtype_loss * losses.subtypes(named, batch.labels)
         )
 
     draw = SliceBatches(
-        sources(plan, "train"), (plan.grid.rows, plan.grid.columns), stage.only, stage.small_ml
+        sources(plan), (plan.grid.rows, plan.grid.columns), stage.only, stage.small_ml
     )
     return Plan(network, draw, loss)
 
@@ -194,9 +196,12 @@ def _weights_plan(plan: Recipe, stage: Stage) -> Plan:
         with torch.no_grad():
             maps, _ = whole.maps(batch.image.contiguous(memory_format=torch.channels_last))
         maps = maps.float()
-        return losses.fused_dice(fuse(maps, network(maps).float()), batch.mask)
+        fused = fuse(maps, network(maps).float())
+        return losses.fused_dice(fused, batch.mask) + stage.presence_loss * losses.presence(
+            torch.logit(fused, 1e-4), batch.mask
+        )
 
-    draw = SliceBatches(sources(plan, "train"), (plan.grid.rows, plan.grid.columns))
+    draw = SliceBatches(sources(plan), (plan.grid.rows, plan.grid.columns))
     return Plan(whole.weights, draw, loss)
 
 
@@ -210,14 +215,22 @@ def ensemble(plan: Recipe, stage: Stage) -> Ensemble:
     weights = WeightModel(len(bases))
     if (finished := weights_path(plan, stage.name)).exists():
         weights.load_state_dict(torch.load(finished, weights_only=True))
-    return Ensemble(bases, weights, stage.bases.index("subtypes"))
+    return Ensemble(bases, weights, stage.bases.index(stage.names_subtypes))
 
 
-def sources(plan: Recipe, part: str) -> list[tuple[prepared.Slices, float]]:
-    """Prepared slices of a part of the split, each source with its share."""
-    numbers = getattr(physionet.read_split(plan.split), part)
-    cache = plan.runs / "data" / part
-    return [(prepared.slices(plan.physionet, numbers, _grid(plan), stripper(plan), cache), 1.0)]
+def sources(plan: Recipe) -> list[tuple[prepared.Slices, float]]:
+    """Prepared training slices, real and phantom, each source with its share."""
+    numbers = physionet.read_split(plan.split).train
+    real = prepared.slices(
+        plan.physionet, numbers, _grid(plan), stripper(plan), plan.runs / "data" / "train"
+    )
+    _, drawn = _phantoms(plan)
+    return [(real, 1 - plan.phantoms.share), (drawn, plan.phantoms.share)]
+
+
+def _phantoms(plan: Recipe) -> tuple[prepared.Heads, prepared.Slices]:
+    seeds = range(plan.phantoms.first_seed, plan.phantoms.first_seed + plan.phantoms.count)
+    return prepared.phantoms(seeds, "train", _grid(plan), plan.runs / "data" / "phantoms")
 
 
 def stripper(plan: Recipe) -> Strip:

@@ -1,0 +1,171 @@
+"""Bundles: written, verified, and read the same by every runtime."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from models.bundle import (
+    GOLDEN,
+    SUMS,
+    WEIGHTS,
+    BundleError,
+    golden_output,
+    load_reader,
+    read_settings,
+)
+from models.networks import build_network, empty_networks
+from models.preprocess import Grid
+from models.reader import BATCH, Reader, Settings
+from models.runtime import available_runtimes, choose, load
+from training.export import write_bundle
+
+SIZES = {
+    "width": 8,
+    "depth": 2,
+    "bases": ["a", "b"],
+    "names_subtypes": "b",
+    "literal_weights": False,
+}
+GRID = Grid(rows=64, columns=48, coarse=(16, 32, 32))
+SHIPPED = Path(__file__).resolve().parents[1] / "models" / "bundles" / "ich-ensemble"
+
+
+def tensors() -> dict[str, np.ndarray]:
+    torch.manual_seed(3)
+    found = {}
+    for part, network in empty_networks(SIZES).items():
+        for name, tensor in network.state_dict().items():
+            if tensor.dtype == torch.float32:
+                found[f"{part}.{name}"] = tensor.half().numpy()
+    return found
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle of tiny random networks."""
+    from dataclasses import asdict
+
+    settings = Settings(operating_point=0.6, grid=GRID)
+    weights = tensors()
+    strip, predict = (
+        load(lambda part=part: build_network(part, SIZES, weights), shape, "torch")
+        for part, shape in (
+            ("skullstrip", (1, 2, *GRID.coarse)),
+            ("ensemble", (BATCH, 4, GRID.rows, GRID.columns)),
+        )
+    )
+    random = np.random.default_rng(0)
+    golden = {
+        "coarse_hu": random.integers(-1000, 1000, GRID.coarse).astype(np.int16),
+        "hu": random.integers(-50, 120, (2, GRID.rows, GRID.columns)).astype(np.int16),
+        "brain": np.ones((2, GRID.rows, GRID.columns), np.uint8),
+    }
+    golden |= golden_output(Reader("", "", "torch", settings, strip, predict), golden)
+    metadata = {
+        "name": "tiny",
+        "version": "0.0.1",
+        "networks": SIZES,
+        "reader": asdict(settings),
+    }
+    write_bundle(tmp_path / "tiny", metadata, weights, golden, "# tiny\n")
+    return tmp_path / "tiny"
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_a_bundle_is_read_by_each_runtime(bundle: Path, runtime: str, tmp_path: Path) -> None:
+    reader = load_reader(bundle, runtime, tmp_path / "cache")
+    assert reader.name == "tiny@0.0.1"
+    assert reader.runtime == runtime
+    assert reader.operating_point == 0.6
+    fused, subtypes = reader.predict(np.random.default_rng(1).random((3, 4, 64, 48), np.float32))
+    assert fused.shape == (3, 64, 48)
+    assert subtypes.shape == (3, 5)
+
+
+def test_runtimes_agree_on_the_same_weights(bundle: Path) -> None:
+    image = np.random.default_rng(2).random((5, 4, 64, 48), np.float32)
+    expected = load_reader(bundle, "torch").predict(image)
+    for found, wanted in zip(load_reader(bundle, "openvino").predict(image), expected, strict=True):
+        assert np.abs(found - wanted).mean() < 0.01
+
+
+def test_a_cached_network_needs_no_torch(bundle: Path, tmp_path: Path) -> None:
+    load_reader(bundle, "openvino", tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from models.bundle import load_reader;"
+        f"load_reader(Path({str(bundle)!r}), 'openvino', Path({str(tmp_path)!r}));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_importing_the_loader_and_the_runtime_imports_no_framework() -> None:
+    code = (
+        "import sys, models.bundle, models.runtime;"
+        "sys.exit(bool({'torch', 'openvino', 'monai'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_a_changed_file_is_refused_by_name(bundle: Path) -> None:
+    path = bundle / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00\x00")
+    with pytest.raises(BundleError, match=r"model\.safetensors is not the file"):
+        load_reader(bundle, "torch")
+
+
+def test_a_missing_file_is_named(bundle: Path) -> None:
+    (bundle / GOLDEN).unlink()
+    with pytest.raises(BundleError, match=r"golden\.safetensors is missing"):
+        load_reader(bundle, "torch")
+
+
+def test_a_folder_without_digests_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle"):
+        load_reader(tmp_path, "torch")
+
+
+def test_an_unlisted_file_is_not_trusted(bundle: Path) -> None:
+    lines = (bundle / SUMS).read_text().splitlines()
+    (bundle / SUMS).write_text("\n".join(line for line in lines if WEIGHTS not in line) + "\n")
+    with pytest.raises(BundleError, match=r"does not list models/model\.safetensors"):
+        load_reader(bundle, "torch")
+
+
+def test_weights_that_compute_something_else_fail_the_golden_check(bundle: Path) -> None:
+    import hashlib
+
+    golden = load_file(bundle / GOLDEN)
+    golden["fused"] = golden["fused"] + np.float32(0.2)
+    save_file(golden, bundle / GOLDEN)
+    digest = hashlib.sha256((bundle / GOLDEN).read_bytes()).hexdigest()
+    lines = (bundle / SUMS).read_text().splitlines()
+    fixed = [f"{digest}  {GOLDEN}" if GOLDEN in line else line for line in lines]
+    (bundle / SUMS).write_text("\n".join(fixed) + "\n")
+    with pytest.raises(BundleError, match="golden output"):
+        load_reader(bundle, "torch")
+
+
+def test_settings_survive_json() -> None:
+    import json
+    from dataclasses import asdict
+
+    settings = Settings(operating_point=0.7, mask_threshold=0.4, score="paper", grid=GRID)
+    assert read_settings(json.loads(json.dumps(asdict(settings)))) == settings
+
+
+def test_auto_takes_the_fastest_runtime_and_an_absent_one_is_refused() -> None:
+    assert available_runtimes()[-1] == "torch"
+    assert choose("auto") == available_runtimes()[0]
+    with pytest.raises(ValueError, match="it has"):
+        choose("abacus")
+
+
+def test_the_shipped_bundle_reproduces_its_golden_output_on_every_runtime(tmp_path: Path) -> None:
+    for runtime in available_runtimes():
+        assert load_reader(SHIPPED, runtime, tmp_path).runtime == runtime

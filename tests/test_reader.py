@@ -1,0 +1,134 @@
+"""The reader: the paper's post-processing and the way back to the source slices."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.findings import SUBTYPES, Unreadable
+from models.preprocess import Grid
+from models.reader import BATCH, Reader, Settings, triage_score
+from models.volume import Volume
+
+GRID = Grid(rows=160, columns=144)
+
+
+def head(gap: float = 5.0, count: int = 26) -> Volume:
+    """Skull around brain, and 20 mm of blood left of the middle on slices of 40 to 65 mm."""
+    z, y, x = np.mgrid[:count, :200, :190].astype(np.float32)
+    height, back, left = (z - count / 2) * gap, y - 104, x - 90
+    radius = np.sqrt((height / 70) ** 2 + (back / 75) ** 2 + (left / 65) ** 2)
+    hu = np.where(radius < 0.9, 30, np.where(radius < 1, 900, -1000)).astype(np.float32)
+    hu[(np.hypot(back + 10, left - 20) < 10) & (np.abs(height + 12) < 13)] = 65
+    positions = np.array([(0, 0, k * gap) for k in range(count)], float)
+    return Volume(hu, positions, np.array([1.0, 0, 0, 0, 1, 0]), (1.0, 1.0), gap)
+
+
+def dense(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A predictor that calls 48 to 80 HU hemorrhage, of the second subtype."""
+    assert len(batch) <= BATCH
+    soft, bone = batch[:, 1], batch[:, 2]
+    fused = ((soft > 0.6) & (bone < 0.36)).astype(np.float32) * 0.9
+    named = np.zeros((len(batch), len(SUBTYPES)), np.float32)
+    named[:, 1] = fused.max((1, 2))
+    return fused, named
+
+
+def inside(box: np.ndarray) -> tuple[np.ndarray]:
+    """A skull stripper that takes soft tissue."""
+    return (((box[:, :1] > 0.2) & (box[:, 1:] < 0.45)).astype(np.float32),)
+
+
+def reader(**settings: object) -> Reader:
+    rules = replace(Settings(operating_point=0.6, grid=GRID), **settings)
+    return Reader("test@1", "ab" * 32, "torch", rules, inside, dense)
+
+
+def test_the_mask_lies_on_the_blood_in_the_source_geometry() -> None:
+    volume = head()
+    found = reader().read(volume)
+    truth = volume.hu == 65
+    both = (found.mask & truth).sum()
+    assert 2 * both / (found.mask.sum() + truth.sum()) > 0.9
+    assert found.suspected
+    assert found.volume_ml == pytest.approx(truth.sum() * 0.005, rel=0.1)
+
+
+@pytest.mark.parametrize("gap", [1.25, 2.5, 5.0])
+def test_every_source_slice_has_a_finding_and_blood_is_where_it_is(gap: float) -> None:
+    volume = head(gap, round(130 / gap))
+    found = reader().read(volume)
+    assert len(found.slices) == len(volume.hu)
+    bleeding = (volume.hu == 65).any((1, 2))
+    scores = np.array([each.probability for each in found.slices])
+    wide = np.convolve(bleeding, np.ones(9), "same") > 0
+    assert (scores[bleeding] > 0.5).mean() > 0.7
+    vault = np.abs(volume.locations_mm - volume.locations_mm.mean()) < 45
+    assert (scores[vault & ~wide] == 0).all()
+    assert found.key_slice is not None
+    assert bleeding[found.key_slice]
+
+
+def test_the_subtypes_of_the_study_are_the_largest_of_its_slices() -> None:
+    found = reader().read(head())
+    assert found.subtypes["intraparenchymal"] == pytest.approx(0.9)
+    assert found.subtypes["subdural"] == 0
+    assert set(found.slices[0].subtypes or {}) == set(SUBTYPES)
+
+
+def test_an_unsuspected_study_still_carries_its_findings() -> None:
+    found = reader(operating_point=0.95).read(head())
+    assert not found.suspected
+    assert found.mask.any()
+    assert found.probability == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_head_without_blood_has_an_empty_mask_and_no_key_slice() -> None:
+    volume = head()
+    volume.hu[volume.hu == 65] = 30
+    found = reader().read(volume)
+    assert not found.suspected
+    assert not found.mask.any()
+    assert found.key_slice is None
+    assert found.probability == 0
+
+
+def test_whatever_is_suspected_marks_a_place() -> None:
+    peak = np.zeros((BATCH, GRID.rows, GRID.columns), np.float32)
+    peak[:, 80, 70] = 0.61  # one pixel, flattened by the interpolation to finer pixels
+    fine = replace(head(), spacing_mm=(0.83, 0.83))
+    lone = replace(reader(mask_threshold=0.6), predict=lambda b: (peak[: len(b)], dense(b)[1]))
+    found = lone.read(fine)
+    assert found.suspected
+    assert found.mask.any()
+
+
+def test_progress_ends_at_the_number_of_slabs() -> None:
+    seen: list[tuple[int, int]] = []
+    reader().read(head(), lambda done, total: seen.append((done, total)))
+    assert seen == [(8, 26), (16, 26), (24, 26), (26, 26)]
+
+
+def test_a_volume_without_a_brain_is_unreadable_rather_than_negative() -> None:
+    volume = head()
+    volume.hu[volume.hu == 30] = 900
+    volume.hu[volume.hu == 65] = 900
+    with pytest.raises(Unreadable, match=r"no brain found: \d+ mL inside a skull, 200 mL needed"):
+        reader().read(volume)
+
+
+def test_an_operating_point_below_the_mask_threshold_is_refused() -> None:
+    with pytest.raises(ValueError, match="mask_threshold"):
+        Settings(operating_point=0.3, mask_threshold=0.5)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"), [("max", 0.8), ("top-k mean", 0.6), ("paper", 0.45)]
+)
+def test_the_triage_score_follows_its_formula(score: str, expected: float) -> None:
+    slices = np.array([0.05, 0.8, 0.2, 0.6, 0.09, 0.4, 0.25], np.float32)
+    assert triage_score(slices, score, 0.1, 3) == pytest.approx(expected)
+
+
+def test_the_papers_score_of_a_study_without_a_bleeding_slice_is_its_largest() -> None:
+    assert triage_score(np.array([0.02, 0.07], np.float32), "paper", 0.1, 3) == pytest.approx(0.07)
