@@ -39,8 +39,9 @@ class Settings:
     operating_point
         Triage score from which a volume is suspected; locked on the tuning patients.
     mask_threshold
-        Fused probability from which a voxel belongs to the lesion; not above `operating_point`,
-        so that whatever is suspected also marks a place.
+        Fused probability from which a voxel belongs to the lesion.
+    slope, intercept
+        Calibrate a slice's largest fused probability, see `calibrate`.
     score
         How slice scores become the triage score, see `triage_score`.
     tau
@@ -55,16 +56,29 @@ class Settings:
 
     operating_point: float
     mask_threshold: float = 0.5
+    slope: float = 1.0
+    intercept: float = 0.0
     score: Score = "top-k mean"
     tau: float = 0.1
     top_k: int = 3
     least_brain_ml: float = 200.0
     grid: Grid = field(default_factory=Grid)
 
-    def __post_init__(self) -> None:
-        """Refuse an operating point that could be reached without a mask."""
-        if self.mask_threshold > self.operating_point:
-            raise ValueError("mask_threshold is above operating_point")
+    def calibrate(self, peaks: Array) -> Array:
+        """Probability that a slice bleeds, from the largest fused probability on it.
+
+        Platt's logistic on the logit (ours): the largest of many pixels is no probability, and
+        networks trained with Dice push it towards 1. The bundle's values are fitted on the tuning
+        cases; slope 1 and intercept 0 are the paper's f unchanged.
+
+        Parameters
+        ----------
+        peaks
+            (s,) float32, 0..1.
+        """
+        bounded = np.clip(peaks.astype(np.float64), 1e-6, 1 - 1e-6)
+        logits = self.slope * np.log(bounded / (1 - bounded)) + self.intercept
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def triage_score(slice_scores: Array, score: Score, tau: float, top_k: int) -> float:
@@ -77,7 +91,7 @@ def triage_score(slice_scores: Array, score: Score, tau: float, top_k: int) -> f
     Parameters
     ----------
     slice_scores
-        (s,) float32, each slice's largest fused probability, 0..1.
+        (s,) float32, each slice's calibrated probability, 0..1.
     """
     ordered = np.sort(slice_scores)[::-1]
     if score == "top-k mean":
@@ -104,10 +118,10 @@ class Reading:
     subtypes: Array
 
     @property
-    def slice_scores(self) -> Array:
+    def peaks(self) -> Array:
         """(s,) float32, the largest fused probability of each slab (the paper's f)."""
-        scores: Array = self.fused.max(axis=(1, 2))
-        return scores
+        peaks: Array = self.fused.max(axis=(1, 2))
+        return peaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +196,7 @@ class Reader:
     def judge(self, volume: Volume, source: Slabs, seen: Canvas, reading: Reading) -> Findings:
         """Bring the reading back to the source slices and state the findings."""
         rules = self.settings
-        scores = reading.slice_scores
+        scores = rules.calibrate(reading.peaks)
         probability = triage_score(scores, rules.score, rules.tau, rules.top_k)
         suspected = probability >= rules.operating_point
         planes = np.clip(
@@ -190,7 +204,7 @@ class Reader:
         )
         heat = source.restore(np.round(planes * 255).astype(np.uint8)[source.of_slice])
         limit = np.uint8(np.ceil(rules.mask_threshold * 255))
-        if suspected:  # interpolation may flatten a peak that was just high enough
+        if suspected:  # whatever is suspected marks a place, be it below the threshold
             limit = min(limit, heat.max())
         mask: NDArray[np.bool_] = np.greater_equal(heat, limit)
         named = reading.subtypes
@@ -202,7 +216,7 @@ class Reader:
             slices=tuple(
                 SliceFinding(float(scores[slab]), _by_name(named[slab])) for slab in source.of_slice
             ),
-            key_slice=_key_slice(reading.fused, rules, source.of_slice),
+            key_slice=_key_slice(reading.fused, scores, rules, source.of_slice),
             mask=mask,
             heat=heat,
             bundle=self.name,
@@ -214,11 +228,13 @@ def _by_name(probabilities: Array) -> Mapping[str, float]:
     return dict(zip(SUBTYPES, map(float, probabilities), strict=True))
 
 
-def _key_slice(fused: Array, rules: Settings, of_slice: NDArray[np.intp]) -> int | None:
+def _key_slice(
+    fused: Array, scores: Array, rules: Settings, of_slice: NDArray[np.intp]
+) -> int | None:
     """Source slice amid the slab that shows most lesion; None where no slab shows any."""
     shown = np.where(fused >= rules.mask_threshold, fused, 0).sum((1, 2))
     if not shown.any():
-        shown = np.where(fused.max((1, 2)) >= rules.tau, fused.max((1, 2)), 0)
+        shown = np.where(scores >= rules.tau, scores, 0)
     if not shown.any():
         return None
     members = np.flatnonzero(of_slice == shown.argmax())

@@ -170,7 +170,9 @@ def _traced(network: nn.Module, shape: tuple[int, ...]) -> object:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit; see above
-        return torch.jit.trace(network.eval(), torch.zeros(1, *shape[1:]), check_trace=False)
+        return torch.jit.trace(  # type: ignore[no-untyped-call]
+            network.eval(), torch.zeros(1, *shape[1:]), check_trace=False
+        )
 
 
 def _store(save: Callable[[Path], None], path: Path) -> None:

@@ -154,8 +154,8 @@ def result(number: int, score: float, bleeds: bool) -> Result:
         truth_ml=2.0 * bleeds,
         found_ml=1.0,
         dice=0.5 if bleeds else float("nan"),
-        slab_scores=scores.astype(np.float32),
-        slice_scores=scores,
+        peaks=scores.astype(np.float32),
+        slice_peaks=scores.astype(np.float32),
         slice_truth=truth,
         subtypes=np.tile(scores[:, None], (1, 5)),
     )
@@ -178,11 +178,11 @@ def test_the_operating_point_lies_in_the_middle_of_the_widest_best_gap() -> None
     assert operating_point(scores, truth) == pytest.approx(0.4)
 
 
-def test_locking_never_leaves_the_mask_threshold_above_the_operating_point() -> None:
-    results = [result(1, 0.3, True), result(2, 0.05, False)]
+def test_locking_calibrates_and_separates_the_tuning_cases() -> None:
+    results = [result(k, 0.9 + 0.01 * k, k > 4) for k in range(9)]
     locked = lock(Settings(operating_point=0.5, grid=Grid()), results)
-    assert locked.operating_point < 0.3
-    assert locked.mask_threshold <= locked.operating_point
+    assert all((case.score(locked) >= locked.operating_point) == case.bleeds for case in results)
+    assert 0 < locked.calibrate(np.array([0.9], np.float32))[0] < 0.4, "0.9 is a normal here"
 
 
 def test_auc_counts_ties_half() -> None:

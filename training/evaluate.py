@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
 
 from models.findings import SUBTYPES
 from models.reader import Reader, Score, Settings, triage_score
@@ -29,10 +30,10 @@ class Result:
         Hemorrhage by the masks, and by the reader at its mask threshold.
     dice
         Overlap of the two masks in the source geometry; NaN where there is no hemorrhage.
-    slab_scores
+    peaks
         (s,) float32, largest fused probability of each slab.
-    slice_scores
-        (z,) float64, the same for each source slice.
+    slice_peaks
+        (z,) float32, the same for each source slice.
     slice_truth
         (z, 5) bool, `SUBTYPES` labelled on each source slice.
     subtypes
@@ -43,8 +44,8 @@ class Result:
     truth_ml: float
     found_ml: float
     dice: float
-    slab_scores: NDArray[np.float32]
-    slice_scores: NDArray[np.float64]
+    peaks: NDArray[np.float32]
+    slice_peaks: NDArray[np.float32]
     slice_truth: NDArray[np.bool_]
     subtypes: NDArray[np.float64]
 
@@ -55,7 +56,7 @@ class Result:
 
     def score(self, rules: Settings) -> float:
         """Triage score under these rules."""
-        return triage_score(self.slab_scores, rules.score, rules.tau, rules.top_k)
+        return triage_score(rules.calibrate(self.peaks), rules.score, rules.tau, rules.top_k)
 
 
 def read_cases(reader: Reader, cases: Iterable[physionet.Patient]) -> list[Result]:
@@ -73,8 +74,8 @@ def _read(reader: Reader, case: physionet.Patient) -> Result:
         truth_ml=float(case.mask.sum((1, 2)) @ case.volume.voxel_ml),
         found_ml=found.volume_ml,
         dice=float(2 * both / either) if case.mask.any() else float("nan"),
-        slab_scores=reading.slice_scores,
-        slice_scores=np.array([each.probability for each in found.slices]),
+        peaks=reading.peaks,
+        slice_peaks=reading.peaks[source.of_slice],
         slice_truth=case.labels,
         subtypes=reading.subtypes[source.of_slice].astype(np.float64),
     )
@@ -91,12 +92,13 @@ def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[physionet.Patien
 
 
 def lock(settings: Settings, tuning: Sequence[Result]) -> Settings:
-    """Choose the triage score and the operating point on the tuning cases.
+    """Calibrate, and choose the triage score and the operating point, on the tuning cases.
 
     The score with the largest case AUC wins (the earlier one of `SCORES` in a tie); the operating
     point is the middle of the gap in which sensitivity + specificity is largest, the widest one in
-    a tie. The mask threshold stays unless the operating point lies below it.
+    a tie.
     """
+    settings = calibrated(settings, tuning)
     truth = np.array([case.bleeds for case in tuning])
     by_score = {
         score: np.array([case.score(replace(settings, score=score)) for case in tuning])
@@ -104,12 +106,28 @@ def lock(settings: Settings, tuning: Sequence[Result]) -> Settings:
     }
     chosen = max(SCORES, key=lambda score: auc(by_score[score], truth))
     point = operating_point(by_score[chosen], truth)
-    return replace(
-        settings,
-        score=chosen,
-        operating_point=point,
-        mask_threshold=min(settings.mask_threshold, point),
-    )
+    return replace(settings, score=chosen, operating_point=point)
+
+
+def calibrated(settings: Settings, tuning: Sequence[Result]) -> Settings:
+    """Fit slope and intercept to the tuning cases' slices by maximum likelihood.
+
+    The targets are Platt's (1999), drawn in from 0 and 1 by the size of each class, so that
+    perfectly separated slices still have a finite fit.
+    """
+    peaks = np.concatenate([case.slice_peaks for case in tuning]).astype(np.float64)
+    bleeds = np.concatenate([case.slice_truth.any(1) for case in tuning])
+    n, m = bleeds.sum(), (~bleeds).sum()
+    targets = np.where(bleeds, (n + 1) / (n + 2), 1 / (m + 2))
+    bounded = np.clip(peaks, 1e-6, 1 - 1e-6)
+    logits = np.log(bounded / (1 - bounded))
+
+    def unlikelihood(fit: NDArray[np.float64]) -> float:
+        scores = fit[0] * logits + fit[1]
+        return float((np.logaddexp(0, scores) - targets * scores).mean())
+
+    slope, intercept = optimize.minimize(unlikelihood, (1.0, 0.0), method="Nelder-Mead").x
+    return replace(settings, slope=float(slope), intercept=float(intercept))
 
 
 def operating_point(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
@@ -136,7 +154,7 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
     def slice_auc(picks: NDArray[np.intp]) -> float:
         chosen = [results[i] for i in picks]
         return auc(
-            np.concatenate([case.slice_scores for case in chosen]),
+            np.concatenate([case.slice_peaks for case in chosen]),
             np.concatenate([case.slice_truth.any(1) for case in chosen]),
         )
 
@@ -147,7 +165,7 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
     return {
         "cases": len(results),
         "bleeding": int(positive.sum()),
-        "slices": int(sum(len(case.slice_scores) for case in results)),
+        "slices": int(sum(len(case.slice_peaks) for case in results)),
         "case_auc": _with_interval(case_auc(everyone), bootstrap(case_auc, bleeds)),
         "slice_auc": _with_interval(slice_auc(everyone), bootstrap(slice_auc, bleeds)),
         "sensitivity": _proportion(hits, int(positive.sum())),
