@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress import track
 
 from node.console import worklist_table
@@ -67,10 +66,10 @@ def _phantoms(folder: Path) -> list[Path]:
     from training.phantoms import demo_pair
 
     files = []
-    with console.status("drawing a phantom head with a hemorrhage and one without"):
-        for name, phantom in zip(("hemorrhage", "normal"), demo_pair(), strict=True):
-            files += write_series(phantom.volume, folder / name, Identity.of(f"demo {name}"))
-    console.print(f"two phantom head CT, {len(files)} slices, in {folder}")
+    console.print("drawing two phantom heads, one with a hemorrhage and one without")
+    for name, phantom in zip(("hemorrhage", "normal"), demo_pair(), strict=True):
+        files += write_series(phantom.volume, folder / name, Identity.of(f"demo {name}"))
+    console.print(f"{len(files)} CT slices in {folder}")
     return files
 
 
@@ -108,8 +107,8 @@ def serving(config: Path, log: Path) -> Iterator[None]:
     settings = load(config)
     with log.open("wb") as stream, subprocess.Popen(command, stderr=stream) as process:
         try:
-            with console.status("starting the node"):
-                _wait_for_answer(settings, process)
+            console.print("starting the node")
+            _wait_for_answer(settings, process)
             yield
         finally:
             process.terminate()
@@ -153,17 +152,21 @@ def _send(files: Sequence[Path], settings: Settings) -> None:
 
 
 def _wait_for_results(settings: Settings) -> list[Row]:
-    """Wait until every study is read and delivered, showing the worklist meanwhile."""
+    """Wait until every study is read and delivered; say each step that a study takes."""
     deadline = time.monotonic() + READ_S
-    with Store(settings.url) as store, Live(console=console, transient=True) as live:
+    said: set[tuple[str, str]] = set()
+    with Store(settings.url) as store, console.status("reading"):
         while True:
             rows = store.worklist(utc_now())
-            live.update(worklist_table(rows))
+            for row in rows:
+                if (step := (row.patient_id, row.state.value)) not in said:
+                    said.add(step)
+                    console.print(f"  {row.patient_id}: {row.state.lower()}")
             if rows and all(row.delivered_at for row in rows):
                 return rows
             if time.monotonic() > deadline:
                 raise Retryable(f"not every study was read and delivered within {READ_S:.0f} s")
-            time.sleep(0.25)
+            time.sleep(0.1)
 
 
 def _show_places(rows: Sequence[Row], data: Path, received: Path) -> None:
