@@ -253,6 +253,13 @@ def test_thick_slices_dilute_what_is_thinner() -> None:
     assert thick.hu[:, 60:110, 50:110].max() == pytest.approx(20, abs=2)  # 1 mm in 5
 
 
+@pytest.mark.parametrize("psf_mm", [0.5, 0.7, 1.05])
+def test_an_even_head_comes_out_even_whatever_the_kernel(psf_mm: float) -> None:
+    even = np.full(SHAPE, 30, np.float32)
+    hu = scan(np.random.default_rng(0), replace(SMALL, psf_mm=psf_mm, noise_hu=0), even).hu
+    assert (hu[:, 60:120, 50:110] == 30).all()
+
+
 def test_noise_has_the_strength_of_the_scanner_and_values_are_whole() -> None:
     water = np.zeros(SHAPE, np.float32)
     hu = scan(np.random.default_rng(0), replace(SMALL, noise_hu=3.0), water).hu[

@@ -60,32 +60,46 @@ class Lesion:
         return 1.0 if self.focus[0] >= 0 else -1.0
 
 
-PLACES: dict[str, tuple[tuple[str, float, tuple[float, float, float], float], ...]] = {
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a subtype bleeds: how often, around which point on the left, with how much room."""
+
+    name: str
+    share: float
+    focus: tuple[float, float, float]
+    spread_mm: float
+    most_ml: float = np.inf
+
+
+PLACES = {
     "epidural": (
-        ("temporal", 0.5, (60, 12, -8), 8),
-        ("parietal", 0.25, (55, 28, 42), 10),
-        ("frontal", 0.25, (38, -66, 18), 8),
+        Place("temporal", 0.5, (60, 12, -8), 8),
+        Place("parietal", 0.25, (55, 28, 42), 10),
+        Place("frontal", 0.25, (38, -66, 18), 8),
     ),
     "intraparenchymal": (
-        ("basal ganglia", 0.38, (27, -1, 3), 3),
-        ("thalamus", 0.12, (13, 12, 5), 2),
-        ("lobar", 0.35, (40, 5, 25), 18),
-        ("pons", 0.05, (2, 8, -35), 2),
-        ("cerebellum", 0.10, (22, 50, -42), 6),
+        Place("basal ganglia", 0.38, (27, -1, 3), 3),
+        Place("thalamus", 0.12, (13, 12, 5), 2, 12),
+        Place("lobar", 0.35, (40, 5, 25), 18),
+        Place("pons", 0.05, (2, 8, -35), 2, 6),
+        Place("cerebellum", 0.10, (22, 50, -42), 6, 25),
     ),
-    "intraventricular": (("horns", 0.6, (21, 58, 3), 2), ("cast", 0.4, (10, 5, 17), 5)),
+    "intraventricular": (
+        Place("horns", 0.6, (21, 58, 3), 2),
+        Place("cast", 0.4, (10, 5, 17), 5),
+    ),
     "subarachnoid": (
-        ("suprasellar", 0.35, (2, -8, -23), 3),
-        ("sylvian", 0.25, (42, -4, -2), 5),
-        ("convexity", 0.4, (48, 10, 40), 16),
+        Place("suprasellar", 0.35, (2, -8, -23), 3),
+        Place("sylvian", 0.25, (42, -4, -2), 5),
+        Place("convexity", 0.4, (48, 10, 40), 16),
     ),
     "subdural": (
-        ("convexity", 0.76, (60, 5, 22), 14),
-        ("falx", 0.12, (1, 10, 35), 20),
-        ("tentorium", 0.12, (28, 50, -12), 8),
+        Place("convexity", 0.7, (60, 5, 22), 14),
+        Place("falx", 0.15, (1, 10, 35), 20, 12),
+        Place("tentorium", 0.15, (28, 50, -12), 8, 12),
     ),
 }
-"""For each subtype: name, frequency, focus on the left (mm), and its spread (mm)."""
+"""The places of each subtype (chosen; a small room sends what is larger elsewhere)."""
 
 
 def plan(
@@ -107,19 +121,23 @@ def plan(
     fresh_hu
         Mean and standard deviation of fresh clots; one bleed in eight is older or thinner.
     """
-    places = PLACES[subtype]
-    name, _, focus, spread = places[rng.choice(len(places), p=[p[1] for p in places])]
-    side = float(rng.choice((-1.0, 1.0)))
-    x, y, z = rng.normal(focus, spread).tolist()
     if volume_ml is None:
         volume_ml = random_volume_ml(rng, subtype)
+    places = [place for place in PLACES[subtype] if place.most_ml >= volume_ml]
+    shares = np.array([place.share for place in places])
+    place = places[rng.choice(len(places), p=shares / shares.sum())]
+    side = float(rng.choice((-1.0, 1.0)))
+    focus = rng.normal(place.focus, place.spread_mm)
+    if place.name == "lobar":  # under the cortex, not on the table
+        focus *= min(1, 0.62 / np.linalg.norm(focus / (67, 85, 71)))
+    x, y, z = focus.tolist()
     hu = float(np.clip(rng.normal(*fresh_hu), 50, 80))
     if rng.random() < 0.12:
         hu = float(rng.uniform(36, 50))  # anaemia, or a bleed of a week ago
     elif subtype == "subdural" and rng.random() < 0.2:
         hu = float(rng.uniform(20, 30))  # chronic
     oedema = float(rng.choice((0.0, rng.uniform(1.5, 6))))
-    return Lesion(subtype, volume_ml, (side * abs(x), y, z), name, hu, oedema)
+    return Lesion(subtype, volume_ml, (side * abs(x), y, z), place.name, hu, oedema)
 
 
 def random_volume_ml(rng: np.random.Generator, subtype: str) -> float:
