@@ -18,6 +18,7 @@ from models.preprocess import (
     canvas,
     channels,
     coarse_head,
+    confirm_head,
     skull_channels,
     slabs,
 )
@@ -48,8 +49,8 @@ class Settings:
         Slice score from which a slice counts as one with hemorrhage (ours; the paper states none).
     top_k
         Slices averaged by the score "top-k mean".
-    least_brain_ml
-        Smallest inside of a skull that is read.
+    least_brain_ml, least_bone
+        What counts as a head, see `models.preprocess.confirm_head`.
     grid
         The networks' lattices.
     """
@@ -62,6 +63,7 @@ class Settings:
     tau: float = 0.1
     top_k: int = 3
     least_brain_ml: float = 200.0
+    least_bone: float = 0.4
     grid: Grid = field(default_factory=Grid)
 
     def calibrate(self, peaks: Array) -> Array:
@@ -179,7 +181,8 @@ class Reader:
         source = slabs(volume, grid.slab_mm)
         head = coarse_head(source, grid)
         (inside,) = self.strip(skull_channels(head.hu))
-        return source, canvas(source, head, inside[0, 0], grid, self.settings.least_brain_ml)
+        confirm_head(head, inside[0, 0], self.settings.least_brain_ml, self.settings.least_bone)
+        return source, canvas(source, head, inside[0, 0], grid)
 
     def look(self, seen: Canvas, progress: Callable[[int, int], None] | None = None) -> Reading:
         """Run the ensemble over the canvas, batch by batch."""

@@ -13,6 +13,7 @@ from models.preprocess import (
     canvas,
     channels,
     coarse_head,
+    confirm_head,
     lattice,
     resampling,
     slabs,
@@ -125,13 +126,13 @@ def ellipsoid_brain(volume: Volume, grid: Grid) -> tuple[np.ndarray, ...]:
 def test_the_canvas_is_centred_on_the_brain_wherever_the_head_lies(offset: float) -> None:
     grid = Grid()
     source, found, inside = ellipsoid_brain(head(offset=offset), grid)
-    seen = canvas(source, found, inside, grid, 100)
+    confirm_head(found, inside, least_ml=900, least_bone=0.9)
+    seen = canvas(source, found, inside, grid)
     brain = (seen.hu > 0) & (seen.hu < 300)
     middle = np.argwhere(brain.any(0)).mean(0)
     np.testing.assert_allclose(middle, [(grid.rows - 1) / 2, (grid.columns - 1) / 2], atol=4)
     agree = (seen.brain > 0.5) & (seen.hu < 300)
     assert 2 * (agree & brain).sum() / (agree.sum() + brain.sum()) > 0.95
-    assert 900 < seen.brain_ml < 1700
 
 
 def test_the_coarse_box_ends_at_the_vertex_although_air_follows() -> None:
@@ -145,10 +146,17 @@ def test_a_volume_without_a_head_is_unreadable_and_says_what_was_measured() -> N
     empty = replace(head(), hu=np.full((30, 220, 260), -1000, np.float32))
     with pytest.raises(Unreadable, match="no tissue"):
         coarse_head(slabs(empty, 5.0), Grid())
-    grid = Grid()
-    source, found, inside = ellipsoid_brain(head(), grid)
+    _, found, inside = ellipsoid_brain(head(), Grid())
     with pytest.raises(Unreadable, match="0 mL inside a skull, 200 mL needed"):
-        canvas(source, found, np.zeros_like(inside), grid, 200)
+        confirm_head(found, np.zeros_like(inside), least_ml=200, least_bone=0.4)
+
+
+def test_a_body_without_a_skull_around_it_is_unreadable() -> None:
+    body = head()
+    body.hu[body.hu > 900] = 40
+    _, found, inside = ellipsoid_brain(body, Grid())
+    with pytest.raises(Unreadable, match="no skull found: bone follows 0%"):
+        confirm_head(found, inside, least_ml=200, least_bone=0.4)
 
 
 def test_the_four_channels_are_kangs_windows() -> None:

@@ -104,7 +104,7 @@ def fine_slices(case: physionet.Patient, grid: Grid, strip: Strip) -> Slices:
     """One case's slabs on the fine lattice of `grid`."""
     source = slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
-    fine = canvas(source, head, strip(head.hu), grid, least_ml=0.0)
+    fine = canvas(source, head, strip(head.hu), grid)
     lesion = slabs(replace(case.volume, hu=case.mask.astype(np.float32)), grid.slab_mm)
     labels = np.zeros((len(source.hu), case.labels.shape[1]), np.float32)
     np.maximum.at(labels, source.of_slice, case.labels.astype(np.float32))
