@@ -113,7 +113,7 @@ def _slices(folder: Path) -> list[dict[str, Any]]:
     return [
         {
             "sop_instance_uid": ref.sop_instance_uid,
-            "position_mm": ref.position_mm,
+            "position_mm": ref.location_mm,
             "probability": findings[index].probability if findings else None,
             "subtypes": findings[index].subtypes if findings else None,
         }

@@ -405,14 +405,15 @@ def _everything(series: Series) -> tuple[SliceRef, ...]:
 
 
 def _ref(instance: Instance, frame: int) -> SliceRef:
-    header, stored = instance.header, instance.stored
+    header, stored, place = instance.header, instance.stored, instance.header.frames[frame]
     return SliceRef(
         path=stored.path,
         sha256=stored.sha256,
         sop_class_uid=header.sop_class_uid,
         sop_instance_uid=header.sop_instance_uid,
         frame_number=frame + 1,
-        position_mm=header.frames[frame].position_mm,
+        position_mm=place.position_mm,
+        location_mm=place.location_mm,
     )
 
 

@@ -25,6 +25,15 @@ class Frame:
     position_mm: tuple[float, float, float] | None
     orientation: tuple[float, float, float, float, float, float] | None
 
+    @property
+    def location_mm(self) -> float | None:
+        """Position along the slice normal (row direction x column direction), mm."""
+        if self.position_mm is None or self.orientation is None:
+            return None
+        a, b, c, d, e, f = self.orientation
+        normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+        return sum(p * n for p, n in zip(self.position_mm, normal, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -142,6 +151,8 @@ class SliceRef:
     """1-based, as in ReferencedFrameNumber."""
     position_mm: tuple[float, float, float] | None
     """None only in the plan of a series that is not analysed."""
+    location_mm: float | None = None
+    """`Frame.location_mm` of the slice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,8 @@ def test_reading_is_the_same_whichever_way_the_study_comes(
     assert study["probability"] == pytest.approx(direct.probability, abs=1e-3)
     assert study["volume_ml"] == pytest.approx(direct.volume_ml, rel=0.02, abs=0.05)
     assert [s["sop_instance_uid"] for s in study["slices"]] == [ds_uid(path) for path in files]
+    places = [s["position_mm"] for s in study["slices"]]
+    assert np.allclose(np.diff(places), np.diff(patient.volume.locations_mm))
     assert np.allclose(
         [s["probability"] for s in study["slices"]],
         [s.probability for s in direct.slices],
