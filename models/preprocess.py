@@ -8,7 +8,7 @@ stands nearly straight, and the networks are trained on tilted heads.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,19 +157,17 @@ def resampling(targets: NDArray[np.float64], count: int, spacing: float, step: f
 
     around = np.arange(-np.ceil(reach / spacing) - 1, np.ceil(reach / spacing) + 2) * spacing
     endless = kernel((targets % spacing)[:, None] - around).sum(1, keepdims=True)
-    weights = kernel(targets[:, None] - np.arange(count) * spacing) / endless
+    weights = kernel(targets[:, None] - _pixels(count, spacing)) / endless
     return np.asarray(weights, np.float32)
+
+
+def _pixels(count: int, spacing: float) -> NDArray[np.float64]:
+    return np.arange(count, dtype=np.float64) * np.float64(spacing)
 
 
 def lattice(centre_mm: float, count: int, step: float) -> NDArray[np.float64]:
     """(count,) float64 positions in mm, symmetric around the centre."""
     return centre_mm + (np.arange(count, dtype=np.float64) - (count - 1) / 2) * np.float64(step)
-
-
-def _resample(planes: Array, down: Array, across: Array) -> Array:
-    """(s, y, x) HU sampled by one matrix for rows and one for columns; outside is air."""
-    sampled: Array = np.matmul(np.matmul(down, planes - AIR), across.T) + AIR
-    return sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +179,17 @@ class Frame:
     columns: int
     step_mm: float
 
+    @property
+    def corner_mm(self) -> tuple[float, float]:
+        """Where its first point lies, (y, x) in mm."""
+        return (
+            float(lattice(self.centre_mm[0], self.rows, self.step_mm)[0]),
+            float(lattice(self.centre_mm[1], self.columns, self.step_mm)[0]),
+        )
+
     def sample(self, source: Slabs) -> Array:
-        """(s, rows, columns) float32 HU of the slabs."""
-        matrices = (
+        """(s, rows, columns) float32 HU of the slabs; outside is air."""
+        down, across = (
             resampling(lattice(centre, count, self.step_mm), size, spacing, self.step_mm)
             for centre, count, size, spacing in zip(
                 self.centre_mm,
@@ -193,21 +199,17 @@ class Frame:
                 strict=True,
             )
         )
-        return _resample(source.hu, *matrices)
+        sampled: Array = np.matmul(np.matmul(down, source.hu - AIR), across.T) + AIR
+        return sampled
 
     def spread(
-        self, planes: Array, shape: tuple[int, int], spacing_mm: tuple[float, float]
+        self, planes: Array, shape: tuple[int, ...], spacing_mm: tuple[float, float]
     ) -> Array:
         """(s, rows, columns) values of this frame interpolated at pixels of `shape`; 0 outside."""
         down, across = (
-            resampling(
-                np.arange(size) * spacing - lattice(centre, count, self.step_mm)[0],
-                count,
-                self.step_mm,
-                min(spacing, self.step_mm),
-            )
-            for centre, count, size, spacing in zip(
-                self.centre_mm, (self.rows, self.columns), shape, spacing_mm, strict=True
+            resampling(_pixels(size, spacing) - corner, count, self.step_mm, spacing)
+            for corner, count, size, spacing in zip(
+                self.corner_mm, (self.rows, self.columns), shape, spacing_mm, strict=True
             )
         )
         spread: Array = np.matmul(np.matmul(down, planes), across.T)
@@ -354,28 +356,16 @@ def canvas(source: Slabs, head: CoarseHead, inside: Array, grid: Grid) -> Canvas
     inside
         Shape of `head.hu` float32, the skull stripper's probabilities; not empty.
     """
-    brain = inside > 0.5
-    centre = tuple(
-        head.frame.centre_mm[axis]
-        + (_middle(brain.sum(others)) - (size - 1) / 2) * head.frame.step_mm
-        for axis, (others, size) in enumerate(
-            [((0, 2), head.frame.rows), ((0, 1), head.frame.columns)]
-        )
+    brain, (top, left) = inside > 0.5, head.frame.corner_mm
+    centre = (
+        top + _middle(brain.sum((0, 2))) * head.frame.step_mm,
+        left + _middle(brain.sum((0, 1))) * head.frame.step_mm,
     )
-    frame = Frame((centre[0], centre[1]), grid.rows, grid.columns, grid.step_mm)
+    frame = Frame(centre, grid.rows, grid.columns, grid.step_mm)
     at_slabs = _between(inside, head.heights_mm, source.locations_mm, outside=np.float32(0))
-    corner = [
-        lattice(c, n, grid.step_mm)[0]
-        for c, n in zip(centre, (grid.rows, grid.columns), strict=True)
-    ]
-    local = Frame(
-        (head.frame.centre_mm[0] - corner[0], head.frame.centre_mm[1] - corner[1]),
-        head.frame.rows,
-        head.frame.columns,
-        head.frame.step_mm,
-    )
-    shape = (grid.rows, grid.columns)
-    fine = local.spread(at_slabs, shape, (grid.step_mm, grid.step_mm))
+    (y, x), (top, left) = head.frame.centre_mm, frame.corner_mm
+    seen_from_frame = replace(head.frame, centre_mm=(y - top, x - left))
+    fine = seen_from_frame.spread(at_slabs, (grid.rows, grid.columns), (grid.step_mm, grid.step_mm))
     return Canvas(frame.sample(source), np.clip(fine, 0, 1), frame)
 
 

@@ -84,7 +84,7 @@ class SliceBatches:
         hu, mask = source.hu[index].astype(np.float32), source.mask[index].astype(np.float32)
         brain = source.brain[index].astype(np.float32) / 255
         labels = np.array(source.labels[index])
-        if kind == "lesion" and random.random() < 0.3:
+        if random.random() < 0.4:
             hu, mask = _thicker(source, index, hu, mask, random)
         if kind == "painted":
             subtype = str(random.choice(self.only))
@@ -105,9 +105,14 @@ class SliceBatches:
 def _thicker(
     source: Slices, index: int, hu: Array, mask: Array, random: Random
 ) -> tuple[Array, Array]:
-    """Average with a neighbour of the same patient, as a thicker slice would."""
+    """Average with a neighbour of the same patient, as a thicker slice would.
+
+    Slanting bone becomes as dense as blood then. A normal slice is left alone beside a lesion.
+    """
     other = index + int(random.choice((-1, 1)))
     if not 0 <= other < len(source.hu) or source.patient[other] != source.patient[index]:
+        return hu, mask
+    if source.mask[other].any() and not mask.any():
         return hu, mask
     part = random.uniform(0.1, 0.5)
     return (1 - part) * hu + part * source.hu[other], (1 - part) * mask + part * source.mask[other]
