@@ -56,6 +56,7 @@ def analyse(
         with Store(private.url) as store:
             node = Node(private, store, reader, utc_now)
             _ingest(path, node, tell)
+            reader()  # a damaged bundle is this installation's error, not the study's
             while work_once(node, "analyse"):
                 pass
             for number, row in enumerate(store.worklist(utc_now()), start=1):

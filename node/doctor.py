@@ -70,8 +70,8 @@ def _database(settings: Settings) -> Iterator[Check]:
 def _reader(settings: Settings) -> Iterator[Check]:
     try:
         reader = load_reader(settings)
-    except Exception as error:  # noqa: BLE001  whatever stops the reader is the finding
-        yield Check("bad", "reader", f"{type(error).__name__}: {error}")
+    except IchnodeError as error:
+        yield Check("bad", "reader", str(error))
         return
     yield Check("ok", "reader", f"{reader.name} on {reader.runtime}, golden output reproduced")
 

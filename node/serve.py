@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from node.errors import BadConfiguration
 from node.log import event
 from node.settings import Settings
 from node.worklist.store import Store, claimant
@@ -39,11 +40,20 @@ def utc_now() -> datetime:
 
 
 def load_reader(settings: Settings) -> "Reader":
-    """Load the configured bundle into its runtime; imports torch or OpenVINO, so it is slow."""
-    from models.bundle import load_reader
+    """Load the configured bundle into its runtime; imports torch or OpenVINO, so it is slow.
 
-    bundle = settings.triage.bundle or SHIPPED_BUNDLE
-    reader = load_reader(bundle, settings.triage.runtime, settings.data_dir / "cache")
+    Raises
+    ------
+    BadConfiguration
+        If the bundle is damaged, or this machine lacks the runtime.
+    """
+    from models import bundle
+
+    folder = settings.triage.bundle or SHIPPED_BUNDLE
+    try:
+        reader = bundle.load_reader(folder, settings.triage.runtime, settings.data_dir / "cache")
+    except (bundle.BundleError, ValueError) as error:
+        raise BadConfiguration(f"triage: {error}") from error
     logger.info("reader loaded", extra=event("reader", bundle=reader.name, runtime=reader.runtime))
     return reader
 

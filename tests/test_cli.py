@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from node.cli import app
 from node.settings import load
 from node.worklist.store import upgrade
+from tests.peers import ct_series
 
 COMMANDS = [
     "serve",
@@ -72,3 +73,17 @@ def test_unknown_role_and_stage_name_the_known_ones(
     upgrade(load().url)
     assert "receive, work, deliver, web" in run("serve", "--role", "x")[2]
     assert "assemble, triage, report" in run("replay", "1", "--from", "x")[2]
+
+
+def test_damaged_bundle_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICHNODE_TRIAGE__BUNDLE", str(tmp_path))
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path / "data"))
+    (file, *_) = ct_series(tmp_path / "ct", 20)
+    code, _, error = run("analyse", str(file.parent))
+    assert code == 2 and "no bundle" in error and str(tmp_path) in error
+
+
+def test_folder_without_dicom_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    code, _, error = run("analyse", str(tmp_path))
+    assert code == 2 and "notes.txt is left out" in error and "no DICOM object" in error

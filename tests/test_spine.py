@@ -23,7 +23,7 @@ from training.datasets.series import Identity, write_series
 
 pytestmark = [pytest.mark.peer, pytest.mark.data, pytest.mark.timeout(600)]
 
-BLEEDING_PATIENT = 49
+BLEEDING_PATIENT = 75
 """A patient with hemorrhage whom the shipped networks were neither trained nor tuned on."""
 
 
