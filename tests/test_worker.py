@@ -18,7 +18,7 @@ from node.spool import Spool
 from node.states import Priority, Reason, State
 from node.worker import work_once
 from node.worklist.store import Store, upgrade
-from tests.builder import HEAD, encoded
+from tests.builder import HEAD, Scan, encoded
 
 
 class Clock:
@@ -79,11 +79,17 @@ def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[Node]:
         yield Node(settings, store, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
 
 
-def receive(node: Node, *, released: bool = True, only: slice = slice(None)) -> None:
+def receive(
+    node: Node, *, scan: Scan = HEAD, released: bool = True, only: slice = slice(None)
+) -> None:
+    receive_files([encoded(ds) for ds in scan.build()[only]], node, released=released)
+
+
+def receive_files(files: list[bytes], node: Node, *, released: bool = True) -> None:
     spool = Spool(node.root, min_free_mb=0)
     series = set()
-    for ds in HEAD.build()[only]:
-        header, _ = ingest(encoded(ds), node.store, spool, caller="CT1", now=node.clock())
+    for data in files:
+        header, _ = ingest(data, node.store, spool, caller="CT1", now=node.clock())
         series.add(header.series_instance_uid)
     if released:
         node.store.release(series, node.clock())
@@ -129,6 +135,40 @@ def test_reader_that_sees_no_brain_gives_not_analysed_and_a_report(
     assert row.reason == "no brain found: 3 mL inside a skull"
     folder = node.folder(node.store.case(row.case_id))
     assert [p.name for p in (folder / "report").iterdir()] == ["sr.dcm"]
+
+
+@pytest.mark.parametrize(
+    ("scan", "only", "reason"),
+    [
+        (HEAD, slice(0, 2), Reason.TOO_FEW_SLICES),
+        (HEAD.having(Modality="MR"), slice(None), Reason.NOT_CT),
+        (HEAD.having(PixelData=None), slice(None), Reason.NO_PIXEL_DATA),
+        (HEAD.having(RescaleIntercept=None, RescaleSlope=None), slice(None), Reason.NOT_HOUNSFIELD),
+        (HEAD.having(ImagePositionPatient=None), slice(None), Reason.GEOMETRY),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Reason) else "",
+)
+def test_bad_input_is_kept_and_reported_as_not_analysed(
+    node: Node, clock: Clock, scan: Scan, only: slice, reason: Reason
+) -> None:
+    receive(node, scan=scan, only=only)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, reason)
+    assert row.reason and row.probability is None
+    folder = node.folder(node.store.case(row.case_id))
+    assert [path.name for path in (folder / "report").iterdir()] == ["sr.dcm"]
+    (series,) = node.store.study(row.study_instance_uid)
+    assert all((node.root / instance.stored.path).exists() for instance in series.instances)
+
+
+def test_truncated_slice_is_named_and_its_study_not_analysed(node: Node, clock: Clock) -> None:
+    files = [encoded(ds) for ds in HEAD.build()]
+    files[7] = files[7][:-3000]
+    receive_files(files, node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNDECODABLE)
 
 
 def test_passing_failure_is_tried_again(node: Node, clock: Clock, predictor: Predictor) -> None:
