@@ -122,7 +122,9 @@ def slabs(volume: Volume, slab_mm: float) -> Slabs:
 
 def _plain(hu: Array) -> Array:
     """HU between air and `DENSEST`, padding of either sign as air."""
-    return np.where(hu > PADDING, AIR, np.clip(hu, AIR, DENSEST))
+    plain = np.clip(hu, AIR, DENSEST)
+    plain[hu > PADDING] = AIR
+    return plain
 
 
 def _group(extent_mm: NDArray[np.float64], slab_mm: float) -> NDArray[np.intp]:
@@ -199,7 +201,9 @@ class Frame:
                 strict=True,
             )
         )
-        sampled: Array = np.matmul(np.matmul(down, source.hu - AIR), across.T) + AIR
+        covered = np.outer(down.sum(1), across.sum(1))
+        sampled: Array = np.matmul(np.matmul(down, source.hu), across.T)
+        sampled += AIR * (1 - covered)
         return sampled
 
     def spread(

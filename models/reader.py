@@ -202,10 +202,8 @@ class Reader:
         scores = rules.calibrate(reading.peaks)
         probability = triage_score(scores, rules.score, rules.tau, rules.top_k)
         suspected = probability >= rules.operating_point
-        planes = np.clip(
-            seen.frame.spread(reading.fused, source.hu.shape[1:], source.spacing_mm), 0, 1
-        )
-        heat = source.restore(np.round(planes * 255).astype(np.uint8)[source.of_slice])
+        planes = seen.frame.spread(reading.fused * 255, source.hu.shape[1:], source.spacing_mm)
+        heat = source.restore(np.rint(planes, out=planes).astype(np.uint8)[source.of_slice])
         limit = np.uint8(np.ceil(rules.mask_threshold * 255))
         if suspected:  # whatever is suspected marks a place, be it below the threshold
             limit = min(limit, heat.max())
