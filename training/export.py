@@ -199,6 +199,7 @@ def _card(metadata: Mapping[str, object]) -> str:
         false_alarms=_numbers(measured["held-out"]["false_alarms"]),
         data_sha256=metadata["data_sha256"],
         seed=metadata["recipe"]["seed"],
+        history=metadata["recipe"]["history"].strip(),
     )
 
 

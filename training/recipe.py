@@ -76,9 +76,16 @@ class Stage(_Strict):
 
 
 class Recipe(_Strict):
-    """Everything that a training run depends on, but for the code and the data."""
+    """Everything that a training run depends on, but for the code and the data.
+
+    Attributes
+    ----------
+    history
+        For the model card: what the shipped weights saw that a new run of the recipe does not.
+    """
 
     name: str
+    history: str
     seed: int
     runs: Path
     physionet: Path
