@@ -45,13 +45,18 @@ class RunningNode:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def stop(self) -> None:
-        """Stop the node as systemd would, and see that it leaves nothing behind."""
-        if self._process is None or self._process.poll() is not None:
-            return
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor."""
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self) -> int:
+        """Stop the node as systemd would; return its status."""
+        assert self._process is not None
         self._process.terminate()
         try:
-            self._process.wait(30)
+            return self._process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
