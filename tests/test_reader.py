@@ -96,10 +96,10 @@ def test_a_head_without_blood_has_an_empty_mask_and_no_key_slice() -> None:
 
 def test_whatever_is_suspected_marks_a_place() -> None:
     peak = np.zeros((BATCH, GRID.rows, GRID.columns), np.float32)
-    peak[:, 80, 70] = 0.61  # one pixel, flattened by the interpolation to finer pixels
-    fine = replace(head(), spacing_mm=(0.83, 0.83))
+    peak[:, 80:82, 70:74] = 0.61  # eight pixels, flattened by interpolation to coarser ones
+    coarse = replace(head(), spacing_mm=(1.4, 1.4))
     lone = replace(reader(mask_threshold=0.6), predict=lambda b: (peak[: len(b)], dense(b)[1]))
-    found = lone.read(fine)
+    found = lone.read(coarse)
     assert found.suspected
     assert found.heat.max() < 0.6 * 255
     assert found.mask.any()

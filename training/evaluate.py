@@ -31,7 +31,7 @@ class Result:
     dice
         Overlap of the two masks in the source geometry; NaN where there is no hemorrhage.
     peaks
-        (s,) float32, largest fused probability of each slab.
+        (s,) float32, peak of each slab (see `models.reader.Settings`).
     slice_peaks
         (z,) float32, the same for each source slice.
     slice_truth
@@ -67,6 +67,7 @@ def read_cases(reader: Reader, cases: Iterable[physionet.Patient]) -> list[Resul
 def _read(reader: Reader, case: physionet.Patient) -> Result:
     source, seen = reader.prepare(case.volume)
     reading = reader.look(seen)
+    peaks = reading.peaks(reader.settings.peak_pixels)
     found = reader.judge(case.volume, source, seen, reading)
     both, either = (found.mask & case.mask).sum(), found.mask.sum() + case.mask.sum()
     return Result(
@@ -74,8 +75,8 @@ def _read(reader: Reader, case: physionet.Patient) -> Result:
         truth_ml=float(case.mask.sum((1, 2)) @ case.volume.voxel_ml),
         found_ml=found.volume_ml,
         dice=float(2 * both / either) if case.mask.any() else float("nan"),
-        peaks=reading.peaks,
-        slice_peaks=reading.peaks[source.of_slice],
+        peaks=peaks,
+        slice_peaks=peaks[source.of_slice],
         slice_truth=case.labels,
         subtypes=reading.subtypes[source.of_slice].astype(np.float64),
     )

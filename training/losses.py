@@ -7,6 +7,9 @@ from torch import Tensor, nn
 _dice_and_entropy = DiceCELoss(sigmoid=True, batch=True)
 _dice = DiceLoss(batch=True)
 
+PEAK_PIXELS = 8
+"""A slice's brightest pixels, as many as the reader's peak averages."""
+
 
 def segmentation(logits: Tensor, mask: Tensor) -> Tensor:
     """Soft Dice over the batch plus binary cross-entropy.
@@ -34,7 +37,7 @@ def presence(logits: Tensor, mask: Tensor) -> Tensor:
     logits, mask
         (n, 1, h, w) float.
     """
-    peak = logits.float().flatten(1).topk(8).values.mean(1)
+    peak = logits.float().flatten(1).topk(PEAK_PIXELS).values.mean(1)
     loss: Tensor = nn.functional.binary_cross_entropy_with_logits(peak, mask.flatten(1).amax(1))
     return loss
 
