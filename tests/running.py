@@ -20,12 +20,14 @@ from tests.peers import listening, peer, wait_until
 class RunningNode:
     """`ichnode serve` on settings in a folder; `kill` is `kill -9` of all its processes."""
 
-    def __init__(self, folder: Path, toml: str) -> None:
+    def __init__(self, folder: Path, toml: str, networks: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "ichnode.toml"
         self.config.write_text(f'data_dir = "{folder / "data"}"\n{toml}')
         self.settings: Settings = load(self.config)
         self.settings.data_dir.mkdir(exist_ok=True)
+        if networks is not None:
+            (self.settings.data_dir / "cache").symlink_to(networks)
         self.log = folder / "node.log"
         upgrade(self.settings.url)
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,9 +101,9 @@ class RunningNode:
 
 
 @contextmanager
-def running_node(folder: Path, toml: str) -> Iterator[RunningNode]:
-    """Run a node while the block runs."""
-    node = RunningNode(folder, toml)
+def running_node(folder: Path, toml: str, networks: Path | None = None) -> Iterator[RunningNode]:
+    """Run a node while the block runs; `networks` is where it keeps its converted networks."""
+    node = RunningNode(folder, toml, networks)
     node.start()
     try:
         yield node
