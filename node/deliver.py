@@ -29,14 +29,11 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import evt
 
 from node.dicom.association import (
-    Status,
-    answer,
     application_entity,
     contexts_archive,
     contexts_echo,
     contexts_out,
-    part10,
-    prepare,
+    limit_time,
     refused_by_peer,
     stored_by_peer,
 )
@@ -160,7 +157,7 @@ def _associated(peer: Destination, contexts: list[Any], settings: Settings) -> I
         sockets.append(event.assoc.dul.socket.socket)
 
     def opened(event: evt.Event) -> None:
-        prepare(event.assoc, timeout_s)
+        _tune(event, timeout_s)
         connected.set()
 
     try:
@@ -353,23 +350,27 @@ def archive(ae_title: str, folder: Path) -> Iterator[int]:
     It stands for a PACS where there is none (`ichnode demo`): an object sent twice is one file.
     """
 
-    def keep(event: evt.Event) -> Any:
-        name = sha256(str(event.request.AffectedSOPInstanceUID).encode()).hexdigest()[:16]
-        (folder / f"{name}.dcm").write_bytes(part10(event))
-        return answer(Status.SUCCESS)
+    def keep(event: evt.Event) -> int:
+        name = sha256(event.request.AffectedSOPInstanceUID.encode()).hexdigest()[:16]
+        (folder / f"{name}.dcm").write_bytes(event.encoded_dataset())
+        return 0x0000
 
-    ae = application_entity(ae_title, timeout_s=10.0, idle_s=60.0)
+    ae = application_entity(ae_title, timeout_s=10.0)
     ae.require_called_aet = True
     server = ae.start_server(
         ("127.0.0.1", 0),
         block=False,
         contexts=contexts_archive(),
-        evt_handlers=[
-            (evt.EVT_CONN_OPEN, lambda event: prepare(event.assoc, 60.0)),
-            (evt.EVT_C_STORE, keep),
-        ],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _tune), (evt.EVT_C_STORE, keep)],
     )
     try:
         yield server.server_address[1]
     finally:
         ae.shutdown()
+
+
+def _tune(event: evt.Event, timeout_s: float = 10.0) -> None:
+    """Make a connection send at once, and let no read or write of it last for ever."""
+    connection = event.assoc.dul.socket.socket
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    limit_time(connection, timeout_s)

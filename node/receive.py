@@ -20,26 +20,15 @@ from ipaddress import (
     ip_network,
 )
 from pathlib import Path
-from socketserver import BaseServer
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from types import TracebackType
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
-from pydicom.dataset import Dataset
-from pynetdicom import evt
-from pynetdicom.transport import ThreadedAssociationServer
-
-from node.dicom.association import (
-    Status,
-    answer,
-    application_entity,
-    contexts_in,
-    part10,
-    prepare,
-)
+from node.dicom.acceptor import AssociationLost, IncomingAssociation, StoreRequest
+from node.dicom.association import Status
 from node.dicom.series import read_header
 from node.errors import BadConfiguration, BadObject, IchnodeError, Permanent, Retryable
-from node.log import event as log_event
+from node.log import event
 from node.records import Header
 from node.settings import Settings
 from node.spool import Spool
@@ -55,6 +44,7 @@ ASSOCIATE_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 """How long `stop` waits for the objects at hand to be stored (chosen)."""
 CHUNK_BYTES = 1 << 20
+"""Files are copied to the spool in pieces of this size."""
 
 # A-ASSOCIATE-RJ: result, source, reason (PS3.8 table 9-21).
 UNKNOWN_CALLER = (1, 1, 3)
@@ -162,24 +152,6 @@ def _ip(address: str) -> IPv4Address | IPv6Address:
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
-class _Server(ThreadedAssociationServer):  # type: ignore[misc]
-    """Closes connections from strangers, and those beyond the limit, before they cost a thread."""
-
-    request_queue_size = 128
-    admission: Admission
-    max_connections: int
-
-    def verify_request(self, request: Any, client_address: tuple[str, int]) -> bool:
-        del request
-        if not self.admission.knows_address(client_address[0]):
-            return False
-        return bool(len(self.active_associations) < self.max_connections)
-
-    def shutdown(self) -> None:
-        BaseServer.shutdown(self)
-        self.server_close()
-
-
 class Receiver:
     """The node's C-STORE and C-ECHO SCP; a context manager that listens while it is open."""
 
@@ -189,7 +161,9 @@ class Receiver:
         self._clock = clock
         self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
         self._admission = Admission.of(settings.receive.ae_title, settings.receive.allowed_callers)
-        self._carried: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+        self._places = threading.Semaphore(settings.receive.max_associations)
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
         self.start()
@@ -205,154 +179,142 @@ class Receiver:
 
     def start(self) -> None:
         """Listen; `port` is bound when this returns."""
-        s = self._settings
-        self._ae = application_entity(
-            s.ae_title,
-            timeout_s=min(ASSOCIATE_TIMEOUT_S, s.network_timeout_s),
-            idle_s=s.network_timeout_s,
-            max_pdu_bytes=s.max_pdu_bytes,
-        )
-        self._ae.maximum_associations = s.max_associations + SPARE_CONNECTIONS
-        self._server = self._ae.make_server(
-            (s.host, s.port),
-            contexts=contexts_in(),
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, self._connected),
-                (evt.EVT_CONN_CLOSE, self._closed),
-                (evt.EVT_REQUESTED, self._admit),
-                (evt.EVT_PDU_RECV, self._bound),
-                (evt.EVT_C_STORE, self._c_store),
-                (evt.EVT_RELEASED, self._released),
-                (evt.EVT_ABORTED, self._aborted),
-            ],
-            server_class=_Server,
-        )
-        self._server.admission = self._admission
-        self._server.max_connections = s.max_associations + SPARE_CONNECTIONS
+        self._server = _Server(self, (self._settings.host, self._settings.port))
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="receive", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
         self._thread.start()
-        logger.info("listening", extra=log_event("listening", port=self.port, ae=s.ae_title))
+        say = event("listening", port=self.port, ae_title=self._settings.ae_title)
+        logger.info("listening", extra=say)
 
     def stop(self) -> None:
-        """Stop listening and abort what is open; an object at hand is stored, not answered."""
+        """Stop listening and hang up; an object at hand is stored and answered first."""
+        self._stopping.set()
         self._server.shutdown()
+        self._server.server_close()
         self._thread.join()
-        open_associations = self._ae.active_associations
-        for assoc in open_associations:
-            if assoc.is_established:
-                assoc.abort()
-            else:  # it has no association to abort yet
-                _hang_up(assoc)
-        for assoc in open_associations:
-            assoc.join(STOP_TIMEOUT_S)
+        for thread, connection in list(self._open.items()):
+            with suppress(OSError):  # the peer was faster
+                connection.shutdown(socket.SHUT_RD)
+            thread.join(STOP_TIMEOUT_S)
 
-    def _connected(self, event: evt.Event) -> None:
-        prepare(event.assoc, self._settings.network_timeout_s)
+    def may_connect(self, address: str) -> bool:
+        """Return whether to talk to this address at all."""
+        if not self._admission.knows_address(address):
+            logger.warning("stranger", extra=event("stranger", address=address))
+            return False
+        return len(self._open) < self._settings.max_associations + SPARE_CONNECTIONS
 
-    def _closed(self, event: evt.Event) -> None:
-        """Wake the thread of a connection that closed without asking for an association."""
-        event.assoc.dul.to_user_queue.put(None)
-
-    def _admit(self, event: evt.Event) -> None:
-        """Reject an association that is not for us; pynetdicom negotiates the others."""
-        refusal: tuple[int, int, int] | None = UNKNOWN_CALLER
-        try:  # pynetdicom swallows an error in here, which must not admit anybody
-            refusal = self._refusal(event.assoc)
-        finally:
-            if refusal is not None:
-                event.assoc.acse.send_reject(*refusal)
-                say = log_event("rejected", reason=refusal, **_peer(event.assoc))
-                logger.warning("association rejected", extra=say)
-                event.assoc.kill()
-
-    def _refusal(self, assoc: Any) -> tuple[int, int, int] | None:
-        request = assoc.requestor.primitive
-        refusal = self._admission.refusal(
-            request.calling_ae_title,
-            request.called_ae_title,
-            assoc.requestor.address_info.address,
-        )
-        established = sum(a.is_established for a in self._ae.active_associations)
-        if refusal is None and established >= self._settings.max_associations:
-            return LOCAL_LIMIT
-        return refusal
-
-    def _bound(self, event: evt.Event) -> None:
-        """Abort a peer that sends more than one object may hold, or does not await our answer."""
-        message = event.assoc.dimse.message
-        if message is None:
-            return
-        size = message.data_set.tell() + message.encoded_command_set.tell()
-        if size > self._settings.max_object_mb << 20 or event.assoc.dimse.msg_queue.qsize() > 1:
-            logger.error("too much at once", extra=log_event("too_large", bytes=size))
-            event.assoc.abort()
-
-    def _c_store(self, event: evt.Event) -> Dataset:
-        """Answer one C-STORE request, once its object is filed or quarantined."""
+    def serve(self, connection: socket.socket, address: str) -> None:
+        """Serve one connection to its end, in its own thread."""
+        self._open[threading.current_thread()] = connection
+        say = {"address": address}
         try:
-            return self._file(event)
-        except Retryable as error:
-            logger.error("not stored: %s", error, extra=log_event("out_of_resources"))
-            return answer(Status.OUT_OF_RESOURCES, str(error))
-        except Exception:
-            logger.exception("not stored", extra=log_event("store_failed"))
-            return answer(Status.PROCESSING_FAILURE, "internal error, see the node's log")
+            incoming = IncomingAssociation(
+                connection,
+                associate_s=ASSOCIATE_TIMEOUT_S,
+                idle_s=self._settings.network_timeout_s,
+                max_pdu_bytes=self._settings.max_pdu_bytes,
+                max_object_bytes=self._settings.max_object_mb << 20,
+            )
+            request = incoming.requested()
+            calling, called = request.calling_ae_title, request.called_ae_title
+            say |= {"caller": ascii(calling), "called": ascii(called)}
+            refusal = self._admission.refusal(calling, called, address)
+            if refusal is None and not self._places.acquire(blocking=False):
+                refusal = LOCAL_LIMIT
+            if refusal is not None:
+                logger.warning(
+                    "association rejected", extra=event("rejected", reason=refusal, **say)
+                )
+                incoming.reject(*refusal)
+                return
+            try:
+                incoming.accept(request)
+                self._take_all(incoming, calling.strip())
+            finally:
+                self._places.release()
+        except (AssociationLost, OSError) as error:
+            logger.warning("association lost: %s", error, extra=event("lost", **say))
+        finally:
+            del self._open[threading.current_thread()]
 
-    def _file(self, event: evt.Event) -> Dataset:
-        data, caller, now = part10(event), _caller(event), self._clock()
-        request = event.request
-        announced = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
+    def _take_all(self, incoming: IncomingAssociation, caller: str) -> None:
+        """Answer requests until the peer releases; only that says that it sent all it wanted."""
+        series: set[str] = set()
+        for request in incoming.store_requests():
+            incoming.answer(request, *self._take(request, caller, series))
+            if self._stopping.is_set():
+                return
+        self._release(series)
+        incoming.release()
+
+    def _take(self, request: StoreRequest, caller: str, series: set[str]) -> tuple[Status, str]:
+        """Return the status and Error Comment of a C-STORE, its object filed or quarantined."""
+        try:
+            if request.file is None:
+                return Status.OUT_OF_RESOURCES, f"over {self._settings.max_object_mb} MB"
+            return self._file(request, request.file, caller, series)
+        except Retryable as error:
+            logger.error("not stored: %s", error, extra=event("out_of_resources"))
+            return Status.OUT_OF_RESOURCES, str(error)
+        except Exception:  # whatever it is, the peer must not believe that we have the object
+            logger.exception("not stored", extra=event("store_failed"))
+            return Status.PROCESSING_FAILURE, "internal error, see the node's log"
+
+    def _file(
+        self, request: StoreRequest, file: bytes, caller: str, series: set[str]
+    ) -> tuple[Status, str]:
+        now = self._clock()
+        announced = (request.sop_class_uid, request.sop_instance_uid)
         try:
             header, arrival = ingest(
-                data, self._store, self._spool, caller=caller, now=now, announced=announced
+                file, self._store, self._spool, caller=caller, now=now, announced=announced
             )
         except Permanent as error:
             status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
-            self._quarantine(data, status, str(error), caller, now)
-            return answer(status, str(error))
+            self._quarantine(file, status, str(error), caller, now)
+            return status, str(error)
         if arrival is Arrival.CONFLICT:
-            return answer(Status.IDENTITY_CONFLICT, "study has another patient, kept apart")
-        self._carried.setdefault(event.assoc, set()).add(header.series_instance_uid)
-        return answer(Status.SUCCESS)
+            return Status.IDENTITY_CONFLICT, "study has another patient, kept apart"
+        series.add(header.series_instance_uid)
+        return Status.SUCCESS, ""
 
     def _quarantine(
-        self, data: bytes, status: Status, reason: str, caller: str, now: datetime
+        self, file: bytes, status: Status, reason: str, caller: str, now: datetime
     ) -> None:
-        stored = self._spool.put([data], "quarantine")
+        stored = self._spool.put([file], "quarantine")
         self._store.quarantine(stored, code=status.name, reason=reason, caller=caller, now=now)
-        logger.warning("quarantined: %s", reason, extra=log_event("quarantined", code=status.name))
+        logger.warning("quarantined: %s", reason, extra=event("quarantined", code=status.name))
 
-    def _released(self, event: evt.Event) -> None:
-        """Note that the peer has sent what it wanted to; an abort says nothing of the kind."""
-        series = self._carried.pop(event.assoc, None)
+    def _release(self, series: set[str]) -> None:
         if not series:
             return
         try:
             self._store.release(series, self._clock())
         except IchnodeError as error:  # completeness then waits for `assemble.idle_s`
-            logger.error("release not noted: %s", error, extra=log_event("release_failed"))
-
-    def _aborted(self, event: evt.Event) -> None:
-        logger.warning("association aborted", extra=log_event("aborted", **_peer(event.assoc)))
+            logger.error("release not noted: %s", error, extra=event("release_failed"))
 
 
-def _hang_up(assoc: Any) -> None:
-    with suppress(OSError, AttributeError):  # the peer was faster
-        assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+class _Server(ThreadingTCPServer):
+    """One thread a connection; strangers cost none."""
 
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
 
-def _caller(event: evt.Event) -> str:
-    return str(event.assoc.requestor.ae_title).strip()
+    def __init__(self, receiver: Receiver, address: tuple[str, int]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._receiver = receiver
+        super().__init__(address, BaseRequestHandler)
 
+    def verify_request(self, _request: object, client_address: tuple[Any, ...]) -> bool:
+        """Return whether to serve a connection that was just accepted."""
+        return self._receiver.may_connect(client_address[0])
 
-def _peer(assoc: Any) -> dict[str, str]:
-    """Return who asked, for the log; a stranger's AE title may hold anything."""
-    request = assoc.requestor.primitive
-    return {
-        "caller": ascii(request.calling_ae_title),
-        "called": ascii(request.called_ae_title),
-        "address": assoc.requestor.address_info.address,
-    }
+    def finish_request(self, request: Any, client_address: tuple[Any, ...]) -> None:
+        """Serve a connection, in its own thread."""
+        self._receiver.serve(request, client_address[0])
+
+    def handle_error(self, _request: object, _client_address: object) -> None:
+        """Log what ended a connection's thread; the connection is closed."""
+        logger.exception("connection failed", extra=event("connection_failed"))

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import ImplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, evt
 
 from node.deliver import archive, deliver, drain, echo, send_files
-from node.dicom.association import answer, contexts_archive
+from node.dicom.association import contexts_archive
 from node.errors import Retryable
 from node.receive import ingest
 from node.records import Outcome, ReportObject
@@ -111,9 +111,10 @@ def answering(status: int, comment: str = ""):
 
     def store(event: evt.Event):
         requests.append(event)
-        ds = answer(0, comment)
-        ds.Status = status
-        return ds
+        answer = Dataset()
+        answer.Status = status
+        answer.ErrorComment = comment
+        return answer
 
     ae = AE("PEER")
     server = ae.start_server(

@@ -9,6 +9,7 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -200,7 +201,7 @@ def test_aborted_association_releases_nothing(node, files):
     with _associated(node.peer, contexts_out(kinds), node.settings) as assoc:
         assert assoc.send_c_store(files[0]).Status == 0
         assoc.abort()
-    wait_until(lambda: not node.receiver._ae.active_associations)
+    wait_until(lambda: not node.receiver._open)
     assert not released(node)
 
 
@@ -437,7 +438,7 @@ def test_peer_that_says_nothing_or_drips_does_not_delay_others_and_is_closed(tmp
 def test_stop_is_prompt_though_connections_are_open(tmp_path):
     with listening_node(tmp_path) as node:
         silent = socket.create_connection(("127.0.0.1", node.receiver.port))
-        wait_until(lambda: node.receiver._ae.active_associations)
+        wait_until(lambda: node.receiver._open)
         start = time.monotonic()
     assert time.monotonic() - start < 3
     silent.close()
@@ -452,31 +453,35 @@ def test_idle_association_is_aborted(tmp_path):
         wait_until(lambda: assoc.is_aborted)
 
 
-def test_object_larger_than_the_limit_is_cut_off_and_the_next_sender_is_served(tmp_path):
-    large = ct_series(tmp_path / "large", 1, size=1024)
-    small = ct_series(tmp_path / "small", 1, seed="b")
+def test_object_larger_than_the_limit_is_refused_and_the_next_one_taken(tmp_path):
+    (large,) = ct_series(tmp_path / "large", 1, size=1024)
+    (small,) = ct_series(tmp_path / "small", 1, seed="b")
     with listening_node(tmp_path, max_object_mb=1) as node:
-        (result,) = node.send(*large)
-        assert result.status is None
+        results = node.send(large, small)
+        assert [r.status for r in results] == [Status.OUT_OF_RESOURCES, Status.SUCCESS]
+        assert results[0].message == "over 1 MB"
         assert node.instances() == []
-        assert node.send(*small)[0].status == 0
 
 
-def test_peer_that_does_not_wait_for_answers_is_aborted(node, files):
-    kinds = {(dcmread(files[0]).SOPClassUID, dcmread(files[0]).file_meta.TransferSyntaxUID)}
+def test_peer_that_does_not_wait_for_answers_gets_them_in_order(node, files):
+    ds = dcmread(files[0])
+    kinds = {(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)}
     with _associated(node.peer, contexts_out(kinds), node.settings) as assoc:
-        for message_id in range(200):
+        context = assoc._get_valid_context(*kinds.pop(), "scu", allow_conversion=False)
+        assoc._reactor_checkpoint.clear()  # or it takes the answers for itself
+        for message_id in range(20):
             request = C_STORE()
             request.MessageID = message_id + 1
-            request.AffectedSOPClassUID = dcmread(files[0]).SOPClassUID
-            request.AffectedSOPInstanceUID = dcmread(files[0]).SOPInstanceUID
+            request.AffectedSOPClassUID = ds.SOPClassUID
+            request.AffectedSOPInstanceUID = ds.SOPInstanceUID
             request.Priority = 0
-            request._dataset_path = (
-                files[0],
-                files[0].stat().st_size - len(dataset_bytes(files[0])),
-            )
-            assoc.dimse.send_msg(request, assoc.accepted_contexts[0].context_id)
-        wait_until(lambda: assoc.is_aborted)
+            request.DataSet = BytesIO(dataset_bytes(files[0]))
+            assoc.dimse.send_msg(request, context.context_id)
+        answers = [assoc.dimse.get_msg(block=True)[1] for _ in range(20)]
+        assoc._reactor_checkpoint.set()
+    assert [(a.MessageIDBeingRespondedTo, a.Status) for a in answers] == [
+        (message_id + 1, 0) for message_id in range(20)
+    ]
 
 
 # A node that dies
@@ -484,6 +489,7 @@ def test_peer_that_does_not_wait_for_answers_is_aborted(node, files):
 SERVE = """
 import sys
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from node.receive import Receiver
 from node.settings import Receive, Settings

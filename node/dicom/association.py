@@ -1,8 +1,4 @@
-"""What every association has in common, coming in and going out: the one door to pynetdicom.
-
-pynetdicom trusts what a peer says of a PDU's length, reads it 4 KiB at a time, leaves Nagle's
-algorithm on and waits on a socket without end. `prepare` sets that right on each connection.
-"""
+"""What every association has in common, coming in and going out."""
 
 import logging
 import math
@@ -12,7 +8,6 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -32,7 +27,6 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, AllStoragePresentationContexts, _config, build_context
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.sop_class import Verification
 
 # Datasets are patient data.
@@ -74,8 +68,6 @@ is inflated without bound."""
 
 MAX_PDU_BYTES = 262144
 """Largest PDU that we ask peers to answer with; as a sender we follow the peer's own limit."""
-LONGEST_PDU_BYTES = 1 << 20
-"""No PDU of any kind needs more when the peer keeps to our maximum; one that claims more lies."""
 
 
 class Status(IntEnum):
@@ -83,6 +75,8 @@ class Status(IntEnum):
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    UNRECOGNISED_OPERATION = 0x0211
     OUT_OF_RESOURCES = 0xA700
     MISMATCH = 0xA900
     CANNOT_UNDERSTAND = 0xC000
@@ -106,39 +100,18 @@ def refused_by_peer(status: int) -> bool:
     return status in (0x0117, 0x0122) or status & 0xFF00 == 0xA900 or status & 0xF000 == 0xC000
 
 
-def answer(status: Status, comment: str = "") -> Dataset:
-    """Return a response's status with an Error Comment, cut to the 64 characters of its VR (LO)."""
-    ds = Dataset()
-    ds.Status = int(status)
-    if comment:
-        ds.ErrorComment = comment.encode("ascii", "replace").decode().replace("\\", "/")[:64]
-    return ds
-
-
-def application_entity(
-    ae_title: str,
-    *,
-    timeout_s: float,
-    idle_s: float | None = None,
-    max_pdu_bytes: int = MAX_PDU_BYTES,
-) -> AE:
+def application_entity(ae_title: str, *, timeout_s: float) -> AE:
     """Return an application entity that names this implementation and waits nowhere for ever.
 
-    Parameters
-    ----------
-    timeout_s
-        For a connection, an association's start and end, and an answer.
-    idle_s
-        An association that is silent so long is aborted. Only for acceptors: a requestor would
-        abort a second time while it waits for an answer, which pynetdicom's state machine takes
-        for a fault.
+    It has no limit on silence: pynetdicom would abort a second time while it waits for an answer,
+    which its state machine takes for a fault.
     """
     ae = AE(ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.maximum_pdu_size = max_pdu_bytes
+    ae.maximum_pdu_size = MAX_PDU_BYTES
     ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = timeout_s
-    ae.network_timeout = idle_s
+    ae.network_timeout = None
     return ae
 
 
@@ -174,47 +147,32 @@ def contexts_archive() -> list[Any]:
     return [*storage, build_context(Verification)]
 
 
-def prepare(assoc: Any, timeout_s: float, longest_pdu: int = LONGEST_PDU_BYTES) -> None:
-    """Make an association's connected socket fast, and bounded in time and memory.
+def limit_time(connection: socket.socket, seconds: float) -> None:
+    """Let each read and write of a blocking socket end within this time.
 
-    Call it from an EVT_CONN_OPEN handler. Each read of a PDU and each write then ends within
-    `timeout_s`, however slowly the peer drips, and a PDU longer than `longest_pdu` ends the
-    connection before its bytes are read.
+    The kernel's limits, not `settimeout`: that would make the socket non-blocking and each PDU many
+    reads, of which every single one may take so long.
     """
-    wrapper = assoc.dul.socket
-    raw: socket.socket = wrapper.socket
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Kernel timeouts, not settimeout(): that would make the socket non-blocking and split reads.
-    wait = struct.pack("@ll", math.ceil(timeout_s), 0)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
-    wrapper.recv = lambda size: _receive(raw, size, longest_pdu)
+    whole = math.ceil(seconds)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", whole, 0))
 
 
-def _receive(raw: socket.socket, size: int, longest: int) -> bytearray:
-    """Read `size` bytes in one system call; fewer only if the peer closed or ran out of time."""
-    if size > longest:
-        raise OSError(f"a PDU of {size} bytes exceeds the {longest} that the node reads")
-    buffer = bytearray(size)
-    got = raw.recv_into(buffer, size, socket.MSG_WAITALL)
-    del buffer[got:]
-    return buffer
+def part10_prefix(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Return what goes before a dataset to make it a Part 10 file (PS3.10 7.1).
 
-
-def part10(event: Any) -> bytes:
-    """Return a C-STORE request's dataset as a Part 10 file: its bytes as sent, after a file meta.
-
-    The file meta holds nothing of the sender or the time, so that the same object gives the same
-    file.
+    It holds nothing of the sender or the time, so that the same object gives the same file.
     """
-    meta = create_file_meta(
-        sop_class_uid=event.request.AffectedSOPClassUID,
-        sop_instance_uid=event.request.AffectedSOPInstanceUID,
-        transfer_syntax=event.context.transfer_syntax,
-        implementation_uid=IMPLEMENTATION_CLASS_UID,
-        implementation_version=IMPLEMENTATION_VERSION_NAME,
+    values = (
+        (0x0002, b"UI", sop_class_uid),
+        (0x0003, b"UI", sop_instance_uid),
+        (0x0010, b"UI", transfer_syntax_uid),
+        (0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+        (0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
     )
-    return b"".join(
-        (bytes(128), b"DICM", encode_file_meta(meta), event.request.DataSet.getbuffer())
-    )
+    elements = struct.pack("<HH2sxxL2s", 2, 1, b"OB", 2, b"\0\1")
+    for element, vr, text in values:
+        value = text.encode("ascii", "replace")
+        value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+        elements += struct.pack("<HH2sH", 2, element, vr, len(value)) + value
+    return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
