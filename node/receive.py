@@ -1,7 +1,7 @@
 """The storage SCP: bytes to the spool, a row to the worklist, and only then the status.
 
-Success (0000) means that the bytes and their folder are fsynced and the row is committed. Whatever
-is answered otherwise, an object that arrived whole is kept, in quarantine, with the reason.
+Success (0000) means that the bytes and their folder are fsynced and the row is committed. An object
+that is refused for what it is (A900, C000, C100) is kept in quarantine, with the reason.
 """
 
 import logging

@@ -5,8 +5,10 @@ import struct
 import threading
 import time
 from contextlib import contextmanager
+from io import BytesIO
 
 import pytest
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
@@ -14,7 +16,12 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification
 
 from node.dicom.acceptor import LONGEST_PDU_BYTES, AssociationLost, IncomingAssociation
-from node.dicom.association import IMPLEMENTATION_CLASS_UID, Status, part10_prefix
+from node.dicom.association import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    Status,
+    part10_prefix,
+)
 
 STORE_CONTEXT, ECHO_CONTEXT, FOREIGN_CONTEXT = 1, 3, 5
 ABORTED, RELEASED = 7, 6
@@ -182,6 +189,17 @@ def test_object_arrives_whole_however_it_is_cut():
     assert fields[0x0120] == struct.pack("<H", 7)
     assert fields[0x0900] == b"\0\0"
     assert fields[0x1000] == b"1.2.3\0"
+
+
+def test_prefix_makes_a_file_that_pydicom_reads():
+    prefix = part10_prefix(CTImageStorage, "1.2.3", ImplicitVRLittleEndian)
+    meta = read_file_meta_info(BytesIO(prefix))
+    assert meta.FileMetaInformationGroupLength == len(prefix) - 144
+    assert meta.MediaStorageSOPClassUID == CTImageStorage
+    assert meta.MediaStorageSOPInstanceUID == "1.2.3"
+    assert meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
 
 
 def test_peer_with_a_tiny_maximum_gets_its_answer_in_pieces():
