@@ -106,7 +106,8 @@ def stop_on_signal() -> threading.Event:
     """Return an event that SIGTERM, SIGINT, or the supervisor's death sets."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # By a thread: the handler may interrupt a `stop.wait` that holds the event's own lock.
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     if os.environ.get(_SUPERVISED):
         threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
     return stop

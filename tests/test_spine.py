@@ -43,6 +43,7 @@ lease_s = 3.0
 port = {free_port()}
 [deliver]
 retry_s = 0.5
+timeout_s = 5.0
 [[deliver.destinations]]
 name = "pacs"
 ae_title = "ORTHANC"
