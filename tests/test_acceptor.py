@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import BytesIO
 
 import pytest
-from pydicom.filereader import read_file_meta_info
+from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
@@ -193,7 +193,7 @@ def test_object_arrives_whole_however_it_is_cut():
 
 def test_prefix_makes_a_file_that_pydicom_reads():
     prefix = part10_prefix(CTImageStorage, "1.2.3", ImplicitVRLittleEndian)
-    meta = read_file_meta_info(BytesIO(prefix))
+    meta = dcmread(BytesIO(prefix)).file_meta
     assert meta.FileMetaInformationGroupLength == len(prefix) - 144
     assert meta.MediaStorageSOPClassUID == CTImageStorage
     assert meta.MediaStorageSOPInstanceUID == "1.2.3"
