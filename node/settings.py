@@ -28,9 +28,8 @@ class Receive(_Section):
     )
     max_pdu_bytes: int = Field(262144, ge=4096, description="largest PDU we accept, bytes")
     max_associations: int = Field(16, ge=1, description="associations at once")
-    max_object_mb: int = Field(1024, ge=1, description="largest object we accept, MB")
+    max_object_mb: int = Field(1024, ge=1, description="larger objects are answered A700, MB")
     network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
-    processes: int = Field(1, ge=1, le=8, description="acceptor processes on the one port")
     min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
 
 
