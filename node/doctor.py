@@ -61,8 +61,8 @@ def _disk(settings: Settings) -> Iterator[Check]:
 def _database(settings: Settings) -> Iterator[Check]:
     try:
         with Store(settings.url) as store:
-            counts = ", ".join(f"{n} {state}" for state, n in store.counts().items()) or "empty"
-        yield Check("ok", "database", counts)
+            counts = ", ".join(f"{n} {state}" for state, n in store.counts().items() if n)
+        yield Check("ok", "database", f"cases: {counts or 'none yet'}")
     except IchnodeError as error:
         yield Check("bad", "database", str(error))
 
