@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "models" / "bundles" / "ich-ensemble"
 HELD_OUT = read_split(ROOT / "config" / "recipes" / "physionet-split.toml").test
 BLEEDING = (75, 81)
-NORMAL = (100, 114)
+NORMAL = (100, 117)
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from models.findings import SUBTYPES
-from models.reader import Reader, Score, Settings, triage_score
+from models.reader import Reader, Settings, triage_score
 from training.datasets import physionet
 from training.datasets.prepared import phantom_case
 from training.phantoms import random_phantom
 from training.statistics import auc, bootstrap, wilson
-
-SCORES: tuple[Score, ...] = ("top-k mean", "max", "paper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +91,15 @@ def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[physionet.Patien
 
 
 def lock(settings: Settings, tuning: Sequence[Result]) -> Settings:
-    """Calibrate, and choose the triage score and the operating point, on the tuning cases.
+    """Calibrate the slices and lock the operating point on the tuning cases.
 
-    The score with the largest case AUC wins (the earlier one of `SCORES` in a tie); the operating
-    point is the middle of the gap in which sensitivity + specificity is largest, the widest one in
-    a tie.
+    The operating point is the middle of the gap in which sensitivity + specificity is largest,
+    the widest one in a tie. The score is no choice of these few cases.
     """
     settings = calibrated(settings, tuning)
-    truth = np.array([case.bleeds for case in tuning])
-    by_score = {
-        score: np.array([case.score(replace(settings, score=score)) for case in tuning])
-        for score in SCORES
-    }
-    chosen = max(SCORES, key=lambda score: auc(by_score[score], truth))
-    point = operating_point(by_score[chosen], truth)
-    return replace(settings, score=chosen, operating_point=point)
+    scores = np.array([case.score(settings) for case in tuning])
+    bleeds = np.array([case.bleeds for case in tuning])
+    return replace(settings, operating_point=operating_point(scores, bleeds))
 
 
 def calibrated(settings: Settings, tuning: Sequence[Result]) -> Settings:

@@ -82,10 +82,13 @@ class Recipe(_Strict):
     ----------
     history
         For the model card: what the shipped weights saw that a new run of the recipe does not.
+    caveat
+        For the model card: how far the held-out figures can be trusted.
     """
 
     name: str
     history: str
+    caveat: str
     seed: int
     runs: Path
     physionet: Path
