@@ -22,6 +22,15 @@ SUBTYPE_SHOWN = 0.5
 """A subtype is named from this probability up; chosen."""
 
 
+ABBREVIATIONS = {
+    "epidural": "EDH",
+    "intraparenchymal": "IPH",
+    "intraventricular": "IVH",
+    "subarachnoid": "SAH",
+    "subdural": "SDH",
+}
+
+
 def worklist_table(rows: Sequence[Row]) -> Table:
     """Return the worklist, in its order, as a table."""
     table = Table(title=RESEARCH_USE_ONLY, title_style="bold", expand=False)
@@ -44,7 +53,7 @@ def worklist_table(rows: Sequence[Row]) -> Table:
 
 
 def _subtypes(row: Row) -> str:
-    named = [name for name, p in row.subtypes.items() if p >= SUBTYPE_SHOWN]
+    named = [ABBREVIATIONS[name] for name, p in row.subtypes.items() if p >= SUBTYPE_SHOWN]
     return ", ".join(named) if row.priority is Priority.SUSPECTED else ""
 
 
