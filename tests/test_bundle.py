@@ -159,3 +159,14 @@ def test_auto_takes_the_fastest_runtime_and_an_absent_one_is_refused() -> None:
     assert choose("auto") == available_runtimes()[0]
     with pytest.raises(ValueError, match="it has"):
         choose("abacus")
+
+
+def test_openvino_comes_without_its_telemetry() -> None:
+    """A node talks to its peers alone; OpenVINO's maker is none of them."""
+    code = (
+        "import sys; from models.runtime import _openvino; _openvino(); "
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry.')], "
+        "sys.modules['openvino_telemetry'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] None"
