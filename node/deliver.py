@@ -332,7 +332,8 @@ def deliver(
         coalesce=True,
     )
     scheduler.start()
-    stop.wait()
+    while not stop.wait(1.0):  # not for ever: a signal's handler runs between two waits
+        pass
     scheduler.shutdown(wait=True)
 
 

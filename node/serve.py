@@ -70,7 +70,8 @@ def _receive(settings: Settings, store: Store, stop: threading.Event) -> None:
     from node.receive import Receiver
 
     with Receiver(settings, store, utc_now):
-        stop.wait()
+        while not stop.wait(1.0):  # not for ever: see `stop_on_signal`
+            pass
 
 
 def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
@@ -103,7 +104,11 @@ _RUN: dict[Role, Callable[[Settings, Store, threading.Event], None]] = {
 
 
 def stop_on_signal() -> threading.Event:
-    """Return an event that SIGTERM, SIGINT, or the supervisor's death sets."""
+    """Return an event that SIGTERM, SIGINT, or the supervisor's death sets.
+
+    Wait for it with a time limit: Python runs a signal's handler between two steps of the main
+    thread, so one that comes just as an endless wait begins would never be seen.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         # By a thread: the handler may interrupt a `stop.wait` that holds the event's own lock.
