@@ -107,7 +107,7 @@ def serving(config: Path, log: Path) -> Iterator[None]:
     settings = load(config)
     with log.open("wb") as stream, subprocess.Popen(command, stderr=stream) as process:
         try:
-            console.print("starting the node")
+            console.print("starting the node; its first flags wait for the networks to load")
             _wait_for_answer(settings, process)
             yield
         finally:
