@@ -17,7 +17,7 @@ from node.receive import ingest
 from node.records import SeriesPlan
 from node.serve import utc_now
 from node.settings import Settings
-from node.spool import Spool
+from node.spool import Spool, files_in
 from node.worker import work_once
 from node.worklist.store import Row, Store, upgrade
 
@@ -78,7 +78,7 @@ def _private(settings: Settings, folder: Path) -> Settings:
 
 
 def _ingest(path: Path, node: Node, tell: Callable[[str], None]) -> None:
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = files_in(path)
     spool = Spool(node.root, min_free_mb=0)
     series = set()
     for file in files:
@@ -98,11 +98,7 @@ def describe(row: Row, node: Node) -> dict[str, Any]:
     values = row.to_json()
     for name in NETWORK_FIELDS:
         del values[name]
-    return {**values, "slices": _slices(_folder(row, node))}
-
-
-def _folder(row: Row, node: Node) -> Path:
-    return node.folder(node.store.case(row.case_id))
+    return {**values, "slices": _slices(node.root / row.folder)}
 
 
 def _slices(folder: Path) -> list[dict[str, Any]]:
@@ -123,6 +119,6 @@ def _slices(folder: Path) -> list[dict[str, Any]]:
 
 
 def _copy_report(node: Node, row: Row, folder: Path) -> None:
-    report = _folder(row, node) / "report"
+    report = node.root / row.folder / "report"
     if report.is_dir():
         shutil.copytree(report, folder, dirs_exist_ok=True)

@@ -161,9 +161,10 @@ def send(
 
     from node.deliver import send_files
     from node.settings import peer as find
+    from node.spool import files_in
 
     with _settings(config) as settings:
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        files = files_in(path)
         console = Console(stderr=True)
         results = list(
             track(

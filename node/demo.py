@@ -22,6 +22,7 @@ from node.dicom.wording import RESEARCH_USE_ONLY
 from node.errors import Permanent, Retryable
 from node.serve import utc_now
 from node.settings import Destination, Settings, load
+from node.spool import files_in
 from node.worklist.store import Row, Store, upgrade
 
 START_S = 60.0
@@ -44,7 +45,7 @@ def demo(ct: Path | None, out: Path) -> None:
     for folder in (sent, received, data):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    files = _files(ct) if ct else _phantoms(sent)
+    files = files_in(ct) if ct else _phantoms(sent)
     with archive("DEMO_PACS", received) as pacs_port:
         config = configure(out, data, pacs_port)
         settings = load(config)
@@ -54,10 +55,6 @@ def demo(ct: Path | None, out: Path) -> None:
             rows = _wait_for_results(settings)
     console.print(worklist_table(rows))
     _show_places(rows, data, received)
-
-
-def _files(ct: Path) -> list[Path]:
-    return [ct] if ct.is_file() else sorted(path for path in ct.rglob("*") if path.is_file())
 
 
 def _phantoms(folder: Path) -> list[Path]:
@@ -173,6 +170,6 @@ def _show_places(rows: Sequence[Row], data: Path, received: Path) -> None:
     objects = sorted(received.rglob("*.dcm"))
     console.print(f"{len(objects)} objects came back to the PACS, in {received}")
     for row in rows:
-        picture = data / "cases" / str(row.case_id) / "report" / "capture.png"
+        picture = data / row.folder / "report" / "capture.png"
         if picture.exists():
             console.print(f"{row.priority}: overlay picture {picture}", soft_wrap=True)

@@ -4,8 +4,7 @@ IchnodeError
 ├── Retryable          the same call may succeed later (a peer is down, a disk is full)
 └── Permanent          it will not, until a person changes something
     ├── BadObject      received bytes that are no usable DICOM object
-    ├── BadConfiguration
-    └── Rejected       a peer refused an object for good
+    └── BadConfiguration
 NotAnalysed is no error: it is a result, raised to leave a stage early.
 """
 
@@ -28,10 +27,6 @@ class BadObject(Permanent):
 
 class BadConfiguration(Permanent):
     """A setting is missing, unknown or contradicts another."""
-
-
-class Rejected(Permanent):
-    """The peer refused the object and will refuse it again."""
 
 
 class NotAnalysed(Exception):

@@ -88,6 +88,11 @@ class Spool:
                 partial.unlink(missing_ok=True)
 
 
+def files_in(path: Path) -> list[Path]:
+    """Return every file in and below a folder, by name; a file is its own only one."""
+    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+
+
 def make_durable(folder: Path) -> None:
     """Make everything in a case folder, and the folder itself, outlive a power cut.
 

@@ -31,7 +31,7 @@ COLUMNS, ROWS = 3, 4
 FOOTER_Y, FOOTER_LINES, LINE = 920, 4, 150
 GAP = 8
 
-BLACK, WHITE, GREY, DARK = (0, 0, 0), (255, 255, 255), (170, 170, 170), (40, 40, 40)
+BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (170, 170, 170)
 
 HEAD_HU = -200.0
 """Brighter than this is head, or what it lies on (chosen)."""

@@ -25,7 +25,6 @@ HEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")
 BRAIN = Code("12738006", "SCT", "Brain")
 BRAIN_VENTRICLE = Code("35764002", "SCT", "Brain ventricle")
 
-ANY = Finding(INTRACRANIAL_HEMORRHAGE, BRAIN)
 SUBTYPES = {
     "epidural": Finding(Code("82999001", "SCT", "Epidural hemorrhage"), BRAIN),
     "intraparenchymal": Finding(Code("274100004", "SCT", "Cerebral hemorrhage"), BRAIN),
