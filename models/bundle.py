@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from models import runtime as runtimes
+from models.findings import SUBTYPES
 from models.preprocess import Grid, channels, skull_channels
 from models.reader import BATCH, Reader, Settings
 
@@ -70,28 +71,32 @@ def load_reader(folder: Path, runtime: str = "auto", cache_dir: Path | None = No
     grid = settings.grid
     cache = cache_dir / f"{metadata['name']}-{digest[:16]}" if cache_dir else None
 
+    networks = metadata["networks"]
+
     def build(part: str) -> nn.Module:
         from models.networks import build_network  # torch is imported here and not before
 
-        return build_network(part, metadata["networks"], load_file(folder / WEIGHTS))
+        return build_network(part, networks, load_file(folder / WEIGHTS))
+
+    def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
+        return runtimes.load(lambda: build(part), shape, where, cache and cache / part)
 
     reader = Reader(
         name=f"{metadata['name']}@{metadata['version']}",
         weights_sha256=digest,
         runtime=where,
         settings=settings,
-        strip=runtimes.load(
-            lambda: build("skullstrip"), (1, 2, *grid.coarse), where, cache and cache / "skullstrip"
-        ),
-        predict=runtimes.load(
-            lambda: build("ensemble"),
-            (BATCH, 4, grid.rows, grid.columns),
-            where,
-            cache and cache / "ensemble",
-        ),
+        strip=predictor("skullstrip", (1, 2, *grid.coarse)),
+        predict=predictor("ensemble", (BATCH, 4, grid.rows, grid.columns)),
+        follow=predictor("study", study_shape(networks)) if networks.get("study") else None,
     )
     _check_golden(reader, load_file(folder / GOLDEN))
     return reader
+
+
+def study_shape(networks: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the study reader's input, (1, s, F + 6) for any s; F is `InceptionUNet.pool`'s."""
+    return 1, -1, 2 * (networks["width"] << networks["depth"]) + 1 + len(SUBTYPES)
 
 
 def verify(folder: Path) -> None:
@@ -127,10 +132,10 @@ def read_settings(fields: Mapping[str, Any]) -> Settings:
 
 
 def golden_output(reader: Reader, golden: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Run both networks on the golden input: "inside", "fused" and "subtypes"."""
+    """Run every network on the golden input: "inside", "fused" and "subtypes"."""
     (inside,) = reader.strip(skull_channels(golden["coarse_hu"].astype(np.float32)))
     image = channels(golden["hu"].astype(np.float32), golden["brain"].astype(np.float32))
-    fused, subtypes = reader.predict(image)
+    fused, subtypes, *_ = reader.predict(image)
     return {"inside": inside[0, 0], "fused": fused, "subtypes": subtypes}
 
 

@@ -34,6 +34,10 @@ class Findings:
         Triage score of the whole volume, 0..1.
     suspected
         Whether the score reaches the bundle's locked operating point.
+    uncertainty
+        Disagreement of the base networks, 0 where they agree, at most 0.5.
+    uncertain
+        Whether the disagreement reaches the bundle's limit: a person should decide soon.
     volume_ml
         Volume of `mask` in millilitres.
     subtypes
@@ -54,6 +58,8 @@ class Findings:
 
     probability: float
     suspected: bool
+    uncertainty: float
+    uncertain: bool
     volume_ml: float
     subtypes: Mapping[str, float]
     slices: tuple[SliceFinding, ...]

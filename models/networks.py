@@ -32,20 +32,26 @@ def empty_networks(sizes: Mapping[str, Any]) -> dict[str, nn.Module]:
     Parameters
     ----------
     sizes
-        metadata.json's "networks": width, depth, bases, names_subtypes, literal_weights.
+        metadata.json's "networks": width, depth, bases, names_subtypes, literal_weights, and
+        "study" with the sizes of the sequence and the attention reader where there are such.
     """
     bases = [InceptionUNet(sizes["width"], sizes["depth"]) for _ in sizes["bases"]]
     weights = WeightModel(len(bases), literal=sizes["literal_weights"])
-    return {
+    networks = {
         "skullstrip": Sigmoid(skull_stripper()),
         "ensemble": Ensemble(bases, weights, sizes["bases"].index(sizes["names_subtypes"])),
     }
+    if study := sizes.get("study"):
+        from models.study import study_reader
+
+        networks["study"] = study_reader(bases[0].classify.in_features, study)
+    return networks
 
 
 def build_network(
     part: str, sizes: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> nn.Module:
-    """Return "skullstrip" or "ensemble" with its weights, ready to read.
+    """Return "skullstrip", "ensemble" or "study" with its weights, ready to read.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ from models.runtime import Predictor
 from models.volume import Volume
 
 Score = Literal["paper", "max", "top-k mean"]
+Subtypes = Literal["ensemble", "sequence"]
+KeySlice = Literal["lesion", "attention"]
 
 BATCH = 8
 """Slabs that the ensemble reads at once."""
@@ -41,10 +43,6 @@ class Settings:
         Triage score from which a volume is suspected; locked on the tuning patients.
     mask_threshold
         Fused probability from which a voxel belongs to the lesion.
-    peak_pixels
-        A slice's peak is the mean of this many of its largest fused probabilities. 1 is the
-        paper's f; 8 pixels, 8 square millimetres (ours), are what the presence loss trains, and
-        what one speck of calcification does not reach.
     slope, intercept
         Calibrate a slice's peak, see `calibrate`.
     score
@@ -53,6 +51,13 @@ class Settings:
         Slice score from which a slice counts as one with hemorrhage (ours; the paper states none).
     top_k
         Slices averaged by the score "top-k mean".
+    uncertain_from
+        Disagreement of the base networks from which a volume is uncertain; locked on the tuning
+        patients.
+    subtypes
+        Who names subtypes: the head of one base network, or the sequence reader.
+    key_slice
+        Which slice to show first: the one with most lesion, or the one most attended to.
     least_brain_ml, least_bone
         What counts as a head, see `models.preprocess.confirm_head`.
     grid
@@ -61,12 +66,14 @@ class Settings:
 
     operating_point: float
     mask_threshold: float = 0.5
-    peak_pixels: int = 8
     slope: float = 1.0
     intercept: float = 0.0
     score: Score = "top-k mean"
     tau: float = 0.1
     top_k: int = 3
+    uncertain_from: float = 1.0
+    subtypes: Subtypes = "ensemble"
+    key_slice: KeySlice = "lesion"
     least_brain_ml: float = 200.0
     least_bone: float = 0.4
     grid: Grid = field(default_factory=Grid)
@@ -86,6 +93,21 @@ class Settings:
         bounded = np.clip(peaks.astype(np.float64), 1e-6, 1 - 1e-6)
         logits = self.slope * np.log(bounded / (1 - bounded)) + self.intercept
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+    def triage(self, slice_scores: Array) -> float:
+        """Triage score of calibrated slice scores, see `triage_score`."""
+        return triage_score(slice_scores, self.score, self.tau, self.top_k)
+
+    def disagreement(self, base_peaks: Array) -> float:
+        """Standard deviation of the triage scores that the base networks give alone (ours), 0..0.5.
+
+        Parameters
+        ----------
+        base_peaks
+            (s, N) float32, 0..1.
+        """
+        alone = [self.triage(self.calibrate(peaks)) for peaks in base_peaks.T]
+        return float(np.std(alone))
 
 
 def triage_score(slice_scores: Array, score: Score, tau: float, top_k: int) -> float:
@@ -119,16 +141,26 @@ class Reading:
         (s, rows, columns) float32, fused probability on the canvas.
     subtypes
         (s, 5) float32, probability of `SUBTYPES`.
+    peaks
+        (s,) float32, each slab's peak of the fused map (`models.ensemble.peak`).
+    base_peaks
+        (s, N) float32, the peaks of each base network's own map.
+    features
+        (s, F) float32, encoder features for the sequence reader.
+    attention
+        (s,) float32, sums to 1; None without a sequence reader.
     """
 
     fused: Array
     subtypes: Array
+    peaks: Array
+    base_peaks: Array
+    features: Array
+    attention: Array | None = None
 
-    def peaks(self, pixels: int) -> Array:
-        """(s,) float32, mean of each slab's `pixels` largest fused probabilities."""
-        flat = self.fused.reshape(len(self.fused), -1)
-        peaks: Array = np.partition(flat, -pixels, axis=1)[:, -pixels:].mean(1)
-        return peaks
+    def sequence(self) -> Array:
+        """(1, s, F + 6) float32, what the sequence reader reads: features, any, `SUBTYPES`."""
+        return np.concatenate((self.features, self.peaks[:, None], self.subtypes), 1)[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +180,12 @@ class Reader:
     strip
         (1, 2, z, y, x) -> probability of the inside of the skull (1, 1, z, y, x).
     predict
-        (n, 4, rows, columns), n up to `BATCH` -> fused probability (n, rows, columns) and
-        subtype probabilities (n, 5).
+        (n, 4, rows, columns), n up to `BATCH` -> fused probability (n, rows, columns), subtype
+        probabilities (n, 5), peaks (n, 1 + N) of the fused and of the base networks' maps, and
+        features (n, F).
+    follow
+        The sequence reader: (1, s, F + 6) -> subtype probabilities (1, s, 5) and attention (1, s);
+        None where the bundle has none.
     """
 
     name: str
@@ -158,6 +194,7 @@ class Reader:
     settings: Settings
     strip: Predictor
     predict: Predictor
+    follow: Predictor | None = None
 
     @property
     def operating_point(self) -> float:
@@ -191,21 +228,29 @@ class Reader:
 
     def look(self, seen: Canvas, progress: Callable[[int, int], None] | None = None) -> Reading:
         """Run the ensemble over the canvas, batch by batch."""
-        fused, subtypes = [], []
+        parts = []
         for start in range(0, len(seen.hu), BATCH):
             part = slice(start, start + BATCH)
-            maps, named = self.predict(channels(seen.hu[part], seen.brain[part]))
-            fused.append(maps)
-            subtypes.append(named)
+            parts.append(self.predict(channels(seen.hu[part], seen.brain[part])))
             if progress:
                 progress(min(start + BATCH, len(seen.hu)), len(seen.hu))
-        return Reading(np.concatenate(fused), np.concatenate(subtypes))
+        fused, subtypes, peaks, features = (
+            np.concatenate(part) for part in zip(*parts, strict=True)
+        )
+        reading = Reading(fused, subtypes, peaks[:, 0], peaks[:, 1:], features)
+        if not self.follow:
+            return reading
+        named, attention = self.follow(reading.sequence())
+        if self.settings.subtypes == "sequence":
+            reading = replace(reading, subtypes=named[0])
+        return replace(reading, attention=attention[0])
 
     def judge(self, volume: Volume, source: Slabs, seen: Canvas, reading: Reading) -> Findings:
         """Bring the reading back to the source slices and state the findings."""
         rules = self.settings
-        scores = rules.calibrate(reading.peaks(rules.peak_pixels))
-        probability = triage_score(scores, rules.score, rules.tau, rules.top_k)
+        scores = rules.calibrate(reading.peaks)
+        probability = rules.triage(scores)
+        uncertainty = rules.disagreement(reading.base_peaks)
         suspected = probability >= rules.operating_point
         planes = seen.frame.spread(reading.fused * 255, source.hu.shape[1:], source.spacing_mm)
         heat = source.restore(np.rint(planes, out=planes).astype(np.uint8)[source.of_slice])
@@ -217,12 +262,14 @@ class Reader:
         return Findings(
             probability=probability,
             suspected=suspected,
+            uncertainty=uncertainty,
+            uncertain=uncertainty >= rules.uncertain_from,
             volume_ml=float((mask.sum((1, 2)) * volume.voxel_ml).sum()),
             subtypes=_by_name(named.max(0)),
             slices=tuple(
                 SliceFinding(float(scores[slab]), _by_name(named[slab])) for slab in source.of_slice
             ),
-            key_slice=_key_slice(reading.fused, scores, rules, source.of_slice),
+            key_slice=_key_slice(reading, scores, rules, source.of_slice),
             mask=mask,
             heat=heat,
             bundle=self.name,
@@ -235,13 +282,16 @@ def _by_name(probabilities: Array) -> Mapping[str, float]:
 
 
 def _key_slice(
-    fused: Array, scores: Array, rules: Settings, of_slice: NDArray[np.intp]
+    reading: Reading, scores: Array, rules: Settings, of_slice: NDArray[np.intp]
 ) -> int | None:
     """Source slice amid the slab that shows most lesion; None where no slab shows any."""
+    fused = reading.fused
     shown = np.where(fused >= rules.mask_threshold, fused, 0).sum((1, 2))
     if not shown.any():
         shown = np.where(scores >= rules.tau, scores, 0)
     if not shown.any():
         return None
+    if rules.key_slice == "attention" and reading.attention is not None:
+        shown = reading.attention
     members = np.flatnonzero(of_slice == shown.argmax())
     return int(members[len(members) // 2])

@@ -85,7 +85,7 @@ def load(
         Builds the network with its weights; not called where the cache has it converted already,
         and then torch is not imported.
     shape
-        The batch, (n, ...), that every call is padded to.
+        The batch, (n, ...), that every call is padded to; -1 where a side varies.
     cache
         OpenVINO's converted network, without suffix; its name must change with the weights. None
         converts anew.
@@ -171,7 +171,7 @@ def _traced(network: nn.Module, shape: tuple[int, ...]) -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit; see above
         return torch.jit.trace(  # type: ignore[no-untyped-call]
-            network.eval(), torch.zeros(1, *shape[1:]), check_trace=False
+            network.eval(), torch.zeros(1, *map(abs, shape[1:])), check_trace=False
         )
 
 

@@ -81,7 +81,7 @@ class InceptionUNet(nn.Module):
         )
         self.merge = nn.ModuleList(_level(2 * shallow, shallow) for shallow in widths[:-1])
         self.segment = nn.Sequential(nn.Conv2d(width, 4, 1), nn.PixelShuffle(2))
-        self.classify = nn.Linear(2 * widths[-1], len(SUBTYPES))
+        self.classify: nn.Linear = nn.Linear(2 * widths[-1], len(SUBTYPES))
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """(n, c, h, w) -> the feature maps of each level, finest first."""
@@ -92,17 +92,27 @@ class InceptionUNet(nn.Module):
             features.append(x)
         return features
 
-    def subtypes(self, deepest: Tensor) -> Tensor:
-        """(n, 5) logits of `SUBTYPES` from the encoder's last map, average and maximum pooled."""
-        named: Tensor = self.classify(torch.cat((deepest.mean((2, 3)), deepest.amax((2, 3))), 1))
+    @staticmethod
+    def pool(deepest: Tensor) -> Tensor:
+        """(n, d, h, w), the encoder's last map -> (n, 2 d) features, its means and its maxima."""
+        return torch.cat((deepest.mean((2, 3)), deepest.amax((2, 3))), 1)
+
+    def name(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) -> subtype logits (n, 5), without the decoder's cost."""
+        named: Tensor = self.classify(self.pool(self.encode(x)[-1]))
         return named
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, c, h, w) -> lesion logits (n, 1, h, w) and subtype logits (n, 5)."""
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, c, h, w) -> lesion logits (n, 1, h, w) and features (n, 2 d), see `pool`."""
         features = self.encode(x)
         x = deepest = features.pop()
         for up, merge, skip in zip(
             reversed(self.up), reversed(self.merge), reversed(features), strict=True
         ):
             x = merge(torch.cat((up(x), skip), 1))
-        return self.segment(x), self.subtypes(deepest)
+        return self.segment(x), self.pool(deepest)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, c, h, w) -> lesion logits (n, 1, h, w) and subtype logits (n, 5)."""
+        segmented, features = self.read(x)
+        return segmented, self.classify(features)

@@ -24,14 +24,22 @@ def head(gap: float = 5.0, count: int = 26) -> Volume:
     return Volume(hu, positions, np.array([1.0, 0, 0, 0, 1, 0]), (1.0, 1.0), gap)
 
 
-def dense(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A predictor that calls 48 to 80 HU hemorrhage, of the second subtype."""
+def outputs(fused: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What an ensemble gives whose fused map this is."""
+    peak = np.sort(fused.reshape(len(fused), -1))[:, -8:].mean(1)
+    named = np.zeros((len(fused), len(SUBTYPES)), np.float32)
+    named[:, 1] = fused.max((1, 2))
+    return fused, named, np.stack((peak, peak, 0 * peak), 1), named[:, :3]
+
+
+def dense(batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    """A predictor that calls 48 to 80 HU hemorrhage, of the second subtype.
+
+    Of its two base networks the first says what the fused map says and the second sees nothing.
+    """
     assert len(batch) <= BATCH
     soft, bone = batch[:, 1], batch[:, 2]
-    fused = ((soft > 0.6) & (bone < 0.36)).astype(np.float32) * 0.9
-    named = np.zeros((len(batch), len(SUBTYPES)), np.float32)
-    named[:, 1] = fused.max((1, 2))
-    return fused, named
+    return outputs(((soft > 0.6) & (bone < 0.36)).astype(np.float32) * 0.9)
 
 
 def inside(box: np.ndarray) -> tuple[np.ndarray]:
@@ -70,6 +78,32 @@ def test_every_source_slice_has_a_finding_and_blood_is_where_it_is(gap: float) -
     assert bleeding[found.key_slice]
 
 
+def test_base_networks_that_disagree_make_the_study_uncertain() -> None:
+    split, agreed = reader(uncertain_from=0.2).read(head()), head()
+    assert split.uncertainty == pytest.approx(0.45, abs=0.01)
+    assert split.uncertain
+    agreed.hu[agreed.hu == 65] = 30
+    assert reader(uncertain_from=0.2).read(agreed).uncertainty == 0.0
+    assert not reader(uncertain_from=0.2).read(agreed).uncertain
+
+
+def follow(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A sequence reader that calls every slice subdural and attends to the first slice alone."""
+    assert features.shape[::2] == (1, 3 + 1 + len(SUBTYPES))
+    named = np.zeros((1, features.shape[1], len(SUBTYPES)), np.float32)
+    named[..., SUBTYPES.index("subdural")] = 0.8
+    return named, np.eye(features.shape[1], dtype=np.float32)[:1]
+
+
+def test_a_sequence_reader_names_subtypes_and_the_key_slice_where_it_is_asked_to() -> None:
+    asked = replace(reader(subtypes="sequence", key_slice="attention"), follow=follow).read(head())
+    assert asked.subtypes["subdural"] == pytest.approx(0.8)
+    assert asked.key_slice == 0
+    alone = replace(reader(), follow=follow).read(head())
+    assert alone.subtypes["subdural"] == 0
+    assert alone.key_slice != 0
+
+
 def test_the_subtypes_of_the_study_are_the_largest_of_its_slices() -> None:
     found = reader().read(head())
     assert found.subtypes["intraparenchymal"] == pytest.approx(0.9)
@@ -98,7 +132,7 @@ def test_whatever_is_suspected_marks_a_place() -> None:
     peak = np.zeros((BATCH, GRID.rows, GRID.columns), np.float32)
     peak[:, 80:82, 70:74] = 0.61  # eight pixels, flattened by interpolation to coarser ones
     coarse = replace(head(), spacing_mm=(1.4, 1.4))
-    lone = replace(reader(mask_threshold=0.6), predict=lambda b: (peak[: len(b)], dense(b)[1]))
+    lone = replace(reader(mask_threshold=0.6), predict=lambda batch: outputs(peak[: len(batch)]))
     found = lone.read(coarse)
     assert found.suspected
     assert found.heat.max() < 0.6 * 255

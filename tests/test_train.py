@@ -155,6 +155,7 @@ def result(number: int, score: float, bleeds: bool) -> Result:
         found_ml=1.0,
         dice=0.5 if bleeds else float("nan"),
         peaks=scores.astype(np.float32),
+        base_peaks=np.stack((scores, scores), 1).astype(np.float32),
         slice_peaks=scores.astype(np.float32),
         slice_truth=truth,
         subtypes=np.tile(scores[:, None], (1, 5)),

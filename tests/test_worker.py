@@ -49,6 +49,8 @@ class Predictor:
         return Findings(
             probability=0.9 if mask.any() else 0.1,
             suspected=bool(mask.any()),
+            uncertainty=0.04,
+            uncertain=False,
             volume_ml=float((mask.sum((1, 2)) * volume.voxel_ml).sum()),
             subtypes=dict.fromkeys(SUBTYPES, 0.2),
             slices=tuple(SliceFinding(0.9 if plane.any() else 0.1) for plane in mask),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from models.findings import SUBTYPES
-from models.reader import Reader, Settings, triage_score
+from models.reader import Reader, Settings
 from training.datasets import physionet
 from training.datasets.prepared import phantom_case
 from training.phantoms import random_phantom
@@ -29,9 +29,11 @@ class Result:
     dice
         Overlap of the two masks in the source geometry; NaN where there is no hemorrhage.
     peaks
-        (s,) float32, peak of each slab (see `models.reader.Settings`).
+        (s,) float32, peak of each slab (see `models.ensemble.peak`).
+    base_peaks
+        (s, N) float32, the same of each base network's own map.
     slice_peaks
-        (z,) float32, the same for each source slice.
+        (z,) float32, `peaks` of each source slice.
     slice_truth
         (z, 5) bool, `SUBTYPES` labelled on each source slice.
     subtypes
@@ -43,6 +45,7 @@ class Result:
     found_ml: float
     dice: float
     peaks: NDArray[np.float32]
+    base_peaks: NDArray[np.float32]
     slice_peaks: NDArray[np.float32]
     slice_truth: NDArray[np.bool_]
     subtypes: NDArray[np.float64]
@@ -54,7 +57,7 @@ class Result:
 
     def score(self, rules: Settings) -> float:
         """Triage score under these rules."""
-        return triage_score(rules.calibrate(self.peaks), rules.score, rules.tau, rules.top_k)
+        return rules.triage(rules.calibrate(self.peaks))
 
 
 def read_cases(reader: Reader, cases: Iterable[physionet.Patient]) -> list[Result]:
@@ -65,7 +68,6 @@ def read_cases(reader: Reader, cases: Iterable[physionet.Patient]) -> list[Resul
 def _read(reader: Reader, case: physionet.Patient) -> Result:
     source, seen = reader.prepare(case.volume)
     reading = reader.look(seen)
-    peaks = reading.peaks(reader.settings.peak_pixels)
     found = reader.judge(case.volume, source, seen, reading)
     both, either = (found.mask & case.mask).sum(), found.mask.sum() + case.mask.sum()
     return Result(
@@ -73,8 +75,9 @@ def _read(reader: Reader, case: physionet.Patient) -> Result:
         truth_ml=float(case.mask.sum((1, 2)) @ case.volume.voxel_ml),
         found_ml=found.volume_ml,
         dice=float(2 * both / either) if case.mask.any() else float("nan"),
-        peaks=peaks,
-        slice_peaks=peaks[source.of_slice],
+        peaks=reading.peaks,
+        base_peaks=reading.base_peaks,
+        slice_peaks=reading.peaks[source.of_slice],
         slice_truth=case.labels,
         subtypes=reading.subtypes[source.of_slice].astype(np.float64),
     )

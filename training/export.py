@@ -21,6 +21,7 @@ from safetensors.numpy import save
 
 from models import runtime as runtimes
 from models.bundle import CARD, GOLDEN, METADATA, SUMS, WEIGHTS, golden_output, load_reader
+from models.ensemble import PEAK_PIXELS
 from models.networks import build_network, empty_networks
 from models.preprocess import Grid
 from models.reader import BATCH, Reader, Settings
@@ -104,7 +105,7 @@ def _golden(sizes: Mapping[str, object], tensors: Tensors, settings: Settings) -
     reader = _reader(sizes, tensors, settings, "torch")
     volume = demo_pair()[0].volume
     _, seen = reader.prepare(volume)
-    pick = np.sort(np.argsort(reader.look(seen).peaks(1))[[0, -1]])
+    pick = np.sort(np.argsort(reader.look(seen).peaks)[[0, -1]])
     golden = {
         "coarse_hu": prepared.coarse_box(volume, settings.grid),
         "hu": np.round(seen.hu[pick]).astype(np.int16),
@@ -189,7 +190,7 @@ def _card(metadata: Mapping[str, object]) -> str:
         top_k=rules["top_k"],
         operating_point=f"{rules['operating_point']:.3f}",
         mask_threshold=f"{rules['mask_threshold']:.3f}",
-        peak_pixels=rules["peak_pixels"],
+        peak_pixels=PEAK_PIXELS,
         slope=f"{rules['slope']:.3f}",
         intercept=f"{rules['intercept']:.3f}",
         tau=rules["tau"],

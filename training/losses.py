@@ -4,11 +4,10 @@ import torch
 from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
+from models.ensemble import peak
+
 _dice_and_entropy = DiceCELoss(sigmoid=True, batch=True)
 _dice = DiceLoss(batch=True)
-
-PEAK_PIXELS = 8
-"""A slice's brightest pixels, as many as the reader's peak averages."""
 
 
 def segmentation(logits: Tensor, mask: Tensor) -> Tensor:
@@ -29,7 +28,7 @@ def segmentation(logits: Tensor, mask: Tensor) -> Tensor:
 def presence(logits: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy of each slice's brightest pixels against whether it bleeds (ours).
 
-    A slice scores by its largest probability, to which the losses over all pixels are nearly
+    A slice scores by its largest probabilities, to which the losses over all pixels are nearly
     blind: a calcification of ten pixels costs them nothing.
 
     Parameters
@@ -37,8 +36,10 @@ def presence(logits: Tensor, mask: Tensor) -> Tensor:
     logits, mask
         (n, 1, h, w) float.
     """
-    peak = logits.float().flatten(1).topk(PEAK_PIXELS).values.mean(1)
-    loss: Tensor = nn.functional.binary_cross_entropy_with_logits(peak, mask.flatten(1).amax(1))
+    brightest = peak(logits.float())[:, 0]
+    loss: Tensor = nn.functional.binary_cross_entropy_with_logits(
+        brightest, mask.flatten(1).amax(1)
+    )
     return loss
 
 

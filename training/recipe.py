@@ -54,6 +54,10 @@ class Stage(_Strict):
         Subtypes that its positive slices show.
     small_ml
         Keep to positive patients with at most this much hemorrhage.
+    phantoms
+        Share of phantom slices, where it is not the recipe's.
+    hold_out
+        Patients to learn nothing from, where it is not the split's training part: a fold.
     bases
         The weight model's base networks, in order.
     names_subtypes
@@ -71,6 +75,8 @@ class Stage(_Strict):
     presence_loss: float = 0.3
     only: tuple[str, ...] = SUBTYPES
     small_ml: float | None = None
+    phantoms: float | None = Field(None, ge=0, le=1)
+    hold_out: tuple[int, ...] = ()
     bases: tuple[str, ...] = ()
     names_subtypes: str = ""
 

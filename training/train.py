@@ -159,7 +159,9 @@ def _plan(plan: Recipe, stage: Stage) -> Plan:
 
 def _skullstrip_plan(plan: Recipe, _stage: Stage) -> Plan:
     numbers = physionet.read_split(plan.split).train
-    boxes = prepared.heads(plan.physionet, numbers, _grid(plan), plan.runs / "data" / "heads")
+    real = prepared.heads(plan.physionet, numbers, _grid(plan), plan.runs / "data" / "heads")
+    drawn, _ = _phantoms(plan)
+    boxes = prepared.Heads(*(np.concatenate(pair) for pair in zip(real, drawn, strict=True)))
 
     def loss(network: nn.Module, batch: Batch, _step: int) -> Tensor:
         return losses.segmentation(network(batch.image), batch.mask)
@@ -175,7 +177,7 @@ def _base_plan(plan: Recipe, stage: Stage) -> Plan:
     def loss(network: InceptionUNet, batch: Batch, step: int) -> Tensor:
         image = batch.image.contiguous(memory_format=torch.channels_last)
         if step < stage.encoder_steps:
-            return losses.subtypes(network.subtypes(network.encode(image)[-1]), batch.labels)
+            return losses.subtypes(network.name(image), batch.labels)
         segmented, named = network(image)
         return (
             losses.segmentation(segmented, batch.mask)
@@ -184,7 +186,7 @@ def _base_plan(plan: Recipe, stage: Stage) -> Plan:
         )
 
     draw = SliceBatches(
-        sources(plan), (plan.grid.rows, plan.grid.columns), stage.only, stage.small_ml
+        sources(plan, stage), (plan.grid.rows, plan.grid.columns), stage.only, stage.small_ml
     )
     return Plan(network, draw, loss)
 
@@ -201,7 +203,7 @@ def _weights_plan(plan: Recipe, stage: Stage) -> Plan:
             torch.logit(fused, 1e-4), batch.mask
         )
 
-    draw = SliceBatches(sources(plan), (plan.grid.rows, plan.grid.columns))
+    draw = SliceBatches(sources(plan, stage), (plan.grid.rows, plan.grid.columns))
     return Plan(whole.weights, draw, loss)
 
 
@@ -218,14 +220,26 @@ def ensemble(plan: Recipe, stage: Stage) -> Ensemble:
     return Ensemble(bases, weights, stage.bases.index(stage.names_subtypes))
 
 
-def sources(plan: Recipe) -> list[tuple[prepared.Slices, float]]:
+def sources(plan: Recipe, stage: Stage) -> list[tuple[prepared.Slices, float]]:
     """Prepared training slices, real and phantom, each source with its share."""
-    numbers = physionet.read_split(plan.split).train
-    real = prepared.slices(
-        plan.physionet, numbers, _grid(plan), stripper(plan), plan.runs / "data" / "train"
-    )
-    _, drawn = _phantoms(plan)
-    return [(real, 1 - plan.phantoms.share), (drawn, plan.phantoms.share)]
+    share = plan.phantoms.share if stage.phantoms is None else stage.phantoms
+    parts: list[tuple[prepared.Slices, float]] = []
+    if share < 1:
+        everyone = tuple(physionet.patients(plan.physionet))
+        real = prepared.slices(
+            plan.physionet, everyone, _grid(plan), stripper(plan), plan.runs / "data" / "real"
+        )
+        parts.append((prepared.of_patients(real, training_patients(plan, stage)), 1 - share))
+    if share > 0:
+        parts.append((_phantoms(plan)[1], share))
+    return parts
+
+
+def training_patients(plan: Recipe, stage: Stage) -> tuple[int, ...]:
+    """Return whom a stage learns from: the split's part, or all but those that it holds out."""
+    if not stage.hold_out:
+        return physionet.read_split(plan.split).train
+    return tuple(n for n in physionet.patients(plan.physionet) if n not in stage.hold_out)
 
 
 def _phantoms(plan: Recipe) -> tuple[prepared.Heads, prepared.Slices]:

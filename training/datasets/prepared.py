@@ -4,12 +4,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import track
 
 from models.findings import SUBTYPES
 from models.preprocess import Array, CoarseHead, Frame, Grid, canvas, coarse_head, slabs
@@ -100,6 +103,12 @@ def slices(root: Path, numbers: tuple[int, ...], grid: Grid, strip: Strip, cache
     return Slices(*_open(cache, Slices._fields))
 
 
+def of_patients(these: Slices, numbers: Sequence[int]) -> Slices:
+    """Return the slices of these patients alone."""
+    chosen = np.isin(these.patient, numbers)
+    return Slices(*(array[chosen] for array in these))
+
+
 def fine_slices(case: physionet.Patient, grid: Grid, strip: Strip) -> Slices:
     """One case's slabs on the fine lattice of `grid`."""
     source = slabs(case.volume, grid.slab_mm)
@@ -125,15 +134,9 @@ def phantoms(seeds: range, split: str, grid: Grid, cache: Path) -> tuple[Heads, 
     The phantom's own inside of the skull takes the skull stripper's place.
     """
     if not (cache / "slices" / "done.json").exists():
-        wide = replace(grid, rows=MARGIN[0], columns=MARGIN[1])
-        boxes, parts = [], []
-        for seed in seeds:
-            drawn = random_phantom(seed, split=split)
-            box = _labelled_box(drawn.volume, drawn.brain, grid)
-            boxes.append(box)
-            parts.append(
-                fine_slices(phantom_case(seed, drawn), wide, lambda _, box=box: box[1] * 1.0)
-            )
+        with ProcessPoolExecutor() as pool:
+            drawn = pool.map(partial(_drawn, split=split, grid=grid), seeds)
+            boxes, parts = zip(*track(drawn, "drawing phantoms", len(seeds)), strict=True)
         _save(cache / "heads", Heads(*(np.stack(part) for part in zip(*boxes, strict=True))), seeds)
         _save(
             cache / "slices",
@@ -144,6 +147,15 @@ def phantoms(seeds: range, split: str, grid: Grid, cache: Path) -> tuple[Heads, 
         Heads(*_open(cache / "heads", Heads._fields)),
         Slices(*_open(cache / "slices", Slices._fields)),
     )
+
+
+def _drawn(
+    seed: int, split: str, grid: Grid
+) -> tuple[tuple[NDArray[np.int16], NDArray[np.bool_]], Slices]:
+    drawn = random_phantom(seed, split=split)
+    box = _labelled_box(drawn.volume, drawn.brain, grid)
+    wide = replace(grid, rows=MARGIN[0], columns=MARGIN[1])
+    return box, fine_slices(phantom_case(seed, drawn), wide, lambda _: box[1] * 1.0)
 
 
 def phantom_case(seed: int, drawn: Phantom) -> physionet.Patient:

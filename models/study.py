@@ -1,0 +1,43 @@
+"""The sequence and the attention reader, side by side over one study's slices."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.attention import AttentionReader
+from models.classifiers import LABELS
+from models.sequence import SequenceReader
+
+
+class StudyReader(nn.Module):
+    """Names each slice's subtypes (Burduja 2020) and says where to look first (Wu 2024)."""
+
+    def __init__(self, sequence: SequenceReader, attention: AttentionReader) -> None:
+        super().__init__()
+        self.sequence = sequence
+        self.attention = attention
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, s, F + 6) features and six probabilities -> subtypes (1, s, 5), attention (1, s)."""
+        features, probabilities = x[..., : -len(LABELS)], x[..., -len(LABELS) :]
+        named = torch.sigmoid(self.sequence(features, probabilities, None))
+        _, attention = self.attention(features, None)
+        return named[..., 1:], attention
+
+
+def study_reader(features: int, sizes: Mapping[str, Any]) -> StudyReader:
+    """Return a study reader without its weights.
+
+    Parameters
+    ----------
+    features
+        F, features of a slice.
+    sizes
+        "sequence" and "attention": the arguments of the two readers.
+    """
+    return StudyReader(
+        SequenceReader(features, **sizes["sequence"]),
+        AttentionReader(features, **sizes["attention"]),
+    )
