@@ -1,0 +1,66 @@
+"""The attention reader: one answer a study, and the slices that it rests on (Wu 2024)."""
+
+import torch
+from torch import Tensor, nn
+
+from models.sequence import over_slices
+
+
+def slice_scores(attention: Tensor, probability: Tensor) -> Tensor:
+    """Attention (n, s) and study probability (n,) -> scores (n, s), 0..1 (ours).
+
+    The slice most attended to gets the study's probability, the others their share of it.
+    """
+    return attention / attention.amax(1, keepdim=True) * probability[:, None]
+
+
+class AttentionReader(nn.Module):
+    """Learns from study labels alone which slices decide.
+
+    The paper gives a bidirectional LSTM with attention over the slices, without formula or sizes.
+    The gated attention is Ilse 2018's (arXiv:1802.04712), the sizes are ours:
+    a = softmax(w^T (tanh(V h) * sigmoid(U h))), and sum(a h) is classified.
+
+    Parameters
+    ----------
+    features
+        Features of a slice, F.
+    cells
+        Cells of the LSTM in each direction.
+    hidden
+        Rows of V and U.
+    """
+
+    def __init__(self, features: int, cells: int = 128, hidden: int = 64) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(features, cells, batch_first=True, bidirectional=True)
+        self.content = nn.Linear(2 * cells, hidden)
+        self.gate = nn.Linear(2 * cells, hidden)
+        self.attend = nn.Linear(hidden, 1, bias=False)
+        self.classify = nn.Linear(2 * cells, 1)
+
+    def forward(self, features: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read studies.
+
+        Parameters
+        ----------
+        features
+            (n, s, F) features of each slice, in order of position.
+        present
+            (n, s) bool, see `models.sequence.over_slices`.
+
+        Returns
+        -------
+        logit
+            (n,) of the study.
+        attention
+            (n, s), 0..1; sums to 1 over a study's slices, 0 at padding.
+        """
+        read = over_slices(self.lstm, features, present)
+        gated = torch.tanh(self.content(read)) * torch.sigmoid(self.gate(read))
+        scores = self.attend(gated)[..., 0]
+        if present is not None:
+            scores = scores.masked_fill(~present, -torch.inf)
+        attention = scores.softmax(1)
+        study = (attention[..., None] * read).sum(1)
+        return self.classify(study)[:, 0], attention
