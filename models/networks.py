@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.ensemble import Ensemble
 from models.skullstrip import skull_stripper
+from models.study import study_reader
 from models.unet import InceptionUNet
 from models.weighting import WeightModel
 
@@ -42,8 +43,6 @@ def empty_networks(sizes: Mapping[str, Any]) -> dict[str, nn.Module]:
         "ensemble": Ensemble(bases, weights, sizes["bases"].index(sizes["names_subtypes"])),
     }
     if study := sizes.get("study"):
-        from models.study import study_reader
-
         networks["study"] = study_reader(bases[0].classify.in_features, study)
     return networks
 

@@ -22,8 +22,8 @@ class StudyReader(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(1, s, F + 6) features and six probabilities -> subtypes (1, s, 5), attention (1, s)."""
         features, probabilities = x[..., : -len(LABELS)], x[..., -len(LABELS) :]
-        named = torch.sigmoid(self.sequence(features, probabilities, None))
-        _, attention = self.attention(features, None)
+        named = torch.sigmoid(self.sequence(features, probabilities))
+        _, attention = self.attention(features)
         return named[..., 1:], attention
 
 
