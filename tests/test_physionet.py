@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from models.findings import SUBTYPES
-from training.datasets.physionet import hounsfield, load, patients, read_split
+from training.datasets.case import Unreadable
+from training.datasets.physionet import hounsfield, load, open_jpg, patients, read_split
 
 SPLIT = Path(__file__).resolve().parents[1] / "config" / "recipes" / "physionet-split.toml"
 COLUMNS = (
@@ -44,12 +45,15 @@ def test_slices_come_in_the_order_of_their_numbers_with_masks_and_labels(tree: P
     np.testing.assert_allclose(
         patient.volume.hu[:, 5, 5], np.array([100, 110, 120]) / 255 * 120 - 20, atol=1
     )
+    assert patient.mask is not None
     assert patient.mask.any((1, 2)).tolist() == [False, False, True]
     assert patient.labels[2].tolist() == [name == "intraparenchymal" for name in SUBTYPES]
+    assert patient.bleeds.tolist() == [0, 0, 1]
+    assert patient.study.tolist() == [1, 0, 1, 0, 0, 0]
 
 
 def test_missing_images_are_named_and_counted(tree: Path) -> None:
-    assert load(tree, 7).incomplete == (
+    assert load(tree, 7).problems == (
         "007_01.jpg: no brain image, slice left out",
         "007_02.jpg: no bone image, bone and air guessed",
     )
@@ -59,7 +63,7 @@ def test_a_broken_image_is_left_out_and_said(tree: Path, caplog: pytest.LogCaptu
     (tree / "brain" / "007_03.jpg").write_bytes(b"not a picture")
     patient = load(tree, 7)
     assert len(patient.volume.hu) == 2
-    assert "007_03.jpg: no brain image, slice left out" in patient.incomplete
+    assert "007_03.jpg: no brain image, slice left out" in patient.problems
     assert "007_03.jpg" in caplog.text
 
 
@@ -68,9 +72,36 @@ def test_patient_81_takes_the_bone_images_numbered_two_higher(tree: Path) -> Non
     assert abs(load(tree, 81).volume.hu.mean() - bone_hu) < 15
 
 
-def test_a_patient_without_slices_is_an_error(tree: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="patient 5"):
+def test_an_image_of_another_size_is_not_stacked(tree: Path) -> None:
+    Image.fromarray(np.zeros((16, 32), np.uint8)).save(tree / "brain" / "007_10.jpg")
+    Image.fromarray(np.zeros((16, 32), np.uint8)).save(tree / "bone" / "007_03.jpg")
+    patient = load(tree, 7)
+    assert patient.problems[2:] == (
+        "007_03.jpg: no bone image, bone and air guessed",
+        "007_10.jpg: another size, (16, 32), slice left out",
+    )
+
+
+def test_a_patient_without_slices_is_unreadable(tree: Path) -> None:
+    with pytest.raises(Unreadable, match="patient 5"):
         load(tree, 5)
+
+
+def test_the_data_set_goes_on_after_a_patient_that_cannot_be_read_and_counts_problems(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree / "brain" / "081_01.jpg").unlink()
+    opened = open_jpg(tree)
+    assert opened.patients() == ["7", "81"]
+    assert opened.bleeding == {"7": 1, "81": 0}
+    assert [case.name for case in opened.cases(["5", "81", "7"])] == ["007"]
+    assert opened.problems == [
+        "patient 5 is not in the data set",
+        "patient 81: none of 1 slices has a brain image; case left out",
+        "007_01.jpg: no brain image, slice left out",
+        "007_02.jpg: no bone image, bone and air guessed",
+    ]
+    assert "1 cases of 3 patients read, 4 problems" in caplog.text
 
 
 def test_hounsfield_values_come_from_brain_inside_its_window_and_from_bone_beyond() -> None:
@@ -93,7 +124,7 @@ def test_the_split_keeps_patients_apart_and_uses_all(data: Path) -> None:
 def test_a_split_that_shares_a_patient_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "split.toml"
     path.write_text("train = [1, 2]\ntune = [2]\ntest = [3]\n")
-    with pytest.raises(ValueError, match=r"two parts: \[2\]"):
+    with pytest.raises(ValueError, match=r"two parts: 2"):
         read_split(path)
 
 

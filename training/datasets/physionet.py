@@ -7,10 +7,10 @@ and position are not recorded and are given nominal values here.
 
 import csv
 import logging
-import tomllib
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from PIL import Image, UnidentifiedImageError
 
 from models.findings import SUBTYPES
 from models.volume import Volume
+from training.datasets import splits
+from training.datasets.case import Case, DataSet, Unreadable, known_any, study_labels
 
 log = logging.getLogger(__name__)
 
@@ -37,29 +39,34 @@ _SATURATED = 3
 """Grey values this close to 0 or 255 may be clipped (the images are JPEG-compressed)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """One patient of the data set.
+Patient = Case
+"""A patient of this data set is one case."""
 
-    Attributes
-    ----------
-    number
-        The data set's patient number.
-    volume
-        Axial slices from the feet to the head, nominal spacing.
-    mask
-        (z, y, x) bool, hemorrhage of any subtype.
-    labels
-        (z, 5) bool, `SUBTYPES` present on each slice.
-    incomplete
-        What is missing, one line each: slices left out, bone images guessed.
+
+def open_jpg(root: Path) -> DataSet:
+    """Open the data set; `root` holds `slices.csv` and the folders brain, bone and mask.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `slices.csv` is missing.
     """
-
-    number: int
-    volume: Volume
-    mask: NDArray[np.bool_]
-    labels: NDArray[np.bool_]
-    incomplete: tuple[str, ...]
+    patients: dict[str, list[dict[str, str]]] = {}
+    for row in _rows(root):
+        patients.setdefault(row["PatientNumber"], []).append(row)
+    return DataSet(
+        name="PhysioNet CT-ICH",
+        citation=(
+            "Hssayeni MD et al., Intracranial hemorrhage segmentation using a deep convolutional "
+            "model, Data 2020;5(1):14, doi 10.3390/data5010014"
+        ),
+        licence="CC BY 4.0 (release 1.0.0; later releases are restricted)",
+        readers={patient: [partial(_read, root, rows)] for patient, rows in patients.items()},
+        bleeding={
+            patient: float(any(row[name.capitalize()] == "1" for row in rows for name in SUBTYPES))
+            for patient, rows in patients.items()
+        },
+    )
 
 
 def patients(root: Path) -> list[int]:
@@ -67,43 +74,54 @@ def patients(root: Path) -> list[int]:
     return sorted({int(row["PatientNumber"]) for row in _rows(root)})
 
 
-def load(root: Path, number: int) -> Patient:
-    """Read one patient.
-
-    A slice without a readable brain image is left out (its position stays empty, so the gap shows)
-    and one without a bone image has its saturated pixels guessed; both are named.
+def load(root: Path, number: int) -> Case:
+    """Read one patient, see `open_jpg`.
 
     Raises
     ------
-    FileNotFoundError
+    Unreadable
         If the patient has no readable slice.
     """
-    hu, masks, labels, heights, incomplete = [], [], [], [], []
-    for row in _rows(root):
-        if int(row["PatientNumber"]) != number:
-            continue
+    rows = [row for row in _rows(root) if int(row["PatientNumber"]) == number]
+    if not rows:
+        raise Unreadable(f"patient {number}: no slice in {root}")
+    case = _read(root, rows)
+    for line in case.problems:
+        log.info(line, extra={"action": "incomplete"})
+    return case
+
+
+def _read(root: Path, rows: Sequence[dict[str, str]]) -> Case:
+    """Read one patient's slices.
+
+    A slice without a readable brain image is left out (its position stays empty, so the gap shows)
+    and one without a bone image has its saturated pixels guessed; both are named.
+    """
+    hu: list[NDArray[np.float32]] = []
+    masks, labels, heights, problems = [], [], [], []
+    number = int(rows[0]["PatientNumber"])
+    for row in rows:
         index = int(row["SliceNumber"])
         name = f"{number:03d}_{index:02d}.jpg"
         brain = _grey(root / "brain" / name)
-        if brain is None:
-            incomplete.append(f"{name}: no brain image, slice left out")
+        if brain is None or (hu and brain.shape != hu[0].shape):
+            what = "no brain image" if brain is None else f"another size, {brain.shape}"
+            problems.append(f"{name}: {what}, slice left out")
             continue
         bone_index = index + BONE_NUMBER_SHIFT.get(number, 0)
-        bone = _grey(root / "bone" / f"{number:03d}_{bone_index:02d}.jpg")
+        bone = _grey(root / "bone" / f"{number:03d}_{bone_index:02d}.jpg", brain.shape)
         if bone is None:
-            incomplete.append(f"{name}: no bone image, bone and air guessed")
+            problems.append(f"{name}: no bone image, bone and air guessed")
         windows = WINDOWS_OF_50 if number == 50 else WINDOWS
-        lesion = _grey(root / "mask" / name)
+        lesion = _grey(root / "mask" / name, brain.shape)
         hu.append(hounsfield(brain, bone, windows))
         masks.append(np.zeros(brain.shape, bool) if lesion is None else lesion > 127)
         labels.append([row[subtype.capitalize()] == "1" for subtype in SUBTYPES])
         heights.append(index * SLICE_MM)
         if lesion is None and any(labels[-1]):
-            incomplete.append(f"{name}: labelled hemorrhage without a mask")
+            problems.append(f"{name}: labelled hemorrhage without a mask")
     if not hu:
-        raise FileNotFoundError(f"no slice of patient {number} in {root}")
-    for line in incomplete:
-        log.info(line, extra={"action": "incomplete"})
+        raise Unreadable(f"patient {number}: none of {len(rows)} slices has a brain image")
     volume = Volume(
         hu=np.stack(hu),
         positions_mm=np.array([(0.0, 0.0, height) for height in heights]),
@@ -111,7 +129,18 @@ def load(root: Path, number: int) -> Patient:
         spacing_mm=(PIXEL_MM, PIXEL_MM),
         thickness_mm=SLICE_MM,
     )
-    return Patient(number, volume, np.stack(masks), np.array(labels), tuple(incomplete))
+    known = np.array(labels, np.float32)
+    bleeds = known_any(known, axis=1)
+    return Case(
+        name=f"{number:03d}",
+        patient=str(number),
+        volume=volume,
+        labels=known,
+        bleeds=bleeds,
+        study=study_labels(known, bleeds),
+        mask=np.stack(masks),
+        problems=tuple(problems),
+    )
 
 
 def hounsfield(
@@ -136,14 +165,14 @@ def hounsfield(
     """
 
     def unwindow(grey: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
-        level, width = windows[kind]
-        return (grey.astype(np.float32) / 255 - np.float32(0.5)) * width + level
+        level, width = map(np.float32, windows[kind])
+        return (grey.astype(np.float32) / np.float32(255) - np.float32(0.5)) * width + level
 
     soft = unwindow(brain, "brain")
     level, width = windows["brain"]
-    if bone is None:
-        high, low = np.float32(700), np.float32(-1000)
-    else:
+    high: NDArray[np.float32] | np.float32 = np.float32(700)
+    low: NDArray[np.float32] | np.float32 = np.float32(-1000)
+    if bone is not None:
         hard = unwindow(bone, "bone")
         hard[bone == 0] = -1000
         high = np.maximum(hard, level + width / 2)
@@ -152,8 +181,7 @@ def hounsfield(
     return np.where(brain < _SATURATED, low, soft).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """Patient numbers of each part; no patient is in two."""
 
     train: tuple[int, ...]
@@ -162,20 +190,9 @@ class Split:
 
 
 def read_split(path: Path) -> Split:
-    """Read a split from TOML: three arrays of patient numbers.
-
-    Raises
-    ------
-    ValueError
-        If a patient is in two parts.
-    """
-    parts = tomllib.loads(path.read_text())
-    split = Split(*(tuple(parts[name]) for name in ("train", "tune", "test")))
-    if twice := [
-        n for n, times in Counter(split.train + split.tune + split.test).items() if times > 1
-    ]:
-        raise ValueError(f"{path}: patients in two parts: {twice}")
-    return split
+    """Read a split of this data set, see `training.datasets.splits.read_split`; as numbers."""
+    split = splits.read_split(path)
+    return Split(*(tuple(map(int, part)) for part in (split.train, split.tune, split.test)))
 
 
 def _rows(root: Path) -> list[dict[str, str]]:
@@ -185,12 +202,16 @@ def _rows(root: Path) -> list[dict[str, str]]:
         )
 
 
-def _grey(path: Path) -> NDArray[np.uint8] | None:
-    """(y, x) uint8, or None where the file is missing or broken (which is logged)."""
+def _grey(path: Path, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8] | None:
+    """(y, x) uint8, or None where the file is missing, or broken or no `shape` (both logged)."""
     try:
-        return np.asarray(Image.open(path).convert("L"))
+        grey = np.asarray(Image.open(path).convert("L"))
     except FileNotFoundError:
         return None
     except (UnidentifiedImageError, OSError) as error:
         log.warning("%s: %s", path.name, error, extra={"action": "broken_image"})
         return None
+    if shape is not None and grey.shape != shape:
+        log.warning("%s: size %s", path.name, grey.shape, extra={"action": "broken_image"})
+        return None
+    return grey

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,15 @@ from models.preprocess import Array, CoarseHead, Frame, Grid, canvas, coarse_hea
 from models.volume import Volume
 from training.datasets import physionet
 from training.datasets.brain import inside_skull
+from training.datasets.case import Case, known_any, study_labels
 from training.phantoms import Phantom, random_phantom
 
 log = logging.getLogger(__name__)
 
 MARGIN = (256, 224)
 """Rows and columns kept around the fine canvas for turning and shifting."""
+
+_Kind = TypeVar("_Kind", "Slices", "Heads")
 
 Strip = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Skull stripper: coarse HU (z, y, x) -> probability of the inside of the skull."""
@@ -44,9 +48,11 @@ class Slices(NamedTuple):
     labels
         (n, 5) float32, `SUBTYPES`; NaN where unknown.
     patient
-        (n,) int; slices of a patient stand together, from the feet to the head.
+        (n,) int, the patient's number; where the data set does not number its patients, the one
+        that `done.json` of the cache gives them. Slices of a case stand together, from the feet
+        to the head.
     patient_ml
-        (n,) float32, the patient's hemorrhage in mL.
+        (n,) float32, the case's hemorrhage in mL; NaN where no mask was drawn.
     """
 
     hu: NDArray[np.int16]
@@ -55,6 +61,12 @@ class Slices(NamedTuple):
     labels: NDArray[np.float32]
     patient: NDArray[np.int32]
     patient_ml: NDArray[np.float32]
+
+    @property
+    def located(self) -> NDArray[np.bool_]:
+        """(n,) bool, whether `mask` is known: it was drawn, or the slice is labelled free."""
+        free: NDArray[np.bool_] = (self.labels == 0).all(1)
+        return np.isfinite(self.patient_ml) | free
 
 
 class Heads(NamedTuple):
@@ -73,16 +85,20 @@ def digest(root: Path) -> str:
     return total.hexdigest()
 
 
-def heads(root: Path, numbers: tuple[int, ...], grid: Grid, cache: Path) -> Heads:
-    """Coarse boxes of these patients, labelled by `inside_skull`; from the cache if there."""
+def heads(root: Path, numbers: Sequence[int], grid: Grid, cache: Path) -> Heads:
+    """`heads_of` these patients of PhysioNet CT-ICH."""
+    return heads_of((physionet.load(root, number) for number in numbers), grid, cache)
+
+
+def heads_of(cases: Iterable[Case], grid: Grid, cache: Path) -> Heads:
+    """Coarse boxes of these cases, labelled by `inside_skull`; from the cache if there."""
     if not (cache / "done.json").exists():
-        parts = [_head(root, number, grid) for number in numbers]
-        _save(cache, Heads(*(np.stack(part) for part in zip(*parts, strict=True))), numbers)
-    return Heads(*_open(cache, Heads._fields))
+        _save(cache, ((case.patient, _head(case, grid)) for case in cases))
+    return _open(cache, Heads)
 
 
-def _head(root: Path, number: int, grid: Grid) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
-    source = slabs(physionet.load(root, number).volume, grid.slab_mm)
+def _head(case: Case, grid: Grid) -> Heads:
+    source = slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
     fine = Frame(
         head.frame.centre_mm, 2 * head.frame.rows, 2 * head.frame.columns, head.frame.step_mm / 2
@@ -91,40 +107,56 @@ def _head(root: Path, number: int, grid: Grid) -> tuple[NDArray[np.int16], NDArr
     labelled = replace(source, hu=inside, spacing_mm=(fine.step_mm, fine.step_mm))
     middle = ((fine.rows - 1) * fine.step_mm / 2, (fine.columns - 1) * fine.step_mm / 2)
     coarse = replace(head.frame, centre_mm=middle).sample(labelled)
-    return head.hu.astype(np.int16), _at_box(head, coarse, source.locations_mm)
+    box = head.hu.astype(np.int16), _at_box(head, coarse, source.locations_mm)
+    return Heads(box[0][None], box[1][None])
 
 
-def slices(root: Path, numbers: tuple[int, ...], grid: Grid, strip: Strip, cache: Path) -> Slices:
-    """Fine slices of these patients, from the cache if there."""
+def slices(root: Path, numbers: Sequence[int], grid: Grid, strip: Strip, cache: Path) -> Slices:
+    """`slices_of` these patients of PhysioNet CT-ICH."""
+    return slices_of((physionet.load(root, number) for number in numbers), grid, strip, cache)
+
+
+def slices_of(cases: Iterable[Case], grid: Grid, strip: Strip, cache: Path) -> Slices:
+    """Fine slices of these cases, from the cache if there.
+
+    One case is in memory at a time, so a cache may be larger than the memory.
+    """
     if not (cache / "done.json").exists():
         wide = replace(grid, rows=MARGIN[0], columns=MARGIN[1])
-        parts = [fine_slices(physionet.load(root, number), wide, strip) for number in numbers]
-        _save(cache, Slices(*(np.concatenate(part) for part in zip(*parts, strict=True))), numbers)
-    return Slices(*_open(cache, Slices._fields))
+        _save(cache, _numbered(cases, wide, strip))
+    return _open(cache, Slices)
 
 
-def of_patients(these: Slices, numbers: Sequence[int]) -> Slices:
-    """Return the slices of these patients alone."""
-    chosen = np.isin(these.patient, numbers)
-    return Slices(*(array[chosen] for array in these))
+def _numbered(cases: Iterable[Case], grid: Grid, strip: Strip) -> Iterator[tuple[str, Slices]]:
+    """Each patient's number is its own, or else counts from 0 in the order of appearance."""
+    numbers: dict[str, int] = {}
+    for case in cases:
+        own = int(case.patient) if case.patient.isdecimal() else len(numbers)
+        number = numbers.setdefault(case.patient, own)
+        yield case.patient, fine_slices(case, grid, strip, number)
 
 
-def fine_slices(case: physionet.Patient, grid: Grid, strip: Strip) -> Slices:
-    """One case's slabs on the fine lattice of `grid`."""
+def fine_slices(case: Case, grid: Grid, strip: Strip, number: int) -> Slices:
+    """One case's slabs on the fine lattice of `grid`; the patient goes by `number`.
+
+    A slab shows what one of its slices shows. Without a mask `mask` is empty and `patient_ml` NaN.
+    """
     source = slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
     fine = canvas(source, head, strip(head.hu), grid)
-    lesion = slabs(replace(case.volume, hu=case.mask.astype(np.float32)), grid.slab_mm)
-    labels = np.zeros((len(source.hu), case.labels.shape[1]), np.float32)
-    np.maximum.at(labels, source.of_slice, case.labels.astype(np.float32))
     count = len(fine.hu)
+    lesion, lesion_ml = np.zeros(fine.hu.shape, bool), np.nan
+    if case.mask is not None:
+        drawn = slabs(replace(case.volume, hu=case.mask.astype(np.float32)), grid.slab_mm)
+        lesion = fine.frame.sample(drawn) > 0.5
+        lesion_ml = case.mask.sum((1, 2)) @ case.volume.voxel_ml
     return Slices(
         np.round(fine.hu).astype(np.int16),
         np.round(fine.brain * 255).astype(np.uint8),
-        fine.frame.sample(lesion) > 0.5,
-        labels,
-        np.full(count, case.number, np.int32),
-        np.full(count, case.mask.sum((1, 2)) @ case.volume.voxel_ml, np.float32),
+        lesion,
+        np.stack([known_any(case.labels[source.of_slice == slab], 0) for slab in range(count)]),
+        np.full(count, number, np.int32),
+        np.full(count, lesion_ml, np.float32),
     )
 
 
@@ -137,42 +169,46 @@ def phantoms(seeds: range, split: str, grid: Grid, cache: Path) -> tuple[Heads, 
         with ProcessPoolExecutor() as pool:
             drawn = pool.map(partial(_drawn, split=split, grid=grid), seeds)
             boxes, parts = zip(*track(drawn, "drawing phantoms", len(seeds)), strict=True)
-        _save(cache / "heads", Heads(*(np.stack(part) for part in zip(*boxes, strict=True))), seeds)
-        _save(
-            cache / "slices",
-            Slices(*(np.concatenate(part) for part in zip(*parts, strict=True))),
-            seeds,
-        )
+        names = [str(seed) for seed in seeds]
+        _save(cache / "heads", zip(names, boxes, strict=True))
+        _save(cache / "slices", zip(names, parts, strict=True))
     return (
-        Heads(*_open(cache / "heads", Heads._fields)),
-        Slices(*_open(cache / "slices", Slices._fields)),
+        _open(cache / "heads", Heads),
+        _open(cache / "slices", Slices),
     )
 
 
-def _drawn(
-    seed: int, split: str, grid: Grid
-) -> tuple[tuple[NDArray[np.int16], NDArray[np.bool_]], Slices]:
+def _drawn(seed: int, split: str, grid: Grid) -> tuple[Heads, Slices]:
     drawn = random_phantom(seed, split=split)
     box = _labelled_box(drawn.volume, drawn.brain, grid)
     wide = replace(grid, rows=MARGIN[0], columns=MARGIN[1])
-    return box, fine_slices(phantom_case(seed, drawn), wide, lambda _: box[1] * 1.0)
+    return box, fine_slices(phantom_case(seed, drawn), wide, lambda _: box.inside[0] * 1.0, seed)
 
 
-def phantom_case(seed: int, drawn: Phantom) -> physionet.Patient:
+def phantom_case(seed: int, drawn: Phantom) -> Case:
     """Return a phantom as a case; a slice shows a subtype from 10 square millimetres."""
     pixel = drawn.volume.spacing_mm[0] * drawn.volume.spacing_mm[1]
     codes = np.arange(1, len(SUBTYPES) + 1)
     area = np.stack([(drawn.lesions == code).sum((1, 2)) * pixel for code in codes], axis=1)
-    return physionet.Patient(seed, drawn.volume, drawn.lesions > 0, area >= 10, ())
+    labels = (area >= 10).astype(np.float32)
+    bleeds = known_any(labels, axis=1)
+    return Case(
+        name=f"phantom {seed}",
+        patient=str(seed),
+        volume=drawn.volume,
+        labels=labels,
+        bleeds=bleeds,
+        study=study_labels(labels, bleeds),
+        mask=drawn.lesions > 0,
+    )
 
 
-def _labelled_box(
-    volume: Volume, brain: NDArray[np.bool_], grid: Grid
-) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+def _labelled_box(volume: Volume, brain: NDArray[np.bool_], grid: Grid) -> Heads:
     source = slabs(volume, grid.slab_mm)
     head = coarse_head(source, grid)
     labelled = slabs(replace(volume, hu=brain.astype(np.float32)), grid.slab_mm)
-    return head.hu.astype(np.int16), _at_box(head, head.frame.sample(labelled), source.locations_mm)
+    inside = _at_box(head, head.frame.sample(labelled), source.locations_mm)
+    return Heads(head.hu.astype(np.int16)[None], inside[None])
 
 
 def coarse_box(volume: Volume, grid: Grid) -> NDArray[np.int16]:
@@ -186,16 +222,52 @@ def _at_box(
     """Labels of the slabs at the nearest planes of the coarse box; none below the scan."""
     nearest = np.abs(head.heights_mm[:, None] - locations_mm).argmin(1)
     within = (head.heights_mm > locations_mm[0] - 3)[:, None, None]
-    return (inside[nearest] > 0.5) & within
+    return np.asarray((inside[nearest] > 0.5) & within)
 
 
-def _save(cache: Path, arrays: Slices | Heads, numbers: Sequence[int]) -> None:
+def _save(cache: Path, parts: Iterable[tuple[str, Slices | Heads]]) -> None:
+    """Write the parts' arrays one behind the other, as they come, and who is in them."""
     cache.mkdir(parents=True, exist_ok=True)
-    for name, array in zip(arrays._fields, arrays, strict=True):
-        np.save(cache / f"{name}.npy", array)
-    (cache / "done.json").write_text(json.dumps({"cases": list(numbers)}))
-    log.info("prepared %d cases in %s", len(numbers), cache, extra={"action": "prepared"})
+    patients: dict[str, int] = {}
+    with ExitStack() as files:
+        growing: dict[str, _Growing] = {}
+        for patient, part in parts:
+            for name, array in part._asdict().items():
+                if name not in growing:
+                    file = files.enter_context((cache / f"{name}.npy").open("wb"))
+                    growing[name] = _Growing(file, array)
+                growing[name].append(array)
+            patients[patient] = int(part.patient[0]) if isinstance(part, Slices) else len(patients)
+        for each in growing.values():
+            each.finish()
+    if not patients:
+        raise ValueError(f"no case could be read for {cache}")
+    (cache / "done.json").write_text(json.dumps({"patients": patients}))
+    log.info("prepared %d patients in %s", len(patients), cache, extra={"action": "prepared"})
 
 
-def _open(cache: Path, names: tuple[str, ...]) -> list[NDArray[np.generic]]:
-    return [np.load(cache / f"{name}.npy", mmap_mode="r") for name in names]
+class _Growing:
+    """An .npy file whose first axis grows: the same bytes as `numpy.save` of the whole."""
+
+    def __init__(self, file: BinaryIO, first: NDArray[np.generic]) -> None:
+        self.file, self.like, self.length = file, first, 0
+        self._header()
+
+    def append(self, array: NDArray[np.generic]) -> None:
+        """Write an array that differs from the first one in its length alone."""
+        self.file.write(np.ascontiguousarray(array).tobytes())
+        self.length += len(array)
+
+    def finish(self) -> None:
+        """Write the header again; numpy leaves room in it for the first axis to grow."""
+        self.file.seek(0)
+        self._header()
+
+    def _header(self) -> None:
+        described = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(self.like))
+        described["shape"] = (self.length, *self.like.shape[1:])
+        np.lib.format.write_array_header_1_0(self.file, described)
+
+
+def _open(cache: Path, kind: type[_Kind]) -> _Kind:
+    return kind(*(np.load(cache / f"{name}.npy", mmap_mode="r") for name in kind._fields))
