@@ -171,12 +171,30 @@ def test_separated_classes_bound_the_area_by_hanley_and_mcneils_variance() -> No
 
 def test_the_bootstrap_draws_patients_within_their_stratum_and_the_same_ones_again() -> None:
     strata = np.arange(50) < 20
-    drawn = statistics.replicate(lambda picks: np.array(strata[picks].sum()), strata, 30)
-    assert set(drawn) == {20}
+    assert statistics.bootstrap(lambda picks: strata[picks].sum(), strata) == (20, 20)
     figure = np.random.default_rng(6).normal(size=50)
     low, high = statistics.bootstrap(lambda picks: figure[picks].mean(), strata)
     assert (low, high) == statistics.bootstrap(lambda picks: figure[picks].mean(), strata)
     assert low < figure.mean() < high
+
+
+def test_draws_as_weights_keep_each_stratum_and_give_the_same_interval() -> None:
+    strata = np.arange(60) < 20
+    figure = np.random.default_rng(6).normal(strata, 1)
+    counts = statistics.resample(strata, 4000)
+    assert set(counts[:, :20].sum(1)) == {20}
+    assert set(counts[:, 20:].sum(1)) == {40}
+    by_weight = statistics.percentiles(counts @ figure / 60)
+    by_pick = statistics.bootstrap(lambda picks: figure[picks].mean(), strata, 4000)
+    np.testing.assert_allclose(by_weight, by_pick, atol=0.02)
+
+
+@given(CASES, st.integers(0, 99))
+def test_the_weighted_area_is_that_of_the_cases_repeated(case, seed: int) -> None:
+    scores, truth, _ = case
+    weights = np.random.default_rng(seed).integers(0, 3, (3, len(truth)))
+    expected = [auc(np.repeat(scores[0], row), np.repeat(truth, row)) for row in weights]
+    np.testing.assert_allclose(statistics.weighted_auc(scores[0], truth, weights), expected)
 
 
 def test_the_bootstraps_interval_of_a_mean_is_about_the_normal_one() -> None:
@@ -263,6 +281,11 @@ def test_brier_and_calibration_are_right_for_cases_worked_by_hand() -> None:
     np.testing.assert_allclose(found.observed, [0.5, 1, 1])
     np.testing.assert_array_equal(found.count, [2, 1, 1])
     assert statistics.calibration_error(probabilities, truth) == pytest.approx((0.8 + 0.2) / 4)
+
+
+def test_scores_outside_0_to_1_are_no_probabilities() -> None:
+    with pytest.raises(ValueError, match="no probabilities"):
+        statistics.reliability([0.2, 55], [False, True])
 
 
 def test_honest_probabilities_are_calibrated_and_inflated_ones_are_not() -> None:

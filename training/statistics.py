@@ -21,6 +21,9 @@ EXACT_BELOW = 25
 LABEL_WEIGHTS = (2, 1, 1, 1, 1, 1)
 """RSNA 2019: "any" counts twice, each of the five subtypes once."""
 
+BLOCK = 50
+"""So many draws are weighed at once, which bounds the memory."""
+
 CLIP = 1e-15
 """The log loss sees no probability nearer to 0 or 1 (as the challenge's scorer; Burduja 2020)."""
 
@@ -188,29 +191,79 @@ def bootstrap(
     replications
         Kang 2023 draws 500.
     """
-    low, high = percentiles(replicate(figure, strata, replications, seed))
+    random = np.random.default_rng(seed)
+    groups = [np.flatnonzero(np.asarray(strata) == value) for value in sorted(set(strata))]
+    found = [
+        figure(np.concatenate([random.choice(group, len(group)) for group in groups]))
+        for _ in range(replications)
+    ]
+    low, high = percentiles(np.array(found, float))
     return float(low), float(high)
 
 
-def replicate(
-    figure: Callable[[NDArray[np.intp]], float | Floats],
-    strata: Sequence[bool],
+def resample(strata: ArrayLike, replications: int = 500, seed: int = 0) -> NDArray[np.int64]:
+    """Return (replications, patients): how often each patient is drawn, within its stratum.
+
+    The bootstrap for figures that take weights, many draws at once. The same strata and seed draw
+    the same patients, so that differences between models are paired.
+    """
+    random = np.random.default_rng(seed)
+    strata = np.asarray(strata)
+    counts = np.zeros((replications, len(strata)), np.int64)
+    for value in np.unique(strata):
+        group = np.flatnonzero(strata == value)
+        evenly = np.full(len(group), 1 / len(group))
+        counts[:, group] = random.multinomial(len(group), evenly, replications)
+    return counts
+
+
+def draws(
+    figures: Callable[[Floats], Floats],
+    patients: ArrayLike,
+    positive: ArrayLike,
     replications: int = 500,
     seed: int = 0,
 ) -> Floats:
-    """Return (replications, ...): the figure, or figures, of each draw of patients.
+    """Return (replications, f): figures of the cases of the patients drawn.
 
-    The same strata and seed draw the same patients, so that differences are paired.
+    Parameters
+    ----------
+    figures
+        (r, f) of (r, n) float weights, which say how often each case is drawn.
+    patients
+        (n,) whose case it is.
+    positive
+        (n,) bool; patients with a positive case are a stratum of their own.
     """
-    random = np.random.default_rng(seed)
-    groups = [np.flatnonzero(np.asarray(strata) == value) for value in sorted(set(strata))]
-    return np.array(
-        [
-            figure(np.concatenate([random.choice(group, len(group)) for group in groups]))
-            for _ in range(replications)
-        ],
-        float,
+    names, patient = np.unique(patients, return_inverse=True)
+    strata = np.bincount(patient, np.asarray(positive), len(names)) > 0
+    counts = resample(strata, replications, seed)
+    blocks = np.array_split(counts, -(-replications // BLOCK))
+    return np.concatenate([figures(block[:, patient].astype(float)) for block in blocks])
+
+
+def weighted_auc(scores: ArrayLike, truth: ArrayLike, weights: ArrayLike) -> Floats:
+    """(r,) area under the ROC curve for each of (r, n) weights of the cases; NaN as in `auc`."""
+    scores, positive, weights = np.asarray(scores), np.asarray(truth, bool), np.asarray(weights)
+    order = np.argsort(scores)
+    _, ties = np.unique(scores[order], return_index=True)
+    hits, alarms = (
+        np.add.reduceat((weights * which)[:, order], ties, axis=1) if len(ties) else weights * 0.0
+        for which in (positive, ~positive)
     )
+    beaten = alarms.cumsum(1) - alarms / 2
+    return _ratio((hits * beaten).sum(1), hits.sum(1) * alarms.sum(1))
+
+
+def weighted_share(correct: NDArray[np.bool_], group: NDArray[np.bool_], weights: Floats) -> Floats:
+    """(r,) share of the group that is correct, for each of (r, n) weights; NaN of an empty one."""
+    return _ratio(weights @ (group & correct), weights @ group)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    ratio = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
 
 
 def percentiles(draws: Floats) -> Floats:
@@ -297,8 +350,10 @@ class Reliability:
 
 
 def reliability(probabilities: ArrayLike, truth: ArrayLike, bins: int = 10) -> Reliability:
-    """Group the cases by their probability."""
+    """Group the cases by their probability; ValueError where one lies outside 0..1."""
     probabilities = np.asarray(probabilities, float)
+    if ((probabilities < 0) | (probabilities > 1)).any():
+        raise ValueError("these are no probabilities: they do not lie in 0..1")
     bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)
     count = np.bincount(bin_of, minlength=bins)
     held = count > 0
@@ -329,7 +384,12 @@ def _share(part: float, whole: float) -> float:
 
 
 def weighted_log_loss(probabilities: ArrayLike, truth: ArrayLike) -> float:
-    """Weighted multi-label log loss of the RSNA 2019 challenge.
+    """Weighted multi-label log loss of the RSNA 2019 challenge: the mean of `slice_losses`."""
+    return float(slice_losses(probabilities, truth).mean())
+
+
+def slice_losses(probabilities: ArrayLike, truth: ArrayLike) -> Floats:
+    """(n,) loss of each slice.
 
     Parameters
     ----------
@@ -338,4 +398,4 @@ def weighted_log_loss(probabilities: ArrayLike, truth: ArrayLike) -> float:
     """
     chances = np.clip(np.asarray(probabilities, float), CLIP, 1 - CLIP)
     losses = -np.log(np.where(np.asarray(truth, bool), chances, 1 - chances))
-    return float(np.average(losses, axis=1, weights=LABEL_WEIGHTS).mean())
+    return np.asarray(np.average(losses, axis=1, weights=LABEL_WEIGHTS))
