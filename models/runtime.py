@@ -169,7 +169,7 @@ def _traced(network: nn.Module, shape: tuple[int, ...]) -> object:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit; see above
+        warnings.simplefilter("ignore")  # torch.jit is deprecated; see above
         return torch.jit.trace(  # type: ignore[no-untyped-call]
             network.eval(), torch.zeros(1, *map(abs, shape[1:])), check_trace=False
         )
