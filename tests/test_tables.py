@@ -126,6 +126,15 @@ def test_perfect_figures_have_an_interval_by_the_number_of_patients() -> None:
     assert 0.7 < found["AUC"].interval[0] < 0.95
 
 
+def test_one_bleeding_patient_gives_figures_without_intervals() -> None:
+    truth = np.arange(40) < 4
+    score = np.where(np.arange(40) % 2, 0.7, 0.3)
+    found = Scores(truth, score, np.arange(40) // 4).measure()
+    assert found["AUC"] == Cell(0.5)
+    assert found["sensitivity"] == Cell(0.5)
+    assert Scores(truth, score, np.arange(40)).measure()["AUC"].interval is not None
+
+
 @pytest.mark.parametrize("truth", [np.zeros(6, bool), np.ones(6, bool), np.zeros(0, bool)])
 def test_a_class_without_cases_gives_cells_that_say_so(truth: np.ndarray) -> None:
     cases = Scores(truth, np.linspace(0, 0.4, len(truth)), np.arange(len(truth)))

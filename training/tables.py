@@ -236,6 +236,8 @@ class Scores:
 
         (area, *values), (bound, *bounds) = _estimate(figures, self.patient, self.truth)
         positives, negatives = (_count(self.patient[each]) for each in (self.truth, ~self.truth))
+        # One patient alone does not vary from draw to draw, and no interval says so.
+        bound = bound if min(positives, negatives) > 1 else None
         cells = {"AUC": _cell(area, bound, lambda right: separated(right, positives, negatives))}
         for (name, group), value, bound in zip(groups.items(), values, bounds, strict=True):
             cells[name] = _cell(value, bound, _none_or_all(_count(self.patient[group])))
@@ -412,9 +414,7 @@ def kang_t2(networks: Mapping[str, Mapping[str, Scores]], reference: str, data: 
         for network, arms in networks.items()
         for arm, scores in arms.items()
     }
-    counts = "; ".join(
-        f"{_named(network)}: {arms[reference].count()}" for network, arms in networks.items()
-    )
+    counts = _counts({_named(network): arms[reference] for network, arms in networks.items()})
     return Table(
         "kang-t2",
         f"{KANG}, Table 2: weak against strong labels",
@@ -422,7 +422,7 @@ def kang_t2(networks: Mapping[str, Mapping[str, Scores]], reference: str, data: 
         ("network, labels", "AUC", "sensitivity", "specificity"),
         rows,
         (
-            f"Reference: {reference}. {counts}.",
+            f"Reference: {reference}. {counts}",
             *METHOD,
             T2_ERRATUM,
         ),
@@ -456,7 +456,7 @@ def kang_t3(arms: Mapping[str, Scores], subtypes: Bools, data: str) -> Table:
         area = chosen[column][name].measure()["AUC"]
         return replace(area, p=p[column].get(name), paper=paper)
 
-    counts = "; ".join(f"{column}: {among[ALL_FIVE].count()}" for column, among in chosen.items())
+    counts = _counts({column: among[ALL_FIVE] for column, among in chosen.items()})
     return Table(
         "kang-t3",
         f"{KANG}, Table 3: AUC of the ensembles",
@@ -464,7 +464,7 @@ def kang_t3(arms: Mapping[str, Scores], subtypes: Bools, data: str) -> Table:
         ("base models", *columns),
         {name: tuple(cell(name, column) for column in columns) for name in arms},
         (
-            f"Reference: {ALL_FIVE}. {counts}.",
+            f"Reference: {ALL_FIVE}. {counts}",
             *METHOD,
             "Several of the paper's intervals in this table are far too narrow for their counts.",
             KANG_COUNTS,
@@ -538,8 +538,8 @@ def burduja_t2(models: Mapping[str, Labelled], data: str) -> Table:
             f"{alone.of('any').count()}.",
             'Weight 2 on "any", 1 on each subtype, divided by 7. Intervals: 95 %, 500 bootstrap '
             "replications over patients, stratified; differences are paired.",
-            "The paper's values are of the challenge's hidden test set: other data, other "
-            "prevalence. A log loss compares within a data set only.",
+            "The paper's values are of the challenge's data; a log loss compares within a data set "
+            "only.",
         ),
         digits=5,
     )
@@ -582,10 +582,7 @@ def burduja_t3(slices: Mapping[str, Labelled], scans: Mapping[str, Labelled], da
             for name in arms[label, level]
         },
         (
-            "; ".join(
-                f"{level}: {models[CNN].of('any').count()}" for level, models in levels.items()
-            )
-            + ".",
+            _counts({level: models[CNN].of("any") for level, models in levels.items()}),
             f"A scan's score is the largest of its slices. Reference: {CNN}.",
             *METHOD,
         ),
@@ -624,7 +621,7 @@ def wu(sets: Mapping[str, Scores], data: str) -> Table:
         ("test set", "PPV", "AUC", "sensitivity", "specificity", *at),
         {name: row(name, scores) for name, scores in sets.items()},
         (
-            "; ".join(f"{name}: {scores.count()}" for name, scores in sets.items()) + ".",
+            _counts(sets),
             "PPV is that of the set as it is composed; beside it stand PPV and NPV at the "
             "prevalences named, by Bayes, their limits from the limits of sensitivity and "
             "specificity together (wider than 95 %).",
@@ -721,11 +718,11 @@ def zhou(splits: Mapping[str, Mapping[str, Classes]], data: str) -> Table:
             replace(cell, paper=paper.get(name)) for name, cell in zip(columns, found, strict=True)
         )
 
-    rows = {
-        f"{_named(network)}, {split}": row(network, found.measure())
-        for split, networks in splits.items()
-        for network, found in networks.items()
-    }
+    tested, rows = {}, {}
+    for split, networks in splits.items():
+        for network, found in networks.items():
+            name = f"{_named(network)}, {split}"
+            tested[name], rows[name] = found, row(network, found.measure())
     honest, leaking = (splits.get(split, {}) for split in (PATIENT_LEVEL, IMAGE_LEVEL))
     rows |= {
         f"{_named(network)}, the leak": _leak(honest[network], leaking[network])
@@ -739,12 +736,7 @@ def zhou(splits: Mapping[str, Mapping[str, Classes]], data: str) -> Table:
         ("network, split", "accuracy", "AUC", *(f"{name}, sensitivity" for name in CLASSES)),
         rows,
         (
-            "; ".join(
-                f"{_named(network)}, {split}: {found.count()}"
-                for split, networks in splits.items()
-                for network, found in networks.items()
-            )
-            + ".",
+            _counts(tested),
             "The patient-level split is the headline. The image-level split has images of one "
             "patient on both sides: the leak is what it adds. The paper does not say which it "
             "used, so its values stand beside both.",
@@ -840,13 +832,13 @@ def roc_figure(models: Mapping[str, Scores], title: str, data: str) -> bytes:
             label = f"{name}: {area:.3f} ({low:.3f} to {high:.3f})"
             axes.plot(*roc_curve(scores.score, scores.truth), label=label)
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-        axes.legend(loc="lower right", fontsize="small", title="AUC (95 % interval)")
+        axes.legend(loc="lower right", fontsize="small", title="AUC (95 % interval, DeLong)")
 
     return _png(draw, title, data)
 
 
 def reliability_figure(models: Mapping[str, Scores], title: str, data: str) -> bytes:
-    """PNG of the reliability diagram, with Brier score and calibration error in the legend."""
+    """PNG of the reliability diagram, a larger dot for more cases, Brier score and ECE beside."""
 
     def draw(axes: "Axes") -> None:
         axes.plot((0, 1), (0, 1), color="0.8", linewidth=1)
@@ -859,7 +851,9 @@ def reliability_figure(models: Mapping[str, Scores], title: str, data: str) -> b
                 f"{name}: Brier {brier(scores.score, scores.truth):.3f}, "
                 f"ECE {calibration_error(scores.score, scores.truth):.3f}"
             )
-            axes.plot(found.predicted, found.observed, marker="o", label=label)
+            (line,) = axes.plot(found.predicted, found.observed, label=label)
+            size = 20 + 400 * found.count / found.count.sum()
+            axes.scatter(found.predicted, found.observed, size, color=line.get_color(), alpha=0.6)
         axes.set(xlabel="predicted probability", ylabel="share of positives", aspect="equal")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.legend(loc="upper left", fontsize="small")
@@ -933,6 +927,10 @@ def _adjusted(p: Mapping[Any, float]) -> dict[Any, float | None]:
         key: None if np.isnan(value) else float(value)
         for key, value in zip(p, adjusted, strict=True)
     }
+
+
+def _counts(sets: Mapping[str, Scores | Classes]) -> str:
+    return "; ".join(f"{name}: {cases.count()}" for name, cases in sets.items()) + "."
 
 
 def _named(network: str) -> str:
