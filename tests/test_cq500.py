@@ -34,8 +34,8 @@ def write_ct(
     root: Path,
     study: int,
     folder: str,
-    gap_mm: float = 5.0,
-    slices: int = 21,
+    gap_mm: float = 10.0,
+    slices: int = 9,
     kernel: str = "STANDARD",
     sagittal: bool = False,
 ) -> Path:
@@ -104,23 +104,23 @@ def test_slices_of_a_bleeding_study_are_unknown_where_it_shows_and_free_where_no
     assert (normal.labels == 0).all()
     assert (normal.bleeds == 0).all()
     assert bleeding.mask is None
-    assert bleeding.volume.hu[:, 0, 0].tolist() == list(range(0, 105, 5))
+    assert bleeding.volume.hu[:, 0, 0].tolist() == list(range(0, 90, 10))
     assert data.problems == []
 
 
 def test_the_plain_thin_series_is_read_before_all_others(tmp_path: Path) -> None:
     write_reads(tmp_path, bleed("CQ500-CT-1", 1, 2, 3))
-    write_ct(tmp_path, 1, "CT C THIN", gap_mm=2, slices=50)
-    write_ct(tmp_path, 1, "CT 0.625mm", gap_mm=2.5, slices=40)
+    write_ct(tmp_path, 1, "CT C THIN", gap_mm=5, slices=17)
+    write_ct(tmp_path, 1, "CT 0.625mm", gap_mm=6, slices=15)
     write_ct(tmp_path, 1, "CT Plain")
-    write_ct(tmp_path, 1, "CT PRE CONTRAST THIN", gap_mm=3, slices=40)
+    write_ct(tmp_path, 1, "CT PRE CONTRAST THIN", gap_mm=8, slices=11)
     for name in ("CT POST CONTRAST", "CT Thin Bone", "CT 4cc sec 150cc D3D on", "CT NECK PLAIN"):
-        write_ct(tmp_path, 1, name, gap_mm=2, slices=60)
-    write_ct(tmp_path, 1, "CT PLAIN", kernel="BONEPLUS", gap_mm=2, slices=60)
-    write_ct(tmp_path, 1, "CT PLAIN 2", kernel="H60s", gap_mm=2, slices=60)
-    write_ct(tmp_path, 1, "CT Plain short", gap_mm=1, slices=20)
+        write_ct(tmp_path, 1, name)
+    write_ct(tmp_path, 1, "CT PLAIN", kernel="BONEPLUS")
+    write_ct(tmp_path, 1, "CT PLAIN 2", kernel="H60s")
+    write_ct(tmp_path, 1, "CT Plain short", gap_mm=9)
     write_ct(tmp_path, 1, "CT Plain sag", sagittal=True)
-    contrast = write_ct(tmp_path, 1, "CT Plain late", gap_mm=2, slices=50) / "0003.dcm"
+    contrast = write_ct(tmp_path, 1, "CT Plain late") / "0003.dcm"
     ds = pydicom.dcmread(contrast)
     ds.ContrastBolusAgent = "Iohexol"
     ds.save_as(contrast)
@@ -140,7 +140,7 @@ def test_studies_without_images_or_reads_and_broken_files_are_named(tmp_path: Pa
     (folder / "copy.dcm").write_bytes((folder / "0009.dcm").read_bytes())
     data = opened(tmp_path)
     (case,) = data.cases(data.patients())
-    assert np.diff(case.volume.positions_mm[:, 2]).tolist() == [5, 5, 10, 10, *[5] * 14]
+    assert np.diff(case.volume.positions_mm[:, 2]).tolist() == [10, 10, 20, 20, 10, 10]
     named = [
         line.replace(folder.relative_to(tmp_path).as_posix() + "/", "") for line in data.problems
     ]
