@@ -358,7 +358,7 @@ METHOD = (
     "Intervals: 95 %, 500 bootstrap replications over patients, stratified (Wilson's or "
     "Newcombe's by the number of patients where the figure is 0 or 1). p: DeLong's paired test, "
     "placements summed within each patient (Obuchowski 1997), adjusted by Holm's rule over the "
-    "tests of its column.",
+    "tests of its column."
 )
 
 T2_ERRATUM = (
@@ -423,7 +423,7 @@ def kang_t2(networks: Mapping[str, Mapping[str, Scores]], reference: str, data: 
         rows,
         (
             f"Reference: {reference}. {counts}",
-            *METHOD,
+            METHOD,
             T2_ERRATUM,
         ),
     )
@@ -465,7 +465,7 @@ def kang_t3(arms: Mapping[str, Scores], subtypes: Bools, data: str) -> Table:
         {name: tuple(cell(name, column) for column in columns) for name in arms},
         (
             f"Reference: {ALL_FIVE}. {counts}",
-            *METHOD,
+            METHOD,
             "Several of the paper's intervals in this table are far too narrow for their counts.",
             KANG_COUNTS,
         ),
@@ -489,7 +489,7 @@ def kang_t4(ensemble: Scores, classifiers: Mapping[str, Scores], data: str) -> T
             f"Reference: ensemble. {ensemble.count()}. Thresholds: "
             + ", ".join(f"{_named(k)} {v.threshold:.3g}" for k, v in arms.items())
             + " (the paper: 0.5).",
-            *METHOD,
+            METHOD,
             KANG_COUNTS,
         ),
     )
@@ -584,7 +584,7 @@ def burduja_t3(slices: Mapping[str, Labelled], scans: Mapping[str, Labelled], da
         (
             _counts({level: models[CNN].of("any") for level, models in levels.items()}),
             f"A scan's score is the largest of its slices. Reference: {CNN}.",
-            *METHOD,
+            METHOD,
         ),
     )
 
@@ -813,7 +813,7 @@ def phantom(
             "Detection: cases of the subtype, mixed ones among them, against all normal ones; p "
             "against the HU threshold. Naming: the subtype's probability on all cases "
             "(any: as detection). Volume error: found less true.",
-            *METHOD,
+            METHOD,
         ),
     )
 
