@@ -1,7 +1,8 @@
 """Batches: which slices, in which proportion, and how they are varied."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +11,28 @@ from torch import Tensor
 
 from models.findings import SUBTYPES
 from models.preprocess import AIR, Array, channels, skull_channels
+from models.windows import BRAIN, Window
 from training import augment
 from training.augment import Random
 from training.datasets.prepared import Heads, Slices
 
+# Burduja 2020, the authors' code.
+SUBDURAL = Window(level=80, width=200)
+SOFT = Window(level=40, width=380)
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+Windows = Callable[[Array, Array], Array]
+"""HU and inside of the skull 0..1, (n, y, x) float32 each -> channels (n, c, y, x), 0..1."""
+
+
+def three_windows(hu: Array, _brain: Array) -> Array:
+    """(n, y, x) HU -> (n, 3, y, x): brain, subdural and soft tissue window (Burduja 2020)."""
+    return np.stack((BRAIN(hu), SUBDURAL(hu), SOFT(hu)), axis=1)
+
+
+WINDOWS: Mapping[str, Windows] = {"kang": channels, "burduja": three_windows}
+
+
+class Batch(NamedTuple):
     """Inputs, lesion (or brain) mask and subtype labels.
 
     Attributes
@@ -34,7 +50,25 @@ class Batch:
     labels: Tensor
 
 
-@dataclass(frozen=True, slots=True)
+class Source(NamedTuple):
+    """Slices to draw from.
+
+    Attributes
+    ----------
+    slices
+        A prepared set.
+    share
+        Of the slices drawn, 0..1.
+    rows
+        (n,) bool, which of them.
+    """
+
+    slices: Slices
+    share: float
+    rows: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
 class SliceBatches:
     """Draws slices: a quarter with lesions, a quarter with painted lesions, half of them normal.
 
@@ -44,40 +78,53 @@ class SliceBatches:
     Attributes
     ----------
     sources
-        Prepared sets with their share of the slices.
+        Where from.
     size
         (rows, columns) of the crop.
     only
         Subtypes that positive slices show.
     small_ml
         Only patients with at most this much hemorrhage are positive; painted lesions are small.
+    windows
+        Input channels.
+    located
+        Only slices of patients with a drawn mask are positive.
+    exclusive
+        No slice shows several subtypes.
     """
 
-    sources: Sequence[tuple[Slices, float]]
+    sources: Sequence[Source]
     size: tuple[int, int]
     only: tuple[str, ...] = SUBTYPES
     small_ml: float | None = None
+    windows: Windows = channels
+    located: bool = True
+    exclusive: bool = False
+    _choices: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._choices = [self._positive_and_normal(source) for source in self.sources]
 
     def __call__(self, count: int, random: Random) -> Batch:
         """Draw `count` slices."""
-        shares = np.array([share for _, share in self.sources])
+        shares = np.array([source.share for source in self.sources])
         drawn = [
-            self._draw(self.sources[random.choice(len(shares), p=shares)][0], kind, random)
+            self._draw(int(random.choice(len(shares), p=shares)), kind, random)
             for kind in (("lesion", "normal", "painted", "normal")[i % 4] for i in range(count))
         ]
         hu, brain, mask, labels = (np.stack(part) for part in zip(*drawn, strict=True))
         planes = torch.from_numpy(np.stack((hu - AIR, brain, mask), axis=1).astype(np.float32))
         planes = augment.pose(planes, self.size, random)
-        hu = augment.scanner(planes[:, :1] + float(AIR), random)
-        image = channels(hu[:, 0].numpy(), planes[:, 1].numpy())
+        scanned = augment.scanner(planes[:, :1] + float(AIR), random)
+        image = self.windows(scanned[:, 0].numpy(), planes[:, 1].numpy())
         return Batch(
             torch.from_numpy(image), (planes[:, 2:] > 0.5).float(), torch.from_numpy(labels)
         )
 
     def _draw(
-        self, source: Slices, kind: str, random: Random
+        self, which: int, kind: str, random: Random
     ) -> tuple[Array, Array, Array, NDArray[np.float32]]:
-        lesion, normal = self._choices(source)
+        source, (lesion, normal) = self.sources[which].slices, self._choices[which]
         if kind == "lesion" and len(lesion) == 0:
             kind = "painted"
         index = int(random.choice(lesion if kind == "lesion" else normal))
@@ -92,14 +139,19 @@ class SliceBatches:
             labels = augment.one_hot(subtype) if mask.any() else labels
         return hu, brain, mask, labels
 
-    def _choices(self, source: Slices) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def _positive_and_normal(self, source: Source) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Indices of the positive and of the normal slices that may be drawn."""
+        labels, ml = source.slices.labels, source.slices.patient_ml
         wanted = [SUBTYPES.index(name) for name in self.only]
-        some = np.nan_to_num(source.labels).any(1)
-        positive = np.nan_to_num(source.labels[:, wanted]).any(1) & (source.patient_ml > 0)
+        positive = (labels[:, wanted] == 1).any(1)
+        if self.located:
+            positive &= ml > 0
         if self.small_ml is not None:
-            positive &= source.patient_ml <= self.small_ml
-        return np.flatnonzero(positive), np.flatnonzero(~some)
+            positive &= ml <= self.small_ml
+        if self.exclusive:
+            positive &= labels.sum(1) == 1
+        normal = (labels == 0).all(1)
+        return np.flatnonzero(positive & source.rows), np.flatnonzero(normal & source.rows)
 
 
 def _thicker(

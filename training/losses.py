@@ -5,6 +5,10 @@ from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
 from models.ensemble import peak
+from models.findings import SUBTYPES
+
+CLASSES = ("normal", *SUBTYPES)
+"""Zhou 2022's exclusive classes, in the order of the classifier's outputs."""
 
 _dice_and_entropy = DiceCELoss(sigmoid=True, batch=True)
 _dice = DiceLoss(batch=True)
@@ -43,19 +47,69 @@ def presence(logits: Tensor, mask: Tensor) -> Tensor:
     return loss
 
 
-def subtypes(logits: Tensor, labels: Tensor) -> Tensor:
+def named(logits: Tensor, labels: Tensor) -> Tensor:
     """Multi-label binary cross-entropy.
 
     Parameters
     ----------
     logits, labels
-        (n, 5); a label is 0, 1 or NaN where unknown (not counted).
+        (...) alike; a label is 0, 1 or NaN where unknown (not counted).
     """
     known = ~labels.isnan()
     each = nn.functional.binary_cross_entropy_with_logits(
         logits.float(), torch.where(known, labels, 0.0), reduction="none"
     )
     return (each * known).sum() / known.sum().clamp(min=1)
+
+
+def known_any(labels: Tensor) -> Tensor:
+    """(n, k) labels -> (n,): 1 where one of them is 1, 0 where all are 0, else NaN (unknown)."""
+    return torch.where((labels == 1).any(1), 1.0, labels.sum(1))  # a sum with NaN is NaN
+
+
+def with_any(labels: Tensor) -> Tensor:
+    """(n, 5) labels of `SUBTYPES` -> (n, 6) of `models.classifiers.LABELS`."""
+    return torch.cat((known_any(labels)[:, None], labels), 1)
+
+
+def exclusive(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of `CLASSES` (Zhou 2022).
+
+    Parameters
+    ----------
+    logits
+        (n, 6).
+    labels
+        (n, 5) of `SUBTYPES`, at most one of them 1.
+    """
+    target = torch.where(labels.any(1), 1 + labels.argmax(1), 0)
+    return nn.functional.cross_entropy(logits.float(), target)
+
+
+def location(activation: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    """Dice and binary cross-entropy between a saliency map and the lesion (Kang 2023).
+
+    The paper adds "a segmentation loss" between the two; this one is ours, Dice on the slices that
+    show a lesion only. A slice with hemorrhage but without a mask costs nothing.
+
+    Parameters
+    ----------
+    activation
+        (n, 1, h', w') class activation map of "any", in logits; brought to the mask's size.
+    mask
+        (n, 1, h, w) float, 0 or 1.
+    labels
+        (n, 5) of `SUBTYPES`.
+    """
+    logits = nn.functional.interpolate(activation.float(), mask.shape[2:], mode="bilinear")
+    drawn = mask.flatten(1).amax(1) > 0
+    known = drawn | (labels == 0).all(1)
+    loss = torch.zeros((), device=logits.device)
+    if known.any():
+        loss = nn.functional.binary_cross_entropy_with_logits(logits[known], mask[known])
+    if drawn.any():
+        loss = loss + _dice(torch.sigmoid(logits[drawn]), mask[drawn])
+    return loss
 
 
 def fused_dice(probability: Tensor, mask: Tensor) -> Tensor:

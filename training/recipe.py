@@ -2,11 +2,12 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.findings import SUBTYPES
+from models.selection import How
 
 
 class _Strict(BaseModel):
@@ -37,13 +38,40 @@ class NetworkSize(_Strict):
     depth: int = Field(gt=0)
 
 
-class Stage(_Strict):
+class _Stage(_Strict):
     """One network's training.
 
     Attributes
     ----------
-    kind
-        What it trains: the skull stripper, a base network or the weight model.
+    batch
+        Slices, boxes or scans of one step, on all devices together.
+    rate
+        Highest learning rate; it is warmed up to and annealed from.
+    phantoms
+        Share of phantoms, where it is not the recipe's.
+    hold_out
+        Patients to learn nothing from, where it is not the split's training part: a fold.
+    """
+
+    name: str
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    rate: float = Field(gt=0)
+    phantoms: float | None = Field(None, ge=0, le=1)
+    hold_out: tuple[int, ...] = ()
+
+
+class SkullStrip(_Stage):
+    """The 3D U-Net that finds the inside of the skull."""
+
+    kind: Literal["skullstrip"]
+
+
+class Base(_Stage):
+    """A base network of the ensemble (Kang 2023).
+
+    Attributes
+    ----------
     start
         Name of the base network to start from; None starts at random.
     encoder_steps
@@ -54,31 +82,127 @@ class Stage(_Strict):
         Subtypes that its positive slices show.
     small_ml
         Keep to positive patients with at most this much hemorrhage.
-    phantoms
-        Share of phantom slices, where it is not the recipe's.
-    hold_out
-        Patients to learn nothing from, where it is not the split's training part: a fold.
-    bases
-        The weight model's base networks, in order.
-    names_subtypes
-        The base network whose subtype head the reader reads.
     """
 
-    name: str
-    kind: Literal["skullstrip", "base", "weights"]
-    steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
-    rate: float = Field(gt=0)
+    kind: Literal["base"]
     start: str | None = None
     encoder_steps: int = 0
     subtype_loss: float = 0.0
     presence_loss: float = 0.3
     only: tuple[str, ...] = SUBTYPES
     small_ml: float | None = None
-    phantoms: float | None = Field(None, ge=0, le=1)
-    hold_out: tuple[int, ...] = ()
-    bases: tuple[str, ...] = ()
-    names_subtypes: str = ""
+
+
+class Weights(_Stage):
+    """The ensemble's weight model (Kang 2023).
+
+    Attributes
+    ----------
+    bases
+        Its base networks, in order.
+    names_subtypes
+        The one of them whose subtype head and features the reader reads.
+    presence_loss
+        Weight of this loss beside the Dice of the fused map.
+    """
+
+    kind: Literal["weights"]
+    bases: tuple[str, ...]
+    names_subtypes: str
+    presence_loss: float = 0.3
+
+
+class Classifier(_Stage):
+    """A classifier of slices (Kang 2023's comparison, Burduja 2020's CNN, Zhou 2022).
+
+    Attributes
+    ----------
+    backbone
+        timm's name of the network.
+    imagenet
+        Local file of its published ImageNet weights; empty starts at random.
+    location
+        Weight of the location loss: 0 for the weak arm, 1 for the located one.
+    exclusive
+        One of `training.losses.CLASSES` for each slice instead of six labels (Zhou 2022). Slices
+        that show several subtypes are left out (ours; the paper does not say).
+    windows
+        Input channels, see `training.batches.WINDOWS`.
+    split_by
+        "image" deals slices, not patients, into the parts 80/10/10: Zhou's leak, to be shown.
+    """
+
+    kind: Literal["classifier"]
+    backbone: str
+    imagenet: str = ""
+    location: float = Field(0.0, ge=0)
+    exclusive: bool = False
+    windows: Literal["kang", "burduja"] = "kang"
+    split_by: Literal["patient", "image"] = "patient"
+
+    @model_validator(mode="after")
+    def _located_by_any(self) -> Self:
+        if self.exclusive and self.location:
+            raise ValueError("the location loss is for six labels, not for exclusive classes")
+        return self
+
+
+class _Study(_Stage):
+    """A reader of whole scans, over features that a trained network gives.
+
+    Attributes
+    ----------
+    reads
+        The stage of this recipe that gives them: a base network, the weight model (for the whole
+        ensemble) or a classifier.
+    copies
+        How often each patient's scan is read: once as it is, and then varied (ours). Phantoms are
+        read once; there are as many as one wants.
+    """
+
+    reads: str
+    copies: int = Field(4, gt=0)
+
+
+class Sequence(_Study):
+    """The sequence reader (Burduja 2020); sizes as in `models.sequence.SequenceReader`.
+
+    Attributes
+    ----------
+    selection
+        Which features it sees, see `models.selection.fit`.
+    selected
+        How many; "all" takes every one.
+    """
+
+    kind: Literal["sequence"]
+    selection: How = "pca"
+    selected: int = Field(120, gt=0)
+    cells: int = Field(256, gt=0)
+    layers: int = Field(3, gt=0)
+    dropout: float = Field(0.3, ge=0, lt=1)
+
+    def sizes(self, features: int) -> dict[str, Any]:
+        """Return the arguments of the reader that follow its `features`."""
+        selected = features if self.selection == "all" else self.selected
+        return {"selected": selected} | self.model_dump(include={"cells", "layers", "dropout"})
+
+
+class Attention(_Study):
+    """The attention reader (Wu 2024); sizes as in `models.attention.AttentionReader`."""
+
+    kind: Literal["attention"]
+    cells: int = Field(128, gt=0)
+    hidden: int = Field(64, gt=0)
+
+    def sizes(self) -> dict[str, Any]:
+        """Return the arguments of the reader that follow its features."""
+        return self.model_dump(include={"cells", "hidden"})
+
+
+Stage = Annotated[
+    SkullStrip | Base | Weights | Classifier | Sequence | Attention, Field(discriminator="kind")
+]
 
 
 class Recipe(_Strict):
@@ -90,6 +214,12 @@ class Recipe(_Strict):
         For the model card: what the shipped weights saw that a new run of the recipe does not.
     caveat
         For the model card: how far the held-out figures can be trusted.
+    runs
+        Where stages are trained; recipes that share it share their stages and prepared data.
+    bf16
+        Compute convolutions in bfloat16; the weights are float32.
+    checkpoint_every
+        Steps between checkpoints.
     """
 
     name: str
@@ -99,12 +229,26 @@ class Recipe(_Strict):
     runs: Path
     physionet: Path
     split: Path
+    bf16: bool = True
+    checkpoint_every: int = Field(50, gt=0)
     grid: GridSize
     phantoms: Phantoms
     network: NetworkSize
     stage: tuple[Stage, ...]
 
-    def named(self, stage: str) -> Stage:
+    @model_validator(mode="after")
+    def _stages_exist(self) -> Self:
+        names = [each.name for each in self.stage]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a stage is there twice: {', '.join(names)}")
+        for each in self.stage:
+            if isinstance(each, _Study) and each.reads not in names:
+                raise ValueError(f"stage {each.name!r} reads {each.reads!r}, which is not there")
+            if isinstance(each, Weights) and each.names_subtypes not in each.bases:
+                raise ValueError(f"stage {each.name!r}: {each.names_subtypes!r} is no base of it")
+        return self
+
+    def named(self, stage: str) -> Any:
         """Return the stage of this name.
 
         Raises

@@ -1,119 +1,183 @@
-"""Train the networks of a recipe: python -m training.train RECIPE [STAGE ...].
+"""Train the networks of a recipe: ichnode train RECIPE [STAGE ...].
 
 Every step is a function of (seed, stage, step), so a run that was killed goes on from its last
-checkpoint as if nothing had happened.
+checkpoint as if nothing had happened. On CUDA where there is any, else on CPU; on several devices
+by `torchrun --nproc-per-node 4 -m training.train RECIPE [STAGE ...]`, which deals each batch out.
 """
 
 import csv
+import io
+import json
 import logging
+import os
+import platform
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 import torch
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 
-from models.ensemble import Ensemble
-from models.preprocess import Grid, skull_channels
-from models.skullstrip import skull_stripper
-from models.unet import InceptionUNet
-from models.weighting import WeightModel, fuse
-from training import losses, recipe
-from training.batches import Batch, HeadBatches, SliceBatches
-from training.datasets import physionet, prepared
-from training.datasets.prepared import Strip
-from training.recipe import Recipe, Stage
+from training import ranks
+from training.datasets import prepared
+from training.plans import Plan, plan, share_of_phantoms, weights_path
+from training.recipe import Recipe, Stage, read
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_EVERY = 50
 RECALIBRATION_BATCHES = 60
-
-Draw = Callable[[int, np.random.Generator], Batch]
-Loss = Callable[[nn.Module, Batch, int], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one stage's loop needs: the network, where batches come from, and the loss."""
-
-    network: nn.Module
-    draw: Draw
-    loss: Loss
 
 
 def train(path: Path, stages: tuple[str, ...] = ()) -> None:
-    """Train the recipe's stages (all where none is named) that are not finished yet."""
-    plan = recipe.read(path)
-    for stage in plan.stage:
-        if not stages or stage.name in stages:
-            fit(plan, stage)
+    """Train the recipe's stages (all where none is named) that are not finished yet.
+
+    Raises
+    ------
+    KeyError
+        If the recipe has no stage of that name.
+    """
+    recipe = read(path)
+    chosen = [recipe.named(name) for name in stages] or recipe.stage
+    with ranks.group():
+        for stage in chosen:
+            fit(recipe, stage)
 
 
-def fit(plan: Recipe, stage: Stage) -> None:
-    """Train one stage and write its averaged weights to `weights_path`."""
-    finished = weights_path(plan, stage.name)
+def fit(recipe: Recipe, stage: Stage) -> None:
+    """Train one stage and write its averaged weights to `weights_path`.
+
+    Beside them lie the last checkpoint, `log.csv` (step, loss, learning rate) and `run.json`
+    (seed, digest of the data, versions).
+    """
+    finished = weights_path(recipe, stage.name)
     if finished.exists():
         return
-    folder = finished.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(plan.seed)
-    task = _plan(plan, stage)
-    network = task.network.train().to(memory_format=_layout(stage))
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=stage.rate, weight_decay=1e-4)
-    begin = _resume(folder / "last.pt", network, averaged, optimizer)
-    with (
-        Progress(disable=not sys.stderr.isatty()) as progress,
-        (folder / "log.csv").open("a") as file,
-    ):
-        bar = progress.add_task(stage.name, total=stage.steps, completed=begin)
+    torch.manual_seed(recipe.seed)
+    with ranks.first():  # what it prepares, the others find
+        task = plan(recipe, stage)
+    device, main = ranks.device(), ranks.rank() == 0
+    network = ranks.synchronised(_placed(task.network.train(), device, stage))
+    averaged = AveragedModel(network, multi_avg_fn=_ema(), use_buffers=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=stage.rate, weight_decay=task.decay)
+    last = finished.with_name("last.pt")
+    begin = _resume(last, network, averaged, optimizer)
+    objective = ranks.spread(_Objective(network, task.loss), unused=stage.kind == "base")
+    if main:
+        finished.parent.mkdir(parents=True, exist_ok=True)
+        _record(finished.with_name("run.json"), recipe, stage, begin)
+    with _progress(main) as progress, _log(finished.with_name("log.csv"), begin, main) as file:
+        bar = progress.add_task(stage.name, total=stage.steps, completed=begin, loss=0.0, rate=0.0)
         rows = csv.writer(file)
-        for step in range(begin, stage.steps):
-            random = np.random.default_rng((plan.seed, zlib.crc32(stage.name.encode()), step))
-            batch = task.draw(stage.batch, random)
+        for step, batch in enumerate(_batches(task, recipe, stage, begin), begin):
+            rate = stage.rate * _schedule(step, stage.steps)
             for group in optimizer.param_groups:
-                group["lr"] = stage.rate * _schedule(step, stage.steps)
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = task.loss(network, batch, step)
+                group["lr"] = rate
+            torch.manual_seed(zlib.crc32(f"{recipe.seed} {stage.name} {step}".encode()))  # dropout
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and task.bf16):
+                loss = objective(_moved(batch, device), step)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             averaged.update_parameters(network)
-            rows.writerow((step, f"{loss.item():.5f}"))
-            progress.advance(bar)
-            if (step + 1) % CHECKPOINT_EVERY == 0:
+            rows.writerow((step, f"{loss.item():.5f}", f"{rate:.3e}"))
+            progress.update(bar, advance=1, loss=loss.item(), rate=rate)
+            if main and (step + 1) % recipe.checkpoint_every == 0:
                 file.flush()
-                _save(folder / "last.pt", step + 1, network, averaged, optimizer)
-    _recalibrate(averaged.module, task, plan.seed, stage)
-    torch.save(averaged.module.state_dict(), finished.with_suffix(".part"))
-    finished.with_suffix(".part").replace(finished)
+                _save(last, step + 1, network, averaged, optimizer)
+                log.info("%s: step %d, loss %.4f", stage.name, step + 1, loss.item())
+    _recalibrate(averaged.module, task, recipe, stage)
+    if main:
+        torch.save(averaged.module.state_dict(), finished.with_suffix(".part"))
+        finished.with_suffix(".part").replace(finished)
+    ranks.wait()  # the next stage may build on this one
 
 
-def _recalibrate(network: nn.Module, task: Plan, seed: int, stage: Stage) -> None:
+class _Objective(nn.Module):
+    """A network with its loss: what several processes compute side by side."""
+
+    def __init__(self, network: nn.Module, loss: Callable[[Any, Any, int], Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+
+    def forward(self, batch: Any, step: int) -> Tensor:
+        """Return the loss of a batch."""
+        return self.loss(self.network, batch, step)
+
+
+class _Steps(Dataset[Any]):
+    """The batch of each step, or this process's part of it.
+
+    Each process draws all of it and keeps its part, so the draws do not depend on their number.
+    """
+
+    def __init__(self, task: Plan, recipe: Recipe, stage: Stage) -> None:
+        self.draw, self.batch = task.draw, stage.batch
+        self.seed = (recipe.seed, zlib.crc32(stage.name.encode()))
+        self.part = ranks.share(stage.batch)
+
+    def __getitem__(self, step: int) -> Any:
+        drawn = self.draw(self.batch, np.random.default_rng((*self.seed, step)))
+        return type(drawn)(*(each[self.part] for each in drawn))
+
+
+def _batches(task: Plan, recipe: Recipe, stage: Stage, begin: int) -> DataLoader[Any]:
+    """Batches of the steps from `begin` on; on CUDA drawn ahead by other processes."""
+    cuda = torch.cuda.is_available()
+    workers = max(1, (os.cpu_count() or 1) // ranks.count()) if cuda else 0
+    return DataLoader(
+        _Steps(task, recipe, stage),
+        batch_size=None,
+        sampler=range(begin, stage.steps),
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,  # the prepared slices stay mapped
+        pin_memory=cuda,
+    )
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    return type(batch)(*(each.to(device, non_blocking=True) for each in batch))
+
+
+def _placed(network: nn.Module, device: torch.device, stage: Stage) -> nn.Module:
+    """Move the network to its device, 2D convolutions with channels last."""
+    layout = torch.contiguous_format if stage.kind == "skullstrip" else torch.channels_last
+    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
+
+def _ema() -> Any:
+    return get_ema_multi_avg_fn(0.99)  # type: ignore[no-untyped-call]
+
+
+def _recalibrate(network: nn.Module, task: Plan, recipe: Recipe, stage: Stage) -> None:
     """Measure the batch statistics anew: those of the averaged weights are nobody's average."""
     norms = [
         each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
     ]
+    if not norms:
+        return
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # plain mean over the batches below
     network.train()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    device, part = ranks.device(), ranks.share(stage.batch)
+    with (
+        torch.no_grad(),
+        torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and task.bf16),
+    ):
         for index in range(RECALIBRATION_BATCHES):
-            random = np.random.default_rng((seed, index))
-            task.loss(network, task.draw(stage.batch, random), stage.steps)
-
-
-def weights_path(plan: Recipe, stage: str) -> Path:
-    """Return where a finished stage's weights lie."""
-    return plan.runs / stage / "weights.pt"
+            drawn = task.draw(stage.batch, np.random.default_rng((recipe.seed, index)))
+            batch = type(drawn)(*(each[part] for each in drawn))
+            task.loss(network, _moved(batch, device), stage.steps)
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -124,17 +188,13 @@ def _schedule(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm))))
 
 
-def _layout(stage: Stage) -> torch.memory_format:
-    return torch.contiguous_format if stage.kind == "skullstrip" else torch.channels_last
-
-
 def _resume(
     path: Path, network: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
 ) -> int:
     """Load the last checkpoint if there is one; the step to go on with."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location=ranks.device(), weights_only=True)
     network.load_state_dict(state["network"])
     averaged.load_state_dict(state["averaged"])
     optimizer.load_state_dict(state["optimizer"])
@@ -146,130 +206,70 @@ def _save(
 ) -> None:
     """Write a checkpoint in one rename, so that a kill never leaves half of one."""
     part = path.with_suffix(".part")
-    state = {"network": network, "averaged": averaged, "optimizer": optimizer}
-    torch.save({"step": step} | {name: each.state_dict() for name, each in state.items()}, part)
+    state = {
+        "step": step,
+        "network": network.state_dict(),
+        "averaged": averaged.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    torch.save(state, part)
     part.replace(path)
 
 
-def _plan(plan: Recipe, stage: Stage) -> Plan:
-    return {"skullstrip": _skullstrip_plan, "base": _base_plan, "weights": _weights_plan}[
-        stage.kind
-    ](plan, stage)
+def _log(path: Path, begin: int, main: bool) -> TextIO:
+    """Open the log behind its first `begin` rows: the steps after the checkpoint come again."""
+    if not main:
+        return io.StringIO()
+    file = path.open("a+", newline="")
+    file.seek(0)
+    for _ in range(begin):
+        file.readline()
+    file.truncate(file.tell())
+    return file
 
 
-def _skullstrip_plan(plan: Recipe, _stage: Stage) -> Plan:
-    numbers = physionet.read_split(plan.split).train
-    real = prepared.heads(plan.physionet, numbers, _grid(plan), plan.runs / "data" / "heads")
-    drawn, _ = _phantoms(plan)
-    boxes = prepared.Heads(*(np.concatenate(pair) for pair in zip(real, drawn, strict=True)))
+def _record(path: Path, recipe: Recipe, stage: Stage, begin: int) -> None:
+    """Write down what this run depends on."""
+    versions = {each: _version(each) for each in ("ichnode", "torch", "monai", "timm", "numpy")}
+    patients = share_of_phantoms(recipe, stage) < 1
+    found = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "from_step": begin,
+        "seed": recipe.seed,
+        "data_sha256": prepared.digest(recipe.physionet) if patients else None,
+        "versions": versions | {"python": platform.python_version()},
+        "device": _device_name(),
+        "processes": ranks.count(),
+        "stage": stage.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json", exclude={"stage"}),
+    }
+    path.write_text(json.dumps(found, indent=2) + "\n")
 
-    def loss(network: nn.Module, batch: Batch, _step: int) -> Tensor:
-        return losses.segmentation(network(batch.image), batch.mask)
 
-    return Plan(skull_stripper(), HeadBatches(boxes), loss)
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
-def _base_plan(plan: Recipe, stage: Stage) -> Plan:
-    network = InceptionUNet(plan.network.width, plan.network.depth)
-    if stage.start:
-        network.load_state_dict(torch.load(weights_path(plan, stage.start), weights_only=True))
+def _device_name() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(ranks.device())
+    return f"CPU, {torch.get_num_threads()} threads"
 
-    def loss(network: InceptionUNet, batch: Batch, step: int) -> Tensor:
-        image = batch.image.contiguous(memory_format=torch.channels_last)
-        if step < stage.encoder_steps:
-            return losses.subtypes(network.name(image), batch.labels)
-        segmented, named = network(image)
-        return (
-            losses.segmentation(segmented, batch.mask)
-            + stage.presence_loss * losses.presence(segmented, batch.mask)
-            + stage.subtype_loss * losses.subtypes(named, batch.labels)
-        )
 
-    draw = SliceBatches(
-        sources(plan, stage), (plan.grid.rows, plan.grid.columns), stage.only, stage.small_ml
+def _progress(main: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}, rate {task.fields[rate]:.1e}"),
+        TimeRemainingColumn(),
+        disable=not (main and sys.stderr.isatty()),
     )
-    return Plan(network, draw, loss)
-
-
-def _weights_plan(plan: Recipe, stage: Stage) -> Plan:
-    whole = ensemble(plan, stage)
-
-    def loss(network: nn.Module, batch: Batch, _step: int) -> Tensor:
-        with torch.no_grad():
-            maps, _ = whole.maps(batch.image.contiguous(memory_format=torch.channels_last))
-        maps = maps.float()
-        fused = fuse(maps, network(maps).float())
-        return losses.fused_dice(fused, batch.mask) + stage.presence_loss * losses.presence(
-            torch.logit(fused, 1e-4), batch.mask
-        )
-
-    draw = SliceBatches(sources(plan, stage), (plan.grid.rows, plan.grid.columns))
-    return Plan(whole.weights, draw, loss)
-
-
-def ensemble(plan: Recipe, stage: Stage) -> Ensemble:
-    """Return a weights stage's frozen base networks, with the weight model if it is trained."""
-    bases = []
-    for name in stage.bases:
-        base = InceptionUNet(plan.network.width, plan.network.depth)
-        base.load_state_dict(torch.load(weights_path(plan, name), weights_only=True))
-        bases.append(base.eval().to(memory_format=torch.channels_last))
-    weights = WeightModel(len(bases))
-    if (finished := weights_path(plan, stage.name)).exists():
-        weights.load_state_dict(torch.load(finished, weights_only=True))
-    return Ensemble(bases, weights, stage.bases.index(stage.names_subtypes))
-
-
-def sources(plan: Recipe, stage: Stage) -> list[tuple[prepared.Slices, float]]:
-    """Prepared training slices, real and phantom, each source with its share."""
-    share = plan.phantoms.share if stage.phantoms is None else stage.phantoms
-    parts: list[tuple[prepared.Slices, float]] = []
-    if share < 1:
-        everyone = tuple(physionet.patients(plan.physionet))
-        real = prepared.slices(
-            plan.physionet, everyone, _grid(plan), stripper(plan), plan.runs / "data" / "real"
-        )
-        parts.append((prepared.of_patients(real, training_patients(plan, stage)), 1 - share))
-    if share > 0:
-        parts.append((_phantoms(plan)[1], share))
-    return parts
-
-
-def training_patients(plan: Recipe, stage: Stage) -> tuple[int, ...]:
-    """Return whom a stage learns from: the split's part, or all but those that it holds out."""
-    if not stage.hold_out:
-        return physionet.read_split(plan.split).train
-    return tuple(n for n in physionet.patients(plan.physionet) if n not in stage.hold_out)
-
-
-def _phantoms(plan: Recipe) -> tuple[prepared.Heads, prepared.Slices]:
-    seeds = range(plan.phantoms.first_seed, plan.phantoms.first_seed + plan.phantoms.count)
-    return prepared.phantoms(seeds, "train", _grid(plan), plan.runs / "data" / "phantoms")
-
-
-def stripper(plan: Recipe) -> Strip:
-    """Return the trained skull stripper as a function."""
-    network = skull_stripper()
-    network.load_state_dict(torch.load(weights_path(plan, "skullstrip"), weights_only=True))
-    network.eval()
-
-    def strip(hu: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return torch.sigmoid(network(torch.from_numpy(skull_channels(hu))))[0, 0].numpy()
-
-    return strip
-
-
-def _grid(plan: Recipe) -> Grid:
-    return Grid(**plan.grid.model_dump())
-
-
-def main() -> None:
-    """Train what the command line names."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    recipe_path, *stages = sys.argv[1:]
-    train(Path(recipe_path), tuple(stages))
 
 
 if __name__ == "__main__":
-    main()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train(Path(sys.argv[1]), tuple(sys.argv[2:]))
