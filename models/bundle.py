@@ -15,8 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from safetensors.numpy import load_file
 from models import runtime as runtimes
 from models.findings import SUBTYPES
 from models.preprocess import Grid, channels, skull_channels
-from models.reader import BATCH, Reader, Settings
+from models.reader import BATCH, KeySlice, Reader, Settings, Subtypes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,14 @@ class BundleError(Exception):
     """The bundle is incomplete, changed, or computes something else than when exported."""
 
 
-def load_reader(folder: Path, runtime: str = "auto", cache_dir: Path | None = None) -> Reader:
+def load_reader(
+    folder: Path,
+    runtime: str = "auto",
+    cache_dir: Path | None = None,
+    *,
+    subtypes: Subtypes | Literal["auto"] = "auto",
+    key_slice: KeySlice | Literal["auto"] = "auto",
+) -> Reader:
     """Return the bundle's reader, verified.
 
     Parameters
@@ -55,11 +63,15 @@ def load_reader(folder: Path, runtime: str = "auto", cache_dir: Path | None = No
         "cuda", "openvino", "torch", or "auto" for the fastest on this machine.
     cache_dir
         Where OpenVINO's converted networks are kept between runs; None converts each time.
+    subtypes, key_slice
+        Who names subtypes and who picks the key slice, see `models.reader.Settings`; "auto" is as
+        the bundle says. Another choice is told in the reader's name, as "name@version+choice".
 
     Raises
     ------
     BundleError
-        If a file's digest is wrong, a file is missing, or the golden output is not reproduced.
+        If a file's digest is wrong, a file is missing, the golden output is not reproduced, or the
+        bundle lacks the reader that is asked for.
     ValueError
         If this machine lacks the runtime.
     """
@@ -67,11 +79,17 @@ def load_reader(folder: Path, runtime: str = "auto", cache_dir: Path | None = No
     metadata = json.loads((folder / METADATA).read_text())
     where = runtimes.choose(runtime)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    settings = read_settings(metadata["reader"])
+    shipped = read_settings(metadata["reader"])
+    settings = replace(
+        shipped,
+        subtypes=shipped.subtypes if subtypes == "auto" else subtypes,
+        key_slice=shipped.key_slice if key_slice == "auto" else key_slice,
+    )
     grid = settings.grid
     cache = cache_dir / f"{metadata['name']}-{digest[:16]}" if cache_dir else None
 
     networks = metadata["networks"]
+    _require_readers(metadata["name"], settings, networks)
 
     def build(part: str) -> nn.Module:
         from models.networks import build_network  # torch is imported here and not before
@@ -82,7 +100,7 @@ def load_reader(folder: Path, runtime: str = "auto", cache_dir: Path | None = No
         return runtimes.load(lambda: build(part), shape, where, cache and cache / part)
 
     reader = Reader(
-        name=f"{metadata['name']}@{metadata['version']}",
+        name="+".join((f"{metadata['name']}@{metadata['version']}", *_choices(shipped, settings))),
         weights_sha256=digest,
         runtime=where,
         settings=settings,
@@ -92,6 +110,23 @@ def load_reader(folder: Path, runtime: str = "auto", cache_dir: Path | None = No
     )
     _check_golden(reader, load_file(folder / GOLDEN))
     return reader
+
+
+def _require_readers(bundle: str, settings: Settings, networks: Mapping[str, Any]) -> None:
+    if networks.get("study"):
+        return
+    for what, wanted, has in (
+        ("subtypes", settings.subtypes, "ensemble"),
+        ("key_slice", settings.key_slice, "lesion"),
+    ):
+        if wanted != has:
+            raise BundleError(f"bundle {bundle} has no {what} reader {wanted!r}; it has {has!r}")
+
+
+def _choices(shipped: Settings, chosen: Settings) -> list[str]:
+    """Return the readers that are not the bundle's own choice: other results need other names."""
+    pairs = ((shipped.subtypes, chosen.subtypes), (shipped.key_slice, chosen.key_slice))
+    return [reader for own, reader in pairs if reader != own]
 
 
 def study_shape(networks: Mapping[str, Any]) -> tuple[int, int, int]:

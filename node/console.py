@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from node.dicom.wording import RESEARCH_USE_ONLY
+from node.dicom.wording import RESEARCH_USE_ONLY, UNCERTAIN
 from node.states import Priority
 from node.worklist.store import Row
 
@@ -41,7 +41,7 @@ def worklist_table(rows: Sequence[Row]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            Text(*LOOKS[row.priority]),
+            _priority(row),
             row.patient_id,
             row.reason or _subtypes(row),
             _number(row.volume_ml, 1),
@@ -50,6 +50,11 @@ def worklist_table(rows: Sequence[Row]) -> Table:
             _deliveries(row),
         )
     return table
+
+
+def _priority(row: Row) -> Text:
+    uncertain = [("\n? UNCERTAIN", "bold")] if row.uncertain else []
+    return Text.assemble(LOOKS[row.priority], *uncertain)
 
 
 def _subtypes(row: Row) -> str:
@@ -79,6 +84,8 @@ def summary(study: Mapping[str, Any]) -> str:
             f"{study['bundle']}"
         )
         lines += [f"  {name}: {p:.2f}" for name, p in study["subtypes"].items()]
+    if study["uncertain"]:
+        lines.append(f"  {UNCERTAIN} ({study['uncertainty']:.2f})")
     if study["key_slice_sop_instance_uid"]:
         lines.append(f"  look first at {study['key_slice_sop_instance_uid']}")
     return "\n".join(lines)

@@ -215,6 +215,8 @@ class Outcome:
     state: State
     priority: Priority | None = None
     probability: float | None = None
+    uncertainty: float | None = None
+    uncertain: bool | None = None
     volume_ml: float | None = None
     subtypes: Mapping[str, float] | None = None
     key_slice_sop_instance_uid: str | None = None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from node.errors import BadConfiguration
 from node.log import event
-from node.settings import Settings
+from node.settings import BUNDLES, Settings
 from node.worklist.store import Store, claimant
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 Role = Literal["receive", "work", "deliver", "web"]
 ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
-SHIPPED_BUNDLE = Path(__file__).parents[1] / "models" / "bundles" / "ich-ensemble"
+SHIPPED_BUNDLE = BUNDLES / "ich-ensemble"
 RESTART_S = (0.5, 30.0)
 """First and longest wait before a role that died is started again; chosen."""
 
@@ -45,13 +45,19 @@ def load_reader(settings: Settings) -> "Reader":
     Raises
     ------
     BadConfiguration
-        If the bundle is damaged, or this machine lacks the runtime.
+        If the bundle is damaged or lacks a reader that is asked for, or this machine the runtime.
     """
     from models import bundle
 
-    folder = settings.triage.bundle or SHIPPED_BUNDLE
+    chosen = settings.triage
     try:
-        reader = bundle.load_reader(folder, settings.triage.runtime, settings.data_dir / "cache")
+        reader = bundle.load_reader(
+            chosen.bundle,
+            chosen.runtime,
+            settings.data_dir / "cache",
+            subtypes=chosen.subtypes,
+            key_slice=chosen.key_slice,
+        )
     except (bundle.BundleError, ValueError) as error:
         raise BadConfiguration(f"triage: {error}") from error
     logger.info("reader loaded", extra=event("reader", bundle=reader.name, runtime=reader.runtime))

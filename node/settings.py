@@ -4,12 +4,15 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import BadConfiguration
+
+BUNDLES = Path(__file__).parents[1] / "models" / "bundles"
+"""The bundles that come with ichnode, each in a folder by its name."""
 
 
 class _Section(BaseModel):
@@ -46,10 +49,25 @@ class Assemble(_Section):
     read_contrast: bool = Field(False, description="read contrast-enhanced series all the same")
 
 
+def _bundle_folder(bundle: Path) -> Path:
+    """Return the folder of a bundle that comes with ichnode, or the folder as it was given."""
+    return {folder.name: folder for folder in BUNDLES.glob("*")}.get(str(bundle), bundle)
+
+
 class Triage(_Section):
     """The reader."""
 
-    bundle: Path | None = Field(None, description="bundle folder; unset takes the shipped one")
+    bundle: Annotated[Path, AfterValidator(_bundle_folder)] = Field(
+        Path("ich-ensemble"),
+        validate_default=True,
+        description="name of a bundle that comes with ichnode, or a bundle's folder",
+    )
+    subtypes: Literal["auto", "ensemble", "sequence"] = Field(
+        "auto", description='who names subtypes: "ensemble", "sequence"; "auto" as the bundle says'
+    )
+    key_slice: Literal["auto", "lesion", "attention"] = Field(
+        "auto", description='who picks the key slice: "lesion" (most of it), "attention", or "auto"'
+    )
     runtime: Literal["auto", "cuda", "openvino", "torch"] = Field(
         "auto", description="where the networks run"
     )

@@ -36,6 +36,8 @@ def _outcome(findings: Findings, plan: SeriesPlan) -> Outcome:
         state=State.TRIAGED,
         priority=Priority.SUSPECTED if findings.suspected else Priority.NOT_SUSPECTED,
         probability=findings.probability,
+        uncertainty=findings.uncertainty,
+        uncertain=findings.uncertain,
         volume_ml=findings.volume_ml,
         subtypes=findings.subtypes,
         key_slice_sop_instance_uid=None if key is None else plan.slices[key].sop_instance_uid,

@@ -39,14 +39,16 @@ def lesion() -> np.ndarray:
     return mask
 
 
-def findings(mask: np.ndarray, *, suspected: bool = True, voxel_ml: float = 0.0247) -> Findings:
+def findings(
+    mask: np.ndarray, *, suspected: bool = True, uncertain: bool = False, voxel_ml: float = 0.0247
+) -> Findings:
     """What a reader would say about `mask`."""
     area = mask.sum(axis=(1, 2))
     return Findings(
         probability=0.934 if suspected else 0.031,
         suspected=suspected,
-        uncertainty=0.04,
-        uncertain=False,
+        uncertainty=0.214 if uncertain else 0.04,
+        uncertain=uncertain,
         volume_ml=float(area.sum() * voxel_ml),
         subtypes=dict(zip(SUBTYPES, (0.02, 0.91, 0.33, 0.12, 0.05), strict=True)),
         slices=tuple(SliceFinding(min(1.0, 0.02 + count / 60)) for count in area),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.bundle import (
     GOLDEN,
+    METADATA,
     SUMS,
     WEIGHTS,
     BundleError,
@@ -91,6 +93,44 @@ def test_a_bundle_is_read_by_each_runtime(bundle: Path, runtime: str, tmp_path: 
     assert len(features) == 3
 
 
+@pytest.mark.parametrize(
+    ("choice", "has"),
+    [({"subtypes": "sequence"}, "ensemble"), ({"key_slice": "attention"}, "lesion")],
+)
+def test_a_reader_that_the_bundle_lacks_is_refused_and_what_it_has_is_named(
+    bundle: Path, choice: dict[str, Any], has: str
+) -> None:
+    with pytest.raises(BundleError, match=f"tiny has no .* reader .*it has '{has}'"):
+        load_reader(bundle, "torch", **choice)
+
+
+def test_another_reader_than_the_bundles_own_choice_is_told_in_the_name(bundle: Path) -> None:
+    same = load_reader(bundle, "torch", subtypes="ensemble", key_slice="lesion")
+    assert same.name == "tiny@0.0.1"
+    metadata = json.loads((bundle / METADATA).read_text())
+    metadata["reader"] |= {"subtypes": "sequence", "key_slice": "attention"}
+    with pytest.raises(BundleError, match="it has 'ensemble'"):
+        load_reader(altered(bundle, metadata), "torch", key_slice="lesion")
+    other = load_reader(bundle, "torch", subtypes="ensemble", key_slice="lesion")
+    assert (other.settings.subtypes, other.settings.key_slice) == ("ensemble", "lesion")
+    assert other.name == "tiny@0.0.1+ensemble+lesion"
+
+
+def altered(bundle: Path, metadata: dict[str, Any]) -> Path:
+    """Write other metadata into the bundle, and its digest."""
+    (bundle / METADATA).write_text(json.dumps(metadata))
+    seal(bundle, METADATA)
+    return bundle
+
+
+def seal(bundle: Path, name: str) -> None:
+    """List a file's digest as it is now."""
+    digest = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    lines = (bundle / SUMS).read_text().splitlines()
+    sealed = [f"{digest}  {name}" if name in line else line for line in lines]
+    (bundle / SUMS).write_text("\n".join(sealed) + "\n")
+
+
 def test_runtimes_agree_on_the_same_weights(bundle: Path) -> None:
     image = np.random.default_rng(2).random((5, 4, 64, 48), np.float32)
     expected = load_reader(bundle, "torch").predict(image)
@@ -145,10 +185,7 @@ def test_weights_that_compute_something_else_fail_the_golden_check(bundle: Path)
     golden = load_file(bundle / GOLDEN)
     golden["fused"] = golden["fused"] + np.float32(0.2)
     save_file(golden, bundle / GOLDEN)
-    digest = hashlib.sha256((bundle / GOLDEN).read_bytes()).hexdigest()
-    lines = (bundle / SUMS).read_text().splitlines()
-    fixed = [f"{digest}  {GOLDEN}" if GOLDEN in line else line for line in lines]
-    (bundle / SUMS).write_text("\n".join(fixed) + "\n")
+    seal(bundle, GOLDEN)
     with pytest.raises(BundleError, match="golden output"):
         load_reader(bundle, "torch")
 

@@ -13,6 +13,7 @@ from models.volume import Volume
 from node.dicom.capture import (
     AMBER,
     LARGE,
+    MONTAGE,
     SIZE,
     capture,
     draw,
@@ -31,15 +32,20 @@ def picture(volume: Volume, result: Findings) -> np.ndarray:
     """(y, x, 3) uint8, the picture of a result on the whole volume."""
     shown = shown_slices(result)
     few = sorted(shown)
-    part = replace(volume, hu=volume.hu[few], positions_mm=volume.positions_mm[few])
-    drawn = draw(part, result, shown, [f"image {index + 1}" for index in shown], ["small print"])
+    loaded = replace(volume, hu=volume.hu[few], positions_mm=volume.positions_mm[few])
+    drawn = draw(loaded, result, shown, [f"image {index + 1}" for index in shown], ["small print"])
     return np.asarray(drawn)
+
+
+def part(pixels: np.ndarray, place: tuple[int, int, int, int]) -> np.ndarray:
+    """The part of the picture that lies in a place."""
+    left, top, right, bottom = place
+    return pixels[top:bottom, left:right]
 
 
 def large(pixels: np.ndarray) -> np.ndarray:
     """The part of the picture that shows the slice to look at first."""
-    left, top, right, bottom = LARGE
-    return pixels[top:bottom, left:right]
+    return part(pixels, LARGE)
 
 
 def amber(pixels: np.ndarray) -> np.ndarray:
@@ -101,6 +107,29 @@ def test_a_negative_shows_no_outline_and_no_warning_sign() -> None:
     assert amber(pixels[:40]).any()  # the research-use notice
 
 
+def test_probability_map_of_the_key_slice_lies_over_it_where_it_is_probable() -> None:
+    volume, result = tilted_volume(), findings(lesion(), suspected=False, uncertain=True)
+    place = (MONTAGE[0], MONTAGE[1], MONTAGE[0] + 160, MONTAGE[1] + 180)  # the first small one
+    warm, cold = (
+        part(picture(volume, replace(result, heat=heat)), place).astype(int)
+        for heat in (result.heat, np.zeros_like(result.heat))
+    )
+    changed = (warm != cold).any(axis=-1)
+    row, column = centre(changed)
+    assert row < 0.45 and column > 0.6  # where the lesion lies
+    assert changed.mean() < 0.2
+    assert (warm - cold)[changed][:, 2].max() <= 0  # grey turns amber: blue goes
+
+
+def test_an_uncertain_result_says_so_in_words() -> None:
+    certain, uncertain = (
+        picture(tilted_volume(), findings(NOTHING, suspected=False, uncertain=uncertain))
+        for uncertain in (False, True)
+    )
+    line = slice(92, 116)
+    assert not certain[line].any() and uncertain[line].any()
+
+
 def test_a_series_without_any_bright_pixel_is_drawn() -> None:
     volume = tilted_volume()
     air = replace(volume, hu=np.full_like(volume.hu, -1000))
@@ -128,7 +157,7 @@ def test_montage_takes_the_lesion_first_then_its_neighbours() -> None:
     )
     first, *others = shown_slices(result)
     assert first == 25
-    assert others == [19, *range(20, 25), *range(26, 31), 31]
+    assert others == [19, *range(20, 25), *range(26, 31)]  # the probability map has a place
 
 
 def test_montage_of_a_negative_covers_the_whole_head() -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from models.bundle import BundleError
+from node import serve
 from node.errors import BadConfiguration
-from node.settings import Destination, Settings, load, peer
+from node.settings import BUNDLES, Destination, Settings, Triage, load, peer
 
 SHIPPED = Path(__file__).parents[1] / "config" / "ichnode.toml"
 
@@ -48,6 +50,28 @@ def test_value_out_of_range_names_its_key(tmp_path: Path) -> None:
     path.write_text("[receive]\nport = 70000\n")
     with pytest.raises(BadConfiguration, match=r"receive\.port"):
         load(path)
+
+
+def test_a_bundle_is_named_or_is_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "ichnode.toml"
+    for said, meant in (
+        ("ich-ensemble", BUNDLES / "ich-ensemble"),
+        ("bundles/ich-ensemble", Path("bundles/ich-ensemble")),
+        (str(tmp_path), tmp_path),
+    ):
+        path.write_text(f'[triage]\nbundle = "{said}"\n')
+        assert load(path).triage.bundle == meant
+    assert (BUNDLES / "ich-ensemble" / "SHA256SUMS").is_file()
+
+
+def test_a_reader_that_the_bundle_lacks_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_reader(*_: object, subtypes: str, key_slice: str) -> None:
+        raise BundleError(f"no {subtypes}, no {key_slice}")
+
+    monkeypatch.setattr("models.bundle.load_reader", load_reader)
+    settings = Settings(triage=Triage(subtypes="sequence", key_slice="attention"))
+    with pytest.raises(BadConfiguration, match="triage: no sequence, no attention"):
+        serve.load_reader(settings)
 
 
 def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

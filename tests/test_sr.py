@@ -167,6 +167,21 @@ def test_negative_report_says_that_it_excludes_nothing(source: Source) -> None:
     assert "ichnode lesion" not in groups(ds)
 
 
+@pytest.mark.parametrize("suspected", [True, False])
+def test_uncertainty_is_coded_and_said_beside_the_conclusion(
+    source: Source, suspected: bool
+) -> None:
+    ds = report(source, findings(lesion(), suspected=suspected, uncertain=True))
+    assert answers(groups(ds)["ichnode study"])["Certainty of Finding"] == "Uncertain"
+    assert texts(ds)[1] == ("UNCERTAIN: the networks disagree - a person should decide soon (0.21)")
+
+
+def test_a_certain_report_does_not_speak_of_certainty(source: Source) -> None:
+    ds = report(source, findings(NOTHING, suspected=False))
+    assert "Certainty of Finding" not in answers(ds)
+    assert not [text for text in texts(ds) if "UNCERTAIN" in text]
+
+
 def test_suspicion_without_an_outline_says_so(source: Source) -> None:
     ds = report(source, findings(NOTHING))
     assert "Nothing was outlined: there is no segmentation and no volume." in texts(ds)
@@ -244,7 +259,7 @@ def code_items(ds: Dataset) -> Iterator[Dataset]:
 
 
 def test_every_code_written_is_in_the_table_or_in_the_standard(source: Source) -> None:
-    result = findings(lesion())
+    result = findings(lesion(), uncertain=True)
     mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
     seg = segmentation(source, result.mask, mark)
     ours = {(code.value, code.scheme_designator): code.meaning for code in table()}
@@ -295,7 +310,9 @@ def test_each_subtype_of_the_readers_has_a_code() -> None:
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("kind", ["suspected", "enhanced", "not suspected", "not analysed"])
+@pytest.mark.parametrize(
+    "kind", ["suspected", "enhanced", "not suspected", "uncertain", "not analysed"]
+)
 def test_validators_find_no_error_in_a_report(kind: str, tmp_path: Path) -> None:
     volume = tilted_volume()
     plan = write_enhanced(volume, tmp_path) if kind == "enhanced" else write(volume, tmp_path)
@@ -304,6 +321,8 @@ def test_validators_find_no_error_in_a_report(kind: str, tmp_path: Path) -> None
         ds = refusal(source)
     elif kind == "not suspected":
         ds = report(source, findings(NOTHING, suspected=False))
+    elif kind == "uncertain":
+        ds = report(source, findings(lesion(), uncertain=True))
     else:
         ds = report(source, findings(lesion()))
     path = save(ds, tmp_path)

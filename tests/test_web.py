@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -157,6 +158,21 @@ def test_priorities_differ_in_words_and_shape_and_not_in_colour_alone(
     study(store, 4)
     shapes = re.findall(r"<svg.*?>(.*?)</svg>", page.get("/").text, re.DOTALL)
     assert len(set(shapes)) == 4
+
+
+def test_an_uncertain_negative_is_loud_and_says_so_in_words_and_shape(
+    store: Store, page: httpx.Client
+) -> None:
+    study(store, 1, ASSEMBLED, NEGATIVE)
+    study(store, 2, ASSEMBLED, replace(NEGATIVE, uncertainty=0.214, uncertain=True))
+    uncertain, certain = rows(page)
+    assert uncertain.startswith("NOT SUSPECTED UNCERTAIN P")
+    assert "UNCERTAIN: the networks disagree - a person should decide soon (0.21)" in uncertain
+    assert "UNCERTAIN" not in certain
+    html = page.get("/").text
+    assert 'class="NOT_SUSPECTED uncertain loud"' in html
+    assert 'class="NOT_SUSPECTED"' in html
+    assert len(set(re.findall(r"<svg.*?>(.*?)</svg>", html, re.DOTALL))) == 2
 
 
 def test_research_use_only_stands_on_the_page(page: httpx.Client) -> None:

@@ -39,6 +39,7 @@ class Predictor:
 
     def __init__(self) -> None:
         self.failures: list[Exception] = []
+        self.uncertainty = 0.04
         self.read_volumes: list[Volume] = []
 
     def read(self, volume: Volume) -> Findings:
@@ -49,8 +50,8 @@ class Predictor:
         return Findings(
             probability=0.9 if mask.any() else 0.1,
             suspected=bool(mask.any()),
-            uncertainty=0.04,
-            uncertain=False,
+            uncertainty=self.uncertainty,
+            uncertain=self.uncertainty > 0.2,
             volume_ml=float((mask.sum((1, 2)) * volume.voxel_ml).sum()),
             subtypes=dict.fromkeys(SUBTYPES, 0.2),
             slices=tuple(SliceFinding(0.9 if plane.any() else 0.1) for plane in mask),
@@ -117,6 +118,16 @@ def test_released_series_goes_all_the_way(node: Node, clock: Clock) -> None:
     assert row.volume_ml and 2 < row.volume_ml < 20
     folder = node.folder(node.store.case(row.case_id))
     assert {p.name for p in (folder / "report").iterdir()} >= {"seg.dcm", "sr.dcm", "capture.dcm"}
+
+
+def test_disagreement_of_the_networks_travels_to_the_worklist(
+    node: Node, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.uncertainty = 0.3
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.uncertain, row.uncertainty) == (True, 0.3)
 
 
 def test_flag_does_not_wait_for_the_idle_timer(node: Node, clock: Clock) -> None:

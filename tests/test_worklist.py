@@ -37,6 +37,8 @@ SUSPECTED = Outcome(
     State.TRIAGED,
     Priority.SUSPECTED,
     probability=0.93,
+    uncertainty=0.03,
+    uncertain=False,
     volume_ml=12.4,
     subtypes={"subdural": 0.9, "epidural": 0.1},
     key_slice_sop_instance_uid="1.9.1.7",
@@ -45,6 +47,7 @@ SUSPECTED = Outcome(
 )
 WORK = (State.RECEIVING, State.ASSEMBLED, State.TRIAGED, State.NOT_ANALYSED)
 NEGATIVE = Outcome(State.TRIAGED, Priority.NOT_SUSPECTED, probability=0.04, volume_ml=0.0)
+UNCERTAIN = replace(NEGATIVE, uncertainty=0.21, uncertain=True)
 
 
 @pytest.fixture(scope="session")
@@ -625,6 +628,8 @@ class TestWorklist:
             "accession_number": "A1",
             "priority": "SUSPECTED",
             "probability": 0.93,
+            "uncertainty": 0.03,
+            "uncertain": False,
             "volume_ml": 12.4,
             "subtypes": {"subdural": 0.9, "epidural": 0.1},
             "reason": None,
@@ -638,6 +643,28 @@ class TestWorklist:
             "deliveries": [{**line, "sop_class": "1.2.1"}, {**line, "sop_class": "1.2.2"}],
         }
 
+    def test_an_uncertain_study_stands_above_one_that_came_before_it_and_is_undecided(
+        self, store: Store
+    ) -> None:
+        receive(store, series=1, study=1)
+        claimed(store, now=at(1), worker="slow")
+        receive(store, series=2, study=2, now=at(5))
+        move(store, at(8), ASSEMBLED, UNCERTAIN)
+        shown = [row.to_json() for row in store.worklist(at(9))]
+        assert [(row["priority"], row["uncertain"], row["uncertainty"]) for row in shown] == [
+            ("NOT_SUSPECTED", True, 0.21),
+            ("PENDING", False, None),
+        ]
+
+    def test_a_study_that_is_read_again_is_uncertain_no_longer(self, store: Store) -> None:
+        receive(store)
+        move(store, at(5), ASSEMBLED, UNCERTAIN)
+        store.replay(1, State.ASSEMBLED, at(6))
+        (row,) = store.worklist(at(7))
+        assert (row.priority, row.uncertain, row.uncertainty) == (Priority.PENDING, False, None)
+        move(store, at(8), NEGATIVE)
+        assert not store.worklist(at(9))[0].uncertain
+
     def test_a_study_that_was_not_read_says_why(self, store: Store) -> None:
         receive(store)
         move(
@@ -650,7 +677,7 @@ class TestWorklist:
             ),
         )
         (row,) = store.worklist(at(9))
-        assert row.priority is Priority.NOT_ANALYSED
+        assert (row.priority, row.uncertain) == (Priority.NOT_ANALYSED, False)
         assert row.reason == "slices are missing between 12.5 and 22.5 mm"
         assert row.door_to_flag_s == 5.0
         assert store.case(1).reason_code == Reason.MISSING_SLICE
@@ -757,6 +784,24 @@ class TestDatabase:
     def test_upgrading_twice_changes_nothing(self, url: str) -> None:
         upgrade(url)
         Store(url).close()
+
+    def test_what_was_read_before_the_upgrade_counts_as_certain(self, empty_url: str) -> None:
+        upgrade(empty_url, "0001")
+        with pytest.raises(BadConfiguration, match="schema 0001, this program needs 0002"):
+            Store(empty_url)
+        stamp = f"'{T0.isoformat()}'"
+        execute(
+            empty_url,
+            f"INSERT INTO study VALUES ('1.7.1', 'P1', '', 'A1', '', {stamp})",
+            f"INSERT INTO series VALUES ('1.8.1', '1.7.1', {stamp}, {stamp}, NULL)",
+            'INSERT INTO "case" (series_instance_uid, state, priority, attempts, due_at, '
+            "probability, subtypes, limitations) "
+            f"VALUES ('1.8.1', 'TRIAGED', 'NOT_SUSPECTED', 0, {stamp}, 0.04, '{{}}', '[]')",
+        )
+        upgrade(empty_url)
+        with Store(empty_url) as store:
+            (row,) = store.worklist(at(9))
+        assert (row.probability, row.uncertain, row.uncertainty) == (0.04, False, None)
 
     def test_upgrading_makes_the_database_and_its_folder(self, empty_url: str) -> None:
         upgrade(empty_url)

@@ -25,6 +25,7 @@ def row(
     acknowledged: bool = False,
     supersedes: int | None = None,
     probability: float | None = None,
+    uncertain: bool = False,
     reason: str | None = None,
 ) -> Row:
     return Row(
@@ -33,6 +34,8 @@ def row(
         accession_number="A",
         priority=priority,
         probability=probability,
+        uncertainty=0.31 if uncertain else None,
+        uncertain=uncertain,
         volume_ml=None,
         subtypes={},
         reason=reason,
@@ -58,10 +61,34 @@ def row(
 
 SUSPECTED = row(1, Priority.SUSPECTED, probability=0.8)
 NEGATIVE = row(2, Priority.NOT_SUSPECTED, probability=0.1)
+UNCERTAIN = row(7, Priority.NOT_SUSPECTED, probability=0.05, uncertain=True)
 RECEIVING = row(3, Priority.PENDING, State.RECEIVING)
 NOT_ANALYSED = row(4, Priority.NOT_ANALYSED, State.NOT_ANALYSED, reason="contrast")
 FAILED = row(5, Priority.NOT_ANALYSED, State.FAILED, reason="disk full")
 SKIPPED = row(6, Priority.NOT_ANALYSED, State.SKIPPED, reason="a localiser")
+
+
+def loud(row: Row) -> bool:
+    return row.uncertain or row.priority in (Priority.SUSPECTED, Priority.NOT_ANALYSED)
+
+
+def read_one(case_id: int) -> Row:
+    """A study that somebody acknowledged: readings are noted here, so old ones are not read."""
+    return row(case_id, Priority.NOT_SUSPECTED, acknowledged=True)
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> list[Row]:
+    """Studies of some days that nobody has acknowledged, many of them at the limits of ageing."""
+    hours = st.sampled_from([0, 4, 20, 24, 28]).map(lambda hours: 3600 * hours)
+    waits = draw(st.lists(st.one_of(hours, st.integers(0, 200_000)), max_size=30))
+    rows = []
+    for number, wait in enumerate(waits):
+        priority = draw(st.sampled_from(Priority))
+        read = priority in (Priority.SUSPECTED, Priority.NOT_SUSPECTED)
+        uncertain = read and draw(st.booleans())
+        rows.append(row(number, priority, waited=timedelta(seconds=wait), uncertain=uncertain))
+    return rows
 
 
 class TestPriority:
@@ -70,6 +97,8 @@ class TestPriority:
         [
             ([NEGATIVE, RECEIVING, FAILED, SUSPECTED], SUSPECTED),
             ([SUSPECTED, replace(SUSPECTED, case_id=9, probability=0.9)], 9),
+            ([NEGATIVE, UNCERTAIN, RECEIVING, FAILED, SUSPECTED], SUSPECTED),
+            ([NEGATIVE, FAILED, RECEIVING, UNCERTAIN], UNCERTAIN),
             ([NEGATIVE, FAILED, RECEIVING], RECEIVING),
             ([NEGATIVE, FAILED, NOT_ANALYSED], FAILED),
             ([SKIPPED, NOT_ANALYSED, NEGATIVE], NEGATIVE),
@@ -139,13 +168,30 @@ class TestOrder:
         new = row(3, Priority.NOT_SUSPECTED)
         assert [r.case_id for r in in_order([older, old, new], NOW)] == [3, 1, 2]
 
-    @given(st.lists(st.tuples(st.sampled_from(Priority), st.integers(0, 100_000)), max_size=30))
-    def test_without_readings_no_negative_ever_stands_above_todays_suspicion(
-        self, studies: list[tuple[Priority, int]]
+    @given(studies())
+    def test_without_readings_nothing_undecided_or_negative_stands_above_what_is_loud(
+        self, rows: list[Row]
     ) -> None:
-        rows = [row(n, p, waited=timedelta(seconds=s)) for n, (p, s) in enumerate(studies)]
         shown = in_order(rows, NOW)
         assert sorted(r.case_id for r in shown) == list(range(len(rows)))
-        today = [r.priority for r in shown if NOW - r.first_received_at <= READ_ELSEWHERE]
-        first_negative = (today + [Priority.NOT_SUSPECTED]).index(Priority.NOT_SUSPECTED)
-        assert Priority.SUSPECTED not in today[first_negative:]
+        today = [loud(r) for r in shown if NOW - r.first_received_at < READ_ELSEWHERE]
+        assert today == sorted(today, reverse=True)
+
+    @given(studies())
+    def test_an_uncertain_study_ranks_below_no_undecided_one_unless_that_waited_a_day_longer(
+        self, rows: list[Row]
+    ) -> None:
+        shown = in_order([*rows, read_one(len(rows))], NOW)
+        for place, uncertain in enumerate(shown):
+            if uncertain.uncertain:
+                latest = uncertain.first_received_at - READ_ELSEWHERE
+                undecided = [r for r in shown[:place] if r.priority is Priority.PENDING]
+                assert all(r.first_received_at <= latest for r in undecided)
+
+    @given(studies())
+    def test_uncertain_and_not_analysed_studies_stand_in_their_order_of_arrival(
+        self, rows: list[Row]
+    ) -> None:
+        alike = [r for r in rows if r.uncertain or r.priority is Priority.NOT_ANALYSED]
+        came = [r.first_received_at for r in in_order([*alike, read_one(len(rows))], NOW)[:-1]]
+        assert came == sorted(came)

@@ -1,8 +1,9 @@
 """The result as a picture, and the picture as a Secondary Capture (PS3.3 A.8.1).
 
 One frame of 1280 x 1000 pixels, made to be read in any viewer: the research-use notice, the result
-in words, the slice to look at first with the lesion outlined, and the other slices beside it. No
-identity is burnt in: the viewer shows whose picture it is.
+in words, the slice to look at first with the lesion outlined, and other slices beside it; where
+something is suspected or uncertain, first the same slice under its probability map. No identity is
+burnt in: the viewer shows whose picture it is.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from models.findings import Findings
 from models.volume import Volume
 from models.windows import BRAIN
 from node.dicom.source import Imprint, Source, imprint
-from node.dicom.wording import AMBER, RESEARCH_USE_ONLY, verdict
+from node.dicom.wording import AMBER, RESEARCH_USE_ONLY, UNCERTAIN, verdict
 from node.records import SliceRef
 
 SIZE = (1280, 1000)
@@ -37,6 +38,8 @@ HEAD_HU = -200.0
 """Brighter than this is head, or what it lies on (chosen)."""
 MARGIN = 8
 """Pixels of air that the picture leaves around the head (chosen)."""
+OPACITY = 0.6
+"""How much of a slice the probability map covers where the probability is 1 (chosen)."""
 
 Box = tuple[int, int, int, int]
 
@@ -49,13 +52,17 @@ def shown_slices(findings: Findings) -> tuple[int, ...]:
     """
     large = first_look(findings)
     others = np.delete(np.arange(len(findings.slices)), large)
-    count = min(COLUMNS * ROWS, len(others))
+    count = min(COLUMNS * ROWS - _shows_heat(findings), len(others))
     if findings.suspected and findings.mask.any():
         area = findings.mask.sum(axis=(1, 2))[others]
         small = others[np.lexsort((abs(others - large), -area))][:count]
     else:
         small = others[np.linspace(0, len(others) - 1, count).round().astype(int)]
     return large, *sorted(int(index) for index in small)
+
+
+def _shows_heat(findings: Findings) -> bool:
+    return findings.suspected or findings.uncertain
 
 
 def first_look(findings: Findings) -> int:
@@ -96,16 +103,17 @@ def draw(
     pen = ImageDraw.Draw(picture)
     _headline(pen, findings)
     crop = _head(volume)
-    places = [LARGE, *_cells(len(shown) - 1)]
-    for place, index, label in zip(places, shown, labels, strict=True):
-        hu = volume.hu[sorted(shown).index(index)]
-        mask = findings.mask[index] if findings.suspected else None
-        tile = _slice(hu, mask, volume.spacing_mm, crop, place)
-        left, top, right, bottom = place
-        corner = (left + (right - left - tile.width) // 2, top + (bottom - top - tile.height) // 2)
-        picture.paste(tile, corner)
-        _mark_sides(pen, place, volume.orientation, large=place == LARGE)
-        _write(pen, (left + 4, bottom - 4), label, 18 if place == LARGE else 14, "ls")
+    heat = int(_shows_heat(findings))
+    cells = _cells(heat + len(shown) - 1)
+    for place, index, label in zip([LARGE, *cells[heat:]], shown, labels, strict=True):
+        tile = _slice(volume, sorted(shown).index(index), crop, place)
+        if findings.suspected and findings.mask[index][crop].any():
+            _outline(tile, findings.mask[index][crop], width=2 if place == LARGE else 1)
+        _place(picture, tile, place, volume.orientation, label)
+    if heat:
+        tile = _slice(volume, sorted(shown).index(shown[0]), crop, cells[0])
+        _warm(tile, findings.heat[shown[0]][crop])
+        _place(picture, tile, cells[0], volume.orientation, f"probability, {labels[0]}")
     _small_print(pen, notes)
     return picture
 
@@ -168,7 +176,9 @@ def _headline(pen: ImageDraw.ImageDraw, findings: Findings) -> None:
         pen.text((left + 18, 87), "!", BLACK, _font(26), "ms")
         left += 50
     pen.text((left, 72), verdict(findings), WHITE, _font(32), "lm")
-    pen.text((LARGE[0], 116), _numbers(findings), WHITE, _font(20), "lm")
+    if findings.uncertain:
+        pen.text((LARGE[0], 104), UNCERTAIN, WHITE, _font(20), "lm")
+    pen.text((LARGE[0], 130), _numbers(findings), WHITE, _font(20), "lm")
 
 
 def _numbers(findings: Findings) -> str:
@@ -211,22 +221,36 @@ def _widen(coarse: slice) -> slice:
     return slice(max(0, 4 * coarse.start - MARGIN), 4 * coarse.stop + MARGIN)
 
 
-def _slice(
-    hu: NDArray[np.float32],
-    mask: NDArray[np.bool_] | None,
-    spacing_mm: tuple[float, float],
-    crop: tuple[slice, slice],
-    place: Box,
-) -> Image.Image:
+def _slice(volume: Volume, index: int, crop: tuple[slice, slice], place: Box) -> Image.Image:
     """Return one slice in the brain window, as large as its place allows, pixels in proportion."""
-    grey = Image.fromarray(np.rint(BRAIN(hu[crop].copy()) * 255).astype(np.uint8))
-    high, wide = grey.height * spacing_mm[0], grey.width * spacing_mm[1]
+    hu = volume.hu[index][crop].copy()
+    grey = Image.fromarray(np.rint(BRAIN(hu) * 255).astype(np.uint8))
+    high, wide = grey.height * volume.spacing_mm[0], grey.width * volume.spacing_mm[1]
     scale = min((place[2] - place[0]) / wide, (place[3] - place[1]) / high)
     size = (max(1, round(wide * scale)), max(1, round(high * scale)))
-    tile = grey.resize(size, Image.Resampling.BICUBIC).convert("RGB")
-    if mask is not None and mask[crop].any():
-        _outline(tile, mask[crop], width=2 if place == LARGE else 1)
-    return tile
+    return grey.resize(size, Image.Resampling.BICUBIC).convert("RGB")
+
+
+def _place(
+    picture: Image.Image,
+    tile: Image.Image,
+    place: Box,
+    orientation: NDArray[np.float64],
+    label: str,
+) -> None:
+    """Put a slice in the middle of its place, with its sides and its label."""
+    pen = ImageDraw.Draw(picture)
+    left, top, right, bottom = place
+    corner = (left + (right - left - tile.width) // 2, top + (bottom - top - tile.height) // 2)
+    picture.paste(tile, corner)
+    _mark_sides(pen, place, orientation, large=place == LARGE)
+    _write(pen, (left + 4, bottom - 4), label, 18 if place == LARGE else 14, "ls")
+
+
+def _warm(tile: Image.Image, heat: NDArray[np.uint8]) -> None:
+    """Lay the probability (0..255) over a slice: the more probable, the more amber."""
+    cover = Image.fromarray(heat).resize(tile.size, Image.Resampling.BILINEAR)
+    tile.paste(AMBER, mask=cover.point(lambda value: OPACITY * value))
 
 
 def _outline(tile: Image.Image, mask: NDArray[np.bool_], *, width: int) -> None:

@@ -37,6 +37,9 @@ SUBTYPES = {
 SUSPECTED = Code("415684004", "SCT", "Suspected")
 NOT_SUSPECTED = Code("428263003", "SCT", "NOT suspected")
 
+CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
+UNCERTAIN = Code("64957009", "SCT", "Uncertain")
+
 PRIORITY = Code("260870009", "SCT", "Priority")
 ACTIONABLE_WITHIN_MINUTES = Code("RID49480", "RADLEX", "ACR Category 1 Actionable Finding")
 """CID 7035; category 1 is to be communicated within minutes (doi 10.1016/j.jacr.2013.12.016)."""

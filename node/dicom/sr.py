@@ -7,11 +7,11 @@ Comprehensive SR holds. The tree:
     ├── language, device observer, procedure reported
     ├── Image Library                        every instance that was read
     ├── Imaging Measurements
-    │   ├── study (TID 1501)                 suspected or not, priority, probability
+    │   ├── study (TID 1501)                 suspected or not, uncertain, priority, probability
     │   ├── subtype (TID 1501), each         probability
     │   ├── lesion (TID 1411)                segment, volume
     │   └── lesion on its key slice (1410)   box, the slice's probability
-    └── Qualitative Evaluations              conclusion, research use, limitations: as text
+    └── Qualitative Evaluations              conclusion, uncertainty, research use, limitations
 
 Every number carries its algorithm (TID 4019), and every group a tracking UID. OHIF's reader takes
 for granted that a number has content below it and that there are Imaging Measurements; so the
@@ -69,6 +69,7 @@ from node.dicom.wording import (
     NOT_ANALYSED,
     NOT_OUTLINED,
     RESEARCH_USE_ONLY,
+    UNCERTAIN,
     ascii_text,
     verdict,
 )
@@ -99,6 +100,8 @@ def findings_report(
     for name, probability in findings.subtypes.items():
         groups.append(_subtype(source, mark, reader, name, probability))
     texts = [(codes.CONCLUSION, verdict(findings)), (codes.COMMENT, RESEARCH_USE_ONLY)]
+    if findings.uncertain:
+        texts.insert(1, (codes.COMMENT, f"{UNCERTAIN} ({findings.uncertainty:.2f})"))
     if segmentation is not None:
         groups.append(_lesion(source, findings, mark, segmentation))
         groups.append(_key_slice(source, findings, mark))
@@ -204,6 +207,8 @@ def _study(
         (codes.SUMMARY_OF_ANALYSES, codes.SUCCEEDED),
         (codes.INTRACRANIAL_HEMORRHAGE, answer),
     ]
+    if findings.uncertain:
+        evaluations.append((codes.CERTAINTY, codes.UNCERTAIN))
     if findings.suspected:
         evaluations.append((codes.PRIORITY, codes.ACTIONABLE_WITHIN_MINUTES))
     return MeasurementsAndQualitativeEvaluations(

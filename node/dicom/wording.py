@@ -5,6 +5,7 @@ from models.findings import Findings
 RESEARCH_USE_ONLY = "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE"
 SUSPECTED = "Intracranial hemorrhage SUSPECTED by ichnode"
 NOT_SUSPECTED = "No hemorrhage suspected by ichnode - this does not exclude hemorrhage"
+UNCERTAIN = "UNCERTAIN: the networks disagree - a person should decide soon"
 NOT_ANALYSED = "NOT ANALYSED by ichnode - this is not a negative result"
 NOT_OUTLINED = "Nothing was outlined: there is no segmentation and no volume."
 

@@ -24,6 +24,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from node.dicom.wording import UNCERTAIN
 from node.errors import IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
@@ -184,6 +185,7 @@ def _templates(clock: Callable[[], datetime]) -> Environment:
     templates = Environment(
         loader=PackageLoader("node.web", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    templates.globals["UNCERTAIN"] = UNCERTAIN
     templates.filters |= {
         "age": lambda at: wording.span(clock() - at),
         "local": lambda at, form: at.astimezone().strftime(form),

@@ -109,6 +109,7 @@ def finish(db: sa.Connection, done: Case, worker: str, outcome: Outcome, now: da
         state=outcome.state,
         priority=outcome.priority,
         probability=outcome.probability,
+        uncertain=outcome.uncertain,
         bundle=outcome.bundle,
         reason_code=outcome.reason_code,
     )
@@ -151,6 +152,8 @@ def _changes(done: Case, outcome: Outcome, now: datetime) -> dict[str, Any]:
     fields = {
         "priority": priority,
         "probability": outcome.probability,
+        "uncertainty": outcome.uncertainty,
+        "uncertain": outcome.uncertain,
         "volume_ml": outcome.volume_ml,
         "subtypes": None if outcome.subtypes is None else dict(outcome.subtypes),
         "key_slice_sop_instance_uid": outcome.key_slice_sop_instance_uid,
@@ -200,8 +203,9 @@ def _set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
         return back
     back |= {"triaged_at": None}
     if old.priority is not Priority.SUSPECTED:
-        result = ("probability", "volume_ml", "key_slice_sop_instance_uid", "flagged_at")
-        back |= {"priority": Priority.PENDING, "subtypes": {}, **dict.fromkeys(result)}
+        result = ("probability", "uncertainty", "volume_ml", "key_slice_sop_instance_uid")
+        back |= {"priority": Priority.PENDING, "uncertain": False, "subtypes": {}}
+        back |= dict.fromkeys((*result, "flagged_at"))
     return back
 
 

@@ -65,8 +65,8 @@ def insert(db: sa.Connection, table: sa.Table) -> Any:
     return kind(table)
 
 
-def upgrade(url: str) -> None:
-    """Bring the database to the newest schema, creating it if need be; all or nothing."""
+def upgrade(url: str, to: str = "head") -> None:
+    """Bring the database to a schema, the newest, creating it if need be; all or nothing."""
     file = sa.make_url(url).database
     if file and sa.make_url(url).get_backend_name() == "sqlite":
         Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def upgrade(url: str) -> None:
         with database.write() as connection:
             config = _alembic()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
     finally:
         database.close()
 

@@ -101,6 +101,8 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         accession_number=r.accession_number,
         priority=r.priority,
         probability=r.probability,
+        uncertainty=r.uncertainty,
+        uncertain=r.uncertain,
         volume_ml=r.volume_ml,
         subtypes=r.subtypes,
         reason=r.reason,

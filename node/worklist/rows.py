@@ -8,20 +8,21 @@ from typing import Any
 from node.states import Priority, State
 from node.worklist.tables import case_folder
 
+READ_ELSEWHERE = timedelta(hours=24)
+"""Chosen: where nobody acknowledges here, a study this old counts as read in the PACS. Otherwise
+last week's negatives would age past tonight's bleeds."""
+
 HEAD_START: Mapping[Priority, timedelta] = {
-    Priority.SUSPECTED: timedelta(hours=24),
-    Priority.NOT_ANALYSED: timedelta(hours=24),
+    Priority.SUSPECTED: timedelta(hours=28),
+    Priority.NOT_ANALYSED: timedelta(hours=28),
     Priority.PENDING: timedelta(hours=4),
     Priority.NOT_SUSPECTED: timedelta(0),
 }
 """Chosen: a study is listed as if it had come this much earlier. So each priority stands before
-the next, the longest wait first, and nothing starves: a study that nobody has read for 24 h stands
+the next, the longest wait first, and nothing starves: a study that nobody has read for 28 h stands
 level with a bleed that comes in now. Prioritising without ageing delays routine studies without
-bound (PMC8128725)."""
-
-READ_ELSEWHERE = timedelta(hours=24)
-"""Chosen: where nobody acknowledges here, a study this old counts as read in the PACS. Otherwise
-last week's negatives would age past tonight's bleeds."""
+bound (PMC8128725). The first two lead the rest by `READ_ELSEWHERE`: before a study counts as read,
+it cannot age past them. What was not suspected but is uncertain starts with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Row:
     """A study as the worklist shows it, through the case that speaks for it.
 
     Times are UTC. `received_at` is when the last slice of that case came, `first_received_at` when
-    the study's first object did.
+    the study's first object did. `uncertainty` and `uncertain` are those of
+    `models.findings.Findings`; None and False while there is no reading.
     """
 
     study_instance_uid: str
@@ -48,6 +50,8 @@ class Row:
     accession_number: str
     priority: Priority
     probability: float | None
+    uncertainty: float | None
+    uncertain: bool
     volume_ml: float | None
     subtypes: Mapping[str, float]
     reason: str | None
@@ -92,6 +96,8 @@ class Row:
             "accession_number": self.accession_number,
             "priority": self.priority.value,
             "probability": self.probability,
+            "uncertainty": self.uncertainty,
+            "uncertain": self.uncertain,
             "volume_ml": self.volume_ml,
             "subtypes": dict(self.subtypes),
             "reason": self.reason,
@@ -109,8 +115,9 @@ class Row:
 def speaking_for_study(cases: Sequence[Row]) -> Row:
     """Return the row of the case that speaks for its study, with the priority to show.
 
-    Suspected if any series is; else pending while any is undecided; else not analysed if one
-    failed, so that no failure reads as a negative; else not suspected if any was read.
+    Suspected if any series is; else uncertain if any is, so that the study never ranks below an
+    undecided one; else pending while any is undecided; else not analysed if one failed, so that no
+    failure reads as a negative; else not suspected if any was read.
 
     Parameters
     ----------
@@ -130,10 +137,14 @@ def in_order(rows: Iterable[Row], now: datetime) -> list[Row]:
 
     def place(row: Row) -> tuple[bool, timedelta]:
         waited = now - row.first_received_at
-        past = row.acknowledged_at is not None or (not read_here and waited > READ_ELSEWHERE)
-        return past, waited if past else -waited - HEAD_START[row.priority]
+        past = row.acknowledged_at is not None or (not read_here and waited >= READ_ELSEWHERE)
+        return past, waited if past else -waited - _head_start(row)
 
     return sorted(rows, key=place)
+
+
+def _head_start(row: Row) -> timedelta:
+    return HEAD_START[Priority.NOT_ANALYSED if row.uncertain else row.priority]
 
 
 def _standing(case: Row, by_id: Mapping[int, Row]) -> Row:
@@ -157,9 +168,9 @@ def _shown(case: Row) -> Priority:
 def _voice(case: Row) -> tuple[int, float, int]:
     """Return the key by which the lowest of a study's series speaks for it."""
     if case.priority is Priority.NOT_ANALYSED:
-        rank = {State.FAILED: 2, State.SKIPPED: 5}.get(case.state, 4)
+        rank = {State.FAILED: 3, State.SKIPPED: 6}.get(case.state, 5)
+    elif case.priority is Priority.NOT_SUSPECTED:
+        rank = 1 if case.uncertain else 4
     else:
-        rank = [Priority.SUSPECTED, Priority.PENDING, None, Priority.NOT_SUSPECTED].index(
-            case.priority
-        )
+        rank = 0 if case.priority is Priority.SUSPECTED else 2
     return rank, -(case.probability or 0), case.case_id

@@ -137,6 +137,8 @@ case = sa.Table(
     sa.Column("priority", _closed(Priority, "priority"), nullable=False),
     *_lease(),
     sa.Column("probability", sa.Float),
+    sa.Column("uncertainty", sa.Float),
+    sa.Column("uncertain", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("volume_ml", sa.Float),
     sa.Column("subtypes", sa.JSON, nullable=False, default=dict),
     _uid("key_slice_sop_instance_uid"),
