@@ -1,206 +1,160 @@
-"""Measure a reader on labelled cases, and lock its operating point on the tuning cases."""
+"""The papers' tables for a recipe: ichnode evaluate RECIPE.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+Every case is read once, by the bundle's ensemble and by each network of the recipe beside it, on
+the same canvas.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import optimize
+import torch
+from safetensors.numpy import load_file
+from torch import nn
 
-from models.findings import SUBTYPES
-from models.reader import Reader, Settings
+from models import runtime as runtimes
+from models.bundle import METADATA, WEIGHTS, load_reader
+from models.classifiers import LABELS
+from models.ensemble import Ensemble
+from models.networks import build_network
+from models.preprocess import Canvas
+from models.reader import BATCH, Reader, Reading
+from models.weighting import WeightModel
+from training import plans
+from training import recipe as recipes
+from training.batches import WINDOWS
+from training.combinations import Combinations, names
 from training.datasets import physionet
-from training.datasets.prepared import phantom_case
-from training.phantoms import random_phantom
-from training.statistics import auc, bootstrap, wilson
+from training.datasets.case import Case
+from training.measure import (
+    CROSS_VALIDATION,
+    Floats,
+    Witness,
+    figures,
+    phantom_cases,
+    read_cases,
+    real_cases,
+)
+from training.papers import Measured, cross_validation, write
+from training.recipe import Attention, Base, Classifier, Recipe, Sequence, Weights
+from training.train import train
+
+log = logging.getLogger(__name__)
+
+SMALL = 6
+"""Phantoms of a small evaluation: enough to see that every table is made, for no figure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One case, read.
+def evaluate(path: Path, folder: Path, small: bool = False) -> None:
+    """Read the test cases, and write every table and figure that the recipe's networks allow.
 
-    Attributes
+    The bundle of the recipe's own name is measured as it was shipped. Of any other recipe the
+    networks that are not trained yet are trained first, and stand beside its bundle's ensemble.
+
+    Parameters
     ----------
-    number
-        Patient number or phantom seed.
-    truth_ml, found_ml
-        Hemorrhage by the masks, and by the reader at its mask threshold.
-    dice
-        Overlap of the two masks in the source geometry; NaN where there is no hemorrhage.
-    peaks
-        (s,) float32, peak of each slab (see `models.ensemble.peak`).
-    base_peaks
-        (s, N) float32, the same of each base network's own map.
-    slice_peaks
-        (z,) float32, `peaks` of each source slice.
-    slice_truth
-        (z, 5) bool, `SUBTYPES` labelled on each source slice.
-    subtypes
-        (z, 5) float64, their probabilities.
+    path
+        The recipe.
+    folder
+        Gets a folder for each data set, with each table as Markdown and JSON and figures as PNG.
+    small
+        Read `SMALL` phantoms and no patients: a look at the tables, in a minute or two.
     """
-
-    number: int
-    truth_ml: float
-    found_ml: float
-    dice: float
-    peaks: NDArray[np.float32]
-    base_peaks: NDArray[np.float32]
-    slice_peaks: NDArray[np.float32]
-    slice_truth: NDArray[np.bool_]
-    subtypes: NDArray[np.float64]
-
-    @property
-    def bleeds(self) -> bool:
-        """Whether any slice is labelled."""
-        return bool(self.slice_truth.any())
-
-    def score(self, rules: Settings) -> float:
-        """Triage score under these rules."""
-        return rules.triage(rules.calibrate(self.peaks))
-
-
-def read_cases(reader: Reader, cases: Iterable[physionet.Patient]) -> list[Result]:
-    """Read each case as the node would, from its source geometry."""
-    return [_read(reader, case) for case in cases]
-
-
-def _read(reader: Reader, case: physionet.Patient) -> Result:
-    source, seen = reader.prepare(case.volume)
-    reading = reader.look(seen)
-    found = reader.judge(case.volume, source, seen, reading)
-    both, either = (found.mask & case.mask).sum(), found.mask.sum() + case.mask.sum()
-    return Result(
-        number=case.number,
-        truth_ml=float(case.mask.sum((1, 2)) @ case.volume.voxel_ml),
-        found_ml=found.volume_ml,
-        dice=float(2 * both / either) if case.mask.any() else float("nan"),
-        peaks=reading.peaks,
-        base_peaks=reading.base_peaks,
-        slice_peaks=reading.peaks[source.of_slice],
-        slice_truth=case.labels,
-        subtypes=reading.subtypes[source.of_slice].astype(np.float64),
+    recipe = recipes.read(path)
+    metadata = json.loads((recipe.bundle / METADATA).read_text())
+    whole, study = (
+        build_network(part, metadata["networks"], load_file(recipe.bundle / WEIGHTS))
+        for part in ("ensemble", "study")
     )
+    if metadata["name"] == recipe.name:
+        witnesses, trained = _shipped(recipe), lambda stage: getattr(study, stage.kind)
+    else:
+        train(path)
+        witnesses = _witnesses(recipe)
+        trained = lambda stage: plans.trained(recipe, stage.name)  # noqa: E731
+    bundled = load_reader(recipe.bundle)
+    if folds := [stage for stage in recipe.stage if isinstance(stage, Base) and stage.hold_out]:
+        _cross_validate(recipe, folds, bundled, folder)
+        return
+    reader = _with_parts(bundled, cast(Ensemble, whole))
+    for data, cases in _test_sets(recipe, small).items():
+        log.info("reading %s", data, extra={"action": "evaluate"})
+        results = read_cases(reader, cases, witnesses)
+        measured = Measured(data, recipe, reader.settings, trained, results)
+        write(folder / _stem(data), measured, names(tuple(metadata["networks"]["bases"])))
 
 
-def real_cases(root: Path, numbers: Sequence[int]) -> Iterator[physionet.Patient]:
-    """PhysioNet CT-ICH patients, one after another."""
-    return (physionet.load(root, number) for number in numbers)
+def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Reader, folder: Path) -> None:
+    """Read each patient by the network that held him out, alone, under the bundle's rules."""
+    results = []
+    for stage in folds:
+        alone = Ensemble([plans.trained(recipe, stage.name)], WeightModel(1), 0)
+        reader = _reading_by(bundled, alone)
+        results += read_cases(reader, real_cases(recipe.physionet, stage.hold_out))
+    found = figures(results, bundled.settings)
+    cross_validation(found, len(folds)).write(folder)
+    (recipe.runs / CROSS_VALIDATION).write_text(json.dumps(found))
 
 
-def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[physionet.Patient]:
-    """Random phantoms, one after another."""
-    return (phantom_case(seed, random_phantom(seed, split=split)) for seed in seeds)
+def _test_sets(recipe: Recipe, small: bool) -> Mapping[str, Iterator[Case]]:
+    count = SMALL if small else recipe.test_phantoms
+    sets = {f"phantom, {count} of the test range": phantom_cases(range(count), "test")}
+    if not small and recipe.physionet.is_dir():
+        test = physionet.read_split(recipe.split).test
+        sets["PhysioNet CT-ICH, patient-level test"] = real_cases(recipe.physionet, test)
+    return sets
 
 
-def lock(settings: Settings, tuning: Sequence[Result]) -> Settings:
-    """Calibrate the slices and lock the operating point on the tuning cases.
-
-    The operating point is the middle of the gap in which sensitivity + specificity is largest,
-    the widest one in a tie. The score is no choice of these few cases.
-    """
-    settings = calibrated(settings, tuning)
-    scores = np.array([case.score(settings) for case in tuning])
-    bleeds = np.array([case.bleeds for case in tuning])
-    return replace(settings, operating_point=operating_point(scores, bleeds))
+def _stem(data: str) -> str:
+    return data.lower().split(",")[0].replace(" ", "-")
 
 
-def calibrated(settings: Settings, tuning: Sequence[Result]) -> Settings:
-    """Fit slope and intercept to the tuning cases' slices by maximum likelihood.
-
-    The targets are Platt's (1999), drawn in from 0 and 1 by the size of each class, so that
-    perfectly separated slices still have a finite fit.
-    """
-    peaks = np.concatenate([case.slice_peaks for case in tuning]).astype(np.float64)
-    bleeds = np.concatenate([case.slice_truth.any(1) for case in tuning])
-    n, m = bleeds.sum(), (~bleeds).sum()
-    targets = np.where(bleeds, (n + 1) / (n + 2), 1 / (m + 2))
-    bounded = np.clip(peaks, 1e-6, 1 - 1e-6)
-    logits = np.log(bounded / (1 - bounded))
-
-    def unlikelihood(fit: NDArray[np.float64]) -> float:
-        scores = fit[0] * logits + fit[1]
-        return float((np.logaddexp(0, scores) - targets * scores).mean())
-
-    slope, intercept = optimize.minimize(unlikelihood, (1.0, 0.0), method="Nelder-Mead").x
-    return replace(settings, slope=float(slope), intercept=float(intercept))
+def _with_parts(reader: Reader, whole: Ensemble) -> Reader:
+    """Return a reader that reports also the ensemble's parts, and its own subtypes."""
+    own_names = replace(reader.settings, subtypes="ensemble")
+    return replace(_reading_by(reader, Combinations(whole)), settings=own_names)
 
 
-def operating_point(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """Return the threshold of the largest sensitivity + specificity, in the middle of its gap."""
-    edges = np.unique(np.r_[0.0, scores, 1.0])
-    middles = (edges[1:] + edges[:-1]) / 2
-    youden = [(scores[truth] >= t).mean() + (scores[~truth] < t).mean() for t in middles]
-    best = np.flatnonzero(np.isclose(youden, max(youden)))
-    return float(middles[max(best, key=lambda i: edges[i + 1] - edges[i])])
+def _reading_by(reader: Reader, network: nn.Module) -> Reader:
+    """Return a reader with another network in its ensemble's place, and no study reader."""
+    grid = reader.settings.grid
+    shape = (BATCH, 4, grid.rows, grid.columns)
+    predict = runtimes.load(lambda: network, shape, reader.runtime)
+    return replace(reader, predict=predict, follow=None)
 
 
-def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
-    """Summarise results: each figure with its 95 % interval where it has one.
-
-    Patients are resampled for the AUCs (stratified bootstrap, 500 replications); proportions have
-    Wilson intervals.
-    """
-    bleeds = [case.bleeds for case in results]
-    scores = np.array([case.score(rules) for case in results])
-    flagged = scores >= rules.operating_point
-    positive = np.array(bleeds)
-    hits, quiet = int(flagged[positive].sum()), int((~flagged[~positive]).sum())
-
-    def slice_auc(picks: NDArray[np.intp]) -> float:
-        chosen = [results[i] for i in picks]
-        return auc(
-            np.concatenate([case.slice_peaks for case in chosen]),
-            np.concatenate([case.slice_truth.any(1) for case in chosen]),
-        )
-
-    def case_auc(picks: NDArray[np.intp]) -> float:
-        return auc(scores[picks], positive[picks])
-
-    everyone = np.arange(len(results))
+def _shipped(recipe: Recipe) -> dict[str, Witness]:
+    """Return what the bundle's study readers read: what its ensemble saw."""
+    stage = next(each for each in recipe.stage if isinstance(each, Weights))
     return {
-        "cases": len(results),
-        "bleeding": int(positive.sum()),
-        "slices": int(sum(len(case.slice_peaks) for case in results)),
-        "case_auc": _with_interval(case_auc(everyone), bootstrap(case_auc, bleeds)),
-        "slice_auc": _with_interval(slice_auc(everyone), bootstrap(slice_auc, bleeds)),
-        "sensitivity": _proportion(hits, int(positive.sum())),
-        "specificity": _proportion(quiet, int((~positive).sum())),
-        "median_dice": _median([case.dice for case in results if case.bleeds]),
-        "subtype_slice_auc": _subtype_aucs(results),
-        "missed": [
-            case.number
-            for case, flag in zip(results, flagged, strict=True)
-            if case.bleeds and not flag
-        ],
-        "false_alarms": [
-            case.number
-            for case, flag in zip(results, flagged, strict=True)
-            if flag and not case.bleeds
-        ],
+        stage.name: lambda _, reading: np.roll(reading.sequence()[0], len(LABELS), axis=1),
     }
 
 
-def _with_interval(value: float, interval: tuple[float, float]) -> dict[str, object]:
-    """Rounded for JSON; None where the cases hold only one class."""
-    found = [None if np.isnan(each) else round(each, 4) for each in (value, *interval)]
-    return {"value": found[0], "interval": found[1:]}
+def _witnesses(recipe: Recipe) -> dict[str, Witness]:
+    """Return how each classifier, and whatever a study reader reads, sees a canvas.
+
+    A witness gives (s, 6 + F), the probabilities of `LABELS` and then the features.
+    """
+    read = {each.reads for each in recipe.stage if isinstance(each, Sequence | Attention)}
+    read |= {each.name for each in recipe.stage if isinstance(each, Classifier)}
+    return {name: _witness(recipe, name) for name in sorted(read)}
 
 
-def _median(values: list[float]) -> float | None:
-    return round(float(np.median(values)), 4) if values else None
+def _witness(recipe: Recipe, name: str) -> Witness:
+    stage = recipe.named(name)
+    look = plans.look(recipe, name)
+    windows = WINDOWS[stage.windows if isinstance(stage, Classifier) else "kang"]
 
+    def see(seen: Canvas, _reading: Reading) -> Floats:
+        image = torch.from_numpy(windows(seen.hu, seen.brain))
+        with torch.inference_mode():
+            found = [look(part) for part in image.split(BATCH)]
+        features, probabilities = (torch.cat(each).float() for each in zip(*found, strict=True))
+        return np.asarray(torch.cat((probabilities, features), 1).cpu().numpy(), np.float32)
 
-def _proportion(successes: int, trials: int) -> dict[str, object]:
-    nothing = float("nan")
-    value, interval = (
-        (successes / trials, wilson(successes, trials)) if trials else (nothing, (nothing, nothing))
-    )
-    return _with_interval(value, interval) | {"count": f"{successes}/{trials}"}
-
-
-def _subtype_aucs(results: Sequence[Result]) -> Mapping[str, float | None]:
-    truth = np.concatenate([case.slice_truth for case in results])
-    named = np.concatenate([case.subtypes for case in results])
-    areas = {name: auc(named[:, i], truth[:, i]) for i, name in enumerate(SUBTYPES)}
-    return {name: None if np.isnan(area) else round(area, 4) for name, area in areas.items()}
+    return see

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
 
 import numpy as np
 import torch
@@ -20,22 +19,33 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from models import runtime as runtimes
-from models.bundle import CARD, GOLDEN, METADATA, SUMS, WEIGHTS, golden_output, load_reader
-from models.ensemble import PEAK_PIXELS
-from models.networks import build_network, empty_networks
+from models.bundle import (
+    CARD,
+    GOLDEN,
+    METADATA,
+    SUMS,
+    WEIGHTS,
+    golden_output,
+    load_reader,
+    study_shape,
+)
+from models.networks import build_network
 from models.preprocess import Grid
 from models.reader import BATCH, Reader, Settings
-from training import evaluate, recipe
+from training import recipe
+from training.card import failures_picture, model_card
 from training.datasets import physionet, prepared
+from training.locking import lock
+from training.measure import CROSS_VALIDATION, figures, phantom_cases, read_cases, real_cases
 from training.phantoms import demo_pair
-from training.recipe import Recipe
-from training.train import ensemble, weights_path
+from training.plans import trained
+from training.recipe import Attention, Recipe, Sequence, Weights
 
 log = logging.getLogger(__name__)
 
-CARD_TEMPLATE = Path(__file__).with_name("model_card.md")
+FAILURES = "docs/failures.png"
 
-TEST_PHANTOMS = range(24)
+TEST_PHANTOMS = range(400)
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -47,38 +57,49 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
     split = physionet.read_split(plan.split)
     grid = Grid(**plan.grid.model_dump())
     reader = _reader(sizes, tensors, Settings(operating_point=0.5, grid=grid))
-    tuning = evaluate.read_cases(reader, evaluate.real_cases(plan.physionet, split.tune))
-    settings = evaluate.lock(reader.settings, tuning)
+    tuning = read_cases(reader, real_cases(plan.physionet, split.tune))
+    settings = lock(reader.settings, tuning)
     reader = _reader(sizes, tensors, settings)
-    held_out = evaluate.read_cases(reader, evaluate.real_cases(plan.physionet, split.test))
-    phantoms = evaluate.read_cases(reader, evaluate.phantom_cases(TEST_PHANTOMS, "test"))
+    held_out = read_cases(reader, real_cases(plan.physionet, split.test))
+    phantoms = read_cases(reader, phantom_cases(TEST_PHANTOMS, "test"))
     measured = {
-        "tuning": evaluate.figures(tuning, settings),
-        "held-out": evaluate.figures(held_out, settings),
-        "held-out phantoms": evaluate.figures(phantoms, settings),
+        "tuning": figures(tuning, settings),
+        "held-out": figures(held_out, settings),
+        "held-out phantoms": figures(phantoms, settings),
     }
+    if (folds := plan.runs / CROSS_VALIDATION).exists():
+        measured["cross-validation, model 1 alone"] = json.loads(folds.read_text())
     metadata = _metadata(plan, bundle_version, sizes, settings, measured)
-    write_bundle(folder, metadata, tensors, _golden(sizes, tensors, settings), _card(metadata))
+    write_bundle(
+        folder,
+        metadata,
+        tensors,
+        _golden(sizes, tensors, settings),
+        model_card(metadata),
+        failures_picture(reader, phantoms),
+    )
     log.info("%s", load_reader(folder).name, extra={"action": "exported"})
 
 
 def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
     """Sizes and weights of the networks; floats as float16, batch statistics as float32."""
-    stage = next(each for each in plan.stage if each.kind == "weights")
-    whole = ensemble(plan, stage)
-    sizes = {
+    stage = next(each for each in plan.stage if isinstance(each, Weights))
+    whole = trained(plan, stage.name)
+    sizes: dict[str, object] = {
         "width": plan.network.width,
         "depth": plan.network.depth,
         "bases": list(stage.bases),
-        "names_subtypes": stage.bases[whole.names_subtypes],
+        "names_subtypes": stage.names_subtypes,
         "literal_weights": whole.weights.literal,
     }
-    networks = empty_networks(sizes)
-    networks["ensemble"].load_state_dict(whole.state_dict())
-    strip = torch.load(weights_path(plan, "skullstrip"), weights_only=True)
-    networks["skullstrip"].network.load_state_dict(strip)
+    parts = {"ensemble": whole, "skullstrip.network": trained(plan, "skullstrip")}
+    readers = [each for each in plan.stage if isinstance(each, Sequence | Attention)]
+    parts |= {f"study.{each.kind}": trained(plan, each.name) for each in readers}
+    if readers:
+        features = whole.bases[0].classify.in_features
+        sizes["study"] = {each.kind: each.sizes(features) for each in readers}
     tensors = {}
-    for part, network in networks.items():
+    for part, network in parts.items():
         for name, tensor in network.state_dict().items():
             if name.endswith("num_batches_tracked"):
                 continue
@@ -92,12 +113,19 @@ def _reader(
 ) -> Reader:
     """Return a reader of these weights before they are a bundle."""
     grid, chosen = settings.grid, runtimes.choose(where)
-    shapes = {"skullstrip": (1, 2, *grid.coarse), "ensemble": (BATCH, 4, grid.rows, grid.columns)}
-    strip, predict = (
-        runtimes.load(lambda part=part: build_network(part, sizes, tensors), shape, chosen)
-        for part, shape in shapes.items()
+
+    def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
+        return runtimes.load(lambda: build_network(part, sizes, tensors), shape, chosen)
+
+    return Reader(
+        name="unpublished@0",
+        weights_sha256="0" * 64,
+        runtime=chosen,
+        settings=settings,
+        strip=predictor("skullstrip", (1, 2, *grid.coarse)),
+        predict=predictor("ensemble", (BATCH, 4, grid.rows, grid.columns)),
+        follow=predictor("study", study_shape(sizes)) if "study" in sizes else None,
     )
-    return Reader("unpublished@0", "0" * 64, chosen, settings, strip, predict)
 
 
 def _golden(sizes: Mapping[str, object], tensors: Tensors, settings: Settings) -> Tensors:
@@ -178,67 +206,27 @@ def _metadata(
     }
 
 
-def _card(metadata: Mapping[str, object]) -> str:
-    """Fill the model card's template with what was measured."""
-    measured, rules = metadata["measured"], metadata["reader"]
-    rows = "\n".join(_row(name, figures) for name, figures in measured.items())
-    return Template(CARD_TEMPLATE.read_text()).substitute(
-        name=metadata["name"],
-        version=metadata["version"],
-        figures=rows,
-        score=rules["score"],
-        top_k=rules["top_k"],
-        operating_point=f"{rules['operating_point']:.3f}",
-        mask_threshold=f"{rules['mask_threshold']:.3f}",
-        peak_pixels=PEAK_PIXELS,
-        slope=f"{rules['slope']:.3f}",
-        intercept=f"{rules['intercept']:.3f}",
-        tau=rules["tau"],
-        missed=_numbers(measured["held-out"]["missed"]),
-        false_alarms=_numbers(measured["held-out"]["false_alarms"]),
-        data_sha256=metadata["data_sha256"],
-        seed=metadata["recipe"]["seed"],
-        caveat=metadata["recipe"]["caveat"].strip(),
-        history=metadata["recipe"]["history"].strip(),
-    )
-
-
-def _numbers(cases: list[int]) -> str:
-    return ", ".join(map(str, cases)) or "none"
-
-
-def _row(name: str, found: Mapping[str, object]) -> str:
-    def cell(figure: Mapping[str, object]) -> str:
-        low, high = figure["interval"]
-        if low is None:
-            return "n/a"
-        count = f" ({figure['count']})" if "count" in figure else ""
-        return f"{figure['value']:.3f}{count}, {low:.3f} to {high:.3f}"
-
-    cells = [cell(found[key]) for key in ("case_auc", "sensitivity", "specificity", "slice_auc")]
-    return (
-        f"| {name} | {found['cases']} ({found['bleeding']}) | "
-        + " | ".join(
-            [*cells, "n/a" if found["median_dice"] is None else f"{found['median_dice']:.2f}"]
-        )
-        + " |"
-    )
-
-
 def write_bundle(
-    folder: Path, metadata: Mapping[str, object], tensors: Tensors, golden: Tensors, card: str
+    folder: Path,
+    metadata: Mapping[str, object],
+    tensors: Tensors,
+    golden: Tensors,
+    card: str,
+    picture: bytes = b"",
 ) -> None:
     """Write the bundle's files and their digests into `folder`."""
-    for name in (METADATA, WEIGHTS, GOLDEN, CARD):
+    files = {
+        METADATA: (json.dumps(metadata, indent=2) + "\n").encode(),
+        WEIGHTS: save(dict(tensors)),
+        GOLDEN: save(dict(golden)),
+        CARD: card.encode(),
+    }
+    if picture:
+        files[FAILURES] = picture
+    for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
-    (folder / WEIGHTS).write_bytes(save(dict(tensors)))
-    (folder / GOLDEN).write_bytes(save(dict(golden)))
-    (folder / CARD).write_text(card)
-    sums = (
-        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}"
-        for name in (METADATA, WEIGHTS, GOLDEN, CARD)
-    )
+        (folder / name).write_bytes(content)
+    sums = (f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in files.items())
     (folder / SUMS).write_text("\n".join(sums) + "\n")
 
 

@@ -2,21 +2,30 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.findings import SUBTYPES
 from models.preprocess import Canvas
-from models.reader import Reader, Settings
+from models.reader import Reader, Reading, Settings
 from training.datasets import physionet
+from training.datasets.case import Case
 from training.datasets.prepared import phantom_case
 from training.phantoms import random_phantom
-from training.statistics import auc, bootstrap, wilson
+from training.statistics import auc, bootstrap, delong, wilson
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.floating[Any]]
+Rows = NDArray[np.intp]
+
+CROSS_VALIDATION = "cross-validation.json"
+"""The `figures` of model 1's cross-validation, in a recipe's runs."""
 
 CLOT_HU = (50, 90)
 """What a plain threshold takes for blood."""
@@ -46,6 +55,10 @@ class Result:
         (z, 5) bool, `SUBTYPES` labelled on each source slice.
     subtypes
         (z, 5) float64, their probabilities.
+    slab_truth
+        (s, 5) bool, `SUBTYPES` labelled on each slab.
+    witnessed
+        What other networks said of the same slabs, by their names, (s, k) float32 each.
     """
 
     number: int
@@ -58,6 +71,8 @@ class Result:
     slice_peaks: NDArray[np.float32]
     slice_truth: NDArray[np.bool_]
     subtypes: NDArray[np.float64]
+    slab_truth: Bools
+    witnessed: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def bleeds(self) -> bool:
@@ -69,27 +84,47 @@ class Result:
         return rules.triage(rules.calibrate(self.peaks))
 
 
-def read_cases(reader: Reader, cases: Iterable[physionet.Patient]) -> list[Result]:
-    """Read each case as the node would, from its source geometry."""
-    return [_read(reader, case) for case in cases]
+Witness = Callable[[Canvas, Reading], NDArray[np.float32]]
+"""Another network: a canvas of s slabs, and what the reader saw there -> (s, k)."""
 
 
-def _read(reader: Reader, case: physionet.Patient) -> Result:
+def read_cases(
+    reader: Reader, cases: Iterable[Case], witnesses: Mapping[str, Witness] | None = None
+) -> list[Result]:
+    """Read each case as the node would, from its source geometry.
+
+    Parameters
+    ----------
+    cases
+        With masks.
+    witnesses
+        Other networks that read the same canvas, by name.
+    """
+    return [_read(reader, case, witnesses or {}) for case in cases]
+
+
+def _read(reader: Reader, case: Case, witnesses: Mapping[str, Witness]) -> Result:
     source, seen = reader.prepare(case.volume)
     reading = reader.look(seen)
     found = reader.judge(case.volume, source, seen, reading)
-    both, either = (found.mask & case.mask).sum(), found.mask.sum() + case.mask.sum()
+    mask = np.zeros_like(found.mask) if case.mask is None else case.mask
+    both, either = (found.mask & mask).sum(), found.mask.sum() + mask.sum()
+    truth = case.labels == 1
+    slab_truth = np.zeros((len(seen.hu), len(SUBTYPES)), bool)
+    np.logical_or.at(slab_truth, source.of_slice, truth)
     return Result(
         number=case.number,
-        truth_ml=float(case.mask.sum((1, 2)) @ case.volume.voxel_ml),
+        truth_ml=float(mask.sum((1, 2)) @ case.volume.voxel_ml),
         found_ml=found.volume_ml,
         dense_ml=_dense_ml(seen, reader.settings),
-        dice=float(2 * both / either) if case.mask.any() else float("nan"),
+        dice=float(2 * both / either) if mask.any() else float("nan"),
         peaks=reading.peaks,
         base_peaks=reading.base_peaks,
         slice_peaks=reading.peaks[source.of_slice],
-        slice_truth=case.labels,
+        slice_truth=truth,
         subtypes=reading.subtypes[source.of_slice].astype(np.float64),
+        slab_truth=slab_truth,
+        witnessed={name: witness(seen, reading) for name, witness in witnesses.items()},
     )
 
 
@@ -99,12 +134,12 @@ def _dense_ml(seen: Canvas, rules: Settings) -> float:
     return float(dense.sum() * rules.grid.step_mm**2 * rules.grid.slab_mm / 1000)
 
 
-def real_cases(root: Path, numbers: Sequence[int]) -> Iterator[physionet.Patient]:
+def real_cases(root: Path, numbers: Sequence[int]) -> Iterator[Case]:
     """PhysioNet CT-ICH patients, one after another."""
     return (physionet.load(root, number) for number in numbers)
 
 
-def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[physionet.Patient]:
+def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[Case]:
     """Random phantoms in the order of their seeds, drawn ahead by all processors."""
     with ProcessPoolExecutor() as pool:
         ahead = deque()
@@ -116,54 +151,72 @@ def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[physionet.Patien
             yield drawn.result()
 
 
-def _phantom_case(seed: int, split: str) -> physionet.Patient:
+def _phantom_case(seed: int, split: str) -> Case:
     return phantom_case(seed, random_phantom(seed, split=split))
 
 
-def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
-    """Summarise results: each figure with its 95 % interval where it has one.
+VOLUMES_ML = {"below 5 mL": (0, 5), "5 to 25 mL": (5, 25), "25 mL and more": (25, np.inf)}
+"""Classes of true volume; Kang 2023 calls lesions up to 5 mL small."""
 
-    Patients are resampled for the AUCs (stratified bootstrap, 500 replications); proportions have
-    Wilson intervals.
+
+def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
+    """Summarise results: each figure with its 95 % interval.
+
+    Patients are resampled for slice AUCs and medians (stratified bootstrap, 500 replications);
+    the case AUC has DeLong's interval, proportions have Wilson's.
     """
-    bleeds = [case.bleeds for case in results]
+    bleeds = np.array([case.bleeds for case in results])
     scores = np.array([case.score(rules) for case in results])
     flagged = scores >= rules.operating_point
-    positive = np.array(bleeds)
-    hits, quiet = int(flagged[positive].sum()), int((~flagged[~positive]).sum())
+    numbers = np.array([case.number for case in results])
+    dice = np.array([case.dice for case in results])
+    volume_error = np.array([case.found_ml - case.truth_ml for case in results])
 
-    def slice_auc(picks: NDArray[np.intp]) -> float:
+    def pooled(
+        picks: Rows, score: Callable[[Result], Floats], truth: Callable[[Result], Bools]
+    ) -> float:
         chosen = [results[i] for i in picks]
-        return auc(
-            np.concatenate([case.slice_peaks for case in chosen]),
-            np.concatenate([case.slice_truth.any(1) for case in chosen]),
-        )
+        return auc(np.concatenate([*map(score, chosen)]), np.concatenate([*map(truth, chosen)]))
 
-    def case_auc(picks: NDArray[np.intp]) -> float:
-        return auc(scores[picks], positive[picks])
+    def figure(of: Callable[[Rows], float]) -> dict[str, object]:
+        return _with_interval(of(np.arange(len(results))), bootstrap(of, bleeds))
 
-    everyone = np.arange(len(results))
     return {
         "cases": len(results),
-        "bleeding": int(positive.sum()),
+        "bleeding": int(bleeds.sum()),
         "slices": int(sum(len(case.slice_peaks) for case in results)),
-        "case_auc": _with_interval(case_auc(everyone), bootstrap(case_auc, bleeds)),
-        "slice_auc": _with_interval(slice_auc(everyone), bootstrap(slice_auc, bleeds)),
-        "sensitivity": _proportion(hits, int(positive.sum())),
-        "specificity": _proportion(quiet, int((~positive).sum())),
-        "median_dice": _median([case.dice for case in results if case.bleeds]),
-        "subtype_slice_auc": _subtype_aucs(results),
-        "missed": [
-            case.number
-            for case, flag in zip(results, flagged, strict=True)
-            if case.bleeds and not flag
-        ],
-        "false_alarms": [
-            case.number
-            for case, flag in zip(results, flagged, strict=True)
-            if flag and not case.bleeds
-        ],
+        "case_auc": _case_auc(scores, bleeds),
+        "slice_auc": figure(
+            lambda picks: pooled(picks, lambda c: c.slice_peaks, lambda c: c.slice_truth.any(1))
+        ),
+        "sensitivity": _proportion(flagged[bleeds]),
+        "specificity": _proportion(~flagged[~bleeds]),
+        "sensitivity_by_ml": {
+            name: _proportion(flagged[[low <= c.truth_ml < high and c.bleeds for c in results]])
+            for name, (low, high) in VOLUMES_ML.items()
+        },
+        "dice": figure(lambda picks: _median(dice[picks])),
+        "absolute_volume_error_ml": figure(
+            lambda picks: _median(np.abs(volume_error[picks])[bleeds[picks]])
+        ),
+        "subtype_slice_auc": {
+            name: figure(
+                lambda picks, i=i: pooled(
+                    picks, lambda c: c.subtypes[:, i], lambda c: c.slice_truth[:, i]
+                )
+            )
+            for i, name in enumerate(SUBTYPES)
+        },
+        "missed": numbers[bleeds & ~flagged].tolist(),
+        "false_alarms": numbers[flagged & ~bleeds].tolist(),
     }
+
+
+def _case_auc(scores: Floats, bleeds: Bools) -> dict[str, object]:
+    """With DeLong's interval, which is Newcombe's where the classes are separated."""
+    found = delong(scores, bleeds)
+    low, high = found.intervals()[0]
+    return _with_interval(float(found.areas[0]), (low, high))
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> dict[str, object]:
@@ -172,20 +225,13 @@ def _with_interval(value: float, interval: tuple[float, float]) -> dict[str, obj
     return {"value": found[0], "interval": found[1:]}
 
 
-def _median(values: list[float]) -> float | None:
-    return round(float(np.median(values)), 4) if values else None
+def _median(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
-def _proportion(successes: int, trials: int) -> dict[str, object]:
-    nothing = float("nan")
-    value, interval = (
-        (successes / trials, wilson(successes, trials)) if trials else (nothing, (nothing, nothing))
-    )
-    return _with_interval(value, interval) | {"count": f"{successes}/{trials}"}
-
-
-def _subtype_aucs(results: Sequence[Result]) -> Mapping[str, float | None]:
-    truth = np.concatenate([case.slice_truth for case in results])
-    named = np.concatenate([case.subtypes for case in results])
-    areas = {name: auc(named[:, i], truth[:, i]) for i, name in enumerate(SUBTYPES)}
-    return {name: None if np.isnan(area) else round(area, 4) for name, area in areas.items()}
+def _proportion(right: Bools) -> dict[str, object]:
+    hits, trials = int(right.sum()), len(right)
+    if not trials:
+        return _with_interval(float("nan"), (float("nan"), float("nan"))) | {"count": "0/0"}
+    return _with_interval(hits / trials, wilson(hits, trials)) | {"count": f"{hits}/{trials}"}

@@ -1,0 +1,136 @@
+"""The model card: a template filled with what was measured, and pictures of failures."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from models.ensemble import PEAK_PIXELS
+from models.findings import SUBTYPES
+from models.reader import Reader, Settings
+from training.measure import VOLUMES_ML, Result, phantom_cases
+
+TEMPLATE = Path(__file__).with_name("model_card.md")
+
+HEADLINE = {
+    "case_auc": "case AUC",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "slice_auc": "slice AUC",
+    "dice": "Dice",
+}
+"""Figures of `training.measure.figures` in the first table, and their headers."""
+
+NAMERS = {"sequence": "sequence reader", "ensemble": "second base network's own head"}
+
+PICTURE = "![Phantoms that were missed or falsely flagged](failures.png)\n"
+
+SHOWN = 4
+"""Failures of each kind in the picture."""
+
+
+def model_card(metadata: Mapping[str, Any]) -> str:
+    """Fill the template with the metadata's settings and figures; none is written by hand."""
+    measured, rules, recipe = metadata["measured"], metadata["reader"], metadata["recipe"]
+    held_out = measured["held-out"]
+    return Template(TEMPLATE.read_text()).substitute(
+        {key: _number(value) for key, value in rules.items()},
+        name=metadata["name"],
+        version=metadata["version"],
+        peak_pixels=PEAK_PIXELS,
+        subtypes_reader=NAMERS[rules["subtypes"]],
+        pictures=PICTURE if measured["held-out phantoms"]["missed"] else "",
+        data_sha256=metadata["data_sha256"],
+        seed=recipe["seed"],
+        history=recipe["history"].strip(),
+        caveat=recipe["caveat"].strip(),
+        missed=_cases(held_out["missed"]),
+        false_alarms=_cases(held_out["false_alarms"]),
+        figures=_table(
+            ("cases", "n (bleeding)", *HEADLINE.values()),
+            {
+                name: [
+                    f"{found['cases']} ({found['bleeding']})",
+                    *(_cell(found[each]) for each in HEADLINE),
+                ]
+                for name, found in measured.items()
+            },
+        ),
+        subtypes=_table(
+            ("cases", *SUBTYPES),
+            {
+                name: [_cell(found["subtype_slice_auc"][each]) for each in SUBTYPES]
+                for name, found in measured.items()
+            },
+        ),
+        volumes=_table(
+            ("cases", *VOLUMES_ML, "absolute volume error, mL"),
+            {
+                name: [
+                    *(_cell(found["sensitivity_by_ml"][each]) for each in VOLUMES_ML),
+                    _cell(found["absolute_volume_error_ml"]),
+                ]
+                for name, found in measured.items()
+            },
+        ),
+    )
+
+
+def _number(value: object) -> object:
+    return f"{value:.3f}" if isinstance(value, float) else value
+
+
+def _cases(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    low, high = figure["interval"]
+    if figure["value"] is None:
+        return "no case"
+    count = f" ({figure['count']})" if "count" in figure else ""
+    return f"{figure['value']:.3f}{count}, {low:.3f} to {high:.3f}"
+
+
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *([name, *cells] for name, cells in rows.items())]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def failures_picture(reader: Reader, results: Sequence[Result]) -> bytes:
+    """PNG of the phantoms that `failures` names, one slice each; pictures of patients stay home."""
+    from matplotlib.figure import Figure
+
+    scores = {case.number: case.score(reader.settings) for case in results}
+    numbers = failures(results, reader.settings)
+    figure = Figure(figsize=(3 * max(len(numbers), 1), 3.6), dpi=80, layout="constrained")
+    figure.suptitle("Phantom failures: true blood red, what was marked yellow. Research use only.")
+    for place, case in enumerate(phantom_cases(numbers, "test"), start=1):
+        found = reader.read(case.volume)
+        truth = np.zeros_like(found.mask) if case.mask is None else case.mask
+        area = truth.sum((1, 2)) if truth.any() else found.heat.max((1, 2))
+        z = int(np.argmax(area))
+        axes = figure.add_subplot(1, len(numbers), place)
+        axes.imshow(case.volume.hu[z], cmap="gray", vmin=0, vmax=80)
+        for mask, colour in ((truth[z], "red"), (found.mask[z], "yellow")):
+            if mask.any():
+                axes.contour(mask, [0.5], colors=colour, linewidths=0.7)
+        kind = "missed" if truth.any() else "false alarm"
+        axes.set_title(f"{kind}, score {scores[case.number]:.2f}", fontsize="small")
+        axes.axis("off")
+    page = io.BytesIO()
+    figure.savefig(page, format="png")
+    return page.getvalue()
+
+
+def failures(results: Sequence[Result], rules: Settings) -> list[int]:
+    """Numbers of the cases that were missed with most blood, and flagged with the highest score."""
+    flagged = {case.number: case.score(rules) >= rules.operating_point for case in results}
+    missed = [case for case in results if case.bleeds and not flagged[case.number]]
+    alarmed = [case for case in results if not case.bleeds and flagged[case.number]]
+    missed.sort(key=lambda case: -case.truth_ml)
+    alarmed.sort(key=lambda case: -case.score(rules))
+    return [case.number for case in (*missed[:SHOWN], *alarmed[:SHOWN])]
