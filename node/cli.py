@@ -1,6 +1,7 @@
 """The command line: parses and calls. Heavy imports wait inside commands, so --help is quick."""
 
 import json
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import typer
 from node import log
 from node.errors import BadConfiguration, IchnodeError
 from node.settings import Settings, load
+from training.review_commands import app as review
 
 app = typer.Typer(
     name="ichnode",
@@ -25,6 +27,7 @@ app = typer.Typer(
 )
 db = typer.Typer(no_args_is_help=True, help="The worklist's database.")
 app.add_typer(db, name="db")
+app.add_typer(review, name="review")
 
 Config = Annotated[
     Path | None,
@@ -38,6 +41,10 @@ Config = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: a stable interface.")]
 PeerName = Annotated[
     str, typer.Argument(metavar="PEER", help="AE_TITLE@HOST:PORT or a destination")
+]
+RecipePath = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", exists=True, dir_okay=False, help="As in config/recipes."),
 ]
 
 
@@ -234,6 +241,86 @@ def bench(
 
     with _settings(config) as settings:
         run(settings, peer or [])
+
+
+@app.command()
+def train(
+    recipe: RecipePath,
+    stage: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STAGE]...", help="Only these of its stages.", show_default=False),
+    ] = None,
+) -> None:
+    """Train the networks of a recipe, on CUDA where there is any.
+
+    Finished stages are skipped; one that was stopped goes on from its last checkpoint. On several
+    devices: torchrun --nproc-per-node 4 -m training.train RECIPE. For example:
+
+        ichnode train config/recipes/small.toml
+
+        ichnode train config/recipes/ich-ensemble.toml sequence attention
+    """
+    with _training():
+        from training.train import train as run
+
+        run(recipe, tuple(stage or ()))
+
+
+@app.command()
+def export(
+    recipe: RecipePath,
+    folder: Annotated[Path, typer.Argument(help="The bundle to write.")],
+    version: Annotated[str, typer.Option(help="Of the bundle, as in 0.2.0.")],
+) -> None:
+    """Make a bundle of a trained recipe: lock the operating point, measure, write the model card.
+
+    The node reads it once `triage.bundle` in its settings names the folder. For example:
+
+        ichnode export config/recipes/ich-ensemble.toml var/bundle --version 0.2.0
+    """
+    with _training():
+        from training.export import export as run
+
+        run(recipe, folder, version)
+
+
+@app.command()
+def evaluate(
+    recipe: RecipePath,
+    out: Annotated[Path, typer.Option(help="Where the tables and figures go.")] = Path(
+        "var/evaluation"
+    ),
+    small: Annotated[
+        bool, typer.Option("--small", help="A few phantoms only: to see the tables, for no figure.")
+    ] = False,
+) -> None:
+    """Measure a recipe's networks and fill in the papers' tables, in Markdown, JSON and PNG.
+
+    What is not trained yet is trained first. For example:
+
+        ichnode evaluate config/recipes/weak-or-located.toml --out var/weak-or-located
+    """
+    with _training():
+        from training.evaluate import evaluate as run
+
+        run(recipe, out, small)
+
+
+@contextmanager
+def _training() -> Iterator[None]:
+    """Say in one line what training lacks."""
+    from training.recipe import BadRecipe
+
+    with _errors():
+        log.configure("INFO", as_json=False)
+        logging.getLogger("training").setLevel("INFO")
+        try:
+            yield
+        except ModuleNotFoundError as missing:
+            install = "pip install 'ichnode[train]'"
+            raise BadConfiguration(f"{missing.name} is not installed: {install}") from missing
+        except BadRecipe as bad:
+            raise BadConfiguration(str(bad)) from bad
 
 
 @contextmanager

@@ -21,6 +21,10 @@ COMMANDS = [
     "doctor",
     "db",
     "bench",
+    "train",
+    "export",
+    "evaluate",
+    "review",
 ]
 
 
@@ -36,7 +40,7 @@ def test_every_command_explains_itself(command: str) -> None:
 
 
 def test_help_imports_neither_the_networks_nor_dicom() -> None:
-    heavy = "{'torch', 'openvino', 'monai', 'pydicom', 'highdicom', 'sqlalchemy', 'scipy'}"
+    heavy = "{'torch', 'openvino', 'monai', 'pydicom', 'highdicom', 'sqlalchemy', 'scipy', 'timm'}"
     code = f"import sys, node.cli; print({heavy} & set(sys.modules) or 'light')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "light"
@@ -87,3 +91,28 @@ def test_folder_without_dicom_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no DICOM")
     code, _, error = run("analyse", str(tmp_path))
     assert code == 2 and "notes.txt is left out" in error and "no DICOM object" in error
+
+
+RECIPE = "config/recipes/small.toml"
+
+
+def test_a_recipe_without_that_stage_names_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    code, _, error = run("train", RECIPE, "sequenze")
+    assert code == 2 and error.count("\n") == 1 and "'sequenze': skullstrip, all" in error
+
+
+def test_a_recipe_that_is_wrong_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("name = 3")
+    code, _, error = run("train", str(path))
+    assert code == 2 and error.count("\n") == 1 and "name: Input should be a valid string" in error
+
+
+def test_training_without_its_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.setitem(sys.modules, "training.train", None)  # as if an import in it failed
+    code, _, error = run("train", RECIPE)
+    assert code == 2 and error.count("\n") == 1 and "pip install 'ichnode[train]'" in error

@@ -26,7 +26,16 @@ from training.batches import WINDOWS, Batch, HeadBatches, SliceBatches, Source
 from training.datasets import physionet, prepared
 from training.datasets.prepared import Heads, Slices, Strip
 from training.ranks import joined
-from training.recipe import Attention, Base, Classifier, Recipe, Sequence, SkullStrip, Weights
+from training.recipe import (
+    Attention,
+    BadRecipe,
+    Base,
+    Classifier,
+    Recipe,
+    Sequence,
+    SkullStrip,
+    Weights,
+)
 from training.sequences import Look, ScanBatch, ScanBatches, Scans, scans
 
 FITTED_SLICES = 64
@@ -189,12 +198,12 @@ def _weights_of(recipe: Recipe, stage: str) -> dict[str, Tensor]:
 
     Raises
     ------
-    FileNotFoundError
+    BadRecipe
         If it is not finished.
     """
     path = weights_path(recipe, stage)
     if not path.exists():
-        raise FileNotFoundError(f"no {path}: train the stage {stage!r} first")
+        raise BadRecipe(f"no {path}: train the stage {stage!r} first")
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 

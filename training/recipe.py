@@ -4,10 +4,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.findings import SUBTYPES
 from models.selection import How
+
+
+class BadRecipe(ValueError):
+    """The recipe cannot be trained as it stands; the message says why."""
 
 
 class _Strict(BaseModel):
@@ -220,6 +224,10 @@ class Recipe(_Strict):
         Compute convolutions in bfloat16; the weights are float32.
     checkpoint_every
         Steps between checkpoints.
+    bundle
+        The ensemble that an evaluation measures.
+    test_phantoms
+        Phantoms of the test range that an evaluation reads.
     """
 
     name: str
@@ -231,6 +239,8 @@ class Recipe(_Strict):
     split: Path
     bf16: bool = True
     checkpoint_every: int = Field(50, gt=0)
+    bundle: Path = Path("models/bundles/ich-ensemble")
+    test_phantoms: int = Field(400, gt=0)
     grid: GridSize
     phantoms: Phantoms
     network: NetworkSize
@@ -253,12 +263,27 @@ class Recipe(_Strict):
 
         Raises
         ------
-        KeyError
+        BadRecipe
             If there is none.
         """
-        return {each.name: each for each in self.stage}[stage]
+        stages = {each.name: each for each in self.stage}
+        if stage not in stages:
+            raise BadRecipe(f"{self.name} has no stage {stage!r}: {', '.join(stages)}")
+        return stages[stage]
 
 
 def read(path: Path) -> Recipe:
-    """Read a recipe; paths in it count from the project's root (the working directory)."""
-    return Recipe.model_validate(tomllib.loads(path.read_text()))
+    """Read a recipe; paths in it count from the project's root (the working directory).
+
+    Raises
+    ------
+    BadRecipe
+        If it is no TOML, a key is unknown, or what it names is not there.
+    """
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise BadRecipe(f"{path}: {error}") from error
+    except ValidationError as error:
+        where = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise BadRecipe(f"{path}: {'; '.join(where)}") from error

@@ -41,8 +41,8 @@ def train(path: Path, stages: tuple[str, ...] = ()) -> None:
 
     Raises
     ------
-    KeyError
-        If the recipe has no stage of that name.
+    BadRecipe
+        If the recipe has no stage of that name, or a stage that it builds on is not finished.
     """
     recipe = read(path)
     chosen = [recipe.named(name) for name in stages] or recipe.stage
@@ -93,7 +93,10 @@ def fit(recipe: Recipe, stage: Stage) -> None:
             if main and (step + 1) % recipe.checkpoint_every == 0:
                 file.flush()
                 _save(last, step + 1, network, averaged, optimizer)
-                log.info("%s: step %d, loss %.4f", stage.name, step + 1, loss.item())
+                log.info(
+                    *("%s: step %d, loss %.4f", stage.name, step + 1, loss.item()),
+                    extra={"action": "checkpoint"},
+                )
     _recalibrate(averaged.module, task, recipe, stage)
     if main:
         torch.save(averaged.module.state_dict(), finished.with_suffix(".part"))
