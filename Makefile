@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -21,16 +21,19 @@ lint: .venv/.installed-test
 bench: .venv/.installed
 	$(BIN)/ichnode bench
 
+precision: .venv/.installed  # half an hour on two cores
+	$(BIN)/python -m training.precision
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: .venv/bin/python $(SOURCES)
-	@echo "installing ichnode into .venv (torch is large: this takes a minute or more)"
+	@echo "installing ichnode into .venv (torch with CUDA is 5 GB: this takes minutes)"
 	$(PIP) --editable .
 	touch $@
 
 .venv/.installed-test: .venv/bin/python $(SOURCES)
-	@echo "installing ichnode and what its tests need into .venv"
+	@echo "installing ichnode and what its tests need into .venv (torch with CUDA is 5 GB: minutes)"
 	$(PIP) --editable ".[test]"
 	touch $@ .venv/.installed
 

@@ -1,5 +1,10 @@
 """Where a network runs: torch on CUDA or CPU, or OpenVINO, behind one protocol.
 
+Each must stay within `training.precision.LIMIT` of float32, and int8 does not. Quantised by NNCF
+(3.4, 32 slabs of phantoms) the ensemble took 30.6 ms a slice on one core of an AMD EPYC with
+AVX512-VNNI, bfloat16 31.5 and float32 55.5; a case's probability moved by up to 0.038, and by 0.032
+with first layers, last layers and weight model spared, against 0.002 in bfloat16. So there is none.
+
 Importing this module imports neither torch nor openvino.
 """
 
