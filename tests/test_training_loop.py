@@ -137,6 +137,22 @@ def test_whole_scans_are_read_once_and_their_copies_are_varied(trained: Recipe) 
     assert first.shape == second.shape and np.abs(first - second).max() > 1e-3
 
 
+def test_a_split_by_image_tests_on_patients_that_it_learnt_from() -> None:
+    found = recipe.read(SMALL.with_name("transfer.toml"))
+    patient = np.repeat(np.arange(50, 100, dtype=np.int32), 20)
+
+    def parts(name: str) -> list[np.ndarray]:
+        stage = found.named(name)
+        return [plans.rows(found, stage, patient, part) for part in ("train", "tune", "test")]
+
+    by_image = parts("resnet18-by-image")
+    assert [part.sum() for part in by_image] == [800, 100, 100]
+    assert (np.sum(by_image, axis=0) == 1).all()
+    assert set(patient[by_image[2]]) <= set(patient[by_image[0]])
+    honest = parts("resnet18-by-patient")
+    assert not set(patient[honest[2]]) & set(patient[honest[0]])
+
+
 def test_a_run_says_what_it_depends_on(trained: Recipe) -> None:
     run = json.loads((trained.runs / "all" / "run.json").read_text())
     assert run["seed"] == trained.seed and run["versions"]["torch"] == version("torch")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.nn.functional import all_gather
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 PATIENCE = timedelta(hours=12)
@@ -88,11 +89,14 @@ def joined(part: Tensor) -> Tensor:
 
 
 def synchronised(network: nn.Module) -> nn.Module:
-    """Return the network with batch norms that see the whole batch, where torch has such: on CUDA.
+    """Return the network with batch norms that see the whole batch, where torch has such.
 
-    On CPU each process normalises by its own part of the batch.
+    It has them on CUDA, and not for timm's norms that are activations too: converted, these would
+    lose the activation. Elsewhere each process normalises by its own part of the batch.
     """
-    if count() > 1 and device().type == "cuda":
+    norms = {type(each) for each in network.modules() if isinstance(each, _BatchNorm)}
+    plain = norms <= {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
+    if count() > 1 and device().type == "cuda" and plain:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return network
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
@@ -163,9 +164,7 @@ def _ema() -> Any:
 
 def _recalibrate(network: nn.Module, task: Plan, recipe: Recipe, stage: Stage) -> None:
     """Measure the batch statistics anew: those of the averaged weights are nobody's average."""
-    norms = [
-        each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
-    ]
+    norms = [each for each in network.modules() if isinstance(each, _BatchNorm)]
     if not norms:
         return
     for norm in norms:
