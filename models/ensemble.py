@@ -64,10 +64,17 @@ class Ensemble(nn.Module):
             (n, 5) probabilities of `models.findings.SUBTYPES`.
         peaks
             (n, 1 + N) `peak` of the fused map, then of each base network's own map.
-        features
-            (n, F) encoder features, for a sequence reader.
+        seen
+            (n, F + 6), what the study reader reads: features, peak and subtypes of the network
+            that names subtypes.
         """
         maps, features = self.maps(image)
         fused = fuse(maps, self.weights(maps))
-        subtypes = torch.sigmoid(self.bases[self.names_subtypes].classify(features))
-        return fused[:, 0], subtypes, peak(torch.cat((fused, maps), 1)), features
+        subtypes, seen = self.names(maps, features)
+        return fused[:, 0], subtypes, peak(torch.cat((fused, maps), 1)), seen
+
+    def names(self, maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the subtypes (n, 5), and what the study reader reads, of what `maps` gives."""
+        own = self.names_subtypes
+        subtypes = torch.sigmoid(self.bases[own].classify(features))
+        return subtypes, torch.cat((features, peak(maps[:, own : own + 1]), subtypes), 1)

@@ -79,8 +79,9 @@ class Findings:
 
     @classmethod
     def load(cls, folder: Path) -> "Findings":
-        """Read what `save` wrote."""
-        values: dict[str, Any] = json.loads((folder / "findings.json").read_text())
+        """Read what `save` wrote; before there was an uncertainty every result was certain."""
+        values: dict[str, Any] = {"uncertainty": 0.0, "uncertain": False}
+        values |= json.loads((folder / "findings.json").read_text())
         slices = tuple(SliceFinding(**finding) for finding in values.pop("slices"))
         with np.load(folder / "mask.npz") as arrays:
             return cls(**values, slices=slices, mask=arrays["mask"], heat=arrays["heat"])

@@ -145,22 +145,18 @@ class Reading:
         (s,) float32, each slab's peak of the fused map (`models.ensemble.peak`).
     base_peaks
         (s, N) float32, the peaks of each base network's own map.
-    features
-        (s, F) float32, encoder features for the sequence reader.
+    seen
+        (s, F + 6) float32, what the study reader reads of each slab (`models.ensemble.Ensemble`).
     attention
-        (s,) float32, sums to 1; None without a sequence reader.
+        (s,) float32, sums to 1; None without a study reader.
     """
 
     fused: Array
     subtypes: Array
     peaks: Array
     base_peaks: Array
-    features: Array
+    seen: Array
     attention: Array | None = None
-
-    def sequence(self) -> Array:
-        """(1, s, F + 6) float32, what the sequence reader reads: features, any, `SUBTYPES`."""
-        return np.concatenate((self.features, self.peaks[:, None], self.subtypes), 1)[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +178,9 @@ class Reader:
     predict
         (n, 4, rows, columns), n up to `BATCH` -> fused probability (n, rows, columns), subtype
         probabilities (n, 5), peaks (n, 1 + N) of the fused and of the base networks' maps, and
-        features (n, F).
+        what the study reader reads (n, F + 6).
     follow
-        The sequence reader: (1, s, F + 6) -> subtype probabilities (1, s, 5) and attention (1, s);
+        The study reader: (1, s, F + 6) -> subtype probabilities (1, s, 5) and attention (1, s);
         None where the bundle has none.
     """
 
@@ -234,13 +230,11 @@ class Reader:
             parts.append(self.predict(channels(seen.hu[part], seen.brain[part])))
             if progress:
                 progress(min(start + BATCH, len(seen.hu)), len(seen.hu))
-        fused, subtypes, peaks, features = (
-            np.concatenate(part) for part in zip(*parts, strict=True)
-        )
-        reading = Reading(fused, subtypes, peaks[:, 0], peaks[:, 1:], features)
+        fused, subtypes, peaks, found = (np.concatenate(each) for each in zip(*parts, strict=True))
+        reading = Reading(fused, subtypes, peaks[:, 0], peaks[:, 1:], found)
         if not self.follow:
             return reading
-        named, attention = self.follow(reading.sequence())
+        named, attention = self.follow(found[None])
         if self.settings.subtypes == "sequence":
             reading = replace(reading, subtypes=named[0])
         return replace(reading, attention=attention[0])

@@ -22,6 +22,7 @@ from models.bundle import (
     golden_output,
     load_reader,
     read_settings,
+    study_shape,
 )
 from models.networks import build_network, empty_networks
 from models.preprocess import Grid
@@ -84,13 +85,13 @@ def test_a_bundle_is_read_by_each_runtime(bundle: Path, runtime: str, tmp_path: 
     assert reader.name == "tiny@0.0.1"
     assert reader.runtime == runtime
     assert reader.operating_point == 0.6
-    fused, subtypes, peaks, features = reader.predict(
+    fused, subtypes, peaks, seen = reader.predict(
         np.random.default_rng(1).random((3, 4, 64, 48), np.float32)
     )
     assert fused.shape == (3, 64, 48)
     assert subtypes.shape == (3, 5)
     assert peaks.shape == (3, 1 + len(SIZES["bases"]))
-    assert len(features) == 3
+    assert seen.shape == (3, study_shape(SIZES)[2])
 
 
 @pytest.mark.parametrize(

@@ -87,12 +87,12 @@ def test_base_networks_that_disagree_make_the_study_uncertain() -> None:
     assert not reader(uncertain_from=0.2).read(agreed).uncertain
 
 
-def follow(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def follow(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A sequence reader that calls every slice subdural and attends to the first slice alone."""
-    assert features.shape[::2] == (1, 3 + 1 + len(SUBTYPES))
-    named = np.zeros((1, features.shape[1], len(SUBTYPES)), np.float32)
+    assert seen.shape[::2] == (1, 3)
+    named = np.zeros((1, seen.shape[1], len(SUBTYPES)), np.float32)
     named[..., SUBTYPES.index("subdural")] = 0.8
-    return named, np.eye(features.shape[1], dtype=np.float32)[:1]
+    return named, np.eye(seen.shape[1], dtype=np.float32)[:1]
 
 
 def test_a_sequence_reader_names_subtypes_and_the_key_slice_where_it_is_asked_to() -> None:

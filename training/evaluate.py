@@ -40,7 +40,7 @@ from training.measure import (
     real_cases,
 )
 from training.papers import Measured, cross_validation, write
-from training.recipe import Attention, Base, Classifier, Recipe, Sequence, Weights
+from training.recipe import Attention, Base, Classifier, Recipe, Sequence
 from training.train import train
 
 log = logging.getLogger(__name__)
@@ -129,10 +129,8 @@ def _reading_by(reader: Reader, network: nn.Module) -> Reader:
 
 def _shipped(recipe: Recipe) -> dict[str, Witness]:
     """Return what the bundle's study readers read: what its ensemble saw."""
-    stage = next(each for each in recipe.stage if isinstance(each, Weights))
-    return {
-        stage.name: lambda _, reading: np.roll(reading.sequence()[0], len(LABELS), axis=1),
-    }
+    read = {each.reads for each in recipe.stage if isinstance(each, Sequence | Attention)}
+    return {name: lambda _, reading: np.roll(reading.seen, len(LABELS), axis=1) for name in read}
 
 
 def _witnesses(recipe: Recipe) -> dict[str, Witness]:

@@ -263,8 +263,8 @@ def look(recipe: Recipe, name: str) -> Look:
     stage, network = recipe.named(name), trained(recipe, name).to(ranks.device())
 
     def of_ensemble(image: Tensor) -> tuple[Tensor, Tensor]:
-        _, subtypes, peaks, features = network(image)
-        return features, torch.cat((peaks[:, :1], subtypes), 1)
+        seen = network(image)[3]
+        return seen[:, : -len(LABELS)], seen[:, -len(LABELS) :]
 
     def of_base(image: Tensor) -> tuple[Tensor, Tensor]:
         segmented, features = network.read(image)

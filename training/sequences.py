@@ -114,7 +114,7 @@ def _read(
         )
         for copy in range(copies):
             if copy == 0:
-                seen = (_centre(hu, size), _centre(brain, size))
+                seen = (centre(hu, size), centre(brain, size))
             else:
                 seen = _varied(hu, brain, size, np.random.default_rng((int(patient[0]), copy)))
             image = torch.from_numpy(windows(*seen))
@@ -126,7 +126,7 @@ def _read(
             yield Scans(features, probabilities, six, patient, np.full_like(patient, copy))
 
 
-def _centre(planes: Array, size: tuple[int, int]) -> Array:
+def centre(planes: Array, size: tuple[int, int]) -> Array:
     """(s, y, x) -> (s, *size), the middle."""
     top, left = ((planes.shape[axis + 1] - size[axis]) // 2 for axis in (0, 1))
     return planes[:, top : top + size[0], left : left + size[1]]
