@@ -7,24 +7,28 @@ and turns Nagle's algorithm off; so does our receiver, and a peer measured besid
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from models.bundle import load_reader
-from models.runtime import available_runtimes
+from models.preprocess import Array
+from models.reader import Reader
+from models.runtime import RUNTIMES, available_runtimes, device
 from models.volume import Volume
 from node.deliver import send_files
 from node.demo import as_peer, configure, serving
 from node.errors import BadConfiguration, Retryable
-from node.serve import SHIPPED_BUNDLE, utc_now
+from node.serve import utc_now
 from node.settings import Destination, Settings, load
 from node.worklist.store import Store, upgrade
 from training.datasets.series import Identity, write_series
@@ -34,6 +38,9 @@ ASSOCIATIONS = (1, 4)
 REPEATS = 3
 RESULT_S = 300.0
 """How long a result is waited for; chosen."""
+
+PLAIN = "torch, one by one"
+"""The row to compare with: float32, one slice at a time through each of the five networks."""
 
 console = Console()
 
@@ -70,9 +77,10 @@ def _node(folder: Path, settings: Settings) -> Iterator[Settings]:
     data = folder / f"node-{time.monotonic_ns()}"
     data.mkdir()
     config = configure(data, data)
-    if settings.triage.bundle:
-        with config.open("a") as file:
-            file.write(f'[triage]\nbundle = "{settings.triage.bundle.absolute()}"\n')
+    chosen = settings.triage
+    with config.open("a") as file:
+        file.write(f'[triage]\nbundle = "{chosen.bundle.absolute()}"\n')
+        file.write(f'subtypes = "{chosen.subtypes}"\nkey_slice = "{chosen.key_slice}"\n')
     node = load(config)
     upgrade(node.url)
     with serving(config, data / "node.log"):
@@ -133,26 +141,71 @@ def _send_timed(files: Sequence[Path], peer: Destination) -> tuple[float, float]
 
 
 def _read(settings: Settings, volume: Volume) -> None:
-    """Read one series with each runtime of this machine, preprocessing and all."""
+    """Read one series with each runtime of this machine, in turns, beside the plain loop."""
+    bundle = settings.triage.bundle
+    names = available_runtimes()
+    with console.status("loading the readers"):
+        readers = {name: load_reader(bundle, name) for name in names}
+    rows = {PLAIN: _one_by_one(readers["torch"])} | readers
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
+    for _ in range(1 + REPEATS):
+        for name, reader in rows.items():
+            with console.status(f"reading: {name}"):
+                times[name].append(_read_timed(reader, volume))
+    count = len(volume.hu)
     table = _table(
-        f"ensemble, {len(volume.hu)} slices (median)", "runtime", "ms a slice", "s a study"
+        f"reading {count} slices (median)",
+        "runtime",
+        "on",
+        "ms a slice",
+        "s a study",
+        "times as fast",
     )
-    for runtime in available_runtimes():
-        with console.status(f"reading with {runtime}"):
-            reader = load_reader(settings.triage.bundle or SHIPPED_BUNDLE, runtime)
-            seconds = _median_s(lambda reader=reader: reader.read(volume))  # type: ignore[misc]
-        table.add_row(runtime, f"{1000 * seconds / len(volume.hu):.1f}", f"{seconds:.2f}")
+    medians = {name: _medians(taken[1:]) for name, taken in times.items()}
+    for name, (ensemble_s, study_s) in medians.items():
+        table.add_row(
+            name,
+            device(rows[name].runtime),
+            f"{1000 * ensemble_s / count:.1f}",
+            f"{study_s:.2f}",
+            f"{medians[PLAIN][0] / ensemble_s:.1f}",
+        )
+    table.caption = (
+        "A slice: the ensemble alone. A study: preprocessing, skull stripping, ensemble, findings. "
+        "Times as fast: of the ensemble. "
+    ) + _unmeasured(names)
     console.print(table)
 
 
-def _median_s(work: Callable[[], object]) -> float:
-    work()
-    times = []
-    for _ in range(REPEATS):
-        begin = time.monotonic()
-        work()
-        times.append(time.monotonic() - begin)
-    return statistics.median(times)
+def _one_by_one(reader: Reader) -> Reader:
+    """Return the reader as one would first write it: slice after slice, network after network."""
+
+    def predict(batch: Array) -> tuple[Array, ...]:
+        read = [reader.predict(batch[index : index + 1]) for index in range(len(batch))]
+        return tuple(np.concatenate(each) for each in zip(*read, strict=True))
+
+    return replace(reader, predict=predict)
+
+
+def _read_timed(reader: Reader, volume: Volume) -> tuple[float, float]:
+    """Return the seconds of the ensemble and of the whole study."""
+    begin = time.monotonic()
+    source, seen = reader.prepare(volume)
+    prepared = time.monotonic()
+    reading = reader.look(seen)
+    looked = time.monotonic()
+    reader.judge(volume, source, seen, reading)
+    return looked - prepared, time.monotonic() - begin
+
+
+def _medians(times: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    ensemble_s, study_s = zip(*times, strict=True)
+    return statistics.median(ensemble_s), statistics.median(study_s)
+
+
+def _unmeasured(names: Sequence[str]) -> str:
+    missing = [name for name in RUNTIMES if name not in names]
+    return f"Not on this machine, so not measured: {', '.join(missing)}." if missing else ""
 
 
 def _door_to_flag(folder: Path, node: Settings, volume: Volume) -> None:

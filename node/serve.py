@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from node.errors import BadConfiguration
 from node.log import event
-from node.settings import BUNDLES, Settings
+from node.settings import Settings
 from node.worklist.store import Store, claimant
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 Role = Literal["receive", "work", "deliver", "web"]
 ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
-SHIPPED_BUNDLE = BUNDLES / "ich-ensemble"
 RESTART_S = (0.5, 30.0)
 """First and longest wait before a role that died is started again; chosen."""
 

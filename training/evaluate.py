@@ -24,7 +24,7 @@ from models.networks import build_network
 from models.preprocess import Canvas
 from models.reader import BATCH, Reader, Reading
 from models.weighting import WeightModel
-from training import plans
+from training import plans, ranks
 from training import recipe as recipes
 from training.batches import WINDOWS
 from training.combinations import Combinations, names
@@ -146,11 +146,12 @@ def _witnesses(recipe: Recipe) -> dict[str, Witness]:
 def _witness(recipe: Recipe, name: str) -> Witness:
     stage = recipe.named(name)
     look = plans.look(recipe, name)
+    where = ranks.device().type
     windows = WINDOWS[stage.windows if isinstance(stage, Classifier) else "kang"]
 
     def see(seen: Canvas, _reading: Reading) -> Floats:
         image = torch.from_numpy(windows(seen.hu, seen.brain))
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(where, torch.bfloat16, enabled=recipe.bf16):
             found = [look(part) for part in image.split(BATCH)]
         features, probabilities = (torch.cat(each).float() for each in zip(*found, strict=True))
         return np.asarray(torch.cat((probabilities, features), 1).cpu().numpy(), np.float32)

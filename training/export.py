@@ -97,7 +97,10 @@ def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
     parts |= {f"study.{each.kind}": trained(plan, each.name) for each in readers}
     if readers:
         features = whole.bases[0].classify.in_features
-        sizes["study"] = {each.kind: each.sizes(features) for each in readers}
+        sizes["study"] = {
+            each.kind: each.sizes(features) if isinstance(each, Sequence) else each.sizes()
+            for each in readers
+        }
     tensors = {}
     for part, network in parts.items():
         for name, tensor in network.state_dict().items():

@@ -1,0 +1,50 @@
+"""One command makes every table of the four papers, from the shipped weights and phantoms."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training import evaluate as module
+from training.evaluate import evaluate
+from training.tables import NOTICE, Table
+
+RECIPES = Path("config/recipes")
+
+
+@pytest.fixture(autouse=True)
+def few_phantoms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read as many phantoms as show a case of either kind."""
+    monkeypatch.setattr(module, "SMALL", 3)
+
+
+def tables(folder: Path) -> dict[str, Table]:
+    """The tables written below `folder`, by name; each stands there as Markdown too."""
+    found = {path.stem: Table.from_json(path.read_text()) for path in folder.rglob("*.json")}
+    for path in folder.rglob("*.md"):
+        assert NOTICE in path.read_text()
+        assert path.stem in found
+    return found
+
+
+def test_the_shipped_bundle_is_measured_without_training(tmp_path: Path) -> None:
+    evaluate(RECIPES / "ich-ensemble.toml", tmp_path, small=True)
+    found = tables(tmp_path)
+    assert set(found) == {
+        "kang-t3", "kang-t3-slices", "phantom", "burduja-t2", "burduja-t3", "wu",
+    }  # fmt: skip
+    assert all(table.data.startswith("phantom") for table in found.values())
+    assert list(found["kang-t3"].rows)[0] == "1+2+3+4+5"
+    assert len(found["kang-t3"].rows) == 11, "five, four smaller ensembles, the mean, the whole"
+    assert {path.name for path in tmp_path.rglob("*.png")} == {"roc.png", "reliability.png"}
+
+
+def test_every_table_is_made_for_a_recipe_with_every_kind_of_network(tmp_path: Path) -> None:
+    text = (RECIPES / "small.toml").read_text().replace('"runs/small"', json.dumps(str(tmp_path)))
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(text)
+    evaluate(recipe, tmp_path / "tables", small=True)
+    found = tables(tmp_path / "tables")
+    assert {"kang-t2", "kang-t3", "kang-t4", "burduja-t2", "burduja-t3", "wu", "zhou"} <= set(found)
+    assert {row.split(", ")[1] for row in found["kang-t2"].rows} == {"weak", "located"}
+    assert list(found["kang-t4"].rows)[0] == "ensemble"
