@@ -26,7 +26,7 @@ from safetensors.numpy import load_file
 from models import runtime as runtimes
 from models.findings import SUBTYPES
 from models.preprocess import Grid, channels, skull_channels
-from models.reader import BATCH, KeySlice, Reader, Settings, Subtypes
+from models.reader import KeySlice, Reader, Settings, Subtypes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,7 +105,7 @@ def load_reader(
         runtime=where,
         settings=settings,
         strip=predictor("skullstrip", (1, 2, *grid.coarse)),
-        predict=predictor("ensemble", (BATCH, 4, grid.rows, grid.columns)),
+        predict=predictor("ensemble", (runtimes.batch_size(where), 4, grid.rows, grid.columns)),
         follow=predictor("study", study_shape(networks)) if networks.get("study") else None,
     )
     _check_golden(reader, load_file(folder / GOLDEN))

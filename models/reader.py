@@ -22,15 +22,12 @@ from models.preprocess import (
     skull_channels,
     slabs,
 )
-from models.runtime import Predictor
+from models.runtime import Predictor, Runtime, batch_size
 from models.volume import Volume
 
 Score = Literal["paper", "max", "top-k mean"]
 Subtypes = Literal["ensemble", "sequence"]
 KeySlice = Literal["lesion", "attention"]
-
-BATCH = 8
-"""Slabs that the ensemble reads at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +173,9 @@ class Reader:
     strip
         (1, 2, z, y, x) -> probability of the inside of the skull (1, 1, z, y, x).
     predict
-        (n, 4, rows, columns), n up to `BATCH` -> fused probability (n, rows, columns), subtype
-        probabilities (n, 5), peaks (n, 1 + N) of the fused and of the base networks' maps, and
-        what the study reader reads (n, F + 6).
+        (n, 4, rows, columns), n up to `models.runtime.batch_size` -> fused probability
+        (n, rows, columns), subtype probabilities (n, 5), peaks (n, 1 + N) of the fused and of the
+        base networks' maps, and what the study reader reads (n, F + 6).
     follow
         The study reader: (1, s, F + 6) -> subtype probabilities (1, s, 5) and attention (1, s);
         None where the bundle has none.
@@ -186,7 +183,7 @@ class Reader:
 
     name: str
     weights_sha256: str
-    runtime: str
+    runtime: Runtime
     settings: Settings
     strip: Predictor
     predict: Predictor
@@ -224,12 +221,12 @@ class Reader:
 
     def look(self, seen: Canvas, progress: Callable[[int, int], None] | None = None) -> Reading:
         """Run the ensemble over the canvas, batch by batch."""
-        parts = []
-        for start in range(0, len(seen.hu), BATCH):
-            part = slice(start, start + BATCH)
+        parts, size = [], batch_size(self.runtime)
+        for start in range(0, len(seen.hu), size):
+            part = slice(start, start + size)
             parts.append(self.predict(channels(seen.hu[part], seen.brain[part])))
             if progress:
-                progress(min(start + BATCH, len(seen.hu)), len(seen.hu))
+                progress(min(start + size, len(seen.hu)), len(seen.hu))
         fused, subtypes, peaks, found = (np.concatenate(each) for each in zip(*parts, strict=True))
         reading = Reading(fused, subtypes, peaks[:, 0], peaks[:, 1:], found)
         if not self.follow:

@@ -134,7 +134,7 @@ class _Torch:
         self._count = shape[0] if runtime == "cuda" else 0
         self._layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
         network.eval().to(self._device)
-        self._network = network.to(memory_format=self._layout)  # type: ignore[call-overload]
+        self._network = network.to(memory_format=self._layout)
         if runtime == "cuda":
             torch.backends.cudnn.benchmark = True
 

@@ -26,7 +26,7 @@ from models.bundle import (
 )
 from models.networks import build_network, empty_networks
 from models.preprocess import Grid
-from models.reader import BATCH, Reader, Settings
+from models.reader import Reader, Settings
 from models.runtime import available_runtimes, choose, load
 from training.export import write_bundle
 
@@ -59,7 +59,7 @@ def bundle(tmp_path: Path) -> Path:
         load(lambda part=part: build_network(part, SIZES, weights), shape, "torch")
         for part, shape in (
             ("skullstrip", (1, 2, *GRID.coarse)),
-            ("ensemble", (BATCH, 4, GRID.rows, GRID.columns)),
+            ("ensemble", (8, 4, GRID.rows, GRID.columns)),
         )
     )
     random = np.random.default_rng(0)

@@ -7,7 +7,8 @@ import pytest
 
 from models.findings import SUBTYPES, Unreadable
 from models.preprocess import Grid
-from models.reader import BATCH, Reader, Settings, triage_score
+from models.reader import Reader, Settings, triage_score
+from models.runtime import batch_size
 from models.volume import Volume
 
 GRID = Grid(rows=160, columns=144)
@@ -37,7 +38,7 @@ def dense(batch: np.ndarray) -> tuple[np.ndarray, ...]:
 
     Of its two base networks the first says what the fused map says and the second sees nothing.
     """
-    assert len(batch) <= BATCH
+    assert len(batch) <= batch_size("torch")
     soft, bone = batch[:, 1], batch[:, 2]
     return outputs(((soft > 0.6) & (bone < 0.36)).astype(np.float32) * 0.9)
 
@@ -129,7 +130,7 @@ def test_a_head_without_blood_has_an_empty_mask_and_no_key_slice() -> None:
 
 
 def test_whatever_is_suspected_marks_a_place() -> None:
-    peak = np.zeros((BATCH, GRID.rows, GRID.columns), np.float32)
+    peak = np.zeros((8, GRID.rows, GRID.columns), np.float32)
     peak[:, 80:82, 70:74] = 0.61  # eight pixels, flattened by interpolation to coarser ones
     coarse = replace(head(), spacing_mm=(1.4, 1.4))
     lone = replace(reader(mask_threshold=0.6), predict=lambda batch: outputs(peak[: len(batch)]))

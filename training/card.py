@@ -54,7 +54,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             {
                 name: [
                     f"{found['cases']} ({found['bleeding']})",
-                    *(_cell(found[each]) for each in HEADLINE),
+                    *(_cell(found.get(each)) for each in HEADLINE),
                 ]
                 for name, found in measured.items()
             },
@@ -74,6 +74,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
                     _cell(found["absolute_volume_error_ml"]),
                 ]
                 for name, found in measured.items()
+                if "sensitivity_by_ml" in found
             },
         ),
     )
@@ -87,7 +88,9 @@ def _cases(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers)) or "none"
 
 
-def _cell(figure: Mapping[str, Any]) -> str:
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "no operating point"
     low, high = figure["interval"]
     if figure["value"] is None:
         return "no case"

@@ -6,10 +6,10 @@ the same canvas.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from models.classifiers import LABELS
 from models.ensemble import Ensemble
 from models.networks import build_network
 from models.preprocess import Canvas
-from models.reader import BATCH, Reader, Reading
+from models.reader import Reader, Reading
 from models.weighting import WeightModel
 from training import plans, ranks
 from training import recipe as recipes
@@ -32,6 +32,7 @@ from training.datasets import physionet
 from training.datasets.case import Case
 from training.measure import (
     CROSS_VALIDATION,
+    LOCKED,
     Floats,
     Witness,
     figures,
@@ -41,9 +42,13 @@ from training.measure import (
 )
 from training.papers import Measured, cross_validation, write
 from training.recipe import Attention, Base, Classifier, Recipe, Sequence
+from training.sequences import SLICES_AT_ONCE
 from training.train import train
 
 log = logging.getLogger(__name__)
+
+Witnesses = Mapping[str, Witness]
+Trained = Callable[[Any], Any]
 
 SMALL = 6
 """Phantoms of a small evaluation: enough to see that every table is made, for no figure."""
@@ -66,36 +71,32 @@ def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     """
     recipe = recipes.read(path)
     metadata = json.loads((recipe.bundle / METADATA).read_text())
-    whole, study = (
-        build_network(part, metadata["networks"], load_file(recipe.bundle / WEIGHTS))
-        for part in ("ensemble", "study")
-    )
-    if metadata["name"] == recipe.name:
-        witnesses, trained = _shipped(recipe), lambda stage: getattr(study, stage.kind)
-    else:
+    own, sizes = metadata["name"] == recipe.name, metadata["networks"]
+    if not own:
         train(path)
-        witnesses = _witnesses(recipe)
-        trained = lambda stage: plans.trained(recipe, stage.name)  # noqa: E731
-    bundled = load_reader(recipe.bundle)
+    reader = load_reader(recipe.bundle)
     if folds := [stage for stage in recipe.stage if isinstance(stage, Base) and stage.hold_out]:
-        _cross_validate(recipe, folds, bundled, folder)
+        _cross_validate(recipe, folds, reader, folder)
         return
-    reader = _with_parts(bundled, cast(Ensemble, whole))
+    whole = build_network("ensemble", sizes, load_file(recipe.bundle / WEIGHTS))
+    reader = _with_parts(reader, cast(Ensemble, whole))
+    witnesses, trained = _shipped(recipe, sizes) if own else _witnesses(recipe)
     for data, cases in _test_sets(recipe, small).items():
         log.info("reading %s", data, extra={"action": "evaluate"})
         results = read_cases(reader, cases, witnesses)
         measured = Measured(data, recipe, reader.settings, trained, results)
-        write(folder / _stem(data), measured, names(tuple(metadata["networks"]["bases"])))
+        write(folder / _stem(data), measured, names(tuple(sizes["bases"])))
 
 
 def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Reader, folder: Path) -> None:
-    """Read each patient by the network that held him out, alone, under the bundle's rules."""
-    results = []
+    """Read each patient by the network that held it out, alone and uncalibrated."""
+    rules = replace(bundled.settings, slope=1.0, intercept=0.0, subtypes="ensemble")
+    bundled, results = replace(bundled, settings=rules), []
     for stage in folds:
         alone = Ensemble([plans.trained(recipe, stage.name)], WeightModel(1), 0)
         reader = _reading_by(bundled, alone)
         results += read_cases(reader, real_cases(recipe.physionet, stage.hold_out))
-    found = figures(results, bundled.settings)
+    found = {key: each for key, each in figures(results, rules).items() if key not in LOCKED}
     cross_validation(found, len(folds)).write(folder)
     (recipe.runs / CROSS_VALIDATION).write_text(json.dumps(found))
 
@@ -122,25 +123,30 @@ def _with_parts(reader: Reader, whole: Ensemble) -> Reader:
 def _reading_by(reader: Reader, network: nn.Module) -> Reader:
     """Return a reader with another network in its ensemble's place, and no study reader."""
     grid = reader.settings.grid
-    shape = (BATCH, 4, grid.rows, grid.columns)
+    shape = (runtimes.batch_size(reader.runtime), 4, grid.rows, grid.columns)
     predict = runtimes.load(lambda: network, shape, reader.runtime)
     return replace(reader, predict=predict, follow=None)
 
 
-def _shipped(recipe: Recipe) -> dict[str, Witness]:
-    """Return what the bundle's study readers read: what its ensemble saw."""
+def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Trained]:
+    """Return what the bundle's study readers read, and the readers."""
+    study = build_network("study", sizes, load_file(recipe.bundle / WEIGHTS))
     read = {each.reads for each in recipe.stage if isinstance(each, Sequence | Attention)}
-    return {name: lambda _, reading: np.roll(reading.seen, len(LABELS), axis=1) for name in read}
+    witnesses: Witnesses = {
+        name: lambda _, reading: np.roll(reading.seen, len(LABELS), axis=1) for name in read
+    }
+    return witnesses, lambda stage: getattr(study, stage.kind)
 
 
-def _witnesses(recipe: Recipe) -> dict[str, Witness]:
+def _witnesses(recipe: Recipe) -> tuple[Witnesses, Trained]:
     """Return how each classifier, and whatever a study reader reads, sees a canvas.
 
     A witness gives (s, 6 + F), the probabilities of `LABELS` and then the features.
     """
     read = {each.reads for each in recipe.stage if isinstance(each, Sequence | Attention)}
     read |= {each.name for each in recipe.stage if isinstance(each, Classifier)}
-    return {name: _witness(recipe, name) for name in sorted(read)}
+    witnesses = {name: _witness(recipe, name) for name in sorted(read)}
+    return witnesses, lambda stage: plans.trained(recipe, stage.name)
 
 
 def _witness(recipe: Recipe, name: str) -> Witness:
@@ -152,7 +158,7 @@ def _witness(recipe: Recipe, name: str) -> Witness:
     def see(seen: Canvas, _reading: Reading) -> Floats:
         image = torch.from_numpy(windows(seen.hu, seen.brain))
         with torch.inference_mode(), torch.autocast(where, torch.bfloat16, enabled=recipe.bf16):
-            found = [look(part) for part in image.split(BATCH)]
+            found = [look(part) for part in image.split(SLICES_AT_ONCE)]
         features, probabilities = (torch.cat(each).float() for each in zip(*found, strict=True))
         return np.asarray(torch.cat((probabilities, features), 1).cpu().numpy(), np.float32)
 

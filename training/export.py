@@ -31,7 +31,7 @@ from models.bundle import (
 )
 from models.networks import build_network
 from models.preprocess import Grid
-from models.reader import BATCH, Reader, Settings
+from models.reader import Reader, Settings, Subtypes
 from training import recipe
 from training.card import failures_picture, model_card
 from training.datasets import physionet, prepared
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 FAILURES = "docs/failures.png"
 
-TEST_PHANTOMS = range(400)
+TEST_PHANTOMS = range(100)
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -56,7 +56,9 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
     sizes, tensors = _tensors(plan)
     split = physionet.read_split(plan.split)
     grid = Grid(**plan.grid.model_dump())
-    reader = _reader(sizes, tensors, Settings(operating_point=0.5, grid=grid))
+    named_by: Subtypes = "sequence" if "study" in sizes else "ensemble"
+    unlocked = Settings(operating_point=0.5, subtypes=named_by, grid=grid)
+    reader = _reader(sizes, tensors, unlocked)
     tuning = read_cases(reader, real_cases(plan.physionet, split.tune))
     settings = lock(reader.settings, tuning)
     reader = _reader(sizes, tensors, settings)
@@ -126,7 +128,7 @@ def _reader(
         runtime=chosen,
         settings=settings,
         strip=predictor("skullstrip", (1, 2, *grid.coarse)),
-        predict=predictor("ensemble", (BATCH, 4, grid.rows, grid.columns)),
+        predict=predictor("ensemble", (runtimes.batch_size(chosen), 4, grid.rows, grid.columns)),
         follow=predictor("study", study_shape(sizes)) if "study" in sizes else None,
     )
 

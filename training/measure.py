@@ -27,6 +27,9 @@ Rows = NDArray[np.intp]
 CROSS_VALIDATION = "cross-validation.json"
 """The `figures` of model 1's cross-validation, in a recipe's runs."""
 
+LOCKED = ("sensitivity", "specificity", "sensitivity_by_ml", "missed", "false_alarms")
+"""Of the `figures` those that need a locked operating point."""
+
 CLOT_HU = (50, 90)
 """What a plain threshold takes for blood."""
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from models.attention import AttentionReader, slice_scores
 from models.classifiers import LABELS
-from models.reader import BATCH, Settings
+from models.reader import Settings
 from models.sequence import SequenceReader
 from training import plans, tables
 from training.batches import WINDOWS
 from training.measure import Bools, Floats, Result
 from training.recipe import Attention, Classifier, Recipe, Sequence
-from training.sequences import centre
+from training.sequences import SLICES_AT_ONCE, centre
 from training.tables import Cell, Classes, Labelled, Scores, Table
 
 _S = TypeVar("_S")
@@ -281,7 +281,7 @@ def _held_out_images(recipe: Recipe, stage: Classifier) -> Classes:
     look = plans.look(recipe, stage.name)
     size = recipe.grid.rows, recipe.grid.columns
     found = []
-    for index in np.array_split(chosen, -(-len(chosen) // BATCH)):
+    for index in np.array_split(chosen, -(-len(chosen) // SLICES_AT_ONCE)):
         hu, brain = (centre(each[index], size) for each in (slices.hu, slices.brain))
         image = WINDOWS[stage.windows](hu.astype(np.float32), brain / np.float32(255))
         with torch.inference_mode():
