@@ -99,7 +99,8 @@ def write(folder: Path, measured: Measured, arms: tuple[str, ...]) -> None:
         Names of the ensemble's parts, as `Result.base_peaks` has them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found = [*_ensemble_tables(measured, arms), *_classifier_tables(measured)]
+    found = [*_ensemble_tables(measured, arms), *_phantom_tables(measured)]
+    found += _classifier_tables(measured)
     found += [*_sequence_tables(measured), *_attention_tables(measured), *_exclusive(measured)]
     for table in found:
         table.write(folder)
@@ -162,17 +163,26 @@ def _ensemble_tables(measured: Measured, arms: tuple[str, ...]) -> list[Table]:
             tables.kang_t3(by_slab, measured.labels[:, 1:], f"{data}; slices"),
             name="kang-t3-slices",
         ),
+    ]
+
+
+def _phantom_tables(measured: Measured) -> list[Table]:
+    """Volumes are compared on phantoms alone: the patients' masks are rough."""
+    if not measured.data.startswith("phantom"):
+        return []
+    results = measured.results
+    truth_ml, found_ml = (
+        np.array([getattr(case, each) for case in results]) for each in ("truth_ml", "found_ml")
+    )
+    return [
         tables.phantom(
             _ensemble(measured),
             measured.cases(lambda case: case.dense_ml, np.inf),
-            case_subtypes,
-            np.array([case.subtypes.max(0) for case in measured.results]),
-            tuple(
-                np.array([getattr(case, each) for case in measured.results])
-                for each in ("truth_ml", "found_ml")
-            ),
-            data,
-        ),
+            np.array([case.slab_truth.any(0) for case in results]),
+            np.array([case.subtypes.max(0) for case in results]),
+            (truth_ml, found_ml),
+            measured.data,
+        )
     ]
 
 

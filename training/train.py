@@ -172,13 +172,11 @@ def _recalibrate(network: nn.Module, task: Plan, recipe: Recipe, stage: Stage) -
         norm.momentum = None  # plain mean over the batches below
     network.train()
     device, part = ranks.device(), ranks.share(stage.batch)
-    with (
-        torch.no_grad(),
-        torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and task.bf16),
-    ):
-        for index in range(RECALIBRATION_BATCHES):
-            drawn = task.draw(stage.batch, np.random.default_rng((recipe.seed, index)))
-            batch = type(drawn)(*(each[part] for each in drawn))
+    precision = torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and task.bf16)
+    for index in range(RECALIBRATION_BATCHES):
+        drawn = task.draw(stage.batch, np.random.default_rng((recipe.seed, index)))
+        batch = type(drawn)(*(each[part] for each in drawn))
+        with torch.no_grad(), precision:
             task.loss(network, _moved(batch, device), stage.steps)
 
 
