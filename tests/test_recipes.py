@@ -48,11 +48,14 @@ def test_recipes_that_share_a_folder_prepare_the_same_data_and_never_the_same_st
 
 
 def test_the_folds_hold_each_patient_out_once_with_bleeding_ones_in_each() -> None:
-    folds = [set(stage.hold_out) for stage in read("cross-validation").stage]
+    found = read("cross-validation")
+    folds = [set(stage.hold_out) for stage in found.folds]
     split = read_split(ROOT / "config" / "recipes" / "physionet-split.toml")
     everyone = [number for part in split for number in part]
     assert sorted(number for fold in folds for number in fold) == sorted(everyone)
     assert [len(fold) for fold in folds] == [13, 13, 12, 12, 12]
+    for stage in found.folds:
+        assert found.named(stage.start).hold_out == stage.hold_out
 
 
 def test_the_two_arms_of_a_network_differ_in_the_location_loss_alone() -> None:

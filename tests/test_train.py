@@ -43,6 +43,14 @@ def test_half_of_a_batch_is_normal_and_a_painted_lesion_has_its_mask_and_label()
     assert (batch.labels[~bleeding] == 0).all()
 
 
+def test_nothing_is_painted_where_a_source_forbids_it() -> None:
+    for painted in (False, True):
+        draw = SliceBatches([source(slices())._replace(painted=painted)], (208, 176))
+        labels = draw(16, np.random.default_rng(0)).labels
+        others = [each for each in range(len(SUBTYPES)) if each != 2]
+        assert bool(labels[:, others].any()) == painted, "the slices show the third subtype alone"
+
+
 def test_a_model_for_one_subtype_sees_no_other_lesion() -> None:
     batches = SliceBatches([source(slices())], (208, 176), only=("subdural",))
     labels = batches(16, np.random.default_rng(1)).labels

@@ -61,19 +61,23 @@ class Source(NamedTuple):
         Of the slices drawn, 0..1.
     rows
         (n,) bool, which of them.
+    painted
+        Whether lesions are painted into every second normal slice.
     """
 
     slices: Slices
     share: float
     rows: NDArray[np.bool_]
+    painted: bool = True
 
 
 @dataclass(slots=True)
 class SliceBatches:
-    """Draws slices: a quarter with lesions, a quarter with painted lesions, half of them normal.
+    """Draws slices: half of them normal, half with lesions, of which half may be painted.
 
-    Kang 2023 trains each model on as many normal as positive slices. The painted lesions stand in
-    for the thousands of positive slices that the paper has and this data set has not (ours).
+    Kang 2023 trains each model on as many normal as positive slices. Painted lesions, or implants
+    as a source, stand in for the thousands of positive slices that the paper has and this data set
+    has not (ours).
 
     Attributes
     ----------
@@ -125,6 +129,8 @@ class SliceBatches:
         self, which: int, kind: str, random: Random
     ) -> tuple[Array, Array, Array, NDArray[np.float32]]:
         source, (lesion, normal) = self.sources[which].slices, self._choices[which]
+        if kind == "painted" and not self.sources[which].painted:
+            kind = "lesion"
         if kind == "lesion" and len(lesion) == 0:
             kind = "painted"
         index = int(random.choice(lesion if kind == "lesion" else normal))

@@ -75,8 +75,8 @@ def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     if not own:
         train(path)
     reader = load_reader(recipe.bundle)
-    if folds := [stage for stage in recipe.stage if isinstance(stage, Base) and stage.hold_out]:
-        _cross_validate(recipe, folds, reader, folder)
+    if recipe.folds:
+        _cross_validate(recipe, recipe.folds, reader, folder)
         return
     whole = build_network("ensemble", sizes, load_file(recipe.bundle / WEIGHTS))
     reader = _with_parts(reader, cast(Ensemble, whole))

@@ -25,6 +25,7 @@ from training.augment import Random
 from training.batches import WINDOWS, Batch, HeadBatches, SliceBatches, Source
 from training.datasets import physionet, prepared
 from training.datasets.prepared import Heads, Slices, Strip
+from training.phantoms.implant import implanted_cases
 from training.ranks import joined
 from training.recipe import (
     Attention,
@@ -310,15 +311,19 @@ def _naming_weights(recipe: Recipe, name: str) -> NDArray[np.float32]:
 
 
 def sources(recipe: Recipe, stage: recipes.Stage) -> list[Source]:
-    """Prepared training slices, real and phantom, each source with its share."""
-    share = share_of_phantoms(recipe, stage)
+    """Prepared training slices, of patients, implants and phantoms, each source with its share."""
+    share, painted = share_of_phantoms(recipe, stage), stage.implants == 0
     parts = []
     if share < 1:
-        real = patients(recipe)
-        parts.append(Source(real, 1 - share, rows(recipe, stage, real.patient)))
+        heads = [(patients(recipe), (1 - share) * (1 - stage.implants))]
+        if stage.implants > 0:
+            heads.append((implants(recipe), (1 - share) * stage.implants))
+        parts += [
+            Source(each, part, rows(recipe, stage, each.patient), painted) for each, part in heads
+        ]
     if share > 0:
         drawn = _phantoms(recipe)[1]
-        parts.append(Source(drawn, share, np.ones(len(drawn.hu), bool)))
+        parts.append(Source(drawn, share, np.ones(len(drawn.hu), bool), painted))
     return parts
 
 
@@ -327,6 +332,18 @@ def patients(recipe: Recipe) -> Slices:
     numbers = physionet.patients(recipe.physionet)
     cache = recipe.runs / "data" / "real"
     return prepared.slices(recipe.physionet, numbers, _grid(recipe), stripper(recipe), cache)
+
+
+def implants(recipe: Recipe) -> Slices:
+    """Return the prepared slices of all normal patients with hemorrhages put in, several times."""
+    numbers = physionet.patients(recipe.physionet)
+    cases = (
+        case
+        for seed in range(recipe.implants)
+        for case in implanted_cases((physionet.load(recipe.physionet, n) for n in numbers), seed)
+    )
+    cache = recipe.runs / "data" / "implants"
+    return prepared.slices_of(cases, _grid(recipe), stripper(recipe), cache)
 
 
 def rows(

@@ -53,6 +53,9 @@ class _Stage(_Strict):
         Highest learning rate; it is warmed up to and annealed from.
     phantoms
         Share of phantoms, where it is not the recipe's.
+    implants
+        Share of the slices from patients' heads that are `training.phantoms.implant`'s (ours).
+        At 0 lesions are painted into slices instead, of phantoms too.
     hold_out
         Patients to learn nothing from, where it is not the split's training part: a fold.
     """
@@ -62,6 +65,7 @@ class _Stage(_Strict):
     batch: int = Field(gt=0)
     rate: float = Field(gt=0)
     phantoms: float | None = Field(None, ge=0, le=1)
+    implants: float = Field(0.0, ge=0, lt=1)
     hold_out: tuple[int, ...] = ()
 
 
@@ -224,6 +228,8 @@ class Recipe(_Strict):
         Compute convolutions in bfloat16; the weights are float32.
     checkpoint_every
         Steps between checkpoints.
+    implants
+        Hemorrhages put into each normal patient's head: so many different heads that bleed.
     bundle
         The ensemble that an evaluation measures.
     test_phantoms
@@ -239,6 +245,7 @@ class Recipe(_Strict):
     split: Path
     bf16: bool = True
     checkpoint_every: int = Field(50, gt=0)
+    implants: int = Field(6, gt=0)
     bundle: Path = Path("models/bundles/ich-ensemble")
     test_phantoms: int = Field(400, gt=0)
     grid: GridSize
@@ -257,6 +264,13 @@ class Recipe(_Strict):
             if isinstance(each, Weights) and each.names_subtypes not in each.bases:
                 raise ValueError(f"stage {each.name!r}: {each.names_subtypes!r} is no base of it")
         return self
+
+    @property
+    def folds(self) -> list[Base]:
+        """The base networks that hold patients out, but for those that others start from."""
+        bases = [stage for stage in self.stage if isinstance(stage, Base)]
+        begun = {stage.start for stage in bases}
+        return [stage for stage in bases if stage.hold_out and stage.name not in begun]
 
     def named(self, stage: str) -> Any:
         """Return the stage of this name.

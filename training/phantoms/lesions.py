@@ -188,8 +188,10 @@ def draw(rng: np.random.Generator, head: Head, lesions: Sequence[Lesion]) -> NDA
 
 
 def _lowest(field: Field, allowed: Mask, volume_ml: float) -> Mask:
-    """Return the voxels of 1 mm that fill `volume_ml` where the field is lowest."""
+    """Return the voxels of 1 mm that fill `volume_ml` where the field is lowest, if any is."""
     values = field[allowed]
+    if not values.size:
+        return allowed
     count = min(values.size, max(1, round(1000 * volume_ml)))
     level = np.partition(values, count - 1)[count - 1]
     return allowed & (field <= level)
