@@ -40,7 +40,9 @@ class Header:
     """What one received object says of itself, read without its pixels.
 
     Attributes carry the values of the DICOM attributes of the same name; text is "" and numbers
-    are None where an attribute is absent or empty.
+    are None where an attribute is absent or empty. `acquired` is the date and time of
+    acquisition, else of the series or study, "YYYYMMDD" or "YYYYMMDDHHMMSS"; `patient_age_years` is
+    PatientAge, or else the time from the birth date to that day.
     """
 
     sop_class_uid: str
@@ -51,6 +53,8 @@ class Header:
     frames: tuple[Frame, ...]
     patient_id: str = ""
     patient_birth_date: str = ""
+    patient_age_years: float | None = None
+    acquired: str = ""
     accession_number: str = ""
     study_description: str = ""
     series_description: str = ""

@@ -291,3 +291,26 @@ def timed(files: list[bytes]) -> float:
     for file in files:
         read_header(file)
     return (time.process_time() - begin) / len(files)
+
+
+@pytest.mark.parametrize(
+    ("change", "acquired", "age"),
+    [
+        ({"AcquisitionDate": "20260115", "AcquisitionTime": "083000.5"}, "20260115083000", None),
+        ({"AcquisitionDateTime": "20260115083000.1+0100"}, "20260115083000", None),
+        ({"StudyDate": "20260115", "StudyTime": ""}, "20260115", None),
+        ({"PatientAge": "018M"}, "", 1.5),
+        ({"PatientAge": "", "AcquisitionDate": "20260115"}, "20260115", 26.0),
+        ({"PatientBirthDate": "", "AcquisitionDate": "20260115"}, "20260115", None),
+        ({"AcquisitionDate": "19991231"}, "19991231", None),
+    ],
+)
+def test_when_it_was_acquired_and_how_old_the_patient_was(
+    change: dict[str, str], acquired: str, age: float | None
+) -> None:
+    dates = dict.fromkeys(("AcquisitionDate", "AcquisitionTime", "SeriesDate", "StudyDate"))
+    birth = {"PatientBirthDate": "20000115" if "PatientAge" in change or age else "20000101"}
+    header = read_header(image(ONE.having(**dates, **birth).having(**change)))
+    assert header.acquired == acquired
+    if age is not None:
+        assert header.patient_age_years == pytest.approx(age, abs=0.01)

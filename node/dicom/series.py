@@ -4,9 +4,11 @@ Only the UIDs that file an object are demanded; whatever else is missing or cann
 absent, and left to the stage that needs it.
 """
 
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -97,6 +99,7 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
     """
     measures = macros(ds, "PixelMeasuresSequence")
     reconstructions = macros(ds, "CTReconstructionSequence")
+    acquired = _acquired(ds)
     return Header(
         sop_class_uid=text(ds, "SOPClassUID") or uid(meta, "MediaStorageSOPClassUID"),
         sop_instance_uid=uid(ds, "SOPInstanceUID"),
@@ -106,6 +109,8 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
         frames=_frames(ds),
         patient_id=text(ds, "PatientID"),
         patient_birth_date=text(ds, "PatientBirthDate"),
+        patient_age_years=_age_years(ds, acquired),
+        acquired=acquired,
         accession_number=text(ds, "AccessionNumber"),
         study_description=text(ds, "StudyDescription"),
         series_description=text(ds, "SeriesDescription"),
@@ -169,6 +174,36 @@ def _frames(ds: Dataset) -> tuple[Frame, ...]:
         for item in macros(ds, "PlaneOrientationSequence")
     ]
     return tuple(Frame(*plane) for plane in zip(positions, orientations, strict=True))
+
+
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
+_MOMENT = re.compile(r"(\d{8})(\d{6})?")
+
+
+def _acquired(ds: Dataset) -> str:
+    """When the image was acquired, else when its series or study began; "" where nothing says."""
+    contents = macros(ds, "FrameContentSequence")
+    found = [text(contents[0], "FrameAcquisitionDateTime"), text(ds, "AcquisitionDateTime")]
+    found += [
+        text(ds, f"{of}Date") + text(ds, f"{of}Time")[:6]
+        for of in ("Acquisition", "Series", "Study")
+        if text(ds, f"{of}Date")
+    ]
+    moments = (_MOMENT.match(value.replace(".", "").replace(":", "")) for value in found)
+    return next((moment[0] for moment in moments if moment), "")
+
+
+def _age_years(ds: Dataset, acquired: str) -> float | None:
+    """The patient's age on the day of acquisition; None where nothing says."""
+    if stated := _AGE.fullmatch(text(ds, "PatientAge").upper()):
+        return int(stated[1]) * _DAYS[stated[2]] / _DAYS["Y"]
+    born = text(ds, "PatientBirthDate")
+    try:
+        lived = datetime.strptime(acquired[:8], "%Y%m%d") - datetime.strptime(born, "%Y%m%d")  # noqa: DTZ007
+    except ValueError:
+        return None
+    return lived.days / _DAYS["Y"] if lived.days >= 0 else None
 
 
 def _image_type(ds: Dataset) -> tuple[str, ...]:
