@@ -1,5 +1,6 @@
 """What a reader says about a volume: the vocabulary that node and training share."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -54,6 +55,8 @@ class Findings:
         Name and version of the weights, "name@version".
     weights_sha256
         Digest of the bundle's weights, 64 hex digits.
+    limitations
+        What is wrong with the images and may have misled the reader, in sentences.
     """
 
     probability: float
@@ -68,20 +71,34 @@ class Findings:
     heat: NDArray[np.uint8]
     bundle: str
     weights_sha256: str
+    limitations: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Write findings.json and mask.npz (mask and heat) into `folder`."""
         np.savez_compressed(folder / "mask.npz", mask=self.mask, heat=self.heat)
+        (folder / "findings.json").write_text(json.dumps(self._values(), indent=1))
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all that was found, 64 hex digits; equal for equal findings alone."""
+        digest = hashlib.sha256(json.dumps(self._values(), sort_keys=True).encode())
+        for array in (self.mask, self.heat):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def _values(self) -> dict[str, Any]:
+        """Return all but the arrays, as plain JSON values."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values["slices"] = [asdict(finding) for finding in self.slices]
         del values["mask"], values["heat"]
-        (folder / "findings.json").write_text(json.dumps(values, indent=1))
+        return values
 
     @classmethod
     def load(cls, folder: Path) -> "Findings":
         """Read what `save` wrote; before there was an uncertainty every result was certain."""
         values: dict[str, Any] = {"uncertainty": 0.0, "uncertain": False}
         values |= json.loads((folder / "findings.json").read_text())
+        values["limitations"] = tuple(values.get("limitations", ()))
         slices = tuple(SliceFinding(**finding) for finding in values.pop("slices"))
         with np.load(folder / "mask.npz") as arrays:
             return cls(**values, slices=slices, mask=arrays["mask"], heat=arrays["heat"])

@@ -88,13 +88,14 @@ def slabs(volume: Volume, slab_mm: float) -> Slabs:
     """Turn the volume to canonical orientation and average thin slices into slabs.
 
     Slices are told apart by the length that they stand for: one of 0.7 `slab_mm` or more stands
-    alone, thinner neighbours join until their slab is about `slab_mm` thick.
+    alone, thinner neighbours join until their slab is about `slab_mm` thick, from the feet upwards
+    whichever way the normal points.
     """
     row, column = volume.orientation[:3], volume.orientation[3:]
     transposed = abs(row[0]) < abs(column[0])
     across, along = (column, row) if transposed else (row, column)
     flips = tuple(slice(None, None, -1 if cosine < 0 else 1) for cosine in (along[1], across[0]))
-    upward = volume.normal[2] >= 0
+    upwards = slice(None, None, 1 if volume.normal[2] >= 0 else -1)
 
     def canonical(planes: Array) -> Array:
         return (planes.swapaxes(1, 2) if transposed else planes)[:, *flips]
@@ -103,21 +104,16 @@ def slabs(volume: Volume, slab_mm: float) -> Slabs:
         planes = planes[:, *flips]
         return planes.swapaxes(1, 2) if transposed else planes
 
-    of_slice = _group(volume.slice_extent_mm, slab_mm)
-    count = int(of_slice[-1]) + 1
-    if count < len(volume.hu):
+    hu, locations = _plain(volume.hu)[upwards], upwards.step * volume.locations_mm[upwards]
+    of_slice = _group(volume.slice_extent_mm[upwards], slab_mm)
+    if of_slice[-1] + 1 < len(hu):
         starts = np.flatnonzero(np.diff(of_slice, prepend=-1))
         sizes = np.diff(np.r_[starts, len(of_slice)])
-        hu = np.add.reduceat(_plain(volume.hu), starts, axis=0)
+        hu = np.add.reduceat(hu, starts, axis=0)
         hu /= sizes[:, None, None].astype(np.float32)
-        locations = np.add.reduceat(volume.locations_mm, starts) / sizes
-    else:
-        hu, locations = _plain(volume.hu), volume.locations_mm
-    hu = canonical(hu)
-    if not upward:
-        hu, locations, of_slice = hu[::-1], -locations[::-1], count - 1 - of_slice
+        locations = np.add.reduceat(locations, starts) / sizes
     spacing = volume.spacing_mm[::-1] if transposed else volume.spacing_mm
-    return Slabs(hu, locations, spacing, of_slice, restore)
+    return Slabs(canonical(hu), locations, spacing, of_slice[upwards], restore)
 
 
 def _plain(hu: Array) -> Array:

@@ -11,20 +11,24 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from models.findings import Findings
+from node.decoding import decoding_process
 from node.errors import BadObject
+from node.importing import file_all, find
+from node.intake import Intake
 from node.pipeline import Node
-from node.receive import ingest
 from node.records import SeriesPlan
 from node.serve import utc_now
 from node.settings import Settings
-from node.spool import Spool, files_in
 from node.worker import work_once
 from node.worklist.store import Row, Store, upgrade
 
 if TYPE_CHECKING:
     from models.reader import Reader
 
-NETWORK_FIELDS = ("received_at", "flagged_at", "delivered_at", "door_to_flag_s", "deliveries")
+NETWORK_FIELDS = (
+    *("prior", "received_at", "flagged_at", "delivered_at", "door_to_flag_s"),
+    *("closed_by", "saved_s", "deliveries"),
+)
 
 
 def analyse(
@@ -53,8 +57,8 @@ def analyse(
     with TemporaryDirectory(prefix="ichnode-") as temporary:
         private = _private(settings, Path(temporary))
         upgrade(private.url)
-        with Store(private.url) as store:
-            node = Node(private, store, reader, utc_now)
+        with Store(private.url) as store, decoding_process(private.decode) as decode:
+            node = Node(private, store, reader, utc_now, decode)
             _ingest(path, node, tell)
             reader()  # a damaged bundle is this installation's error, not the study's
             while work_once(node, "analyse"):
@@ -66,31 +70,31 @@ def analyse(
 
 
 def _private(settings: Settings, folder: Path) -> Settings:
-    """Return settings that touch nothing outside `folder` and wait for no further slice."""
+    """Return settings that touch nothing outside `folder` and ask not when slices came."""
     return settings.model_copy(
         update={
             "data_dir": folder,
             "database_url": "",
-            "assemble": settings.assemble.model_copy(update={"grace_s": 0.0, "idle_s": 0.0}),
+            "assemble": settings.assemble.model_copy(
+                update={"grace_s": 0.0, "idle_s": 0.0, "prior_after_days": 0}
+            ),
+            "receive": settings.receive.model_copy(update={"min_free_mb": 0}),
             "deliver": settings.deliver.model_copy(update={"destinations": ()}),
         }
     )
 
 
 def _ingest(path: Path, node: Node, tell: Callable[[str], None]) -> None:
-    files = files_in(path)
-    spool = Spool(node.root, min_free_mb=0)
-    series = set()
-    for file in files:
-        try:
-            header, _ = ingest(file, node.store, spool, caller="", now=node.clock())
-            series.add(header.series_instance_uid)
-        except BadObject as reason:
-            tell(f"{file.name} is left out: {reason}")
-    if not series:
-        raise BadObject(f"{path} holds no DICOM object that can be filed ({len(files)} files)")
-    node.store.release(series, node.clock())
-    tell(f"{len(files)} files, {len(series)} series")
+    found = find(path, all_files=True)
+    intake = Intake(node.settings, node.store, node.clock)
+    for _ in file_all(found, intake):
+        pass
+    for left in intake.left_out:
+        tell(f"{left.name} is left out: {left.reason}")
+    if not intake.series:
+        files = len(found.files)
+        raise BadObject(f"{path} holds no DICOM object that can be filed ({files} files)")
+    tell(f"{len(found.files)} files, {len(intake.series)} series")
 
 
 def describe(row: Row, node: Node) -> dict[str, Any]:

@@ -12,8 +12,8 @@ same decision, whichever is asked first.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 
 import numpy as np
 
@@ -57,16 +57,57 @@ def decide(
     Returns
     -------
     Outcome
-        RECEIVING with `retry_at` while images may come that matter; ASSEMBLED; NOT_ANALYSED for
-        the one case that speaks for a study in which nothing can be read; SKIPPED.
+        RECEIVING, with `retry_at` and what is waited for, while images may come that matter;
+        ASSEMBLED; NOT_ANALYSED for the one case that speaks for a study in which nothing can be
+        read; SKIPPED.
     SeriesPlan or None
         With ASSEMBLED the slices to read, with NOT_ANALYSED all that was received of the series.
     """
     field = _field(case, study, cases, settings, now)
     mine = field.mine
     if mine.verdict.refusal is None:
-        return _eligible(mine, field, _replaces_a_reading(case, cases))
-    return _refused(mine, field)
+        outcome, plan = _eligible(mine, field, _replaces_a_reading(case, cases))
+    else:
+        outcome, plan = _refused(mine, field)
+    prior = _prior(mine.verdict.series, settings)
+    outcome = replace(outcome, prior=bool(prior))
+    if plan is None:
+        return outcome, None
+    plan = replace(
+        plan,
+        limitations=(*plan.limitations, *prior),
+        closed_by=mine.closing.why,
+        saved_s=mine.closing.saved_s,
+    )
+    outcome = replace(
+        outcome,
+        limitations=plan.limitations,
+        closed_by=plan.closed_by,
+        saved_s=plan.saved_s,
+    )
+    return outcome, plan
+
+
+def _prior(series: Series, settings: Assemble) -> tuple[str, ...]:
+    """Return the sentence that tells a prior study from a current one, or none.
+
+    Days are counted by this machine's calendar: few scanners name their time zone. A series without
+    a date is current.
+    """
+    days = [day for i in series.instances if (day := _day(i.header.acquired))]
+    if not days or settings.prior_after_days == 0:
+        return ()
+    age = (series.first_received_at.astimezone().date() - max(days)).days
+    if age <= settings.prior_after_days:
+        return ()
+    return (f"acquired on {max(days)}, {age} days before it arrived: a prior study",)
+
+
+def _day(acquired: str) -> date | None:
+    try:
+        return date.fromisoformat(acquired[:8])
+    except ValueError:
+        return None
 
 
 # --- completeness --------------------------------------------------------------------------------
@@ -78,6 +119,8 @@ class Closing:
 
     at: datetime
     why: str
+    saved_s: float = 0.0
+    """How much sooner that is than the idle timer's end, seconds."""
 
 
 def closing(verdict: Verdict, settings: Assemble) -> Closing:
@@ -88,25 +131,37 @@ def closing(verdict: Verdict, settings: Assemble) -> Closing:
     it. Without evidence the series is closed when nothing has come for `idle_s`.
     """
     last = verdict.series.last_received_at
+    idle = last + timedelta(seconds=settings.idle_s)
     evidence = None if verdict.refusal else _evidence(verdict.series)
-    if evidence:
-        return Closing(last + timedelta(seconds=settings.grace_s), f"complete: {evidence}")
-    idle = f"closed after {settings.idle_s:.0f} s without another image"
-    return Closing(last + timedelta(seconds=settings.idle_s), idle)
+    if evidence is None:
+        return Closing(idle, f"closed after {settings.idle_s:.0f} s without another image")
+    at = max(last + timedelta(seconds=settings.grace_s), evidence.since)
+    saved_s = max(0.0, (idle - at).total_seconds())
+    return Closing(at, f"complete: {evidence.what}", saved_s)
 
 
-def _evidence(series: Series) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """Why no further image of a series is expected, and since when that is known."""
+
+    what: str
+    since: datetime
+
+
+def _evidence(series: Series) -> _Evidence | None:
+    last = series.last_received_at
     if series.released_at is not None:
-        return "contiguous over a head, and the association was released"
+        released = "contiguous over a head, and the association was released"
+        return _Evidence(released, series.released_at)
     headers = [instance.header for instance in series.instances]
     announced = max(header.series_related_instances or 0 for header in headers)
     if 0 < announced <= len(headers):
-        return f"all {announced} images of NumberOfSeriesRelatedInstances came"
+        return _Evidence(f"all {announced} images of NumberOfSeriesRelatedInstances came", last)
     acquisitions = defaultdict(list)
     for header in headers:
         acquisitions[header.acquisition_number].append(header.images_in_acquisition or 0)
     if all(0 < max(counts) <= len(counts) for counts in acquisitions.values()):
-        return f"all {len(headers)} images of ImagesInAcquisition came"
+        return _Evidence(f"all {len(headers)} images of ImagesInAcquisition came", last)
     return None
 
 
@@ -122,12 +177,21 @@ def _coverage_mm(verdict: Verdict) -> float:
     return verdict.stack.coverage_mm if verdict.stack else 0.0
 
 
-def _thickness_mm(verdict: Verdict) -> float:
-    """The median slice thickness, else the median spacing, else the ideal: none better is known."""
+def thickness_mm(verdict: Verdict) -> float | None:
+    """Return the median slice thickness, else the median spacing; None where neither is known."""
     known = [h.slice_thickness_mm for h in verdict.headers if h.slice_thickness_mm]
     if not known and verdict.stack:
         known = list(verdict.stack.gaps_mm)
-    return float(np.median(known)) if known else READING_THICKNESS_MM
+    return float(np.median(known)) if known else None
+
+
+def _doublings_from_ideal(verdict: Verdict) -> float:
+    """How many times the slices are twice, or half, as thick as is best; 0 where nothing is known.
+
+    To one decimal, so that 4.8 mm is as good as 5.
+    """
+    thickness = thickness_mm(verdict) or READING_THICKNESS_MM
+    return float(round(abs(np.log2(thickness / READING_THICKNESS_MM)), 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +220,7 @@ RANKING = (
     Preference("original images", lambda v: any("DERIVED" in h.image_type for h in v.headers)),
     Preference(
         f"slice thickness nearest to {READING_THICKNESS_MM:.0f} mm",
-        lambda v: round(abs(np.log2(_thickness_mm(v) / READING_THICKNESS_MM)), 1),
+        _doublings_from_ideal,
     ),
     Preference("longer coverage", lambda v: -round(_coverage_mm(v), -1), at_best=-np.inf),
     Preference("more slices", lambda v: -float(len(v.images)), at_best=-np.inf),
@@ -210,9 +274,9 @@ class _Entry:
     def unreadable(self) -> bool:
         """Whether the pixels, or the node, failed what the headers promised."""
         case = self.case
-        return case is not None and (
-            case.state is State.FAILED or case.priority is Priority.NOT_ANALYSED
-        )
+        if case is None or self.passed_over:
+            return False
+        return case.state is State.FAILED or case.priority is Priority.NOT_ANALYSED
 
     @property
     def passed_over(self) -> bool:
@@ -247,14 +311,15 @@ class _Field:
         last = max(e.verdict.series.last_received_at for e in self.entries)
         return last + timedelta(seconds=self.settings.idle_s)
 
-    def wait(self) -> tuple[Outcome, None]:
+    def wait(self, why: str) -> tuple[Outcome, None]:
         """Look again when the next series closes, or sooner where images are being counted."""
         grace = timedelta(seconds=self.settings.grace_s)
         moments = [e.verdict.series.last_received_at + grace for e in self.entries]
         moments += [*(e.closing.at for e in self.entries), self.closes_at]
         if any(_announces_images(e.verdict.series) for e in self.entries if e.arriving):
             moments.append(self.now + timedelta(seconds=LOOK_AGAIN_S))
-        return Outcome(State.RECEIVING, retry_at=min(t for t in moments if t > self.now)), None
+        retry_at = min(t for t in moments if t > self.now)
+        return Outcome(State.RECEIVING, reason=why, retry_at=retry_at), None
 
 
 def _field(
@@ -283,15 +348,16 @@ def _eligible(
 ) -> tuple[Outcome, SeriesPlan | None]:
     """Decide about a series that can be read."""
     if not mine.closed:
-        return field.wait()
+        return field.wait(f"can be read as it stands; {_until(mine.closing.at)}")
     if replaces_a_reading:
         return _read(mine, field)
     best = field.readable[0]
     if best is not mine:
-        why = f"series {best.verdict.name} is read instead: {_lost_by(best, mine)}"
-        return _skip(Reason.OTHER_SERIES_READ, why)
-    if any(_may_beat(rival, mine) for rival in field.others):
-        return field.wait()
+        return _skip(Reason.OTHER_SERIES_READ, read_instead(best.verdict, mine.verdict))
+    for rival in field.others:
+        if _may_beat(rival, mine):
+            name = rival.verdict.name
+            return field.wait(f"complete; series {name} still arrives and may be the better one")
     return _read(mine, field)
 
 
@@ -300,11 +366,12 @@ def _refused(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan | None]:
     refusal = mine.verdict.refusal
     assert refusal is not None
     if not (mine.closed or mine.hopeless):
-        return field.wait()
+        return field.wait(f"not yet readable: {refusal.message}; {_until(mine.closing.at)}")
     if field.readable:
         return _skip(refusal.reason, refusal.message)
     if field.now < field.closes_at:
-        return field.wait()
+        why = f"{refusal.message}; whether the study holds another series to read is known at"
+        return field.wait(f"{why} {field.closes_at:%H:%M:%S} UTC")
     speakers = [e for e in field.entries if e is mine or not e.passed_over]
     if min(speakers, key=_distance) is not mine:
         return _skip(refusal.reason, refusal.message)
@@ -315,7 +382,8 @@ def _refused(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan | None]:
         reason=refusal.message,
     )
     decision = f"series {mine.verdict.name} cannot be read: {refusal.message}; {mine.closing.why}"
-    return outcome, _plan(mine, _everything(mine.verdict.series), f"{decision}{_others(field)}")
+    plan = _plan(mine, _everything(mine.verdict.series), f"{decision}{_others(field)}")
+    return outcome, replace(plan, reason=refusal.message)
 
 
 def _may_beat(rival: _Entry, mine: _Entry) -> bool:
@@ -353,7 +421,7 @@ def _read(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan]:
     kernel = verdict.headers[0].convolution_kernel or "unnamed"
     decision = (
         f"series {verdict.name} is read: {len(stack.slices)} axial slices over "
-        f"{stack.coverage_mm:.0f} mm, {_thickness_mm(verdict):.1f} mm thick, kernel {kernel}; "
+        f"{stack.coverage_mm:.0f} mm, {thickness_mm(verdict) or 0:.1f} mm thick, kernel {kernel}; "
         f"{mine.closing.why}{_others(field)}"
     )
     plan = _plan(
@@ -363,7 +431,7 @@ def _read(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan]:
         limitations(verdict),
         _refs(verdict.images, stack.copies),
     )
-    return Outcome(State.ASSEMBLED, limitations=plan.limitations), plan
+    return Outcome(State.ASSEMBLED), plan
 
 
 def _skip(reason: Reason, message: str) -> tuple[Outcome, None]:
@@ -417,10 +485,19 @@ def _ref(instance: Instance, frame: int) -> SliceRef:
     )
 
 
-def _lost_by(winner: _Entry, loser: _Entry) -> str:
-    """The first line of the ranking in which the two differ."""
+def _until(closes_at: datetime) -> str:
+    return f"another image may still come until {closes_at:%H:%M:%S} UTC"
+
+
+def read_instead(winner: Verdict, loser: Verdict) -> str:
+    """Return why a series that can be read is not: the reason of its OTHER_SERIES_READ."""
+    return f"series {winner.name} is read instead: {lost_by(winner, loser)}"
+
+
+def lost_by(winner: Verdict, loser: Verdict) -> str:
+    """Return the first line of the ranking in which the two differ."""
     for preference in RANKING:
-        if preference.value(winner.verdict) != preference.value(loser.verdict):
+        if preference.value(winner) != preference.value(loser):
             return preference.name
     return "equal in every respect, told apart by its UID"
 
@@ -443,4 +520,4 @@ def _objection(entry: _Entry, winner: _Entry) -> str:
         return "still arriving"
     if rank(entry.verdict) < rank(winner.verdict):
         return "read as a case of its own"
-    return f"less fit by: {_lost_by(winner, entry)}"
+    return f"less fit by: {lost_by(winner.verdict, entry.verdict)}"

@@ -7,16 +7,22 @@ and turns Nagle's algorithm off; so does our receiver, and a peer measured besid
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
+from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless
 from rich.console import Console
 from rich.table import Table
 
@@ -25,11 +31,15 @@ from models.preprocess import Array
 from models.reader import Reader
 from models.runtime import RUNTIMES, available_runtimes, device
 from models.volume import Volume
+from node.decoding import decoding_process
 from node.deliver import send_files
 from node.demo import as_peer, configure, serving
+from node.dicom.pixels import Decoder, load_volume
+from node.dicom.series import read_header
 from node.errors import BadConfiguration, Retryable
+from node.records import SeriesPlan, SliceRef
 from node.serve import utc_now
-from node.settings import Destination, Settings, load
+from node.settings import Decode, Destination, Settings, load
 from node.worklist.store import Store, upgrade
 from training.datasets.series import Identity, write_series
 from training.phantoms import demo_pair
@@ -42,11 +52,14 @@ RESULT_S = 300.0
 PLAIN = "torch, one by one"
 """The row to compare with: float32, one slice at a time through each of the five networks."""
 
+THIN = (400, 0.5)
+"""Slices of the thin series, and their distance in mm."""
+
 console = Console()
 
 
 def bench(settings: Settings, peers: Sequence[str]) -> None:
-    """Print receive throughput, ms per slice of each runtime, and door-to-flag.
+    """Print receive throughput, volume building, ms per slice of each runtime, and door-to-flag.
 
     Parameters
     ----------
@@ -66,6 +79,7 @@ def bench(settings: Settings, peers: Sequence[str]) -> None:
         folder = Path(temporary)
         with _node(folder, settings) as node:
             _receive(folder, [as_peer(node), *map(_peer, peers)], volume)
+        _build(folder, volume, settings.decode)
         _read(settings, volume)
         with _node(folder, settings) as node:
             _door_to_flag(folder, node, volume)
@@ -138,6 +152,86 @@ def _send_timed(files: Sequence[Path], peer: Destination) -> tuple[float, float]
         if not sent.stored:
             raise Retryable(f"{peer.name}: {sent.message} (status {sent.status})")
     return begin, time.monotonic()
+
+
+def _build(folder: Path, volume: Volume, limits: Decode) -> None:
+    """Build volumes from files here, in the process with limits, and by SimpleITK, in turns."""
+    with console.status("writing a thin series"):
+        series = _series(folder, volume)
+    table = _table("building a volume, s (median)", "series", "here", "in its process", "SimpleITK")
+    with decoding_process(limits) as decode:
+        for name, files in series.items():
+            ways = _ways(files, {"here": load_volume, "in its process": decode})
+            times: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(1 + REPEATS):
+                for way, build in ways.items():
+                    begin = time.monotonic()
+                    build()
+                    times[way].append(time.monotonic() - begin)
+            medians = [f"{statistics.median(taken[1:]):.3f}" for taken in times.values()]
+            table.add_row(name, *medians, *["-"] * (3 - len(medians)))
+    table.caption = (
+        "From files in order to Hounsfield units; ours checks each file's SHA-256 and header too. "
+    ) + ("" if _has_simpleitk() else "SimpleITK is not on this machine, so not measured.")
+    console.print(table)
+
+
+def _series(folder: Path, volume: Volume) -> dict[str, list[Path]]:
+    """Write the volume plain and as JPEG-LS, and a thin series of its slices over and over."""
+    plain = _fresh_series(folder, volume, "plain")
+    packed = _fresh_series(folder, volume, "packed")
+    for path in packed:
+        ds = dcmread(path)
+        ds.compress(JPEGLSLossless, generate_instance_uid=False)
+        ds.save_as(path)
+    count, gap_mm = THIN
+    thin = Volume(
+        volume.hu[np.arange(count) % len(volume.hu)],
+        volume.positions_mm[0] + np.arange(count)[:, None] * gap_mm * volume.normal,
+        volume.orientation,
+        volume.spacing_mm,
+        gap_mm,
+    )
+    shape = " x ".join(map(str, volume.hu.shape))
+    return {
+        f"{shape}, uncompressed": plain,
+        f"{shape}, JPEG-LS": packed,
+        f"{' x '.join(map(str, thin.hu.shape))}, uncompressed": _fresh_series(folder, thin, "thin"),
+    }
+
+
+def _ways(
+    files: Sequence[Path], decoders: Mapping[str, Decoder]
+) -> dict[str, Callable[[], object]]:
+    """Return what builds a volume of these files: ours, and SimpleITK if it is installed."""
+    refs = [
+        SliceRef(
+            path=path.name,
+            sha256=sha256(path.read_bytes()).hexdigest(),
+            sop_class_uid=header.sop_class_uid,
+            sop_instance_uid=header.sop_instance_uid,
+            frame_number=1,
+            position_mm=header.frames[0].position_mm,
+        )
+        for path, header in ((path, read_header(path)) for path in files)
+    ]
+    plan = SeriesPlan("", "", tuple(refs), "")
+    ways: dict[str, Callable[[], object]] = {
+        name: partial(decode, plan, files[0].parent) for name, decode in decoders.items()
+    }
+    return ways | ({"SimpleITK": partial(_by_simpleitk, files)} if _has_simpleitk() else {})
+
+
+def _has_simpleitk() -> bool:
+    return find_spec("SimpleITK") is not None
+
+
+def _by_simpleitk(files: Sequence[Path]) -> object:
+    """Build the volume as one does with SimpleITK."""
+    sitk: Any = import_module("SimpleITK")  # it has no types
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(path) for path in files])
+    return sitk.GetArrayViewFromImage(reader.Execute())
 
 
 def _read(settings: Settings, volume: Volume) -> None:

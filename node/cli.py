@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from node import log
 from node.errors import BadConfiguration, IchnodeError
 from node.settings import Settings, load
 from training.review_commands import app as review
+
+if TYPE_CHECKING:
+    from node.intake import Intake
+    from node.worklist.store import Signature, Store
 
 app = typer.Typer(
     name="ichnode",
@@ -26,6 +30,10 @@ app = typer.Typer(
     "`ichnode serve`.",
 )
 db = typer.Typer(no_args_is_help=True, help="The worklist's database.")
+quarantine = typer.Typer(
+    no_args_is_help=True, help="What was received and set aside: look at it, release or discard it."
+)
+app.add_typer(quarantine, name="quarantine")
 app.add_typer(db, name="db")
 app.add_typer(review, name="review")
 
@@ -42,6 +50,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON: a stable interfa
 PeerName = Annotated[
     str, typer.Argument(metavar="PEER", help="AE_TITLE@HOST:PORT or a destination")
 ]
+EntryNumber = Annotated[int, typer.Argument(metavar="NUMBER", help="As in `quarantine list`.")]
+EntryNumbers = Annotated[
+    int | None, typer.Argument(metavar="NUMBER", help="As in `quarantine list`.")
+]
+StudyOption = Annotated[
+    str | None, typer.Option("--study", metavar="UID", help="Everything open of this study.")
+]
+By = Annotated[
+    str | None, typer.Option("--by", help="Who decides; else the name you are logged in by.")
+]
+Why = Annotated[str, typer.Option("--why", help="For the record; no patient's name.")]
 RecipePath = Annotated[
     Path,
     typer.Argument(metavar="RECIPE", exists=True, dir_okay=False, help="As in config/recipes."),
@@ -116,6 +135,96 @@ def analyse(
         reader = cache(lambda: load_reader(settings))
         for study in run(path, settings, reader, out, errors.print):
             typer.echo(json.dumps(study) if as_json else summary(study))
+
+
+@app.command("import")
+def import_(
+    path: Annotated[
+        Path, typer.Argument(metavar="DIR", exists=True, help="Folder, medium or file.")
+    ],
+    config: Config = None,
+    all_files: Annotated[
+        bool, typer.Option("--all-files", help="Take what a DICOMDIR does not list as well.")
+    ] = False,
+) -> None:
+    """File the CT of a folder, a CD or a single file; the running node then reads it.
+
+    With a DICOMDIR at the folder's root, the files it lists are taken. Nothing outside the folder
+    is read, and nothing in it is changed. Status 1 if something is missing. For example:
+
+        ichnode import /media/cdrom
+
+        ichnode import /srv/incoming/head.dcm --config /etc/ichnode/ichnode.toml
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from node.dicom.association import ACCEPTED_SOP_CLASSES
+    from node.importing import file_all, find
+    from node.intake import Intake
+    from node.serve import utc_now
+    from node.worklist.store import Store
+
+    with _settings(config) as settings, Store(settings.url) as store:
+        found = find(path, all_files=all_files)
+        intake = Intake(settings, store, utc_now, kinds=ACCEPTED_SOP_CLASSES)
+        console = Console(stderr=True)
+        with _tally(intake):
+            for _ in track(
+                file_all(found, intake), "importing", total=len(found.files), console=console
+            ):
+                pass
+        raise typer.Exit(0 if intake.complete else 1)
+
+
+@app.command()
+def pull(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID.")],
+    peer: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="PEER",
+            help="A source of pull.sources, AE_TITLE@HOST:PORT (C-GET) or https://HOST/PATH.",
+        ),
+    ],
+    config: Config = None,
+    accession: Annotated[
+        bool, typer.Option("--accession", help="STUDY is an accession number.")
+    ] = False,
+) -> None:
+    """Fetch the CT series of a study from an archive; the running node then reads it.
+
+    By C-GET, C-MOVE or DICOMweb, as pull.sources in the settings says. C-MOVE goes to the running
+    node, whose AE title the archive must know. Status 1 if something did not come. For example:
+
+        ichnode pull 1.2.840.113619.2.55.3 --from archive
+
+        ichnode pull --accession A1234567 --from PACS@192.0.2.10:104
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from node.dicom.association import ACCEPTED_SOP_CLASSES
+    from node.intake import Intake
+    from node.pull import fetch, open_archive, order
+    from node.serve import utc_now
+    from node.settings import source as find
+    from node.worklist.store import Store
+
+    with _settings(config) as settings, Store(settings.url) as store:
+        source = find(peer, settings)
+        intake = Intake(settings, store, utc_now, kinds=ACCEPTED_SOP_CLASSES)
+        console = Console(stderr=True)
+        with open_archive(source, settings, intake) as archive:
+            wanted = order(archive, study, source, accession=accession)
+            if wanted.others:
+                console.print(f"not fetched: series of {', '.join(wanted.others)}")
+            with _tally(intake), Progress(console=console) as progress:
+                task = progress.add_task("fetching", total=wanted.objects)
+                for done in fetch(wanted, archive, source, intake, store):
+                    progress.update(task, completed=done)
+        raise typer.Exit(0 if intake.complete else 1)
 
 
 @app.command()
@@ -195,10 +304,19 @@ def replay(
     stage: Annotated[
         str, typer.Option("--from", help="Start again at assemble, triage or report.")
     ] = "assemble",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when the node is done; status 1 if it failed.")
+    ] = False,
 ) -> None:
-    """Run a case's stages again, from the one given; the running node does the work."""
-    from node.pipeline import STAGES
+    """Run a case's stages again, from the one given; the running node does the work.
+
+    The result is compared with the one before: the log, the event table and --wait say "same
+    result", or what differs.
+    """
+    from node.explain import compared
+    from node.pipeline import PIPELINE, STAGES
     from node.serve import utc_now
+    from node.states import State
     from node.worklist.store import Store
 
     with _settings(config) as settings, Store(settings.url) as store:
@@ -206,6 +324,38 @@ def replay(
             raise BadConfiguration(f"no stage {stage!r}: {', '.join(STAGES)}")
         store.replay(case, STAGES[stage], utc_now())
         typer.echo(f"case {case} starts again at {stage}")
+        if not wait:
+            return
+        while (done := store.case(case)).state in PIPELINE:
+            threading.Event().wait(0.2)
+        said = done.reason or compared(store.events(done.study_instance_uid), case)
+        typer.echo(f"case {case} is {done.state}: {said or 'reported for the first time'}")
+        raise typer.Exit(1 if done.state is State.FAILED else 0)
+
+
+@app.command()
+def explain(
+    study: Annotated[
+        str,
+        typer.Argument(help="StudyInstanceUID, else an accession number, else a case's number."),
+    ],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say which series of a study is read and why no other, and where the time went."""
+    from rich.console import Console
+
+    from node.console import explained
+    from node.explain import explain_study
+    from node.serve import utc_now
+    from node.worklist.store import Store
+
+    with _settings(config) as settings, Store(settings.url) as store:
+        told = explain_study(study, store, settings, utc_now())
+        if as_json:
+            typer.echo(json.dumps(told.to_json(), indent=1))
+        else:
+            Console().print(explained(told))
 
 
 @app.command()
@@ -215,6 +365,130 @@ def doctor(config: Config = None) -> None:
 
     with _settings(config) as settings:
         raise typer.Exit(examine(settings))
+
+
+@quarantine.command("list")
+def quarantine_list(
+    config: Config = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="What was released or discarded too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List what was received and set aside, oldest first; alike objects of a study in one line.
+
+    MIXED_IDENTITY: another PatientID or birth date than its study's (its sender got C100).
+
+    CHANGED: other bytes under a SOPInstanceUID that is filed (its sender got 0000).
+
+    CANNOT_UNDERSTAND, MISMATCH: could not be filed at all (C000, A900).
+    """
+    from rich.console import Console
+
+    from node.console import quarantine_table
+    from node.worklist.store import Store
+
+    with _settings(config) as settings, Store(settings.url) as store:
+        entries = store.quarantined(decided=everything)
+        if as_json:
+            typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
+        elif entries:
+            Console().print(quarantine_table(entries))
+        else:
+            typer.echo("nothing is in quarantine")
+
+
+@quarantine.command("show")
+def quarantine_show(number: EntryNumber, config: Config = None) -> None:
+    """Show one object: whose it says it is, and where the worklist contradicts it.
+
+    It names PatientID and birth date, never the patient's name.
+    """
+    from node.console import quarantined_object
+    from node.quarantine import examine
+    from node.worklist.store import Store
+
+    with _settings(config) as settings, Store(settings.url) as store:
+        entry = store.quarantined_object(number)
+        typer.echo(quarantined_object(examine(entry, store, settings.data_dir)))
+
+
+@quarantine.command("release")
+def quarantine_release(
+    number: EntryNumbers = None,
+    study: StudyOption = None,
+    by: By = None,
+    why: Why = "",
+    config: Config = None,
+) -> None:
+    """File objects that were set aside; the running node then reads their series again.
+
+    MIXED_IDENTITY: you vouch that it is the same patient, as after an ID was corrected at the
+    console. The object is filed under its study as it is. A series that then is of one identity
+    is read, and its result carries that identity; a series that mixes two is NOT ANALYSED. What
+    comes later under the other identity is quarantined again, until all of the study bears it.
+
+    CHANGED: it takes the place of the object filed before, which stays on disk, listed by --all.
+
+    Any other is tried again, and stays if it still cannot be filed.
+
+    A finished case is superseded, as by a late slice. Status 1 if anything stays. For example:
+
+        ichnode quarantine release 7 --why "ID corrected at CT1"
+
+        ichnode quarantine release --study 1.2.840.99.1 --by "A. Admin"
+    """
+    from node.console import decided
+    from node.quarantine import chosen, release
+
+    with _decision(config, by, why) as (settings, store, signed):
+        found = release(chosen(store, number, study), store, settings.data_dir, signed)
+        for result in found:
+            typer.echo(decided(result, "is filed"))
+        raise typer.Exit(1 if any(result.stays for result in found) else 0)
+
+
+@quarantine.command("discard")
+def quarantine_discard(
+    number: EntryNumbers = None,
+    study: StudyOption = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove the bytes too; nothing brings them back.")
+    ] = False,
+    by: By = None,
+    why: Why = "",
+    config: Config = None,
+) -> None:
+    """Decide that objects are not filed; their rows and events stay, whatever is deleted.
+
+    Without --delete the bytes stay as well, and `release NUMBER` still takes the decision back.
+    Sent again, the same object is quarantined again. For example:
+
+        ichnode quarantine discard 7 --why "test phantom"
+
+        ichnode quarantine discard --study 1.2.840.99.1 --delete
+    """
+    from node.console import decided
+    from node.quarantine import chosen, discard
+
+    with _decision(config, by, why) as (settings, store, signed):
+        entries = chosen(store, number, study)
+        for result in discard(entries, store, settings.data_dir, signed, delete=delete):
+            typer.echo(decided(result, "is discarded"))
+
+
+@contextmanager
+def _decision(
+    config: Path | None, by: str | None, why: str
+) -> Iterator[tuple[Settings, "Store", "Signature"]]:
+    """Yield what a decision is made on, and who signs it."""
+    from getpass import getuser
+
+    from node.serve import utc_now
+    from node.worklist.store import Signature, Store
+
+    with _settings(config) as settings, Store(settings.url) as store:
+        yield settings, store, Signature(by or getuser(), utc_now(), why)
 
 
 @db.command("upgrade")
@@ -236,7 +510,7 @@ def bench(
         typer.Option(metavar="HOST:PORT", help="Also send to this storage SCP; repeatable."),
     ] = None,
 ) -> None:
-    """Measure receive throughput, ms per slice of each runtime, and door-to-flag."""
+    """Measure receive throughput, volume building, ms per slice, and door-to-flag."""
     from node.bench import bench as run
 
     with _settings(config) as settings:
@@ -321,6 +595,17 @@ def _training() -> Iterator[None]:
             raise BadConfiguration(f"{missing.name} is not installed: {install}") from missing
         except BadRecipe as bad:
             raise BadConfiguration(str(bad)) from bad
+
+
+@contextmanager
+def _tally(intake: "Intake") -> Iterator[None]:
+    """Say in the end, whatever happened, what was filed and what was left out, and why."""
+    try:
+        yield
+    finally:
+        for left in intake.left_out:
+            typer.secho(f"{left.name}: {left.reason}", err=True, fg="red" if left.fault else None)
+        typer.echo(intake.summary)
 
 
 @contextmanager

@@ -4,16 +4,16 @@ A report's SOP Instance UIDs follow from what it reports on, so an object sent t
 before its answer, the node before it noted one) is one object in the archive. Every failure is
 tried again, with growing waits; none is given up before `deliver.max_attempts`. An object refused
 for what it is (0117, 0122, A9xx, Cxxx, no presentation context) waits the longest at once: only a
-change at the peer can help, and then it goes out by itself.
+change at the peer can help, and then it goes out by itself. An object that is not of the patient
+and study whose images it was made from never goes out.
 """
 
 import logging
 import random
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -33,13 +33,14 @@ from node.dicom.association import (
     contexts_archive,
     contexts_echo,
     contexts_out,
-    limit_time,
     refused_by_peer,
     stored_by_peer,
 )
+from node.dicom.identity import read_identity
+from node.dicom.outgoing import associated, tune
 from node.errors import BadObject, IchnodeError, Retryable
 from node.log import event as log_event
-from node.records import Delivery
+from node.records import Delivery, Identity
 from node.settings import Destination, Settings
 from node.worklist.store import LeaseLost, Store, claimant
 
@@ -63,6 +64,8 @@ class Sent:
     message: str = ""
     refused: bool = False
     """Whether the same object will be refused again, until something changes at the peer."""
+    stopped: bool = False
+    """Whether it was kept back: it must never be sent as it is."""
 
     @property
     def stored(self) -> bool:
@@ -139,62 +142,16 @@ def _item(path: Path) -> _Item | Sent:
         return Sent(path, None, str(error), refused=True)
 
 
-@contextmanager
-def _associated(peer: Destination, contexts: list[Any], settings: Settings) -> Iterator[Any]:
-    """Yield an association with the peer; release it at the end.
-
-    Raises
-    ------
-    Retryable
-        If there is none: the message says which of the ways to fail it was.
-    """
-    timeout_s = settings.deliver.timeout_s
-    ae = application_entity(settings.receive.ae_title, timeout_s=timeout_s)
-    sockets: list[socket.socket] = []  # pynetdicom drops one that did not connect without closing
-    connected = threading.Event()
-
-    def connect(event: evt.Event) -> None:
-        sockets.append(event.assoc.dul.socket.socket)
-
-    def opened(event: evt.Event) -> None:
-        _tune(event, timeout_s)
-        connected.set()
-
-    try:
-        assoc = ae.associate(
-            peer.host,
-            peer.port,
-            contexts,
-            ae_title=peer.ae_title,
-            max_pdu=ae.maximum_pdu_size,
-            evt_handlers=[(evt.EVT_ACSE_SENT, connect), (evt.EVT_CONN_OPEN, opened)],
-        )
-    except OSError as error:
-        raise Retryable(f"{peer.name}: {peer.host}: {error.strerror}") from error
-    try:
-        if not assoc.is_established:
-            raise Retryable(f"{peer.name}: {_why_not(assoc, peer, connected.is_set())}")
-        yield assoc
-    except Retryable:
-        if assoc.is_established:  # perhaps not for long: a release would wait for its answer
-            assoc.abort()
-        raise
-    finally:
-        if assoc.is_established:
-            assoc.release()
-        sockets[0].close()
-
-
-def _why_not(assoc: Any, peer: Destination, connected: bool) -> str:
-    """Return why there is no association, in words that say where to look."""
-    if not connected:
-        return f"no connection to {peer.host}:{peer.port}"
-    response = assoc.acceptor.primitive
-    if assoc.is_rejected:
-        return f"association rejected: {response.reason_str}"
-    if response is not None:
-        return "accepts none of the SOP classes and transfer syntaxes offered"
-    return "connected, but the peer aborted or did not answer the association request"
+def _associated(
+    peer: Destination, contexts: list[Any], settings: Settings
+) -> AbstractContextManager[Any]:
+    """Return `node.dicom.outgoing.associated` with a destination, as the settings say."""
+    return associated(
+        peer,
+        contexts,
+        ae_title=settings.receive.ae_title,
+        timeout_s=settings.deliver.timeout_s,
+    )
 
 
 def _send(item: _Item | Sent, assoc: Any, high_priority: bool) -> Sent:
@@ -236,16 +193,19 @@ def drain(settings: Settings, store: Store, clock: Callable[[], datetime], worke
         if not batch:
             return arrived
         valid_until = now + timedelta(seconds=lease_s / 2)
-        for owed, sent in _send_batch(batch, settings):
+        for owed, sent in _send_batch(batch, settings, store):
             arrived += sent.stored
             _note(owed, sent, settings, store, clock(), worker)
             if clock() > valid_until:  # what is left goes out when its lease has run out
                 break
 
 
-def _send_batch(batch: Sequence[Delivery], settings: Settings) -> Iterator[tuple[Delivery, Sent]]:
+def _send_batch(
+    batch: Sequence[Delivery], settings: Settings, store: Store
+) -> Iterator[tuple[Delivery, Sent]]:
     """Send deliveries of one destination, those of high priority first."""
     name = batch[0].destination
+    sources = {case: store.identities(case) for case in {owed.case_id for owed in batch}}
     peers = {peer.name: peer for peer in settings.deliver.destinations}
     for high in (True, False):
         owed = {
@@ -260,6 +220,9 @@ def _send_batch(batch: Sequence[Delivery], settings: Settings) -> Iterator[tuple
         for path in [path for path, delivery in owed.items() if not _is_owed(path, delivery)]:
             reason = "the file is missing, or is not the object owed: replay the case from report"
             yield owed.pop(path), Sent(path, None, reason, refused=True)
+        for path, delivery in list(owed.items()):
+            if against := _contradiction(path, delivery, sources[delivery.case_id]):
+                yield owed.pop(path), Sent(path, None, against, stopped=True)
         for sent in send_files(owed, peers[name], settings, high_priority=high):
             yield owed[sent.path], sent
 
@@ -277,12 +240,37 @@ def _is_owed(path: Path, delivery: Delivery) -> bool:
     )
 
 
+def _contradiction(path: Path, delivery: Delivery, sources: frozenset[Identity]) -> str | None:
+    """Return why an object is not the one of the images in the worklist, or None.
+
+    The images of a series may have got another identity since its report was written; and no file
+    is believed to be what it was then.
+    """
+    try:
+        held, sop_instance_uid = read_identity(path)
+    except BadObject as error:
+        return f"not sent: {error}; replay the case from report"
+    agrees = {
+        "SOPInstanceUID": sop_instance_uid == delivery.object.sop_instance_uid,
+        "StudyInstanceUID": {held.study_instance_uid} == {s.study_instance_uid for s in sources},
+        "PatientID": {held.patient_id} == {s.patient_id for s in sources},
+        "PatientBirthDate": {held.patient_birth_date} == {s.patient_birth_date for s in sources},
+    }
+    other = [keyword for keyword, same in agrees.items() if not same]
+    if not other:
+        return None
+    return (
+        f"not sent: its {' and '.join(other)} is not that of the images in the worklist; "
+        "find out whose they are, then replay the case from assemble"
+    )
+
+
 def _note(
     owed: Delivery, sent: Sent, settings: Settings, store: Store, now: datetime, worker: str
 ) -> None:
     """Record the answer in the outbox."""
     say = log_event(
-        "delivered" if sent.stored else "not_delivered",
+        "delivered" if sent.stored else "never_sent" if sent.stopped else "not_delivered",
         case=owed.case_id,
         destination=owed.destination,
         status=None if sent.status is None else f"{sent.status:04X}",
@@ -291,6 +279,10 @@ def _note(
         if sent.stored:
             store.delivered(owed, worker, sent.status or 0, now)
             logger.info("delivered", extra=say)
+            return
+        if sent.stopped:
+            logger.error("%s", sent.message, extra=say)
+            store.never_send(owed, worker, sent.message, now)
             return
         logger.warning("not delivered: %s", sent.message, extra=say)
         retry_at = _retry_at(owed.attempts, sent.refused, settings, now)
@@ -362,16 +354,9 @@ def archive(ae_title: str, folder: Path) -> Iterator[int]:
         ("127.0.0.1", 0),
         block=False,
         contexts=contexts_archive(),
-        evt_handlers=[(evt.EVT_CONN_OPEN, _tune), (evt.EVT_C_STORE, keep)],
+        evt_handlers=[(evt.EVT_CONN_OPEN, tune), (evt.EVT_C_STORE, keep)],
     )
     try:
         yield server.server_address[1]
     finally:
         ae.shutdown()
-
-
-def _tune(event: evt.Event, timeout_s: float = 10.0) -> None:
-    """Make a connection send at once, and let no read or write of it last for ever."""
-    connection = event.assoc.dul.socket.socket
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    limit_time(connection, timeout_s)

@@ -77,6 +77,7 @@ def configure(folder: Path, data: Path, pacs_port: int | None = None) -> Path:
     text = (
         f'data_dir = "{data.absolute()}"\n'
         f'[receive]\nhost = "127.0.0.1"\nport = {dicom_port}\nmin_free_mb = 64\n'
+        "[assemble]\nprior_after_days = 0\n"
         f"[web]\nport = {web_port}\n"
     )
     if pacs_port is not None:

@@ -8,6 +8,8 @@ IchnodeError
 NotAnalysed is no error: it is a result, raised to leave a stage early.
 """
 
+from typing import Any
+
 
 class IchnodeError(Exception):
     """Something failed; the message says what, which case, and what to do."""
@@ -41,3 +43,7 @@ class NotAnalysed(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it whole: it crosses processes."""
+        return type(self), (self.code, str(self)), self.__dict__

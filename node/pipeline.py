@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.findings import Findings
+from node import manifest
 from node.assemble import decide
+from node.dicom.pixels import Decoder, load_volume
 from node.errors import NotAnalysed
 from node.records import Case, Outcome, SeriesPlan
-from node.report import NotRead, write_report
+from node.report import REPORT_CLASS, NotRead, write_report
 from node.settings import Settings
 from node.spool import make_durable
 from node.states import Priority, Reason, State
@@ -27,12 +29,14 @@ class Node:
     """What a stage works with; the clock and the reader come in from outside.
 
     `reader` loads the networks at the first call and returns the same reader ever after.
+    `decode` reads pixels: here and now, or in a process with limits (`node.decoding`).
     """
 
     settings: Settings
     store: Store
     reader: Callable[[], "Reader"]
     clock: Callable[[], datetime]
+    decode: Decoder = load_volume
 
     @property
     def root(self) -> Path:
@@ -66,26 +70,58 @@ def run_stage(case: Case, node: Node) -> Outcome:
 
 
 def _assemble(case: Case, node: Node) -> Outcome:
-    """RECEIVING -> ASSEMBLED, NOT_ANALYSED, SKIPPED, or not yet; leaves series.json."""
+    """RECEIVING -> ASSEMBLED, NOT_ANALYSED, SKIPPED, or not yet; leaves series.json.
+
+    A decision that a replay comes to again is the first one, date and all.
+    """
     study = node.store.study(case.study_instance_uid)
-    cases = node.store.cases(case.study_instance_uid)
+    cases = list(node.store.cases(case.study_instance_uid))
+    replaces = None
+    if case.supersedes is not None:
+        cases.append(node.store.case(case.supersedes))
+        replaces = node.store.predecessor(case.id, REPORT_CLASS)
     now = node.clock()
     outcome, plan = decide(case, study, cases, node.settings.assemble, now)
     if plan is not None:
-        plan = dataclasses.replace(plan, decided_at=now.isoformat())
-        plan.write(node.folder(case) / "series.json")
+        folder = node.folder(case)
+        plan = dataclasses.replace(plan, decided_at=now.isoformat(), replaces=replaces)
+        before = _plan_before(folder)
+        if before is None or not before.agrees(plan):
+            plan.write(folder / "series.json")
+        manifest.note(folder, "assemble", settings=node.settings.assemble.model_dump(mode="json"))
     return outcome
+
+
+def _plan_before(folder: Path) -> SeriesPlan | None:
+    """Return the plan of an earlier run; one that is cut off was never committed."""
+    try:
+        return SeriesPlan.read(folder / "series.json")
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _triage(case: Case, node: Node) -> Outcome:
     """ASSEMBLED -> TRIAGED or NOT_ANALYSED; leaves findings.json and mask.npz."""
     folder = node.folder(case)
     plan = SeriesPlan.read(folder / "series.json")
-    return triage(plan, node.reader(), root=node.root, folder=folder)
+    reader = node.reader()
+    manifest.note(
+        folder,
+        "triage",
+        bundle=reader.name,
+        weights_sha256=reader.weights_sha256,
+        runtime=reader.runtime,
+        settings=node.settings.triage.model_dump(mode="json"),
+    )
+    return triage(plan, reader, root=node.root, folder=folder, decode=node.decode)
 
 
 def _report(case: Case, node: Node) -> Outcome:
-    """TRIAGED, NOT_ANALYSED -> REPORTED; leaves report/*.dcm and owes it to the destinations."""
+    """TRIAGED, NOT_ANALYSED -> REPORTED; leaves report/*.dcm and owes it to the destinations.
+
+    It leaves manifest.json too. Where there is one already, the case is replayed: its sources must
+    still be what was read, and the result is compared with the one before.
+    """
     folder = node.folder(case)
     plan = SeriesPlan.read(folder / "series.json")
     result: Findings | NotRead
@@ -93,15 +129,36 @@ def _report(case: Case, node: Node) -> Outcome:
         result = NotRead(case.reason_code or Reason.INTERNAL, case.reason or "")
     else:
         result = Findings.load(folder)
+        known = (*plan.limitations, *result.limitations)
+        plan = dataclasses.replace(plan, limitations=known)
+    before = manifest.read(folder)
+    if before is not None and case.state is State.TRIAGED:
+        manifest.require_sources(plan, node.root)
+    manifest.note(folder, "report")
     when = datetime.fromisoformat(plan.decided_at)
-    objects = write_report(plan, result, node.root, folder, when)
+    objects = write_report(plan, result, node.root, folder, when, node.decode)
     owed = tuple(
         (destination.name, item)
         for destination in node.settings.deliver.destinations
         for item in objects
         if Path(item.path).stem in destination.send
     )
-    return Outcome(State.REPORTED, owed=owed)
+    after = manifest.write(folder, case, plan, objects, _timings(case, node))
+    compared = None if before is None else manifest.compare(before, after)
+    return Outcome(State.REPORTED, owed=owed, compared=compared)
+
+
+def _timings(case: Case, node: Node) -> dict[str, str | None]:
+    """Return when each step of the case was done."""
+    (row,) = (r for r in node.store.history(case.study_instance_uid) if r.case_id == case.id)
+    done = {
+        "last_slice_at": row.received_at,
+        "assembled_at": row.assembled_at,
+        "triaged_at": row.triaged_at,
+        "flagged_at": row.flagged_at,
+        "reported_at": node.clock(),
+    }
+    return {name: at.isoformat() if at else None for name, at in done.items()}
 
 
 PIPELINE: dict[State, Callable[[Case, Node], Outcome]] = {

@@ -91,6 +91,49 @@ def ingest(
     return header, store.add(header, stored, caller=caller, now=now)
 
 
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """What became of an object: filed, or kept in quarantine."""
+
+    status: Status
+    """What its C-STORE is answered."""
+    comment: str = ""
+    """Why it was not filed; "" if it was."""
+    header: Header | None = None
+    """None where it is in quarantine for what it is."""
+    arrival: Arrival | None = None
+
+
+def file_or_set_aside(
+    file: bytes,
+    store: Store,
+    spool: Spool,
+    *,
+    caller: str,
+    now: datetime,
+    announced: tuple[str, str] | None = None,
+) -> Filed:
+    """File one Part 10 object as `ingest` does; keep one that cannot be filed in quarantine.
+
+    Raises
+    ------
+    Retryable
+        If the spool or the database cannot take it now.
+    """
+    try:
+        header, arrival = ingest(file, store, spool, caller=caller, now=now, announced=announced)
+    except Permanent as error:
+        status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
+        stored = spool.put([file], "quarantine")
+        store.quarantine(stored, code=status.name, reason=str(error), caller=caller, now=now)
+        logger.warning("quarantined: %s", error, extra=event("quarantined", code=status.name))
+        return Filed(status, str(error))
+    if arrival is Arrival.CONFLICT:
+        why = "study has another patient, kept apart"
+        return Filed(Status.IDENTITY_CONFLICT, why, header, arrival)
+    return Filed(Status.SUCCESS, "", header, arrival)
+
+
 def _chunks(source: bytes | Path) -> Iterator[bytes]:
     if isinstance(source, bytes):
         yield source
@@ -264,27 +307,13 @@ class Receiver:
     def _file(
         self, request: StoreRequest, file: bytes, caller: str, series: set[str]
     ) -> tuple[Status, str]:
-        now = self._clock()
         announced = (request.sop_class_uid, request.sop_instance_uid)
-        try:
-            header, arrival = ingest(
-                file, self._store, self._spool, caller=caller, now=now, announced=announced
-            )
-        except Permanent as error:
-            status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
-            self._quarantine(file, status, str(error), caller, now)
-            return status, str(error)
-        if arrival is Arrival.CONFLICT:
-            return Status.IDENTITY_CONFLICT, "study has another patient, kept apart"
-        series.add(header.series_instance_uid)
-        return Status.SUCCESS, ""
-
-    def _quarantine(
-        self, file: bytes, status: Status, reason: str, caller: str, now: datetime
-    ) -> None:
-        stored = self._spool.put([file], "quarantine")
-        self._store.quarantine(stored, code=status.name, reason=reason, caller=caller, now=now)
-        logger.warning("quarantined: %s", reason, extra=event("quarantined", code=status.name))
+        filed = file_or_set_aside(
+            file, self._store, self._spool, caller=caller, now=self._clock(), announced=announced
+        )
+        if filed.header is not None and filed.status is Status.SUCCESS:
+            series.add(filed.header.series_instance_uid)
+        return filed.status, filed.comment
 
     def _release(self, series: set[str]) -> None:
         if not series:

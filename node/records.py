@@ -95,6 +95,15 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose an object is: what a result must share with the images that it speaks of."""
+
+    study_instance_uid: str
+    patient_id: str
+    patient_birth_date: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredObject:
     """Bytes that are on disk for good: fsynced, renamed, their folder fsynced."""
 
@@ -160,6 +169,18 @@ class SliceRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The structured report on an earlier reading of a series that late images have outdated."""
+
+    series_instance_uid: str
+    """The report's own series, in the study of the images."""
+    sop_class_uid: str
+    sop_instance_uid: str
+    later_images: int
+    """How many images of the series arrived after those that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesPlan:
     """What `assemble` decided about a series (series.json).
 
@@ -172,12 +193,28 @@ class SeriesPlan:
     slices: tuple[SliceRef, ...]
     decision: str
     """Why this series, in one sentence."""
+    reason: str = ""
+    """Why it is not analysed; "" where it is to be read."""
     limitations: tuple[str, ...] = ()
     """What the reader of the report must know: shown in the SR and in the worklist."""
     decided_at: str = ""
     """ISO 8601 UTC, set by the pipeline; the report's date, so that a retry writes the same."""
     copies: tuple[SliceRef, ...] = ()
     """Received beside `slices` at the same positions; must have the same pixels to be read."""
+    closed_by: str = ""
+    """The evidence, or the timer, by which the series counted as complete."""
+    saved_s: float = 0.0
+    """How much sooner that was than `assemble.idle_s` after the last slice, seconds."""
+    replaces: Predecessor | None = None
+    """The report that this one's supersedes at the PACS; set by the pipeline."""
+
+    def agrees(self, other: "SeriesPlan") -> bool:
+        """Return whether the other plan makes the same report, but for its date."""
+        mine, theirs = (
+            dataclasses.replace(plan, decision="", closed_by="", saved_s=0.0, decided_at="")
+            for plan in (self, other)
+        )
+        return mine == theirs
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
@@ -195,7 +232,9 @@ class SeriesPlan:
             for name in ("slices", "copies")
         )
         limitations = tuple(values["limitations"])
-        return cls(**{**values, "slices": slices, "copies": copies, "limitations": limitations})
+        older = values.get("replaces")
+        values |= {"slices": slices, "copies": copies, "limitations": limitations}
+        return cls(**{**values, "replaces": older and Predecessor(**older)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +244,8 @@ class ReportObject:
     path: str
     sop_class_uid: str
     sop_instance_uid: str
+    series_instance_uid: str = ""
+    """"" where the outbox has it from a version that did not note it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +253,11 @@ class Outcome:
     """How a stage ended: the state to move to and what the worklist should show.
 
     Fields left None keep what the worklist has. `reason_code` and `reason` go with NOT_ANALYSED,
-    SKIPPED and FAILED. `retry_at` with the case's own state means "not yet, look again then".
-    `owed` are the objects of a report, each with the name of a destination that gets it.
+    SKIPPED and FAILED. `retry_at` with the case's own state means "not yet, look again then";
+    `reason` says what is waited for.
+    `prior` tells a study acquired long before it arrived; `closed_by` and `saved_s` are the plan's.
+    `owed` are the objects of a report, each with the name of a destination that gets it; `compared`
+    tells a replayed result from the one before (`node.manifest.compare`).
     """
 
     state: State
@@ -228,7 +272,11 @@ class Outcome:
     reason_code: str | None = None
     reason: str | None = None
     limitations: tuple[str, ...] = ()
+    prior: bool | None = None
+    closed_by: str | None = None
+    saved_s: float | None = None
     owed: tuple[tuple[str, ReportObject], ...] = ()
+    compared: str | None = None
     retry_at: datetime | None = None
 
 

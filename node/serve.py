@@ -80,12 +80,14 @@ def _receive(settings: Settings, store: Store, stop: threading.Event) -> None:
 
 
 def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
+    from node.decoding import decoding_process
     from node.pipeline import Node
     from node.worker import work
 
     reader = cache(lambda: load_reader(settings))
     reader()  # before the first case arrives, not after
-    work(Node(settings, store, reader, utc_now), claimant(), stop)
+    with decoding_process(settings.decode) as decode:
+        work(Node(settings, store, reader, utc_now, decode), claimant(), stop)
 
 
 def _deliver(settings: Settings, store: Store, stop: threading.Event) -> None:

@@ -4,9 +4,9 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import BadConfiguration
@@ -47,6 +47,19 @@ class Assemble(_Section):
         1.6, gt=1, description="a gap this many times the spacing around it is a missing slice"
     )
     read_contrast: bool = Field(False, description="read contrast-enhanced series all the same")
+    min_age_years: float = Field(2.0, ge=0, description="younger patients are not analysed, years")
+    prior_after_days: int = Field(
+        7,
+        ge=0,
+        description="a study acquired longer before it arrives is a prior, days; 0: none is",
+    )
+
+
+class Decode(_Section):
+    """The process that decodes pixels: what one series may take before it is not analysed."""
+
+    timeout_s: float = Field(120.0, gt=0, description="longest time for a series, seconds")
+    memory_mb: int = Field(4096, ge=64, description="most memory for a series, MB")
 
 
 def _bundle_folder(bundle: Path) -> Path:
@@ -97,6 +110,42 @@ class Deliver(_Section):
     )
 
 
+class Source(_Section):
+    """One peer that studies are fetched from, by `ichnode pull`."""
+
+    name: str = Field(description="how `ichnode pull --from` and messages call it")
+    how: Literal["get", "move", "web"] = Field(
+        "get", description='"get" (C-GET), "move" (C-MOVE to receive.ae_title) or "web" (DICOMweb)'
+    )
+    ae_title: str = Field("", max_length=16, description="the source's AE title (get, move)")
+    host: str = Field("", description="the source's address (get, move)")
+    port: int = Field(104, ge=1, le=65535, description="the source's port (get, move)")
+    url: str = Field("", description="base address of its QIDO-RS and WADO-RS (web)")
+    token_variable: str = Field(
+        "", description="environment variable that holds a bearer token (web)"
+    )
+    login_variable: str = Field(
+        "", description='environment variable that holds "user:password" (web)'
+    )
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> Self:
+        if self.how == "web" and not re.match(r"https?://[^/@]+(/|$)", self.url):
+            raise ValueError(f"{self.name}: url must be https://HOST/PATH, no user or password")
+        if self.how != "web" and not (self.ae_title and self.host):
+            raise ValueError(f'{self.name}: how = "{self.how}" needs ae_title, host and port')
+        if self.token_variable and self.login_variable:
+            raise ValueError(f"{self.name}: either token_variable or login_variable")
+        return self
+
+
+class Pull(_Section):
+    """Where studies are fetched from when a person asks for one."""
+
+    timeout_s: float = Field(60.0, gt=0, description="silence of a source that ends it, seconds")
+    sources: tuple[Source, ...] = Field((), description="who can be asked, one table for each")
+
+
 class Web(_Section):
     """The triage page."""
 
@@ -133,8 +182,10 @@ class Settings(BaseSettings):
     )
     receive: Receive = Receive()
     assemble: Assemble = Assemble()
+    decode: Decode = Decode()
     triage: Triage = Triage()
     deliver: Deliver = Deliver()
+    pull: Pull = Pull()
     web: Web = Web()
     work: Work = Work()
     log: Log = Log()
@@ -169,18 +220,52 @@ def peer(text: str, settings: Settings) -> Destination:
     for destination in settings.deliver.destinations:
         if destination.name == text:
             return destination
-    match = re.fullmatch(r"(?P<ae_title>[^@]{1,16})@(?P<host>.+):(?P<port>\d{1,5})", text)
-    if match is None:
+    found = _address(text)
+    if found is None:
         known = ", ".join(d.name for d in settings.deliver.destinations) or "none is configured"
         raise BadConfiguration(
             f"{text!r} is neither AE_TITLE@HOST:PORT nor a destination's name ({known})"
         )
-    return Destination(
-        name=text,
-        ae_title=match["ae_title"],
-        host=match["host"].strip("[]"),
-        port=int(match["port"]),
-    )
+    return Destination(name=text, **found)
+
+
+def source(text: str, settings: Settings) -> Source:
+    """Return the source of that name, or the one that an address describes.
+
+    "AE_TITLE@HOST:PORT" is asked by C-GET, "https://HOST/PATH" by DICOMweb.
+
+    Raises
+    ------
+    BadConfiguration
+        If it is none of these.
+    """
+    for known in settings.pull.sources:
+        if known.name == text:
+            return known
+    if re.match("https?://", text):
+        try:
+            return Source(name=text, how="web", url=text)
+        except ValidationError as error:
+            raise BadConfiguration(error.errors()[0]["msg"]) from error
+    found = _address(text)
+    if found is None:
+        names = ", ".join(known.name for known in settings.pull.sources) or "none is configured"
+        raise BadConfiguration(
+            f"{text!r} is neither AE_TITLE@HOST:PORT, https://HOST/PATH nor a source ({names})"
+        )
+    return Source(name=text, **found)
+
+
+def _address(text: str) -> dict[str, Any] | None:
+    """Return what "AE_TITLE@HOST:PORT" says, by the names of the settings."""
+    match = re.fullmatch(r"(?P<ae_title>[^@]{1,16})@(?P<host>.+):(?P<port>\d{1,5})", text)
+    if match is None:
+        return None
+    return {
+        "ae_title": match["ae_title"],
+        "host": match["host"].strip("[]"),
+        "port": int(match["port"]),
+    }
 
 
 def load(path: Path | None = None) -> Settings:
@@ -219,4 +304,4 @@ def _keys(model: type[BaseModel]) -> list[str]:
         found.append(name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found += _keys(field.annotation)
-    return [*found, *Destination.model_fields]
+    return [*found, *Destination.model_fields, *Source.model_fields]

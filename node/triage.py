@@ -1,11 +1,13 @@
 """Triage: the planned series becomes a volume, the reader's findings, and a priority."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.findings import Findings, Unreadable
-from node.dicom.pixels import load_volume
-from node.errors import NotAnalysed
+from node.dicom.pixels import Decoder
+from node.errors import NotAnalysed, Permanent
+from node.quality import gate, measure
 from node.records import Outcome, SeriesPlan
 from node.states import Priority, Reason, State
 
@@ -13,19 +15,31 @@ if TYPE_CHECKING:
     from models.reader import Reader
 
 
-def triage(plan: SeriesPlan, reader: "Reader", *, root: Path, folder: Path) -> Outcome:
+def triage(
+    plan: SeriesPlan, reader: "Reader", *, root: Path, folder: Path, decode: Decoder
+) -> Outcome:
     """Read the planned series and leave findings.json and mask.npz in the case `folder`.
 
     Raises
     ------
     NotAnalysed
-        If the pixels cannot be decoded, are no Hounsfield values, or show no brain.
+        If the pixels cannot be decoded, are no Hounsfield values, show no brain, or show it too
+        badly (`node.quality`).
+    Permanent
+        If an image is on disk no more.
     """
-    volume = load_volume(plan, root)
     try:
-        findings = reader.read(volume)
+        volume = decode(plan, root)
+    except FileNotFoundError as lost:
+        name = Path(str(lost.filename)).name
+        raise Permanent(f"{name}: is on disk no more; send the series again") from lost
+    try:
+        source, seen = reader.prepare(volume)
     except Unreadable as reason:
         raise NotAnalysed(Reason.UNREADABLE, str(reason)) from reason
+    known = gate(measure(source, seen))
+    findings = reader.judge(volume, source, seen, reader.look(seen))
+    findings = replace(findings, limitations=known)
     findings.save(folder)
     return _outcome(findings, plan)
 
@@ -42,5 +56,5 @@ def _outcome(findings: Findings, plan: SeriesPlan) -> Outcome:
         subtypes=findings.subtypes,
         key_slice_sop_instance_uid=None if key is None else plan.slices[key].sop_instance_uid,
         bundle=findings.bundle,
-        limitations=plan.limitations,
+        limitations=(*plan.limitations, *findings.limitations),
     )

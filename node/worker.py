@@ -55,6 +55,8 @@ def _run(case: Case, node: Node, name: str) -> None:
     node.store.finish(case, name, outcome, node.clock())
     if outcome.state is not case.state:
         logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))
+    if outcome.compared:
+        logger.info("replayed: %s", outcome.compared, extra=_of(case, "compared"))
 
 
 @contextmanager

@@ -124,8 +124,13 @@ class Scan:
         ds.PixelData = self._stored(self.hu(position)).tobytes()
         return self._changed(ds)
 
-    def enhanced(self, order: Sequence[int] | None = None) -> Dataset:
-        """The same slices as one Enhanced CT image, its frames in `order`."""
+    def enhanced(
+        self, order: Sequence[int] | None = None, *, shared_rescale: bool = False
+    ) -> Dataset:
+        """The same slices as one Enhanced CT image, its frames in `order`.
+
+        Each frame has an intercept of its own, unless they share one.
+        """
         positions = self.positions_mm[list(order or range(len(self.positions_mm)))]
         ds = self._common()
         ds.SOPClassUID = EnhancedCTImageStorage
@@ -142,14 +147,11 @@ class Scan:
         ds.SharedFunctionalGroupsSequence = [shared]
         frames, pixels = [], []
         for number, position in enumerate(positions):
-            intercept = INTERCEPT - number  # each frame its own
+            intercept = INTERCEPT if shared_rescale else INTERCEPT - number
             rescale = item(RescaleIntercept=intercept, RescaleSlope=1, RescaleType="HU")
-            frames.append(
-                item(
-                    PlanePositionSequence=[item(ImagePositionPatient=decimals(position))],
-                    PixelValueTransformationSequence=[rescale],
-                )
-            )
+            frame = item(PlanePositionSequence=[item(ImagePositionPatient=decimals(position))])
+            (shared if shared_rescale else frame).PixelValueTransformationSequence = [rescale]
+            frames.append(frame)
             pixels.append(self._stored(self.hu(position), intercept))
         ds.PerFrameFunctionalGroupsSequence = frames
         ds.PixelData = np.stack(pixels).tobytes()
@@ -260,13 +262,39 @@ def each(**values: Callable[[int], Any]) -> Edit:
     return edit
 
 
+def frame(index: int, group: str, **values: Any) -> Edit:
+    """Replace a functional group of one frame of an Enhanced CT image; no values delete it."""
+
+    def edit(images: list[Dataset]) -> list[Dataset]:
+        groups = images[0].PerFrameFunctionalGroupsSequence[index]
+        change(groups, group, [item(**values)] if values else None)
+        return images
+
+    return edit
+
+
+def rescaled(rule: Callable[[int], tuple[float, float]]) -> Edit:
+    """Store each image by the slope and intercept of its index, its Hounsfield units unchanged."""
+
+    def edit(images: list[Dataset]) -> list[Dataset]:
+        for index, ds in enumerate(images):
+            slope, intercept = rule(index)
+            stored = np.frombuffer(ds.PixelData, "<i2" if ds.PixelRepresentation else "<u2")
+            hu = stored * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
+            ds.PixelData = np.rint((hu - intercept) / slope).astype(stored.dtype).tobytes()
+            ds.RescaleSlope, ds.RescaleIntercept = slope, intercept
+        return images
+
+    return edit
+
+
 def pixels(of: Callable[[NDArray[Any]], NDArray[Any]], *indices: int) -> Edit:
-    """Replace the stored values of these images (all, if none is named)."""
+    """Replace the stored values, (frame, row, column), of these images (all, if none is named)."""
 
     def edit(images: list[Dataset]) -> list[Dataset]:
         for ds in [images[i] for i in indices] or images:
             dtype = "<i2" if ds.PixelRepresentation else "<u2"
-            stored = np.frombuffer(ds.PixelData, dtype).reshape(ds.Rows, ds.Columns)
+            stored = np.frombuffer(ds.PixelData, dtype).reshape(-1, ds.Rows, ds.Columns)
             ds.PixelData = of(stored).astype(dtype).tobytes()
         return images
 

@@ -13,8 +13,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import MRImageStorage, XRayRadiationDoseSRStorage
+from pydicom.uid import (
+    LegacyConvertedEnhancedCTImageStorage,
+    MRImageStorage,
+    XRayRadiationDoseSRStorage,
+)
 
+from models.volume import Volume
 from node.assemble import closing, decide
 from node.dicom.eligibility import judge
 from node.dicom.pixels import load_volume
@@ -32,12 +37,15 @@ from tests.builder import (
     case_of,
     each,
     encoded,
+    frame,
     one,
     pixels,
     plus,
+    rescaled,
     reverse,
     series,
     store,
+    uid,
     where_it_claims,
     without,
 )
@@ -69,8 +77,20 @@ def of(scan: Scan, *edits: Edit) -> Callable[[], list[Dataset]]:
     return build
 
 
-def enhanced(order: list[int] | None = None) -> Callable[[], list[Dataset]]:
-    return lambda: [HEAD.enhanced(order)]
+def enhanced(
+    scan: Scan, *edits: Edit, order: Sequence[int] | None = None, shared_rescale: bool = False
+) -> Callable[[], list[Dataset]]:
+    def build() -> list[Dataset]:
+        images = [scan.enhanced(order, shared_rescale=shared_rescale)]
+        for edit in edits:
+            images = edit(images)
+        return images
+
+    return build
+
+
+def joined(*parts: Callable[[], list[Dataset]]) -> Callable[[], list[Dataset]]:
+    return lambda: [ds for part in parts for ds in part()]
 
 
 def lost_intercept(stored: np.ndarray) -> np.ndarray:
@@ -78,9 +98,21 @@ def lost_intercept(stored: np.ndarray) -> np.ndarray:
     return (stored.astype(int) - 1024) & 4095
 
 
+def leaning(degrees: float, turned: float) -> tuple[float, ...]:
+    """Orientation of slices whose normal leans back, of a head that is turned: oblique, no tilt."""
+    a, b = np.radians((degrees, turned))
+    return tuple(
+        np.r_[np.cos(b), np.sin(b), 0, np.cos(a) * np.r_[-np.sin(b), np.cos(b)], -np.sin(a)]
+    )
+
+
 COS15, SIN15 = float(np.cos(np.pi / 12)), float(np.sin(np.pi / 12))
 TURNED = (COS15, SIN15, 0.0, -SIN15, COS15, 0.0)
+OBLIQUE = leaning(20, 10)
+TO_THE_FEET = (*(-cosine for cosine in OBLIQUE[:3]), *OBLIQUE[3:])
 FOSSA = (4.0,) * 14 + (7.0,) * 13
+TENS = (10.0,) * 14
+MILLIMETRES = (1.0,) * 147
 TWELVE = HEAD(signed=False, bits_stored=12)
 CORNER = np.s_[:6, :6]
 
@@ -88,11 +120,20 @@ CORNER = np.s_[:6, :6]
 def corner(value: int) -> Callable[[np.ndarray], np.ndarray]:
     def padded(stored: np.ndarray) -> np.ndarray:
         stored = stored.copy()
-        stored[CORNER] = np.array(value & 0xFFFF, np.uint16).astype(stored.dtype)
+        stored[:, *CORNER] = np.array(value & 0xFFFF, np.uint16).astype(stored.dtype)
         return stored
 
     return padded
 
+
+def another_voxel(stored: np.ndarray) -> np.ndarray:
+    """The last voxel of the last frame is another."""
+    stored = stored.copy()
+    stored[-1, -1, -1] += 40
+    return stored
+
+
+SHUFFLED = random.Random(1).sample(range(30), 30)
 
 SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     # order and number
@@ -101,12 +142,20 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     ("numbered from head to feet", of(HEAD, each(InstanceNumber=lambda i: 30 - i)), Read()),
     ("no instance numbers", of(HEAD.having(InstanceNumber=None)), Read()),
     ("all with the same number", of(HEAD.having(InstanceNumber=1)), Read()),
+    ("numbered at random", of(HEAD, each(InstanceNumber=lambda i: 7 * i % 30)), Read()),
+    ("slice locations that lie", of(HEAD, each(SliceLocation=lambda i: -5 * i)), Read()),
     (
         "positions noisy by 0.02 mm",
         of(HEAD(gaps_mm=(4.98, 5.02) * 14 + (5,))),
         Read((4.98, 5.02) * 14 + (5,)),
     ),
     ("thin slices", of(HEAD(gaps_mm=(1.5,) * 99, thickness_mm=1.5)), Read((1.5,) * 99)),
+    ("slices of 1 mm", of(HEAD(gaps_mm=MILLIMETRES, thickness_mm=1)), Read(MILLIMETRES)),
+    (
+        "slices of 1 mm, oblique, sent backwards",
+        of(HEAD(gaps_mm=MILLIMETRES, thickness_mm=1, orientation=TO_THE_FEET), reverse),
+        Read(MILLIMETRES),
+    ),
     ("overlapping slices", of(HEAD(gaps_mm=(2.5,) * 59)), Read((2.5,) * 59)),
     ("slices with gaps between them", of(HEAD(gaps_mm=(10.0,) * 14)), Read((10.0,) * 14)),
     ("thin fossa, thick vertex", of(HEAD(gaps_mm=FOSSA, thickness_mm=None)), Read(FOSSA)),
@@ -133,11 +182,27 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     ("tilted with zones", of(HEAD(tilt_deg=18.5, gaps_mm=FOSSA)), Read(FOSSA, 18.5)),
     ("head turned", of(HEAD(orientation=TURNED)), Read()),
     ("head turned and tilted", of(HEAD(orientation=TURNED, tilt_deg=12)), Read(tilt_deg=12)),
+    ("oblique", of(HEAD(orientation=OBLIQUE)), Read()),
+    ("oblique, sent backwards", of(HEAD(orientation=OBLIQUE), reverse), Read()),
+    ("oblique, its normal to the feet", of(HEAD(orientation=TO_THE_FEET)), Read()),
+    ("oblique and tilted", of(HEAD(orientation=OBLIQUE, tilt_deg=-9)), Read(tilt_deg=9)),
     ("cosines of a thousandth", of(HEAD(orientation=(1, 0.001, 0, -0.001, 1, 0))), Read()),
     ("mirrored rows", of(HEAD(orientation=(-1, 0, 0, 0, 1, 0))), Read()),
     ("prone", of(HEAD(orientation=(-1, 0, 0, 0, -1, 0))), Read()),
     ("rows for columns", of(HEAD(orientation=(0, 1, 0, 1, 0, 0))), Read()),
     ("square pixels, another matrix", of(HEAD(rows=64, columns=48, spacing_mm=(4, 4))), Read()),
+    ("an odd matrix", of(HEAD(rows=57, columns=81)), Read()),
+    ("pixels five times as high as wide", of(HEAD(rows=28, spacing_mm=(8, 1.6))), Read()),
+    (
+        "a matrix of 512",
+        of(HEAD(rows=512, columns=512, spacing_mm=(0.45, 0.45), gaps_mm=TENS)),
+        Read(TENS),
+    ),
+    (
+        "a matrix of 768 x 640",
+        of(HEAD(rows=768, columns=640, spacing_mm=(0.3, 0.35), gaps_mm=TENS)),
+        Read(TENS),
+    ),
     # acquisitions
     ("an acquisition for each slice", of(HEAD, each(AcquisitionNumber=lambda i: i + 1)), Read()),
     ("two acquisitions, odd and even", of(HEAD, each(AcquisitionNumber=lambda i: i % 2)), Read()),
@@ -161,6 +226,16 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     ("soft and bone kernel in one", of(HEAD(kernel="H60s"), plus(HEAD(acquisition=1))), Read()),
     ("an image sent under two names", of(HEAD, again(12)), Read()),
     (
+        "a copy stored with another intercept",
+        of(HEAD, again(12, RescaleIntercept=-1124), pixels(lambda p: p + 100, 30)),
+        Read(),
+    ),
+    (
+        "a copy that lies 0.05 mm off",
+        of(HEAD, again(12, ImagePositionPatient=[-98.75, -110, -11.95])),
+        Read(),
+    ),
+    (
         "a localiser among them",
         of(HEAD, again(0, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], Rows=32, Columns=140)),
         Read(),
@@ -175,18 +250,37 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
         Read(),
     ),
     (
-        "a rescale of its own for each slice",
-        of(
-            HEAD,
-            pixels(lambda p: (p - 1024) // 1 * 2),
-            each(RescaleSlope=lambda _: 0.5, RescaleIntercept=lambda _: 0),
-            one(3, RescaleIntercept=0.0, RescaleSlope="0.50"),
-        ),
+        "a slope and intercept of its own for each slice",
+        of(HEAD, rescaled(lambda i: ((1.0, 0.5, 0.25)[i % 3], -1024 - i))),
+        Read(),
+    ),
+    (
+        "one slice of another slope",
+        of(HEAD, rescaled(lambda i: (0.5 if i == 9 else 1.0, -1024))),
+        Read(),
+    ),
+    (
+        "12 bits, signed",
+        of(HEAD(bits_stored=12), rescaled(lambda _: (1, 0))),
+        Read(),
+    ),
+    (
+        "12 bits, signed, sign not extended",
+        of(HEAD(bits_stored=12), rescaled(lambda _: (1, 0)), pixels(lambda p: p & 0xFFF)),
         Read(),
     ),
     (
         "12 bits with a lost intercept",
         of(TWELVE.having(RescaleIntercept=0), pixels(lost_intercept)),
+        Read(),
+    ),
+    (
+        "12 bits with an intercept lost in some slices",
+        of(
+            TWELVE,
+            pixels(lost_intercept, *range(5, 9)),
+            each(RescaleIntercept=lambda i: 0 if 5 <= i < 9 else -1024),
+        ),
         Read(),
     ),
     ("padding -2000", of(HEAD.having(PixelPaddingValue=-2000), pixels(corner(-2000))), Read()),
@@ -204,13 +298,78 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
         ),
         Read(),
     ),
+    (
+        "a range of padding, unsigned, upper end first",
+        of(
+            HEAD(signed=False).having(PixelPaddingValue=63536, PixelPaddingRangeLimit=63000),
+            pixels(corner(63300)),
+        ),
+        Read(),
+    ),
+    (
+        "padding -2000 in signed, 63536 in unsigned slices",
+        joined(
+            of(HEAD.having(PixelPaddingValue=-2000), pixels(corner(-2000)), without(*range(15))),
+            of(
+                HEAD(signed=False).having(PixelPaddingValue=63536),
+                pixels(corner(63536)),
+                without(*range(15, 30)),
+            ),
+        ),
+        Read(),
+    ),
     ("padding declared in tissue", of(HEAD.having(PixelPaddingValue=1054)), Read()),
     ("no padding value, but -3024 HU", of(HEAD, pixels(corner(-2000))), Read()),
     ("white is low", of(HEAD.having(PhotometricInterpretation="MONOCHROME1")), Read()),
     ("several windows", of(HEAD.having(WindowCenter=[40, 500], WindowWidth=[80, 3000])), Read()),
     ("no rescale type", of(HEAD.having(RescaleType=None)), Read()),
-    ("Enhanced CT", enhanced(), Read()),
-    ("Enhanced CT, frames shuffled", enhanced(random.Random(1).sample(range(30), 30)), Read()),
+    ("rescale type in small letters", of(HEAD.having(RescaleType="hu")), Read()),
+    # one object of many frames, a rescale of its own for each
+    ("Enhanced CT", enhanced(HEAD), Read()),
+    ("Enhanced CT, frames shuffled", enhanced(HEAD, order=SHUFFLED), Read()),
+    (
+        "Enhanced CT, shuffled, tilted, with zones",
+        enhanced(HEAD(tilt_deg=18.5, gaps_mm=FOSSA), order=[i for i in SHUFFLED if i < 28]),
+        Read(FOSSA, 18.5),
+    ),
+    (
+        "Enhanced CT, oblique, frames backwards",
+        enhanced(HEAD(orientation=OBLIQUE), order=range(29, -1, -1)),
+        Read(),
+    ),
+    ("Enhanced CT, one rescale for all", enhanced(HEAD, shared_rescale=True), Read()),
+    (
+        "Enhanced CT, a frame that says its shared plane again",
+        enhanced(
+            HEAD,
+            frame(9, "PlaneOrientationSequence", ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+            frame(9, "PixelMeasuresSequence", PixelSpacing=[4, 2.5], SliceThickness=5),
+        ),
+        Read(),
+    ),
+    (
+        "Enhanced CT, padding 30768",
+        enhanced(HEAD.having(PixelPaddingValue=30768), pixels(corner(30768))),
+        Read(),
+    ),
+    (
+        "Enhanced CT, a frame twice",
+        enhanced(HEAD, order=[*range(30), 12]),
+        Read(),
+    ),
+    (
+        "Enhanced CT, odd and even frames in two objects",
+        joined(
+            enhanced(HEAD, order=range(0, 30, 2)),
+            enhanced(HEAD.having(SOPInstanceUID=uid("odd")), order=range(1, 30, 2)),
+        ),
+        Read(),
+    ),
+    (
+        "Legacy Converted Enhanced CT",
+        enhanced(HEAD.having(SOPClassUID=LegacyConvertedEnhancedCTImageStorage)),
+        Read(),
+    ),
     # words
     ("no image type", of(HEAD.having(ImageType=None)), Read()),
     (
@@ -248,6 +407,21 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     (
         "three phases in one series",
         of(HEAD, *(again(i) for i in range(30)), *(again(i, InstanceNumber=99) for i in range(30))),
+        Reason.DUPLICATE_POSITION,
+    ),
+    (
+        "two images at one position under tilt",
+        of(HEAD(tilt_deg=18.5), again(12), pixels(lambda p: p + 1, 30)),
+        Reason.DUPLICATE_POSITION,
+    ),
+    (
+        "an Enhanced CT frame missing",
+        enhanced(HEAD, order=[*range(9), *range(10, 30)]),
+        Reason.MISSING_SLICE,
+    ),
+    (
+        "an Enhanced CT frame twice, a voxel different",
+        enhanced(HEAD, pixels(another_voxel), order=[*range(30), 12]),
         Reason.DUPLICATE_POSITION,
     ),
     # planes that are no stack
@@ -291,6 +465,36 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     ),
     ("coronal", of(HEAD(orientation=(1, 0, 0, 0, 0, -1))), Reason.NOT_AXIAL),
     ("sagittal", of(HEAD(orientation=(0, 1, 0, 0, 0, -1))), Reason.NOT_AXIAL),
+    (
+        "an Enhanced CT frame turned",
+        enhanced(
+            HEAD,
+            frame(
+                9,
+                "PlaneOrientationSequence",
+                ImageOrientationPatient=[0.97, 0.24, 0, -0.24, 0.97, 0],
+            ),
+        ),
+        Reason.GEOMETRY,
+    ),
+    (
+        "an Enhanced CT frame of another spacing",
+        enhanced(HEAD, frame(9, "PixelMeasuresSequence", PixelSpacing=[4, 3])),
+        Reason.GEOMETRY,
+    ),
+    (
+        "an Enhanced CT frame without position",
+        enhanced(HEAD, frame(9, "PlanePositionSequence")),
+        Reason.GEOMETRY,
+    ),
+    ("Enhanced CT, 29 of 30 announced", enhanced(HEAD.having(NumberOfFrames=29)), Reason.GEOMETRY),
+    ("Enhanced CT, 31 of 30 announced", enhanced(HEAD.having(NumberOfFrames=31)), Reason.GEOMETRY),
+    ("Enhanced CT, none announced", enhanced(HEAD.having(NumberOfFrames=None)), Reason.GEOMETRY),
+    (
+        "a classic image of two frames",
+        of(HEAD, one(9, NumberOfFrames=2), pixels(lambda p: np.concatenate([p, p]), 9)),
+        Reason.GEOMETRY,
+    ),
     # values that are no Hounsfield units
     ("rescale type US", of(HEAD.having(RescaleType="US")), Reason.NOT_HOUNSFIELD),
     ("one image in another unit", of(HEAD, one(9, RescaleType="Z_EFF")), Reason.NOT_HOUNSFIELD),
@@ -298,6 +502,40 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     ("one image without slope", of(HEAD, one(9, RescaleSlope=None)), Reason.NOT_HOUNSFIELD),
     ("slope zero", of(HEAD.having(RescaleSlope=0)), Reason.NOT_HOUNSFIELD),
     ("values 1000 too high", of(HEAD.having(RescaleIntercept=0)), Reason.NOT_HOUNSFIELD),
+    (
+        "12 bits, 1000 too high, and nothing wrapped",
+        of(TWELVE.having(RescaleIntercept=0)),
+        Reason.NOT_HOUNSFIELD,
+    ),
+    (
+        "16 bits with a lost intercept",
+        of(HEAD(signed=False).having(RescaleIntercept=0), pixels(lambda p: p - 1024)),
+        Reason.NOT_HOUNSFIELD,
+    ),
+    (
+        "12 bits at the top of 16",
+        of(TWELVE.having(HighBit=15), pixels(lambda p: p << 4)),
+        Reason.NOT_HOUNSFIELD,
+    ),
+    (
+        "an Enhanced CT frame in another unit",
+        enhanced(
+            HEAD,
+            frame(
+                9,
+                "PixelValueTransformationSequence",
+                RescaleSlope=1,
+                RescaleIntercept=-1033,
+                RescaleType="Z_EFF",
+            ),
+        ),
+        Reason.NOT_HOUNSFIELD,
+    ),
+    (
+        "an Enhanced CT frame without rescale",
+        enhanced(HEAD, frame(9, "PixelValueTransformationSequence")),
+        Reason.NOT_HOUNSFIELD,
+    ),
     ("empty images", of(HEAD, pixels(np.zeros_like)), Reason.NOT_HOUNSFIELD),
     # pixels that are not there
     ("headers without pixels", of(HEAD.having(PixelData=None)), Reason.NO_PIXEL_DATA),
@@ -357,19 +595,43 @@ def test_a_series_is_read_where_it_lies_or_says_why_not(
     assert tilt_deg(volume.positions_mm, volume.normal) == pytest.approx(
         expected.tilt_deg, abs=0.01
     )
-    claimed = where_it_claims(volume)
-    seen = volume.hu.copy()
-    if seen[:, *CORNER].min() < -1000:  # padding lies in the air of the corner
-        claimed[:, *CORNER] = seen[:, *CORNER] = np.where(
-            seen[:, *CORNER] == -1024, -1000, seen[:, *CORNER]
-        )
-    assert (np.abs(seen - claimed) <= 1).mean() > 0.999
+    assert lies_where_it_claims(volume)
     assert len(plan.slices) == len(volume.hu)
 
 
 def tilt_deg(positions: np.ndarray, normal: np.ndarray) -> float:
     way = positions[-1] - positions[0]
-    return float(np.degrees(np.arccos(way @ normal / np.linalg.norm(way))))
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(way, normal)), way @ normal)))
+
+
+def lies_where_it_claims(volume: Volume) -> bool:
+    """Whether every slice shows the head, value for value but for a few that rounding may tip."""
+    seen = volume.hu.copy()
+    padding = seen[:, *CORNER]  # it lies in the air of the corner
+    padding[padding == -1024] = -1000
+    return bool((seen == where_it_claims(volume)).mean((1, 2)).min() > 0.999)
+
+
+MISTAKES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "upside down": lambda hu: hu[::-1],
+    "front for back": lambda hu: hu[:, ::-1],
+    "left for right": lambda hu: hu[:, :, ::-1],
+    "one slice too high": lambda hu: np.roll(hu, 1, 0),
+    "one row too low": lambda hu: np.roll(hu, 1, 1),
+    "one column too far": lambda hu: np.roll(hu, 1, 2),
+    "two neighbours swapped": lambda hu: hu[[*range(14), 15, 14, *range(16, len(hu))]],
+    "a slice in its neighbour's place": lambda hu: hu[[*range(14), 15, *range(15, len(hu))]],
+    "a slice 1 HU too bright": lambda hu: hu + (np.arange(len(hu)) == 14)[:, None, None],
+}
+
+
+@pytest.mark.parametrize("scan", [HEAD, HEAD(gaps_mm=MILLIMETRES), HEAD(tilt_deg=18.5)])
+def test_no_mistake_about_the_place_of_voxels_goes_unnoticed(scan: Scan) -> None:
+    hu = np.stack([scan.hu(position) for position in scan.positions_mm])
+    right = Volume(hu, scan.positions_mm, scan.cosines, scan.spacing_mm)
+    assert lies_where_it_claims(right)
+    for name, mistaken in MISTAKES.items():
+        assert not lies_where_it_claims(replace(right, hu=mistaken(hu))), name
 
 
 # --- completeness --------------------------------------------------------------------------------
@@ -425,6 +687,38 @@ def test_a_series_closes_on_evidence_or_when_it_has_been_idle(
         closes_at_s
     )
     assert ask(received, [received], at(closes_at_s)).state is not State.RECEIVING
+
+
+@pytest.mark.parametrize(
+    ("received", "saved_s"),
+    [
+        (series(HEAD), 58),
+        (replace(series(HEAD), released_at=at(20)), 40),
+        (replace(series(HEAD.having(NumberOfSeriesRelatedInstances=30)), **OPEN), 58),
+        (replace(series(HEAD.having(ImagesInAcquisition=30)), **OPEN), 58),
+        (replace(series(HEAD), **OPEN), 0),
+        (replace(series(HEAD), released_at=at(300)), 0),
+        (series(HEAD, without(14)), 0),
+    ],
+    ids=[
+        "released at once",
+        "released after 20 s",
+        "all announced images there",
+        "acquisition complete",
+        "association open",
+        "released after the timer",
+        "a hole",
+    ],
+)
+def test_plan_and_worklist_say_what_closed_the_series_and_what_that_saved(
+    received: Series, saved_s: float
+) -> None:
+    outcome, plan = decide(case_of(received), [received], [], SETTINGS, at(400))
+    assert plan is not None
+    assert plan.closed_by == closing(judge(received, SETTINGS), SETTINGS).why
+    assert plan.closed_by in plan.decision
+    assert plan.saved_s == saved_s
+    assert (outcome.closed_by, outcome.saved_s) == (plan.closed_by, plan.saved_s)
 
 
 def test_another_image_starts_the_grace_anew() -> None:
@@ -647,6 +941,86 @@ def test_images_of_a_second_scan_are_counted_as_left_out() -> None:
     _, plan = alone(series(HEAD, plus(HEAD(acquisition=2))))
     assert plan is not None
     assert "30 images of a second scan of the same place were left out" in plan.limitations
+
+
+# --- priors --------------------------------------------------------------------------------------
+
+
+def dated(*days: str) -> Series:
+    """A head whose images are dated in turn."""
+    received = series(HEAD)
+    instances = [
+        replace(i, header=replace(i.header, acquired=days[number % len(days)]))
+        for number, i in enumerate(received.instances)
+    ]
+    return replace(received, instances=tuple(instances))
+
+
+@pytest.mark.parametrize(
+    ("received", "age_days"),
+    [
+        (dated("20230103"), 1108),
+        (dated("20230103235959"), 1108),
+        (dated("20200101", "20230103", ""), 1108),
+        (dated("20260107"), 8),
+        (dated("20260108"), None),
+        (dated("20260115"), None),
+        (dated("20300101"), None),
+        (dated(""), None),
+        (dated("20261399"), None),
+    ],
+    ids=[
+        "years ago",
+        "with a time of day",
+        "the newest image counts",
+        "a day too old",
+        "at the limit",
+        "today",
+        "in the future",
+        "undated",
+        "no such day",
+    ],
+)
+def test_a_study_acquired_long_before_it_arrived_is_a_prior(
+    received: Series, age_days: int | None
+) -> None:
+    outcome, plan = alone(received)
+    assert plan is not None
+    assert (outcome.state, outcome.prior) == (State.ASSEMBLED, age_days is not None)
+    said = [text for text in plan.limitations if "prior" in text]
+    assert outcome.limitations == plan.limitations
+    if age_days is None:
+        assert not said
+    else:
+        assert said[0].endswith(f", {age_days} days before it arrived: a prior study")
+
+
+def test_late_images_make_no_prior_of_a_current_study() -> None:
+    received = replace(dated("20260115"), last_received_at=at(30 * 86400))
+    outcome, _ = decide(case_of(received), [received], [], SETTINGS, at(31 * 86400))
+    assert outcome.prior is False
+
+
+def test_a_prior_is_told_before_it_is_complete_and_when_it_is_not_analysed() -> None:
+    received = dated("20230103")
+    waiting, _ = decide(case_of(received), [received], [], SETTINGS, at(1))
+    assert (waiting.state, waiting.prior) == (State.RECEIVING, True)
+    short = series(HEAD.having(AcquisitionDate="20230103"), without(*range(5, 30)))
+    outcome, plan = alone(short)
+    assert plan is not None
+    assert (outcome.state, outcome.prior) == (State.NOT_ANALYSED, True)
+    assert plan.limitations == outcome.limitations
+    assert plan.limitations[-1] == (
+        "acquired on 2023-01-03, 1108 days before it arrived: a prior study"
+    )
+
+
+def test_no_study_is_a_prior_where_the_settings_say_so() -> None:
+    received = dated("20230103")
+    never = Assemble(prior_after_days=0)
+    outcome, plan = decide(case_of(received), [received], [], never, at(100))
+    assert plan is not None
+    assert (outcome.prior, plan.limitations) == (False, ())
 
 
 # --- arrival -------------------------------------------------------------------------------------

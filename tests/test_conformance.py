@@ -1,13 +1,15 @@
 """CONFORMANCE.md says what the code does."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
-from node.dicom import association
+from node.dicom import association, retrieve
+from node.report import write_report
 from node.states import Reason
+from tests.reported import findings, lesion, tilted_volume, write
 
 TEXT = (Path(__file__).parents[1] / "CONFORMANCE.md").read_text()
 
@@ -27,12 +29,15 @@ def test_accepted_sop_classes_and_transfer_syntaxes_are_listed_and_no_others() -
     assert uids(section("### 2.2")) == accepted
 
 
-def test_sent_sop_classes_are_listed() -> None:
-    assert uids(section("### 2.3")) == {
-        SegmentationStorage,
-        Comprehensive3DSRStorage,
-        SecondaryCaptureImageStorage,
-    }
+def test_sent_sop_classes_are_listed_and_no_others(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    when = datetime(2026, 1, 15, tzinfo=UTC)
+    objects = write_report(plan, findings(lesion()), tmp_path, tmp_path / "case", when)
+    assert uids(section("### 2.3")) == {item.sop_class_uid for item in objects}
+
+
+def test_query_and_retrieve_sop_classes_are_listed() -> None:
+    assert uids(section("### 2.4")) == {retrieve.FIND, retrieve.GET, retrieve.MOVE}
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -46,9 +51,7 @@ def test_no_reason_is_explained_that_does_not_exist() -> None:
 
 def test_status_codes_are_those_of_the_code() -> None:
     listed = dict(re.findall(r"^\| ([A-Z_]+) \| ([0-9A-F]{4}) \|", section("### 2.2"), re.M))
-    assert listed
-    for name, code in listed.items():
-        assert association.Status[name] == int(code, 16)
+    assert listed == {status.name: f"{status:04X}" for status in association.Status}
 
 
 def test_implementation_identifiers_are_stated() -> None:

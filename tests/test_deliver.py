@@ -14,13 +14,14 @@ from pynetdicom import AE, evt
 
 from node.deliver import archive, deliver, drain, echo, send_files
 from node.dicom.association import contexts_archive
+from node.dicom.series import read_header
 from node.errors import Retryable
 from node.receive import ingest
 from node.records import Outcome, ReportObject
 from node.settings import Deliver, Destination, Settings
 from node.spool import Spool
 from node.states import Priority, State
-from node.worklist.store import Store, upgrade
+from node.worklist.store import Signature, Store, upgrade
 from tests.peers import (
     ct_series,
     free_port,
@@ -51,7 +52,7 @@ class Outbox:
     def owe(
         self,
         *objects: Path,
-        seed: str = "study",
+        seed: str = "report",
         to: str = "peer",
         priority: Priority = Priority.SUSPECTED,
     ) -> None:
@@ -94,9 +95,9 @@ def outbox_to(folder: Path, destination: Destination, **settings: object):
         yield Outbox(settings, store)
 
 
-def report(folder: Path, objects: int = 3, size: int = 32) -> list[Path]:
+def report(folder: Path, objects: int = 3, size: int = 32, *, seed: str = "report") -> list[Path]:
     """Write what stands for a report: some objects of one study."""
-    return ct_series(folder / "node" / "cases" / "1", objects, seed="report", size=size)
+    return ct_series(folder / "node" / "cases" / seed, objects, seed=seed, size=size)
 
 
 def filed(folder: Path) -> list[str]:
@@ -157,7 +158,8 @@ def test_object_is_sent_as_its_own_bytes(tmp_path):
 
 def test_suspected_case_goes_first_and_with_high_priority(tmp_path):
     with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
-        first, second = report(tmp_path, 2)
+        (first,) = report(tmp_path, 1, seed="negative")
+        (second,) = report(tmp_path, 1, seed="bleed")
         outbox.owe(first, seed="negative", priority=Priority.NOT_SUSPECTED)
         outbox.owe(second, seed="bleed", priority=Priority.SUSPECTED)
         assert outbox.drain() == 2
@@ -321,6 +323,55 @@ def test_file_that_is_not_the_object_owed_is_never_sent(tmp_path):
         ]
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PatientID", "OTHER"),
+        ("PatientID", ""),
+        ("PatientBirthDate", "19550402"),
+        ("StudyInstanceUID", "1.2.3"),
+        ("SOPInstanceUID", "1.2.3"),
+    ],
+)
+def test_object_of_other_identity_than_its_images_is_never_sent(tmp_path, caplog, keyword, value):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        sound, other = report(tmp_path, 2)
+        outbox.owe(sound, other)
+        ds = dcmread(other)
+        setattr(ds, keyword, value)
+        ds.save_as(other)
+        assert outbox.drain() == 1
+        outbox.wait(hours=24)
+        assert outbox.drain() == 0
+        assert outbox.status() == {("SENT", 1, 0), ("DEAD", 0, None)}
+        assert [e.request.AffectedSOPInstanceUID for e in requests] == [
+            dcmread(sound).SOPInstanceUID
+        ]
+        events = outbox.store.events(Identity.of("report").study_instance_uid)
+        (event,) = (e for e in events if e.what == "never sent")
+        assert keyword in event.detail["reason"]
+        (line,) = (r for r in caplog.records if r.levelname == "ERROR")
+        assert keyword in line.message and line.event["action"] == "never_sent"
+        assert value == "" or value not in line.message
+
+
+def test_result_waiting_when_its_images_get_another_identity_is_never_sent(tmp_path):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        (owed,) = report(tmp_path, 1)
+        outbox.owe(owed, priority=Priority.SUSPECTED)
+        (image,) = ct_series(tmp_path / "corrected", 1, seed="report")
+        ds = dcmread(image)
+        ds.PatientID = "CORRECTED"
+        ds.save_as(image)
+        spool = Spool(outbox.settings.data_dir, 0)
+        ingest(image, outbox.store, spool, caller="", now=outbox.now)
+        (entry,) = outbox.store.quarantined()
+        signed = Signature("admin", outbox.now)
+        outbox.store.release_quarantined({entry.number: read_header(image)}, signed)
+        assert outbox.drain() == 0
+        assert requests == []
+
+
 def test_destination_that_is_no_longer_set_is_said_so_and_waits(tmp_path):
     with outbox_to(tmp_path, peer("NOBODY", 1)) as outbox:
         outbox.owe(*report(tmp_path, 1))
@@ -383,7 +434,8 @@ def test_role_delivers_past_a_peer_that_hangs_and_stops_when_told(tmp_path):
     with mute_peer() as mute, archive("PACS", tmp_path / "pacs") as port:
         well = Destination(name="well", ae_title="PACS", host="127.0.0.1", port=port)
         with outbox_to(tmp_path, mute, timeout_s=5.0, destinations=(mute, well)) as outbox:
-            first, second = report(tmp_path, 2)
+            (first,) = report(tmp_path, 1, seed="one")
+            (second,) = report(tmp_path, 1, seed="two")
             outbox.owe(first, seed="one", to="peer")
             outbox.owe(second, seed="two", to="well")
             stop = threading.Event()

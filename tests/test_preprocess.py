@@ -77,6 +77,27 @@ def test_thin_slices_are_averaged_to_slabs_of_about_five_millimetres() -> None:
     np.testing.assert_allclose(np.diff(found.locations_mm), 5.0)
 
 
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("flip_y", [False, True])
+@pytest.mark.parametrize("flip_x", [False, True])
+def test_slices_of_one_millimetre_join_into_the_same_slabs_whichever_way_they_are_stored(
+    transpose: bool, flip_y: bool, flip_x: bool
+) -> None:
+    count = 148  # not a multiple of five: the slab that is thinner is always the one on top
+    hu = np.random.default_rng(3).integers(-900, 900, (count, 6, 9)).astype(np.float32)
+    positions = np.array([(0, 0, k) for k in range(count)], float)
+    volume = Volume(hu, positions, np.array([1.0, 0, 0, 0, 1, 0]), SPACING, 1.0)
+    straight = slabs(volume, 5.0)
+    found = slabs(turned(volume, transpose, flip_y, flip_x), 5.0)
+    assert np.bincount(straight.of_slice).tolist() == [5] * 29 + [3]
+    np.testing.assert_array_equal(found.hu, straight.hu)
+    np.testing.assert_array_equal(found.locations_mm, straight.locations_mm)
+    marked = replace(volume, hu=straight.hu[straight.of_slice])
+    np.testing.assert_array_equal(
+        found.restore(found.hu[found.of_slice]), turned(marked, transpose, flip_y, flip_x).hu
+    )
+
+
 def test_thick_slices_among_thin_ones_stand_alone() -> None:
     volume = head(count=12)
     gaps = np.array([0, 1, 1, 1, 1, 1, 7, 7, 7, 1, 1, 1.0])

@@ -10,10 +10,13 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from models.findings import Findings
+from node.dicom.identity import read_identity
+from node.dicom.series import read_header
 from node.errors import Permanent, Retryable
-from node.records import ReportObject, SeriesPlan
+from node.records import Predecessor, ReportObject, SeriesPlan
 from node.report import NotRead, write_report
 from node.states import Reason
 from tests.reported import (
@@ -32,6 +35,8 @@ from training.datasets.series import Identity, write_series
 WHEN = datetime(2026, 11, 20, 22, 30, 15, 123456, tzinfo=UTC)
 NOTHING = np.zeros(SHAPE, bool)
 MISSING = NotRead(Reason.MISSING_SLICE, "the slice at 35 mm is missing")
+
+OLDER = Predecessor("2.25.7.1", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.7.2", later_images=1)
 
 
 def reported(
@@ -71,7 +76,8 @@ def test_objects_returned_lie_where_they_say_under_the_uids_they_say(tmp_path: P
     objects = write_report(plan, findings(lesion()), tmp_path, tmp_path / "cases/7", WHEN)
     for item in objects:
         ds = dcmread(tmp_path / item.path)
-        assert item == ReportObject(item.path, ds.SOPClassUID, ds.SOPInstanceUID)
+        uids = (ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID)
+        assert item == ReportObject(item.path, *uids)
         assert item.path.startswith("cases/7/report/")
 
 
@@ -111,8 +117,9 @@ write_report(SeriesPlan.read(root / "series.json"), result, root, root / "cases/
         lambda plan, result: (plan, replace(result, weights_sha256="0" * 64)),
         lambda plan, result: (plan, replace(result, bundle="ich-ensemble@0.2.0")),
         lambda plan, _: (plan, MISSING),
+        lambda plan, result: (replace(plan, replaces=OLDER), result),
     ],
-    ids=["other slices", "other weights", "other version", "not analysed"],
+    ids=["other slices", "other weights", "other version", "not analysed", "images not read"],
 )
 def test_another_source_or_reader_gets_other_uids(
     tmp_path: Path,
@@ -129,6 +136,14 @@ def _without_last(result: Findings) -> Findings:
     return replace(result, slices=result.slices[:-1], mask=result.mask[:-1])
 
 
+def test_a_plan_keeps_the_report_it_replaces_and_how_its_series_was_closed(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    late = replace(plan, replaces=OLDER, closed_by="complete: all came", saved_s=58.0)
+    for written in (plan, late):
+        written.write(tmp_path / "series.json")
+        assert SeriesPlan.read(tmp_path / "series.json") == written
+
+
 def test_objects_go_into_three_series_of_the_same_study(tmp_path: Path) -> None:
     objects = reported(write(tilted_volume(), tmp_path), findings(lesion()), tmp_path)
     assert len({ds.SeriesInstanceUID for ds in objects.values()}) == 3
@@ -143,35 +158,63 @@ def test_objects_go_into_three_series_of_the_same_study(tmp_path: Path) -> None:
         assert len(ds.SeriesDescription) <= 64
 
 
-@pytest.mark.parametrize(
-    ("charset", "name"),
+CHARACTER_SETS = pytest.mark.parametrize(
+    ("charset", "name", "words"),
     [
-        ("ISO_IR 192", "Grün^Zoë"),
-        ("ISO_IR 100", "Müller^Jürgen"),
-        ("ISO_IR 144", "Люкceмбypг"),
-        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
-        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("ISO_IR 192", "Grün^Zoë=王^小東", "Schädel 頭部 Голова"),
+        ("ISO_IR 100", "Müller^Jürgen", "Tête größer"),
+        ("ISO_IR 144", "Люкceмбypг", "Голова"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう", "頭部 CT"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동", "두부 CT"),
+        ("GB18030", "Wang^XiaoDong=王^小东", "头部平扫"),
     ],
+    ids=["UTF-8", "Latin-1", "Cyrillic", "Japanese", "Korean", "GB18030"],
 )
-def test_identity_and_character_set_are_those_of_the_source(
-    tmp_path: Path, charset: str | list[str], name: str
-) -> None:
-    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("names"))
+"""Names as in PS3.5 annexes H, I and J, and what stands in the other text of the images."""
+
+
+def written_in(charset: str | list[str], name: str, words: str, root: Path) -> list[Path]:
+    """Write a series whose identity is in a character set."""
+    paths = write_series(tilted_volume(), root / "received", Identity.of("names"))
     for path in paths:
         ds = dcmread(path)
         ds.SpecificCharacterSet = charset
         ds.PatientName = name
+        ds.PatientID, ds.StudyDescription = f"{words} 1", words
         ds.IssuerOfPatientID = "HOSPITAL"
         ds.save_as(path)
+    return paths
+
+
+@CHARACTER_SETS
+def test_identity_and_character_set_are_those_of_the_source(
+    tmp_path: Path, charset: str | list[str], name: str, words: str
+) -> None:
+    paths = written_in(charset, name, words, tmp_path)
     source = dcmread(paths[0])
     for ds in reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path).values():
+        for keyword in ("PatientName", "PatientID", "StudyDescription", "SpecificCharacterSet"):
+            tag = Tag(keyword)
+            assert ds.get_item(tag).value == dcmread(paths[0]).get_item(tag).value, keyword
         assert ds.SpecificCharacterSet == source.SpecificCharacterSet
         assert str(ds.PatientName) == name
+        assert (ds.PatientID, ds.StudyDescription) == (f"{words} 1", words)
         for keyword in (
             *("PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
             *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "StudyDescription"),
         ):
             assert ds[keyword].value == source[keyword].value
+    assert_identity_is_that_of(paths[0], tmp_path)
+
+
+def assert_identity_is_that_of(image: Path, root: Path) -> None:
+    """What is checked before sending agrees with what the worklist knows of the image."""
+    known = read_header(image)
+    for kind in ("seg", "sr", "capture"):
+        held, _ = read_identity(root / f"cases/1/report/{kind}.dcm")
+        assert held.study_instance_uid == known.study_instance_uid
+        assert held.patient_id == known.patient_id
+        assert held.patient_birth_date == known.patient_birth_date
 
 
 @pytest.mark.filterwarnings("ignore:Failed to decode byte string")
@@ -179,12 +222,16 @@ def test_a_name_in_a_wrongly_declared_character_set_is_copied_byte_for_byte(
     tmp_path: Path,
 ) -> None:
     paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("latin"))
+    number = Identity.of("latin").patient_id.encode()
     for path in paths:  # declared as UTF-8, sent as Latin-1
-        path.write_bytes(path.read_bytes().replace(b"Phantom^latin", b"M\xfcller^J\xe9r\xf4me"))
+        sent = path.read_bytes().replace(b"Phantom^latin", b"M\xfcller^J\xe9r\xf4me")
+        path.write_bytes(sent.replace(number, b"\xd6" + number[1:]))
     reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
     for kind in ("seg", "sr", "capture"):
         written = (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
         assert b"PN\x0e\x00M\xfcller^J\xe9r\xf4me " in written
+        assert b"\xd6" + number[1:] in written
+    assert_identity_is_that_of(paths[0], tmp_path)
 
 
 def test_a_malformed_birth_date_is_copied_and_never_logged(
@@ -199,6 +246,7 @@ def test_a_malformed_birth_date_is_copied_and_never_logged(
     assert "1955" not in caplog.text
     for kind in ("seg", "sr", "capture"):
         assert b"DA\x08\x001955-4-1" in (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
+    assert_identity_is_that_of(paths[0], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +323,17 @@ def test_times_are_on_this_machines_clock_where_the_source_names_none(
         ds.save_as(path)
     ds = reported(plan_of(paths, tmp_path), MISSING, tmp_path)["sr"]
     assert ds.ContentTime == f"{WHEN.astimezone():%H%M%S.%f}"
+
+
+@pytest.mark.peer
+@CHARACTER_SETS
+def test_text_in_any_character_set_passes_dciodvfy(
+    tmp_path: Path, charset: str | list[str], name: str, words: str
+) -> None:
+    paths = written_in(charset, name, words, tmp_path)
+    reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
+    for kind in ("seg", "sr", "capture"):
+        assert dciodvfy_errors(tmp_path / f"cases/1/report/{kind}.dcm") == []
 
 
 def test_enhanced_series_is_reported_whole(tmp_path: Path) -> None:

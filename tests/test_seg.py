@@ -16,6 +16,7 @@ from models.volume import Volume
 from node.dicom.pixels import load_volume
 from node.dicom.seg import segmentation
 from node.dicom.source import Algorithm, Imprint, Source, read_source
+from tests.builder import alone, store
 from tests.reported import (
     SHAPE,
     findings,
@@ -41,6 +42,16 @@ def oblique_volume() -> Volume:
     tilted = tilted_volume(18.5)
     steps = np.arange(len(upright.hu))[:, None] * 3.75
     return replace(tilted, positions_mm=tilted.positions_mm[0] + steps * tilted.normal)
+
+
+def downward_volume() -> Volume:
+    """The oblique head with its rows the other way round, so that its slices run to the feet."""
+    volume = oblique_volume()
+    return replace(
+        volume,
+        orientation=volume.orientation * [-1, -1, -1, 1, 1, 1],
+        positions_mm=volume.positions_mm[::-1],
+    )
 
 
 def points_mm(volume: Volume, mask: np.ndarray) -> np.ndarray:
@@ -103,7 +114,11 @@ def mask_of(ds: Dataset, source: Source) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize("volume", [tilted_volume(0.0), oblique_volume()], ids=["axial", "oblique"])
+@pytest.mark.parametrize(
+    "volume",
+    [tilted_volume(0.0), oblique_volume(), downward_volume()],
+    ids=["axial", "oblique", "oblique, to the feet"],
+)
 def test_dcmqi_finds_each_voxel_where_the_mask_has_it(volume: Volume, tmp_path: Path) -> None:
     source = read_source(write(volume, tmp_path), tmp_path)
     found = dcmqi_points_mm(segmentation(source, lesion(), MARK), tmp_path / "dcmqi")
@@ -137,6 +152,32 @@ def test_dcmqi_finds_each_voxel_on_the_real_tilted_head(data: Path, tmp_path: Pa
     ds = segmentation(source, mask, MARK)
     found = [dcmqi_points_mm(one, tmp_path / str(k)) for k, one in enumerate(single_frames(ds))]
     np.testing.assert_allclose(in_order(np.concatenate(found)), points_mm(volume, mask), atol=0.01)
+
+
+@pytest.mark.data
+def test_frames_of_the_real_tilted_head_lie_on_its_slices_one_for_one(
+    data: Path, tmp_path: Path
+) -> None:
+    files = [path.read_bytes() for path in sorted((data / "ge_head_tilt").glob("*.dcm"))]
+    _, plan = alone(store(files, tmp_path))
+    assert plan is not None
+    mask = np.zeros((28, 512, 512), bool)
+    for z, plane in enumerate(mask):
+        plane[200 : 210 + z, 300:307] = True
+    ds = read_back(segmentation(read_source(plan, tmp_path), mask, MARK), tmp_path)
+    images = {ref.sop_instance_uid: dcmread(tmp_path / ref.path) for ref in plan.slices}
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    rows = dict(zip(images, (plane.sum(0).max() for plane in mask), strict=True))
+    for item, pixels in zip(ds.PerFrameFunctionalGroupsSequence, ds.pixel_array, strict=True):
+        named = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        image = images.pop(named)
+        assert item.PlanePositionSequence[0].ImagePositionPatient == image.ImagePositionPatient
+        orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+        assert orientation == image.ImageOrientationPatient
+        assert shared.PixelMeasuresSequence[0].PixelSpacing == image.PixelSpacing
+        assert ds.FrameOfReferenceUID == image.FrameOfReferenceUID
+        assert pixels.sum(0).max() == rows[named]
+    assert not images
 
 
 @pytest.mark.parametrize("omit_empty_frames", [True, False])

@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel
 from models.bundle import BundleError
 from node import serve
 from node.errors import BadConfiguration
-from node.settings import BUNDLES, Destination, Settings, Triage, load, peer
+from node.settings import BUNDLES, Destination, Settings, Source, Triage, load, peer
 
 SHIPPED = Path(__file__).parents[1] / "config" / "ichnode.toml"
 
@@ -27,13 +28,15 @@ def test_shipped_file_holds_the_defaults() -> None:
     assert load(SHIPPED) == Settings()
 
 
-@pytest.mark.parametrize(("name", "description"), [*fields(Settings), *fields(Destination)])
+@pytest.mark.parametrize(
+    ("name", "description"), [*fields(Settings), *fields(Destination), *fields(Source)]
+)
 def test_every_setting_stands_in_the_shipped_file_with_its_description(
     name: str, description: str
 ) -> None:
     assert description, f"{name} has no description"
     lines = SHIPPED.read_text().replace("# # ", "# ").splitlines()
-    settings = [line.removeprefix("# ").removeprefix("[[deliver.") for line in lines]
+    settings = [re.sub(r"^(# )?(\[\[\w+\.)?", "", line) for line in lines]
     stands = any(line.startswith((f"{name} = ", f"{name}]]")) for line in settings)
     assert stands and f"# {description}" in lines
 
@@ -99,7 +102,9 @@ def test_peer_is_a_destination_or_an_address() -> None:
 
 def test_shipped_file_is_valid_toml_when_its_examples_are_switched_on() -> None:
     text = SHIPPED.read_text().replace("# # ", "## ")
-    start = text.index("# [[deliver")
-    end = text.index("\n\n", start)
-    example = text[start:end].replace("\n# ", "\n").removeprefix("# ")
-    Settings(deliver=tomllib.loads(example)["deliver"])
+    for section, table in (("deliver", "destinations"), ("pull", "sources")):
+        start = text.index(f"# [[{section}.{table}")
+        end = text.index("\n\n", start)
+        example = text[start:end].replace("\n# ", "\n").removeprefix("# ")
+        switched_on = Settings(**tomllib.loads(example))
+        assert len(getattr(getattr(switched_on, section), table)) == 1

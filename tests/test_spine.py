@@ -1,5 +1,6 @@
 """The whole way, on real input and real peers: storescu -> ichnode serve -> Orthanc."""
 
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +18,11 @@ from pydicom.uid import (
 
 from node.states import Priority
 from node.worklist.rows import Row
+from tests.conftest import require_program
 from tests.peers import Orthanc, free_port, orthanc, storescu
 from tests.running import RunningNode, running_node
 from training.datasets import physionet
+from training.datasets.case import Case
 from training.datasets.series import Identity, write_series
 
 pytestmark = [pytest.mark.peer, pytest.mark.data, pytest.mark.timeout(600)]
@@ -65,11 +68,11 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def patient(data: Path) -> physionet.Patient:
+def patient(data: Path) -> Case:
     return physionet.load(data / "physionet_ct_ich", BLEEDING_PATIENT)
 
 
-def written(patient: physionet.Patient, folder: Path, seed: str) -> tuple[list[Path], Identity]:
+def written(patient: Case, folder: Path, seed: str) -> tuple[list[Path], Identity]:
     identity = Identity.of(seed)
     return write_series(patient.volume, folder, identity), identity
 
@@ -78,22 +81,27 @@ def delivered(rows: list[Row]) -> bool:
     return bool(rows) and all(row.delivered_at for row in rows)
 
 
+def stored(pacs: Orthanc, study_uid: str) -> list[Dataset]:
+    """All objects that the PACS holds for the study."""
+    return [dcmread(BytesIO(pacs.file(i))) for i in pacs.instances(study_uid).values()]
+
+
 def results(pacs: Orthanc, study_uid: str) -> dict[str, Dataset]:
     """What the PACS holds for the study, by SOP class; each class once."""
-    objects = [dcmread(BytesIO(pacs.file(i))) for i in pacs.instances(study_uid).values()]
+    objects = stored(pacs, study_uid)
     assert max(Counter(ds.SOPClassUID for ds in objects).values(), default=1) == 1
     return {ds.SOPClassUID: ds for ds in objects}
 
 
-def push(files: list[Path], node: RunningNode) -> None:
+def push(files: list[Path], node: RunningNode, *options: str) -> None:
     """Send with DCMTK once the node listens; every file must be acknowledged."""
     node.wait_until_listening()
-    done = storescu(files, node.settings.receive.port)
+    done = storescu(files, node.settings.receive.port, *options)
     assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_real_heads_come_back_from_a_real_pacs(
-    data: Path, patient: physionet.Patient, pacs: Orthanc, networks: Path, tmp_path: Path
+    data: Path, patient: Case, pacs: Orthanc, networks: Path, tmp_path: Path
 ) -> None:
     tilted = sorted((data / "ge_head_tilt").glob("*.dcm"))
     bleeding, identity = written(patient, tmp_path / "sent", "spine")
@@ -137,7 +145,7 @@ def test_real_heads_come_back_from_a_real_pacs(
         )
 
 
-def assert_overlaps(patient: physionet.Patient, files: list[Path], row: Row) -> None:
+def assert_overlaps(patient: Case, files: list[Path], row: Row) -> None:
     """Blood is on the key slice or beside it, where the radiologists of the data set drew it."""
     index = [ds_uid(path) for path in files].index(str(row.key_slice_sop_instance_uid))
     assert patient.mask[max(index - 1, 0) : index + 2].any(), f"no blood around slice {index}"
@@ -145,7 +153,7 @@ def assert_overlaps(patient: physionet.Patient, files: list[Path], row: Row) -> 
 
 @pytest.mark.parametrize("moment", ["receive", "triage", "delivery"])
 def test_killed_node_loses_nothing_and_delivers_once(
-    moment: str, patient: physionet.Patient, pacs: Orthanc, networks: Path, tmp_path: Path
+    moment: str, patient: Case, pacs: Orthanc, networks: Path, tmp_path: Path
 ) -> None:
     files, identity = written(patient, tmp_path / "sent", f"killed during {moment}")
     node = RunningNode(tmp_path / "node", settings(pacs), networks)
@@ -204,22 +212,52 @@ def kill_while_delivering(node: RunningNode, files: list[Path]) -> set[str]:
 
 
 def test_same_study_sent_twice_gives_no_second_result(
-    patient: physionet.Patient, pacs: Orthanc, networks: Path, tmp_path: Path
+    patient: Case, pacs: Orthanc, networks: Path, tmp_path: Path
 ) -> None:
     files, identity = written(patient, tmp_path / "sent", "twice")
     with running_node(tmp_path / "node", settings(pacs), networks) as node:
         push(files, node)
         before = node.wait_for(delivered, 300)
-        push(files, node)
+        for part in (files, files[:9], files[9:]):
+            push(part, node)
+        push(run_length_encoded(files, tmp_path / "rle"), node, "-xr")
         after = node.wait_for(delivered, 300)
-    assert [(row.case_id, row.flagged_at) for row in before] == [
-        (row.case_id, row.flagged_at) for row in after
-    ]
+    assert after == [replace(row, quarantined=len(files)) for row in before]
+    assert {(line.status, line.attempts) for row in after for line in row.deliveries} == {
+        ("SENT", 1)
+    }
     assert len(results(pacs, identity.study_instance_uid)) == 3
 
 
+def run_length_encoded(files: list[Path], folder: Path) -> list[Path]:
+    """The same images in another transfer syntax: the same UIDs, other bytes."""
+    require_program("dcmcrle")
+    folder.mkdir()
+    for path in files:
+        subprocess.run(["dcmcrle", path, folder / path.name], check=True)
+    return sorted(folder.iterdir())
+
+
+def test_late_slices_bring_a_report_that_names_the_one_the_pacs_has(
+    patient: Case, pacs: Orthanc, networks: Path, tmp_path: Path
+) -> None:
+    files, identity = written(patient, tmp_path / "sent", "late")
+    with running_node(tmp_path / "node", settings(pacs), networks) as node:
+        push(files[:-2], node)
+        (first,) = node.wait_for(delivered, 300)
+        push(files[-2:], node)
+        node.wait_for(lambda rows: delivered(rows) and rows[0].case_id != first.case_id, 300)
+    reports = [ds for ds in stored(pacs, identity.study_instance_uid) if ds.Modality == "SR"]
+    second, older = sorted(reports, key=lambda ds: "PredecessorDocumentsSequence" not in ds)
+    assert "PredecessorDocumentsSequence" not in older
+    (named,) = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence
+    assert named.SeriesInstanceUID == older.SeriesInstanceUID
+    assert named.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == older.SOPInstanceUID
+    assert "2 more images of the series arrived after it" in second.to_json()
+
+
 def test_reading_is_the_same_whichever_way_the_study_comes(
-    patient: physionet.Patient, networks: Path, tmp_path: Path
+    patient: Case, networks: Path, tmp_path: Path
 ) -> None:
     """`ichnode analyse` on a folder gives what the network's way gives."""
     from node.analyse import analyse

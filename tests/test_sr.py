@@ -9,13 +9,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code
-from pydicom.uid import EncapsulatedPDFStorage
+from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedPDFStorage
 
 from models.findings import SUBTYPES, Findings
 from node.dicom import codes
 from node.dicom.seg import segmentation
 from node.dicom.source import Algorithm, Imprint, Source, read_source
 from node.dicom.sr import box, findings_report, not_analysed_report
+from node.records import Predecessor
 from tests.reported import SHAPE, findings, lesion, plan_of, tilted_volume, write, write_enhanced
 from tests.validators import dciodvfy_errors, sr_validator_errors
 from training.datasets.series import Identity, write_series
@@ -34,6 +35,14 @@ def report(source: Source, result: Findings) -> Dataset:
 def refusal(source: Source) -> Dataset:
     mark = Imprint("sr", "ichnode NOT ANALYSED", WHEN, reason_code="MISSING_SLICE")
     return not_analysed_report(source, mark, "the slice at 35 mm is missing")
+
+
+OLDER = Predecessor("2.25.7.1", Comprehensive3DSRStorage, "2.25.7.2", later_images=3)
+
+
+def replacing(source: Source, older: Predecessor | None = OLDER) -> Source:
+    """The same series, an earlier reading of which was reported."""
+    return replace(source, plan=replace(source.plan, replaces=older))
 
 
 def items(ds: Dataset) -> Iterator[Dataset]:
@@ -197,6 +206,41 @@ def test_limitations_of_the_plan_stand_in_the_report(tmp_path: Path) -> None:
     assert "Limitation: Gap ? 5 mm" in said
 
 
+@pytest.mark.parametrize("kind", ["read", "not analysed"])
+def test_a_report_that_replaces_an_earlier_one_names_it_and_says_why(
+    source: Source, kind: str
+) -> None:
+    late = replacing(source)
+    ds = refusal(late) if kind == "not analysed" else report(late, findings(lesion()))
+    (study,) = ds.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (instance,) = series.ReferencedSOPSequence
+    assert study.StudyInstanceUID == source.plan.study_instance_uid
+    assert series.SeriesInstanceUID == "2.25.7.1"
+    assert instance.ReferencedSOPClassUID == Comprehensive3DSRStorage
+    assert instance.ReferencedSOPInstanceUID == "2.25.7.2"
+    assert texts(ds)[1] == (
+        "Replaces ichnode's earlier result: 3 more images of the series arrived after it"
+    )
+
+
+def test_a_first_report_names_no_predecessor(source: Source) -> None:
+    ds = report(source, findings(lesion()))
+    assert "PredecessorDocumentsSequence" not in ds
+    assert not [text for text in texts(ds) if "Replaces" in text]
+
+
+def test_a_segmentation_that_replaces_an_earlier_result_says_so(source: Source) -> None:
+    result = findings(lesion())
+    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    first, second = (segmentation(s, result.mask, mark) for s in (source, replacing(source)))
+    assert "replaces" not in first.ContentDescription
+    assert "replaces an earlier result" in second.ContentDescription
+    assert len(second.ContentDescription) <= 64
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert first.SeriesInstanceUID != second.SeriesInstanceUID
+
+
 def test_report_on_a_series_not_analysed_cannot_be_read_as_a_negative(source: Source) -> None:
     ds = refusal(source)
     assert texts(ds)[0] == (
@@ -311,7 +355,11 @@ def test_each_subtype_of_the_readers_has_a_code() -> None:
 
 @pytest.mark.peer
 @pytest.mark.parametrize(
-    "kind", ["suspected", "enhanced", "not suspected", "uncertain", "not analysed"]
+    "kind",
+    [
+        *("suspected", "enhanced", "not suspected", "uncertain", "not analysed"),
+        *("replacing", "replacing, not analysed"),
+    ],
 )
 def test_validators_find_no_error_in_a_report(kind: str, tmp_path: Path) -> None:
     volume = tilted_volume()
@@ -321,6 +369,10 @@ def test_validators_find_no_error_in_a_report(kind: str, tmp_path: Path) -> None
         ds = refusal(source)
     elif kind == "not suspected":
         ds = report(source, findings(NOTHING, suspected=False))
+    elif kind == "replacing":
+        ds = report(replacing(source), findings(NOTHING, suspected=False))
+    elif kind == "replacing, not analysed":
+        ds = refusal(replacing(source))
     elif kind == "uncertain":
         ds = report(source, findings(lesion(), uncertain=True))
     else:

@@ -175,6 +175,29 @@ def test_an_uncertain_negative_is_loud_and_says_so_in_words_and_shape(
     assert len(set(re.findall(r"<svg.*?>(.*?)</svg>", html, re.DOTALL))) == 2
 
 
+def test_a_prior_suspicion_is_told_but_neither_loud_nor_counted(
+    store: Store, page: httpx.Client
+) -> None:
+    study(store, 1, replace(ASSEMBLED, prior=True), SUSPECTED)
+    study(store, 2, ASSEMBLED, NEGATIVE)
+    current, prior = rows(page)
+    assert current.startswith("NOT SUSPECTED P")
+    assert prior.startswith("SUSPECTED prior P Suspected hemorrhage")
+    html = page.get("/").text
+    assert 'class="SUSPECTED"' in html and "loud" not in html.split("<tbody>")[1]
+    assert '<main data-suspected="0">' in html
+    assert "<b>1</b> prior" in html
+
+
+def test_a_suspicions_time_budget_says_how_its_series_was_closed(
+    store: Store, page: httpx.Client
+) -> None:
+    closed = replace(ASSEMBLED, closed_by="complete: all 30 images came", saved_s=58.0)
+    study(store, 1, closed, SUSPECTED)
+    said = "complete: all 30 images came, 58 s sooner than by the idle timer"
+    assert said in rows(page)[0]
+
+
 def test_research_use_only_stands_on_the_page(page: httpx.Client) -> None:
     assert "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE" in page.get("/").text
 

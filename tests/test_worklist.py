@@ -15,17 +15,31 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from node.errors import BadConfiguration, Permanent, Retryable
-from node.records import Case, Frame, Header, Outcome, ReportObject, StoredObject
+from node.records import (
+    Case,
+    Frame,
+    Header,
+    Identity,
+    Outcome,
+    Predecessor,
+    ReportObject,
+    StoredObject,
+)
 from node.states import Priority, Reason, State
 from node.worklist.database import Database
 from node.worklist.store import (
     Arrival,
+    Decision,
     DeliveryStatus,
     IllegalMove,
     LeaseLost,
     NotFound,
+    Signature,
     Store,
     upgrade,
 )
@@ -619,7 +633,8 @@ class TestOutbox:
 class TestWorklist:
     def test_json_is_the_documented_object(self, store: Store) -> None:
         receive(store)
-        move(store, at(4.5), ASSEMBLED, SUSPECTED, report(1, "PACS"))
+        closed = replace(ASSEMBLED, closed_by="complete: all 2 images came", saved_s=58.0)
+        move(store, at(4.5), closed, SUSPECTED, report(1, "PACS"))
         (row,) = store.worklist(at(9))
         line = {"destination": "PACS", "status": "OWED", "attempts": 0, "last_status": None}
         assert json.loads(json.dumps(row.to_json())) == {
@@ -627,6 +642,7 @@ class TestWorklist:
             "patient_id": "P1",
             "accession_number": "A1",
             "priority": "SUSPECTED",
+            "prior": False,
             "probability": 0.93,
             "uncertainty": 0.03,
             "uncertain": False,
@@ -640,6 +656,8 @@ class TestWorklist:
             "flagged_at": "2026-11-20T03:15:04.500000+00:00",
             "delivered_at": None,
             "door_to_flag_s": 4.5,
+            "closed_by": "complete: all 2 images came",
+            "saved_s": 58.0,
             "deliveries": [{**line, "sop_class": "1.2.1"}, {**line, "sop_class": "1.2.2"}],
         }
 
@@ -731,6 +749,176 @@ class TestWorklist:
         assert shown == {"1.7.3"}
 
 
+SR = "1.2.840.10008.5.1.4.1.1.88.34"
+
+
+def sr(case: int, *destinations: str) -> Outcome:
+    item = ReportObject(f"cases/{case}/report/sr.dcm", SR, f"2.25.{case}", f"2.25.{case}.1")
+    return Outcome(State.REPORTED, owed=tuple((d, item) for d in destinations))
+
+
+def result(store: Store, case: int, outcome: Outcome, now: datetime, *destinations: str) -> None:
+    """Take the case that is due to its report."""
+    assert move(store, now, ASSEMBLED, outcome, sr(case, *destinations)).id == case
+
+
+def send(store: Store, now: datetime) -> None:
+    """Deliver all that is owed."""
+    for owed in store.claim_deliveries("d1", 60, now):
+        store.delivered(owed, "d1", 0, now)
+
+
+class TestPredecessor:
+    def test_a_late_slices_case_names_the_report_that_was_sent_and_counts_what_came_after(
+        self, store: Store
+    ) -> None:
+        receive(store)
+        result(store, 1, NEGATIVE, at(5), "PACS", "RIS")
+        send(store, at(6))
+        for number in (2, 3):
+            receive(store, number, now=at(30))
+        assert store.predecessor(2, SR) == Predecessor("2.25.1.1", SR, "2.25.1", later_images=2)
+        assert store.predecessor(1, SR) is None
+        assert store.predecessor(2, "1.2.1") is None
+
+    def test_the_nearest_report_that_was_sent_is_named_whatever_came_between(
+        self, store: Store
+    ) -> None:
+        receive(store)
+        result(store, 1, NEGATIVE, at(5), "PACS")
+        send(store, at(6))
+        receive(store, 2, now=at(30))
+        result(store, 2, NEGATIVE, at(35), "PACS")
+        receive(store, 3, now=at(36))
+        found = store.predecessor(3, SR)
+        assert found == Predecessor("2.25.1.1", SR, "2.25.1", later_images=2)
+        result(store, 3, NEGATIVE, at(40), "PACS")
+        send(store, at(41))
+        receive(store, 4, now=at(60))
+        assert store.predecessor(4, SR) == Predecessor("2.25.3.1", SR, "2.25.3", later_images=1)
+
+    @pytest.mark.parametrize("destinations", [(), ("PACS",)], ids=["to nobody", "not yet sent"])
+    def test_a_report_that_no_peer_has_is_not_named(
+        self, store: Store, destinations: tuple[str, ...]
+    ) -> None:
+        receive(store)
+        result(store, 1, NEGATIVE, at(5), *destinations)
+        receive(store, 2, now=at(30))
+        assert store.predecessor(2, SR) is None
+
+    @pytest.mark.parametrize(("status", "named"), [(0xA900, False), (None, True)])
+    def test_a_report_that_a_peer_refused_is_not_named_and_one_without_an_answer_is(
+        self, store: Store, status: int | None, named: bool
+    ) -> None:
+        receive(store)
+        result(store, 1, NEGATIVE, at(5), "PACS")
+        (owed,) = store.claim_deliveries("d1", 60, at(6))
+        store.delivery_failed(owed, "d1", status, "no", None, at(6))
+        receive(store, 2, now=at(30))
+        assert (store.predecessor(2, SR) is not None) is named
+
+    def test_a_report_under_way_when_the_slice_came_is_named(self, store: Store) -> None:
+        receive(store)
+        result(store, 1, NEGATIVE, at(5), "PACS")
+        store.claim_deliveries("d1", 60, at(6))
+        receive(store, 2, now=at(6))
+        assert store.predecessor(2, SR) is not None
+
+    def test_a_suspicion_still_owed_goes_out_and_is_named(self, store: Store) -> None:
+        receive(store)
+        result(store, 1, SUSPECTED, at(5), "PACS")
+        receive(store, 2, now=at(6))
+        assert store.predecessor(2, SR) is not None
+        assert len(store.claim_deliveries("d1", 60, at(7))) == 1
+
+    def test_what_an_older_version_sent_without_noting_its_series_is_not_named(
+        self, store: Store
+    ) -> None:
+        receive(store)
+        move(store, at(5), ASSEMBLED, NEGATIVE, report(1, "PACS"))
+        send(store, at(6))
+        receive(store, 2, now=at(30))
+        assert store.predecessor(2, "1.2.1") is None
+
+    @pytest.mark.parametrize(("outcome", "owed"), [(NEGATIVE, 0), (SUSPECTED, 1)])
+    def test_a_report_that_was_being_made_as_the_slice_came_is_held_back_unless_suspected(
+        self, store: Store, outcome: Outcome, owed: int
+    ) -> None:
+        receive(store)
+        move(store, at(5), ASSEMBLED, outcome)
+        case = claimed(store, now=at(6))
+        receive(store, 2, now=at(7))
+        store.finish(case, "w1", sr(1, "PACS"), at(8))
+        assert len(store.claim_deliveries("d1", 60, at(9))) == owed
+
+
+class TestSentAgain:
+    @given(
+        st.lists(
+            st.tuples(st.integers(1, 3), st.sampled_from(["same", "other bytes"]), st.booleans()),
+            max_size=12,
+        )
+    )
+    @hypothesis_settings(max_examples=25, deadline=None)
+    def test_a_study_gives_one_result_however_often_and_in_whatever_form_it_comes_again(
+        self,
+        upgraded: Path,
+        tmp_path_factory: pytest.TempPathFactory,
+        resent: list[tuple[int, str, bool]],
+    ) -> None:
+        copy = tmp_path_factory.mktemp("again") / "ichnode.sqlite"
+        shutil.copy(upgraded, copy)
+        with Store(f"sqlite:///{copy}") as store:
+            for number in (1, 2, 3):
+                receive(store, number)
+            store.release(["1.8.1"], at(1))
+            result(store, 1, SUSPECTED, at(5), "PACS")
+            send(store, at(6))
+            (before,) = store.worklist(at(9))
+            for second, (number, form, released) in enumerate(resent, start=10):
+                content = f"1-{number}" if form == "same" else f"other-{number}"
+                arrival = store.add(header(number), stored(content), caller="CT1", now=at(second))
+                assert arrival is (Arrival.DUPLICATE if form == "same" else Arrival.CHANGED)
+                if released:
+                    store.release(["1.8.1"], at(second))
+            (after,) = store.worklist(at(9))
+            assert replace(after, quarantined=0) == before
+            assert store.claim(WORK, "w1", 60, at(999)) is None
+            assert store.claim_deliveries("d1", 60, at(999)) == []
+
+
+class TestPriors:
+    def test_a_prior_is_known_while_it_still_arrives(self, store: Store) -> None:
+        receive(store)
+        case = claimed(store, now=at(1))
+        waiting = Outcome(State.RECEIVING, prior=True, retry_at=at(10))
+        store.finish(case, "w1", waiting, at(1))
+        (row,) = store.worklist(at(2))
+        assert (row.priority, row.prior, row.to_json()["prior"]) == (Priority.PENDING, True, True)
+
+    def test_a_prior_waits_for_the_worker_until_no_current_study_is_due(self, store: Store) -> None:
+        receive(store, series=1, study=1)
+        move(store, at(1), replace(ASSEMBLED, prior=True))
+        receive(store, series=2, study=2, now=at(20))
+        assert claimed(store, now=at(30)).study_instance_uid == "1.7.2"
+        assert claimed(store, now=at(30)).study_instance_uid == "1.7.1"
+
+    def test_a_suspicion_in_a_prior_is_sent_without_haste(self, store: Store) -> None:
+        receive(store, series=1, study=1)
+        move(store, at(5), replace(ASSEMBLED, prior=True), SUSPECTED, sr(1, "PACS"))
+        receive(store, series=2, study=2)
+        result(store, 2, SUSPECTED, at(6), "PACS")
+        batch = store.claim_deliveries("d1", 60, at(7))
+        assert [(d.case_id, d.high_priority) for d in batch] == [(2, True), (1, False)]
+
+    def test_a_prior_suspicion_stands_behind_a_current_undecided_study(self, store: Store) -> None:
+        receive(store, series=1, study=1)
+        move(store, at(5), replace(ASSEMBLED, prior=True), SUSPECTED)
+        receive(store, series=2, study=2, now=at(6))
+        shown = [(row.study_instance_uid, row.priority) for row in store.worklist(at(7))]
+        assert shown == [("1.7.2", Priority.PENDING), ("1.7.1", Priority.SUSPECTED)]
+
+
 class TestManyAtOnce:
     def test_processes_claim_each_case_once(self, store: Store, url: str) -> None:
         for series in range(40):
@@ -767,6 +955,193 @@ class TestManyAtOnce:
         assert newest.state is State.RECEIVING or planned[newest.id] == 60
 
 
+STRANGER = header(2, series=2, patient_id="P9")
+ADMIN = Signature("admin", at(20), "ID corrected at CT1")
+
+
+def set_aside(store: Store, item: Header = STRANGER, content: str = "2-2") -> int:
+    """Receive the study's first slice, then an object that is not filed; return its number."""
+    receive(store)
+    assert store.add(item, stored(content), caller="CT1", now=at(1)) is not Arrival.NEW
+    return store.quarantined()[-1].number
+
+
+class TestQuarantine:
+    def test_a_released_object_is_filed_under_its_study_and_its_series_is_due(
+        self, store: Store
+    ) -> None:
+        number = set_aside(store)
+        assert store.release_quarantined({number: STRANGER}, ADMIN) == {}
+        assert [len(series.instances) for series in store.study("1.7.1")] == [1, 1]
+        assert store.study("1.7.1")[1].released_at == at(20)
+        claimed(store, State.RECEIVING, now=at(20))
+        assert claimed(store, State.RECEIVING, now=at(20)).series_instance_uid == "1.8.2"
+
+    def test_only_open_objects_are_listed_and_counted(self, store: Store) -> None:
+        number = set_aside(store)
+        assert store.worklist(at(2))[0].quarantined == 1
+        store.release_quarantined({number: STRANGER}, ADMIN)
+        assert store.quarantined() == []
+        assert store.worklist(at(20))[0].quarantined == 0
+        (entry,) = store.quarantined(decided=True)
+        assert (entry.decision, entry.decided_by, entry.decided_at, entry.why) == (
+            *(Decision.RELEASED, "admin"),
+            *(at(20), "ID corrected at CT1"),
+        )
+
+    def test_a_decision_is_an_event_with_who_when_and_why_and_no_identity(
+        self, store: Store
+    ) -> None:
+        number = set_aside(store)
+        store.discard_quarantined(number, ADMIN)
+        *_, event = store.events("1.7.1")
+        assert (event.what, event.at) == ("quarantine: discarded", at(20))
+        assert event.detail["by"] == "admin"
+        assert event.detail["why"] == "ID corrected at CT1"
+        assert event.detail["number"] == number
+        assert "P9" not in json.dumps(dict(event.detail))
+
+    def test_a_release_supersedes_a_finished_case(self, store: Store) -> None:
+        receive(store)
+        move(store, at(5), ASSEMBLED, NEGATIVE)
+        late = header(2, patient_birth_date="")
+        assert store.add(late, stored("1-2"), caller="CT1", now=at(9)) is Arrival.CONFLICT
+        store.release_quarantined({store.quarantined()[0].number: late}, ADMIN)
+        (case,) = store.cases("1.7.1")
+        assert (case.supersedes, case.state) == (1, State.RECEIVING)
+
+    def test_what_is_sent_again_after_its_release_is_a_duplicate(self, store: Store) -> None:
+        number = set_aside(store)
+        store.release_quarantined({number: STRANGER}, ADMIN)
+        again = store.add(STRANGER, stored("2-2"), caller="CT1", now=at(30))
+        assert again is Arrival.DUPLICATE
+
+    def test_other_bytes_take_the_place_of_those_filed_which_are_kept(self, store: Store) -> None:
+        number = set_aside(store, header(), "other")
+        assert store.release_quarantined({number: header()}, ADMIN) == {}
+        assert store.study("1.7.1")[0].instances[0].stored == stored("other")
+        _, replaced = store.quarantined(decided=True)
+        assert (replaced.decision, replaced.stored) == (Decision.REPLACED, stored("1-1"))
+        assert store.quarantined() == []
+
+    def test_a_replaced_object_can_be_put_back(self, store: Store) -> None:
+        number = set_aside(store, header(), "other")
+        store.release_quarantined({number: header()}, ADMIN)
+        store.release_quarantined({number + 1: header()}, ADMIN)
+        assert store.study("1.7.1")[0].instances[0].stored == stored("1-1")
+        decisions = [entry.decision for entry in store.quarantined(decided=True)]
+        assert decisions == [Decision.RELEASED, Decision.RELEASED, Decision.REPLACED]
+
+    def test_a_study_takes_the_identity_that_all_its_images_bear(self, store: Store) -> None:
+        receive(store, 1)
+        receive(store, 2)
+        corrected = [header(n, patient_id="NEW", patient_birth_date="1960") for n in (1, 2)]
+        for n, item in enumerate(corrected, start=1):
+            store.add(item, stored(f"new-{n}"), caller="CT1", now=at(5))
+        first, second = (entry.number for entry in store.quarantined())
+        store.release_quarantined({first: corrected[0]}, ADMIN)
+        assert store.worklist(at(20))[0].patient_id == "P1"
+        store.release_quarantined({second: corrected[1]}, ADMIN)
+        assert store.worklist(at(20))[0].patient_id == "NEW"
+        third = header(3, patient_id="NEW", patient_birth_date="1960")
+        assert store.add(third, stored("new-3"), caller="CT1", now=at(30)) is Arrival.NEW
+
+    @pytest.mark.parametrize(
+        ("item", "why"),
+        [
+            (header(2, study=2), "its SeriesInstanceUID is filed under study 1.7.1"),
+            (
+                header(series=2, sop_instance_uid="1.9.1.1"),
+                "its SOPInstanceUID is filed under series 1.8.1",
+            ),
+        ],
+        ids=["series of another study", "instance of another series"],
+    )
+    def test_what_has_no_place_stays_and_says_why(
+        self, store: Store, item: Header, why: str
+    ) -> None:
+        number = set_aside(store, item)
+        assert why in store.release_quarantined({number: item}, ADMIN)[number]
+        assert [entry.number for entry in store.quarantined()] == [number]
+        assert sum(len(series.instances) for series in store.study("1.7.1")) == 1
+
+    def test_what_could_not_be_read_is_filed_once_it_can_be(self, store: Store) -> None:
+        store.quarantine(stored("x"), code="MISMATCH", reason="?", caller="CT1", now=T0)
+        assert store.release_quarantined({1: header()}, ADMIN) == {}
+        assert store.study("1.7.1")[0].instances[0].stored == stored("x")
+        assert store.quarantined(decided=True)[0].study_instance_uid == "1.7.1"
+
+    def test_what_could_not_be_read_is_not_vouched_for_unseen(self, store: Store) -> None:
+        receive(store)
+        store.quarantine(stored("x"), code="MISMATCH", reason="?", caller="CT1", now=T0)
+        stays = store.release_quarantined({1: STRANGER}, ADMIN)
+        assert "not the study's PatientID" in stays[1]
+        (entry,) = store.quarantined("1.7.1")
+        assert (entry.code, entry.decision) == (Reason.MIXED_IDENTITY, None)
+        assert store.release_quarantined({1: STRANGER}, ADMIN) == {}
+
+    def test_a_discarded_object_sent_again_is_open_again(self, store: Store) -> None:
+        number = set_aside(store)
+        assert store.discard_quarantined(number, ADMIN) is Decision.DISCARDED
+        assert store.quarantined() == []
+        store.add(STRANGER, stored("2-2"), caller="CT1", now=at(30))
+        (entry,) = store.quarantined()
+        assert (entry.number, entry.at) == (number + 1, at(30))
+
+    def test_a_discard_is_taken_back_by_a_release_and_a_release_by_nothing(
+        self, store: Store
+    ) -> None:
+        number = set_aside(store)
+        store.discard_quarantined(number, ADMIN)
+        assert store.release_quarantined({number: STRANGER}, ADMIN) == {}
+        with pytest.raises(IllegalMove, match="RELEASED by admin"):
+            store.discard_quarantined(number, ADMIN)
+        with pytest.raises(IllegalMove, match="RELEASED by admin"):
+            store.release_quarantined({number: STRANGER}, ADMIN)
+
+    def test_bytes_are_deleted_only_if_no_other_row_speaks_of_them(self, store: Store) -> None:
+        number = set_aside(store)
+        store.quarantine(stored("2-2"), code="MISMATCH", reason="?", caller="CT1", now=at(2))
+        discard = store.discard_quarantined
+        assert discard(number, ADMIN, delete=True) is Decision.DISCARDED
+        assert discard(number + 1, ADMIN, delete=True) is Decision.DISCARDED
+        store.quarantine(stored("1-1"), code="MISMATCH", reason="filed too", caller="", now=at(2))
+        assert discard(number + 2, ADMIN, delete=True) is Decision.DISCARDED
+        store.quarantine(stored("alone"), code="MISMATCH", reason="?", caller="", now=at(2))
+        assert discard(number + 3, ADMIN, delete=True) is Decision.DELETED
+
+    def test_a_number_that_does_not_exist_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound, match="no number 7"):
+            store.discard_quarantined(7, ADMIN)
+
+    def test_nothing_is_filed_if_one_of_several_cannot_be_decided_about(self, store: Store) -> None:
+        number = set_aside(store)
+        with pytest.raises(NotFound):
+            store.release_quarantined({number: STRANGER, 99: STRANGER}, ADMIN)
+        assert len(store.quarantined()) == 1
+        assert len(store.study("1.7.1")) == 1
+
+    def test_the_identities_of_a_case_are_those_its_series_holds_now(self, store: Store) -> None:
+        receive(store)
+        assert store.identities(1) == {Identity("1.7.1", "P1", "19500102")}
+        other = header(2, patient_id="P9")
+        store.add(other, stored("1-2"), caller="CT1", now=at(1))
+        store.release_quarantined({1: other}, ADMIN)
+        assert {identity.patient_id for identity in store.identities(1)} == {"P1", "P9"}
+
+    def test_a_delivery_that_must_not_be_made_is_dead_and_says_why(self, store: Store) -> None:
+        receive(store)
+        move(store, at(5), ASSEMBLED, SUSPECTED, report(1, "pacs"))
+        owed, *_ = store.claim_deliveries("w1", 60, at(6))
+        store.never_send(owed, "w1", "its PatientID is another", at(7))
+        line, _ = store.worklist(at(8))[0].deliveries
+        assert (line.status, line.attempts) == ("DEAD", 0)
+        *_, event = store.events("1.7.1")
+        assert (event.what, event.detail["reason"]) == ("never sent", "its PatientID is another")
+        with pytest.raises(LeaseLost):
+            store.never_send(owed, "w1", "again", at(9))
+
+
 class TestDatabase:
     def test_migrations_give_exactly_the_tables(self, url: str) -> None:
         opened = Database(url)
@@ -787,7 +1162,7 @@ class TestDatabase:
 
     def test_what_was_read_before_the_upgrade_counts_as_certain(self, empty_url: str) -> None:
         upgrade(empty_url, "0001")
-        with pytest.raises(BadConfiguration, match="schema 0001, this program needs 0002"):
+        with pytest.raises(BadConfiguration, match="schema 0001, this program needs 0004"):
             Store(empty_url)
         stamp = f"'{T0.isoformat()}'"
         execute(
@@ -802,6 +1177,17 @@ class TestDatabase:
         with Store(empty_url) as store:
             (row,) = store.worklist(at(9))
         assert (row.probability, row.uncertain, row.uncertainty) == (0.04, False, None)
+
+    def test_what_was_set_aside_before_the_upgrade_is_open(self, empty_url: str) -> None:
+        upgrade(empty_url, "0002")
+        row = f"'{T0.isoformat()}', 'x', 'y', 9, 'CHANGED', 'other bytes', 'CT1', '1.7.1', '1.9.1'"
+        columns = "at, path, sha256, size, code, reason, caller, study_instance_uid, "
+        columns += "sop_instance_uid"
+        execute(empty_url, f"INSERT INTO quarantine ({columns}) VALUES ({row})")
+        upgrade(empty_url)
+        with Store(empty_url) as store:
+            (entry,) = store.quarantined()
+        assert (entry.number, entry.at, entry.code, entry.decision) == (1, T0, "CHANGED", None)
 
     def test_upgrading_makes_the_database_and_its_folder(self, empty_url: str) -> None:
         upgrade(empty_url)

@@ -27,6 +27,7 @@ def row(
     probability: float | None = None,
     uncertain: bool = False,
     reason: str | None = None,
+    prior: bool = False,
 ) -> Row:
     return Row(
         study_instance_uid=f"1.7.{case_id}",
@@ -55,6 +56,7 @@ def row(
         assembled_at=None,
         triaged_at=None,
         reported_at=None,
+        prior=prior,
         acknowledged_at=NOW if acknowledged else None,
     )
 
@@ -143,6 +145,24 @@ class TestPriority:
 
 
 class TestOrder:
+    def test_priors_stand_in_their_own_order_behind_all_current_studies(self) -> None:
+        rows = [
+            row(1, Priority.SUSPECTED, waited=3 * HOUR, prior=True),
+            row(2, Priority.NOT_ANALYSED, waited=4 * HOUR, prior=True),
+            row(3, Priority.NOT_SUSPECTED, waited=MINUTE),
+            row(4, Priority.PENDING, waited=MINUTE),
+            row(5, Priority.NOT_SUSPECTED, waited=5 * HOUR, prior=True),
+            read_one(6),
+        ]
+        assert [r.case_id for r in in_order(rows, NOW)] == [4, 3, 6, 2, 1, 5]
+
+    @given(studies())
+    def test_no_prior_ever_stands_above_a_current_study(self, rows: list[Row]) -> None:
+        mixed = [replace(r, prior=r.case_id % 3 == 0) for r in rows]
+        for shown in (in_order(mixed, NOW), in_order([*mixed, read_one(len(mixed))], NOW)):
+            priors = [r.prior for r in shown]
+            assert priors == sorted(priors)
+
     def test_priorities_stand_in_their_order_and_the_longest_wait_first(self) -> None:
         rows = [
             row(1, Priority.NOT_SUSPECTED, waited=2 * HOUR),

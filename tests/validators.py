@@ -34,7 +34,9 @@ groups for a region (a segment). Allowed where the group declares to be of anoth
 def dciodvfy_errors(path: Path) -> list[str]:
     """Return what dciodvfy calls an error in a DICOM file."""
     require_program("dciodvfy")
-    run = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        ["dciodvfy", path], capture_output=True, text=True, errors="replace", check=False
+    )
     lines = (run.stdout + run.stderr).splitlines()
     assert lines, "dciodvfy names the object's kind, so silence means that it did not run"
     return [line for line in lines if line.startswith("Error")]

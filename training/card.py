@@ -1,17 +1,19 @@
 """The model card: a template filled with what was measured, and pictures of failures."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from models.ensemble import PEAK_PIXELS
 from models.findings import SUBTYPES
 from models.reader import Reader, Settings
+from training.figures import png
 from training.measure import VOLUMES_ML, Result, phantom_cases
+from training.tables import grid
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -99,14 +101,11 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
 
 
 def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *([name, *cells] for name, cells in rows.items())]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return grid(columns, ([name, *cells] for name, cells in rows.items()))
 
 
 def failures_picture(reader: Reader, results: Sequence[Result]) -> bytes:
     """PNG of the phantoms that `failures` names, one slice each; pictures of patients stay home."""
-    from matplotlib.figure import Figure
-
     scores = {case.number: case.score(reader.settings) for case in results}
     numbers = failures(results, reader.settings)
     figure = Figure(figsize=(3 * max(len(numbers), 1), 3.6), dpi=80, layout="constrained")
@@ -124,9 +123,7 @@ def failures_picture(reader: Reader, results: Sequence[Result]) -> bytes:
         kind = "missed" if truth.any() else "false alarm"
         axes.set_title(f"{kind}, score {scores[case.number]:.2f}", fontsize="small")
         axes.axis("off")
-    page = io.BytesIO()
-    figure.savefig(page, format="png")
-    return page.getvalue()
+    return png(figure)
 
 
 def failures(results: Sequence[Result], rules: Settings) -> list[int]:

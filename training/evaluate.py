@@ -40,7 +40,9 @@ from training.measure import (
     read_cases,
     real_cases,
 )
-from training.papers import Measured, cross_validation, write
+from training.papers import write
+from training.papers.measured import Measured
+from training.papers.own import cross_validation
 from training.recipe import Attention, Base, Classifier, Recipe, Sequence
 from training.sequences import SLICES_AT_ONCE
 from training.train import train
@@ -81,11 +83,12 @@ def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     whole = build_network("ensemble", sizes, load_file(recipe.bundle / WEIGHTS))
     reader = _with_parts(reader, cast(Ensemble, whole))
     witnesses, trained = _shipped(recipe, sizes) if own else _witnesses(recipe)
+    arms = names(tuple(sizes["bases"]))
     for data, cases in _test_sets(recipe, small).items():
         log.info("reading %s", data, extra={"action": "evaluate"})
         results = read_cases(reader, cases, witnesses)
-        measured = Measured(data, recipe, reader.settings, trained, results)
-        write(folder / _stem(data), measured, names(tuple(sizes["bases"])))
+        measured = Measured(data, recipe, reader.settings, trained, results, arms)
+        write(folder / _stem(data), measured)
 
 
 def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Reader, folder: Path) -> None:

@@ -18,9 +18,8 @@ from training.datasets import physionet
 from training.datasets.case import Case
 from training.datasets.prepared import phantom_case
 from training.phantoms import random_phantom
-from training.statistics import auc, bootstrap, delong, wilson
+from training.statistics import Bools, auc, bootstrap, delong, wilson
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.intp]
 

@@ -277,8 +277,13 @@ def look(recipe: Recipe, name: str) -> Look:
         return features, probabilities(network.classify(features), stage)
 
     kinds = {"weights": of_ensemble, "base": of_base, "classifier": of_classifier}
-    see = kinds[stage.kind]
-    return lambda image: see(image.to(ranks.device()).contiguous(memory_format=torch.channels_last))
+
+    def see(image: Tensor) -> tuple[Tensor, Tensor]:
+        image = image.to(ranks.device()).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=recipe.bf16):
+            return kinds[stage.kind](image)
+
+    return see
 
 
 def probabilities(logits: Tensor, stage: Classifier) -> Tensor:
@@ -381,12 +386,17 @@ def training_patients(recipe: Recipe, stage: recipes.Stage) -> tuple[int, ...]:
 
 
 def study_sources(recipe: Recipe, stage: Sequence | Attention) -> list[tuple[Scans, float]]:
-    """Scans of the training part and of phantoms as the stage's network saw them, with shares."""
+    """Scans of patients, implants and phantoms as the stage's network saw them, with shares."""
     share = share_of_phantoms(recipe, stage)
     parts = []
     if share < 1:
-        found = patient_scans(recipe, stage.reads, stage.copies)
-        parts.append((found.chosen(rows(recipe, stage, found.patient)), 1 - share))
+        heads = [
+            (patient_scans(recipe, stage.reads, stage.copies), (1 - share) * (1 - stage.implants))
+        ]
+        if stage.implants > 0:
+            bled = _scans(recipe, stage.reads, implants(recipe), 1, "implants")
+            heads.append((bled, (1 - share) * stage.implants))
+        parts += [(each.chosen(rows(recipe, stage, each.patient)), part) for each, part in heads]
     if share > 0:
         parts.append((_scans(recipe, stage.reads, _phantoms(recipe)[1], 1, "phantoms"), share))
     return parts

@@ -21,6 +21,7 @@ from training.review import (
     Verdict,
     figure,
 )
+from training.tables import grid
 
 CAVEAT = (
     "A case on which the AI was sure and agreed with the truth was not looked at again unless the "
@@ -38,9 +39,8 @@ class Table:
 
     def markdown(self) -> str:
         """Return it with its title as a heading."""
-        rule = ("---",) * len(self.header)
-        lines = [f"| {' | '.join(map(_cell, row))} |" for row in (self.header, rule, *self.rows)]
-        return "\n".join([f"## {self.title}", "", *lines])
+        header, *rows = ([*map(_cell, row)] for row in (self.header, *self.rows))
+        return f"## {self.title}\n\n{grid(header, rows)}"
 
     def for_terminal(self) -> table.Table:
         """Return it for a rich console; cells are no markup."""

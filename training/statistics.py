@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 Z95 = float(stats.norm.ppf(0.975))
 
@@ -28,7 +29,7 @@ CLIP = 1e-15
 """The log loss sees no probability nearer to 0 or 1 (as the challenge's scorer; Burduja 2020)."""
 
 
-def auc(scores: Sequence[float] | Floats, truth: Sequence[bool] | NDArray[np.bool_]) -> float:
+def auc(scores: Sequence[float] | Floats, truth: Sequence[bool] | Bools) -> float:
     """Area under the ROC curve, ties counted half; NaN unless both classes are there."""
     positive = np.asarray(truth, bool)
     ranks = stats.rankdata(scores)
@@ -138,7 +139,7 @@ def delong(scores: ArrayLike, truth: ArrayLike, patients: ArrayLike | None = Non
     return Areas(areas, covariance, (with_x, with_y))
 
 
-def _placements(scores: Floats, positive: NDArray[np.bool_]) -> Floats:
+def _placements(scores: Floats, positive: Bools) -> Floats:
     """(k, n): the share of the other class that each case is on the right side of."""
     ahead: Floats = stats.rankdata(scores, axis=1)
     for which in (positive, ~positive):
@@ -255,7 +256,7 @@ def weighted_auc(scores: ArrayLike, truth: ArrayLike, weights: ArrayLike) -> Flo
     return _ratio((hits * beaten).sum(1), hits.sum(1) * alarms.sum(1))
 
 
-def weighted_share(correct: NDArray[np.bool_], group: NDArray[np.bool_], weights: Floats) -> Floats:
+def weighted_share(correct: Bools, group: Bools, weights: Floats) -> Floats:
     """(r,) share of the group that is correct, for each of (r, n) weights; NaN of an empty one."""
     return _ratio(weights @ (group & correct), weights @ group)
 
@@ -383,13 +384,8 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
 
 
-def weighted_log_loss(probabilities: ArrayLike, truth: ArrayLike) -> float:
-    """Weighted multi-label log loss of the RSNA 2019 challenge: the mean of `slice_losses`."""
-    return float(slice_losses(probabilities, truth).mean())
-
-
 def slice_losses(probabilities: ArrayLike, truth: ArrayLike) -> Floats:
-    """(n,) loss of each slice.
+    """(n,) loss of each slice: their mean is the RSNA 2019 challenge's weighted log loss.
 
     Parameters
     ----------

@@ -28,9 +28,11 @@ def text(ds: Dataset, keyword: str) -> str:
     element: object = ds.get_item(_tag(keyword))
     if isinstance(element, DataElement):  # pydicom has converted it, as it does the file meta's
         return str(element.value or "")
+    if not isinstance(element, RawDataElement) or not element.value:
+        return ""  # most of what is asked for is not there: half of a header's time
     charset = ds.original_character_set
     encodings = [charset] if isinstance(charset, str) else list(charset)
-    decoded: str = decode_bytes(raw(ds, keyword), encodings, TEXT_VR_DELIMS)
+    decoded: str = decode_bytes(element.value, encodings, TEXT_VR_DELIMS)
     return decoded.strip("\0 \r\n\t")
 
 

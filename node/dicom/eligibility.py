@@ -35,6 +35,7 @@ WHOLE_HEAD_MM = 120.0  # an adult's vertex to foramen magnum is about 130 mm
 LONGER_THAN_A_HEAD_MM = 350.0
 NARROW_MM = 180.0  # an adult head is about 190 mm long
 THICK_MM = 7.0
+ADULT_YEARS = 18.0
 
 _WORD = r"(?<![a-zäöü]){}(?![a-zäöü])"
 _LOCALISER = re.compile(r"locali[sz]er|scout|topogram|surview|scanogram", re.I)
@@ -175,6 +176,7 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
     assert ordered is not None
     gaps = ordered.gaps_mm
     thickest = max((h.slice_thickness_mm or 0.0 for h in headers), default=0.0)
+    years = _years(headers)
     field = tuple(
         step * count
         for step, count in zip(
@@ -209,6 +211,10 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
             "images came in a lossy transfer syntax",
         ),
         (
+            years is not None and years < ADULT_YEARS,
+            f"the patient is {_age(years)} old: the reader was trained mostly on adults",
+        ),
+        (
             all(body_part(h)[0] is None for h in headers),
             "the header does not name the body part",
         ),
@@ -218,6 +224,20 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
         ),
     )
     return tuple(sentence for holds, sentence in said if holds)
+
+
+def _years(headers: Sequence[Header]) -> float | None:
+    """The patient's age; the lowest, where images differ by a birthday, None where none says."""
+    return min(
+        (h.patient_age_years for h in headers if h.patient_age_years is not None), default=None
+    )
+
+
+def _age(years: float | None) -> str:
+    """The age in words; months for infants."""
+    years = years or 0.0
+    count, unit = (int(years), "year") if years >= 2 else (round(years * 12), "month")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _images(series: Series) -> tuple[Instance, ...]:
@@ -306,6 +326,16 @@ def _contrast(headers: Headers, settings: Assemble) -> str | None:
     return None
 
 
+def _too_young(headers: Headers, settings: Assemble) -> str | None:
+    years = _years(headers)
+    if years is None or years >= settings.min_age_years:
+        return None
+    return (
+        f"the patient is {_age(years)} old: the reader was not trained on children under "
+        f"{_age(settings.min_age_years)}"
+    )
+
+
 def _too_few(headers: Headers, settings: Assemble) -> str | None:
     count = sum(len(header.frames) for header in headers)
     if count >= settings.min_slices:
@@ -323,6 +353,7 @@ RULES: tuple[tuple[Reason, Callable[[Headers, Assemble], str | None]], ...] = (
     (Reason.CONTRAST, _contrast),
     (Reason.NOT_HOUNSFIELD, _not_hounsfield),
     (Reason.NO_PIXEL_DATA, _no_pixel_data),
+    (Reason.AGE, _too_young),
     (Reason.TOO_FEW_SLICES, _too_few),
 )
 """Objections to what a series is, the plainest first."""

@@ -28,6 +28,9 @@ from node.dicom.source import (
 from node.dicom.wording import AMBER
 
 SEGMENT_NUMBER = 1
+CONTENT = "Suspected intracranial hemorrhage. Research use only"
+SUCCESSOR = "Suspected ICH, replaces an earlier result. Research use only"
+"""ContentDescription, at most 64 characters: viewers keep the older segmentation beside this."""
 
 COPIED = (
     "LossyImageCompression",
@@ -80,7 +83,7 @@ def segmentation(
         software_versions="",
         device_serial_number="",
         content_label="ICH",
-        content_description="Suspected intracranial hemorrhage. Research use only",
+        content_description=SUCCESSOR if source.plan.replaces else CONTENT,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=omit_empty_frames,
     )

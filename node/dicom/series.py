@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 _PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _UNDEFINED = 0xFFFFFFFF
-# What pydicom raises on bytes that are no data set; it documents no list.
-_DAMAGE = (
+DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, struct.error),
     *(EOFError, RecursionError, NotImplementedError),
 )
+"""What pydicom raises on bytes that are no data set; it documents no list."""
 
 
 def read_header(source: Path | bytes | BinaryIO) -> Header:
@@ -76,7 +76,7 @@ def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
         raise BadObject(
             "not a DICOM file: no DICM prefix after the preamble; send DICOM files only"
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise BadObject(f"the DICOM header is damaged ({error}); send the object again") from error
     except OSError as error:
         if error.errno is not None:
@@ -136,10 +136,22 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
     )
 
 
+def read_meta(file: BinaryIO) -> Dataset:
+    """Return the file meta information; the stream then stands where the data set begins."""
+    read_preamble(file, force=False)
+    return read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+
+
+def dataset_of(file: bytes) -> bytes:
+    """Return the bytes of a DICOM file's data set, without what goes before them."""
+    stream = BytesIO(file)
+    read_meta(stream)
+    return file[stream.tell() :]
+
+
 def _open(file: BinaryIO, pixels: bool) -> OpenObject:
     """Read the file meta information, then the data set."""
-    read_preamble(file, force=False)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+    meta = read_meta(file)
     syntax = uid(meta, "TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
         raise BadObject("the deflated transfer syntax is not accepted; send it uncompressed")

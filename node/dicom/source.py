@@ -136,8 +136,13 @@ class Source:
         return self.headers[ref.sop_instance_uid].sop_class_uid in MULTI_FRAME
 
     def uid(self, *words: str) -> str:
-        """Return the UID that these words have in a report on just these instances."""
-        return derived_uid(self.plan.study_instance_uid, *self.headers, VERSION, *words)
+        """Return the UID that these words have in a report on just these instances.
+
+        Late images need not be among them (a copy of a slice is not read); so a report that
+        replaces an earlier one takes that one's UID in.
+        """
+        older = (self.plan.replaces.sop_instance_uid,) if self.plan.replaces else ()
+        return derived_uid(self.plan.study_instance_uid, *self.headers, VERSION, *older, *words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,9 @@ class Imprint:
         Name, version and digest of the weights that read the series; None if it was not read.
     reason_code
         Why it was not read.
+    content
+        What tells this result from another of the same reader on the same series, as a digest of
+        its findings does.
     """
 
     kind: str
@@ -178,11 +186,16 @@ class Imprint:
     when: datetime
     reader: Algorithm | None = None
     reason_code: str = ""
+    content: str = ""
 
     def uid(self, source: Source, *words: str) -> str:
-        """Return the UID of one of the object's identifiers, such as its series or a finding."""
+        """Return the UID of one of the object's identifiers, such as its series or a finding.
+
+        Everything that the objects say is in it: the same UID always stands for the same bytes.
+        """
         by = astuple(self.reader) if self.reader else ("not analysed", self.reason_code)
-        return source.uid(*by, self.kind, *words)
+        made = (self.when.isoformat(), self.content)
+        return source.uid(*by, *made, self.kind, *words)
 
 
 def read_source(plan: SeriesPlan, root: Path) -> Source:

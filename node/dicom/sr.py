@@ -71,9 +71,10 @@ from node.dicom.wording import (
     RESEARCH_USE_ONLY,
     UNCERTAIN,
     ascii_text,
+    replacement,
     verdict,
 )
-from node.records import Header
+from node.records import Header, Predecessor
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 HAS_ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -99,7 +100,7 @@ def findings_report(
     groups: list[ContentSequence] = [_study(source, findings, mark)]
     for name, probability in findings.subtypes.items():
         groups.append(_subtype(source, mark, reader, name, probability))
-    texts = [(codes.CONCLUSION, verdict(findings)), (codes.COMMENT, RESEARCH_USE_ONLY)]
+    texts = [(codes.CONCLUSION, verdict(findings)), *_remarks(source)]
     if findings.uncertain:
         texts.insert(1, (codes.COMMENT, f"{UNCERTAIN} ({findings.uncertainty:.2f})"))
     if segmentation is not None:
@@ -125,12 +126,19 @@ def not_analysed_report(source: Source, mark: Imprint, reason: str) -> Dataset:
     )
     texts = [
         (codes.CONCLUSION, f"{NOT_ANALYSED}. Reason: {reason} ({mark.reason_code})"),
-        (codes.COMMENT, RESEARCH_USE_ONLY),
+        *_remarks(source),
     ]
     ds = _document(source, mark, [group], [*texts, *_limitations(source)], None)
     ds.CompletionFlag = "PARTIAL"
     ds.CompletionFlagDescription = "Not analysed: this is not a negative result"
     return ds
+
+
+def _remarks(source: Source) -> list[tuple[Code, str]]:
+    """Return what stands beside every conclusion."""
+    older = source.plan.replaces
+    why = [(codes.COMMENT, replacement(older.later_images))] if older else []
+    return [*why, (codes.COMMENT, RESEARCH_USE_ONLY)]
 
 
 def _limitations(source: Source) -> list[tuple[Code, str]]:
@@ -165,6 +173,8 @@ def _document(
     ds.PerformedProcedureCodeSequence = []
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.CurrentRequestedProcedureEvidenceSequence = [_evidence(source, segmentation)]
+    if older := source.plan.replaces:
+        ds.PredecessorDocumentsSequence = [_predecessor(source, older)]
     return ds
 
 
@@ -177,14 +187,29 @@ def _evidence(source: Source, segmentation: Dataset | None) -> Dataset:
     series.ReferencedSOPSequence = references(source)
     study.ReferencedSeriesSequence = [series]
     if segmentation is not None:
-        own = Dataset()
-        own.SeriesInstanceUID = segmentation.SeriesInstanceUID
-        item = Dataset()
-        item.ReferencedSOPClassUID = segmentation.SOPClassUID
-        item.ReferencedSOPInstanceUID = segmentation.SOPInstanceUID
-        own.ReferencedSOPSequence = [item]
-        study.ReferencedSeriesSequence.append(own)
+        uids = (segmentation.SeriesInstanceUID, segmentation.SOPClassUID)
+        study.ReferencedSeriesSequence.append(_one(*uids, segmentation.SOPInstanceUID))
     return study
+
+
+def _predecessor(source: Source, older: Predecessor) -> Dataset:
+    """Return the report that this one replaces (PS3.3 C.17.2, Predecessor Documents Sequence)."""
+    study = Dataset()
+    study.StudyInstanceUID = source.plan.study_instance_uid
+    uids = (older.series_instance_uid, older.sop_class_uid, older.sop_instance_uid)
+    study.ReferencedSeriesSequence = [_one(*uids)]
+    return study
+
+
+def _one(series_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """Return the only instance of a series as an item of a Referenced Series Sequence."""
+    series = Dataset()
+    series.SeriesInstanceUID = series_uid
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    series.ReferencedSOPSequence = [item]
+    return series
 
 
 def _observer(source: Source, mark: Imprint) -> ObserverContext:

@@ -18,6 +18,12 @@ def verdict(findings: Findings) -> str:
     return SUSPECTED if findings.suspected else NOT_SUSPECTED
 
 
+def replacement(later_images: int) -> str:
+    """Return why a result takes the place of an earlier one, in one sentence."""
+    images = "1 more image" if later_images == 1 else f"{later_images} more images"
+    return f"Replaces ichnode's earlier result: {images} of the series arrived after it"
+
+
 def ascii_text(text: str) -> str:
     """Return `text` in ASCII, which every SpecificCharacterSet holds; anything else becomes "?"."""
     return text.encode("ascii", "replace").decode()

@@ -64,7 +64,7 @@ def app(
         return templates.get_template(name).render(
             rows=rows,
             now=now,
-            counts={p: sum(row.priority is p for row in rows) for p in Priority},
+            counts={p: sum(row.priority is p for row in rows if not row.prior) for p in Priority},
             pictures={row.case_id for row in rows if _picture(data_dir, row.folder).is_file()},
             **values,
         )
@@ -192,6 +192,7 @@ def _templates(clock: Callable[[], datetime]) -> Environment:
         "subtypes": wording.subtypes,
         "stage": wording.stage,
         "budget": wording.budget,
+        "closing": wording.closing,
         "deliveries": wording.deliveries,
     }
     return templates

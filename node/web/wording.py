@@ -58,6 +58,12 @@ def budget(row: Row) -> list[tuple[str, float]]:
     return [(n, (at - row.received_at).total_seconds()) for n, at in stages.items() if at]
 
 
+def closing(row: Row) -> str:
+    """Return by what the series was closed, and what that saved over the idle timer."""
+    saved = f", {row.saved_s:.0f} s sooner than by the idle timer" if row.saved_s else ""
+    return f"{row.closed_by}{saved}" if row.closed_by else ""
+
+
 def deliveries(row: Row) -> list[tuple[str, str, str]]:
     """Return, for each destination, its name, how it stands, and that in words."""
     lines: dict[str, list[DeliveryLine]] = {}

@@ -3,7 +3,6 @@
 The hot path: one query and two changes for a slice of a known series.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -35,17 +34,6 @@ class Arrival(StrEnum):
     """Its study or series belongs to somebody else: quarantined, never merged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A received object that was set aside, and why."""
-
-    at: datetime
-    stored: StoredObject
-    code: str
-    reason: str
-    caller: str
-
-
 _SERIES_KNOWN: sa.Select[Any] = (
     sa.select(
         case.c.id.label("case_id"),
@@ -56,6 +44,7 @@ _SERIES_KNOWN: sa.Select[Any] = (
         study.c.patient_id,
         study.c.patient_birth_date,
         instance.c.sha256,
+        instance.c.series_instance_uid.label("filed_under"),
     )
     .join_from(case, series)
     .join(study)
@@ -74,6 +63,7 @@ _STUDY_KNOWN: sa.Select[Any] = (
         study.c.patient_id,
         study.c.patient_birth_date,
         instance.c.sha256,
+        instance.c.series_instance_uid.label("filed_under"),
     )
     .select_from(sa.select(sa.literal(1)).subquery())
     .outerjoin(study, study.c.study_instance_uid == sa.bindparam("study"))
@@ -91,21 +81,52 @@ def file(
     db: sa.Connection, header: Header, stored: StoredObject, caller: str, now: datetime
 ) -> Arrival:
     """File an object under its study and series, or set it aside."""
+    known = look_up(db, header)
+    if known.sha256 == stored.sha256:
+        return Arrival.DUPLICATE
+    if against := objection(known, header):
+        code, reason = against
+        set_aside(db, stored, code, reason, caller, now, header)
+        return Arrival.CHANGED if code is Arrival.CHANGED else Arrival.CONFLICT
+    keep(db, known, header, stored, caller, now)
+    return Arrival.NEW
+
+
+def look_up(db: sa.Connection, header: Header) -> sa.Row[Any]:
+    """Return what is known of the object's study, series and SOPInstanceUID: one row.
+
+    `case_id` is the series' newest case; `sha256` and `filed_under` (a SeriesInstanceUID) are of
+    the instance filed under its SOPInstanceUID.
+    """
     keys = {
         "study": header.study_instance_uid,
         "series": header.series_instance_uid,
         "sop": header.sop_instance_uid,
     }
-    known = db.execute(_SERIES_KNOWN, keys).one_or_none() or db.execute(_STUDY_KNOWN, keys).one()
-    if known.sha256 == stored.sha256:
-        return Arrival.DUPLICATE
+    return db.execute(_SERIES_KNOWN, keys).one_or_none() or db.execute(_STUDY_KNOWN, keys).one()
+
+
+def objection(known: sa.Row[Any], header: Header) -> tuple[Reason | Arrival, str] | None:
+    """Return why an object that is not here yet is set aside: a code and a sentence."""
     if stranger := _contradiction(known, header):
-        set_aside(db, stored, Reason.MIXED_IDENTITY, stranger, caller, now, header)
-        return Arrival.CONFLICT
-    if known.sha256 is not None:
-        reason = f"other bytes under a known SOPInstanceUID, first seen with sha256 {known.sha256}"
-        set_aside(db, stored, Arrival.CHANGED, reason, caller, now, header)
-        return Arrival.CHANGED
+        return Reason.MIXED_IDENTITY, stranger
+    if known.sha256 is None:
+        return None
+    return (
+        Arrival.CHANGED,
+        f"other bytes under a known SOPInstanceUID, first seen with sha256 {known.sha256}",
+    )
+
+
+def keep(
+    db: sa.Connection,
+    known: sa.Row[Any],
+    header: Header,
+    stored: StoredObject,
+    caller: str,
+    now: datetime,
+) -> None:
+    """File an object, in the place of the one filed under its SOPInstanceUID if there is one."""
     if known.case_id is None:
         _open_series(db, header, now, new_study=known.study_instance_uid is None)
     else:
@@ -120,8 +141,11 @@ def file(
         "header": header.to_json(),
         "received_at": now,
     }
-    db.execute(instance.insert(), values)
-    return Arrival.NEW
+    if known.sha256 is None:
+        db.execute(instance.insert(), values)
+    else:
+        this = instance.c.sop_instance_uid == header.sop_instance_uid
+        db.execute(instance.update().where(this), values)
 
 
 def set_aside(
@@ -162,14 +186,6 @@ def set_aside(
     )
 
 
-def quarantined(db: sa.Connection) -> list[Quarantined]:
-    """Return what was set aside, oldest first."""
-    return [
-        Quarantined(r.at, StoredObject(r.path, r.sha256, r.size), r.code, r.reason, r.caller)
-        for r in db.execute(quarantine.select().order_by(quarantine.c.id))
-    ]
-
-
 def release(db: sa.Connection, series_uids: list[str], now: datetime) -> None:
     """Mark the series released, and the undecided cases of their studies due: it is evidence."""
     studies = sa.select(series.c.study_instance_uid).where(
@@ -189,17 +205,26 @@ def release(db: sa.Connection, series_uids: list[str], now: datetime) -> None:
     )
 
 
-def _contradiction(known: sa.Row[Any], header: Header) -> str | None:
-    """Return why the object is not of the study it names; an absent value is another value."""
+def differences(known: sa.Row[Any], header: Header) -> dict[str, tuple[str, str]]:
+    """Return where an object contradicts the study known: attribute -> the study's, the object's.
+
+    An absent value is another value.
+    """
     if known.study_instance_uid is None:
-        return None
-    if known.study_instance_uid != header.study_instance_uid:
-        return "its SeriesInstanceUID belongs to another study"
+        return {}
     pairs = {
+        "StudyInstanceUID": (known.study_instance_uid, header.study_instance_uid),
         "PatientID": (known.patient_id, header.patient_id),
         "PatientBirthDate": (known.patient_birth_date, header.patient_birth_date),
     }
-    other = [name for name, (before, here) in pairs.items() if before != here]
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _contradiction(known: sa.Row[Any], header: Header) -> str | None:
+    """Return why the object is not of the study it names."""
+    other = differences(known, header)
+    if "StudyInstanceUID" in other:
+        return "its SeriesInstanceUID belongs to another study"
     return f"not the study's {' and '.join(other)}" if other else None
 
 

@@ -61,11 +61,11 @@ def counts(db: sa.Connection) -> Mapping[State, int]:
 def claim(
     db: sa.Connection, states: Collection[State], worker: str, lease_s: float, now: datetime
 ) -> Case | None:
-    """Return the case in one of `states` that has been due longest, now this worker's."""
+    """Return the current case in one of `states` due longest, else the prior, now this worker's."""
     longest_due = (
         sa.select(case.c.id)
         .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED)
-        .order_by(case.c.due_at, case.c.id)
+        .order_by(case.c.prior, case.c.due_at, case.c.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=case)
         .scalar_subquery()
@@ -93,12 +93,15 @@ def finish(db: sa.Connection, done: Case, worker: str, outcome: Outcome, now: da
     """Record how a stage ended and give the case back."""
     if outcome.state is done.state:
         # "Not yet": where the claim was taken away meanwhile, there is nothing to record.
-        db.execute(_held(done, worker).values(due_at=outcome.retry_at or now, **FREE))
+        known = {} if outcome.prior is None else {"prior": outcome.prior}
+        db.execute(_held(done, worker).values(due_at=outcome.retry_at or now, **known, **FREE))
         return
     if outcome.state not in TRANSITIONS[done.state]:
         raise IllegalMove(f"case {done.id}: {done.state} cannot become {outcome.state}")
     _change(db, done, worker, _changes(done, outcome, now))
     outbox.owe(db, done.id, outcome.owed, now)
+    if _successor(db, done.id) is not None:
+        outbox.cancel(db, done.id, unless=Priority.SUSPECTED)
     note(
         db,
         "moved",
@@ -112,6 +115,7 @@ def finish(db: sa.Connection, done: Case, worker: str, outcome: Outcome, now: da
         uncertain=outcome.uncertain,
         bundle=outcome.bundle,
         reason_code=outcome.reason_code,
+        compared=outcome.compared,
     )
     outbox.close_if_sent(db, done.id, now)
 
@@ -161,6 +165,9 @@ def _changes(done: Case, outcome: Outcome, now: datetime) -> dict[str, Any]:
         "reason_code": outcome.reason_code,
         "reason": outcome.reason,
         "limitations": list(outcome.limitations) or None,
+        "prior": outcome.prior,
+        "closed_by": outcome.closed_by,
+        "saved_s": outcome.saved_s,
     }
     changes: dict[str, Any] = {k: v for k, v in fields.items() if v is not None}
     changes |= {"state": outcome.state, "attempts": 0, "due_at": now, **FREE}
@@ -189,11 +196,18 @@ def _priority(done: Case, outcome: Outcome) -> Priority | None:
 def _require_replayable(db: sa.Connection, old: Case, to: State) -> None:
     if to not in (State.RECEIVING, State.ASSEMBLED, State.TRIAGED):
         raise IllegalMove(f"case {old.id}: no replay starts from {to}")
-    by = db.execute(sa.select(case.c.id).where(case.c.supersedes == old.id)).scalar()
+    by = _successor(db, old.id)
     if by is not None:
         raise IllegalMove(f"case {old.id} was superseded by case {by}: replay that one")
     if to is State.TRIAGED and old.priority not in _READ:
         raise IllegalMove(f"case {old.id} was not read, so there is no result to report")
+    chosen = sa.select(case.c.assembled_at).where(case.c.id == old.id)
+    if to is State.ASSEMBLED and db.execute(chosen).scalar() is None:
+        raise IllegalMove(f"case {old.id} was not chosen to be read: replay it from assemble")
+
+
+def _successor(db: sa.Connection, case_id: int) -> int | None:
+    return db.execute(sa.select(case.c.id).where(case.c.supersedes == case_id)).scalar()
 
 
 def _set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
@@ -202,6 +216,8 @@ def _set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
     if to is State.TRIAGED:
         return back
     back |= {"triaged_at": None}
+    if to is State.RECEIVING:
+        back |= {"assembled_at": None}
     if old.priority is not Priority.SUSPECTED:
         result = ("probability", "uncertainty", "volume_ml", "key_slice_sop_instance_uid")
         back |= {"priority": Priority.PENDING, "uncertain": False, "subtypes": {}}

@@ -17,7 +17,19 @@ from node.worklist.tables import case, delivery, quarantine, reading, series, st
 
 def rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
     """Return one row for each study that `wanted` picks, in no order."""
-    cases = db.execute(
+    readings = {r.study_instance_uid: r for r in db.execute(_newest_readings(wanted))}
+    aside = {r.study_instance_uid: r.objects for r in db.execute(_quarantined())}
+    found = []
+    for uid, told in groupby(cases(db, wanted), key=lambda row: row.study_instance_uid):
+        row = speaking_for_study(list(told))
+        row = replace(row, quarantined=aside.get(uid, 0))
+        found.append(_acknowledged(row, readings[uid]) if uid in readings else row)
+    return found
+
+
+def cases(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
+    """Return a row for each case of those studies, superseded ones too, study by study, by age."""
+    found = db.execute(
         sa.select(
             case,
             study,
@@ -29,14 +41,29 @@ def rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
         .order_by(study.c.study_instance_uid, case.c.id)
     ).all()
     deliveries = _deliveries(db, wanted)
-    readings = {r.study_instance_uid: r for r in db.execute(_newest_readings(wanted))}
-    aside = {r.study_instance_uid: r.objects for r in db.execute(_quarantined())}
-    found = []
-    for uid, of_study in groupby(cases, key=lambda row: row.study_instance_uid):
-        row = speaking_for_study([_row(one, deliveries[one.id]) for one in of_study])
-        row = replace(row, quarantined=aside.get(uid, 0))
-        found.append(_acknowledged(row, readings[uid]) if uid in readings else row)
-    return found
+    return [_row(one, deliveries[one.id]) for one in found]
+
+
+def of_study(study_uid: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a series is of this study."""
+    return series.c.study_instance_uid == study_uid
+
+
+def find(db: sa.Connection, name: str) -> str:
+    """Return the StudyInstanceUID that a person means, or raise NotFound."""
+    uid, accession = study.c.study_instance_uid, study.c.accession_number
+    for named in (uid == name, accession == name):
+        found = db.execute(sa.select(uid).where(named).order_by(uid)).scalars().all()
+        if len(found) == 1:
+            return str(found[0])
+        if found:
+            several = f"{len(found)} studies have the accession number {name}"
+            raise NotFound(f"{several}: name one of them, {', '.join(found)}")
+    if name.isascii() and name.isdigit() and len(name) < 10:
+        by_case = sa.select(series.c.study_instance_uid).join(case).where(case.c.id == int(name))
+        if (found_uid := db.execute(by_case).scalar()) is not None:
+            return str(found_uid)
+    raise NotFound(f"no study, accession number or case {name}")
 
 
 def recent(since: datetime | None) -> sa.ColumnElement[bool]:
@@ -58,7 +85,7 @@ def acknowledge(
     db: sa.Connection, study_uid: str, who: str, agrees: bool | None, now: datetime
 ) -> None:
     """Record that a person has seen the study's row as it stands now."""
-    shown = rows(db, series.c.study_instance_uid == study_uid)
+    shown = rows(db, of_study(study_uid))
     if not shown:
         raise NotFound(f"no study {study_uid}")
     line = {"study_instance_uid": study_uid, "who": who, "agrees": agrees, "at": now}
@@ -91,7 +118,8 @@ def _newest_readings(wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 def _quarantined() -> sa.Select[Any]:
     uid = quarantine.c.study_instance_uid
-    return sa.select(uid, sa.func.count().label("objects")).group_by(uid)
+    undecided = quarantine.c.decision.is_(None)
+    return sa.select(uid, sa.func.count().label("objects")).where(undecided).group_by(uid)
 
 
 def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
@@ -118,6 +146,9 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         study_description=r.study_description,
         reason_code=r.reason_code,
         limitations=tuple(r.limitations),
+        prior=r.prior,
+        closed_by=r.closed_by,
+        saved_s=r.saved_s,
         first_received_at=r.first_received_at,
         assembled_at=r.assembled_at,
         triaged_at=r.triaged_at,

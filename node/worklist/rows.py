@@ -71,9 +71,14 @@ class Row:
     assembled_at: datetime | None
     triaged_at: datetime | None
     reported_at: datetime | None
+    prior: bool = False
+    """Acquired long before it arrived: it stands behind all current studies."""
+    closed_by: str | None = None
+    saved_s: float | None = None
+    """How the series was closed, and how much sooner than by the idle timer, seconds."""
     deliveries: tuple[DeliveryLine, ...] = ()
     quarantined: int = 0
-    """Objects of this study that were set aside: it may be incomplete."""
+    """Objects of this study set aside and not decided about: it may be incomplete."""
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     agrees: bool | None = None
@@ -95,6 +100,7 @@ class Row:
             "patient_id": self.patient_id,
             "accession_number": self.accession_number,
             "priority": self.priority.value,
+            "prior": self.prior,
             "probability": self.probability,
             "uncertainty": self.uncertainty,
             "uncertain": self.uncertain,
@@ -108,6 +114,8 @@ class Row:
             "flagged_at": self.flagged_at and self.flagged_at.isoformat(),
             "delivered_at": self.delivered_at and self.delivered_at.isoformat(),
             "door_to_flag_s": self.door_to_flag_s,
+            "closed_by": self.closed_by,
+            "saved_s": self.saved_s,
             "deliveries": [asdict(line) for line in self.deliveries],
         }
 
@@ -131,14 +139,17 @@ def speaking_for_study(cases: Sequence[Row]) -> Row:
 
 
 def in_order(rows: Iterable[Row], now: datetime) -> list[Row]:
-    """Return the rows in worklist order; see `HEAD_START`. Acknowledged studies come last."""
+    """Return the rows in worklist order; see `HEAD_START`.
+
+    Acknowledged studies come last, and prior studies, in the same order, behind all current ones.
+    """
     rows = list(rows)
     read_here = any(row.acknowledged_at for row in rows)
 
-    def place(row: Row) -> tuple[bool, timedelta]:
+    def place(row: Row) -> tuple[bool, bool, timedelta]:
         waited = now - row.first_received_at
         past = row.acknowledged_at is not None or (not read_here and waited >= READ_ELSEWHERE)
-        return past, waited if past else -waited - _head_start(row)
+        return row.prior, past, waited if past else -waited - _head_start(row)
 
     return sorted(rows, key=place)
 

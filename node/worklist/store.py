@@ -12,19 +12,31 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from node.errors import Retryable
-from node.records import Case, Delivery, Header, Instance, Outcome, Series, StoredObject
+from node.records import (
+    Case,
+    Delivery,
+    Header,
+    Identity,
+    Instance,
+    Outcome,
+    Predecessor,
+    Series,
+    StoredObject,
+)
 from node.states import State
-from node.worklist import arrivals, cases, events, listing, outbox
-from node.worklist.arrivals import Arrival, Quarantined
+from node.worklist import arrivals, cases, events, listing, outbox, quarantine
+from node.worklist.arrivals import Arrival
 from node.worklist.cases import IllegalMove, NotFound
 from node.worklist.database import Clash, Database, require_head, upgrade
 from node.worklist.events import Event
 from node.worklist.leases import LeaseLost, claimant
+from node.worklist.quarantine import Quarantined, Signature, Standing
 from node.worklist.rows import DeliveryLine, Row, in_order
-from node.worklist.tables import DeliveryStatus, instance, series
+from node.worklist.tables import Decision, DeliveryStatus, instance, series
 
 __all__ = [
     "Arrival",
+    "Decision",
     "DeliveryLine",
     "DeliveryStatus",
     "Event",
@@ -33,6 +45,8 @@ __all__ = [
     "NotFound",
     "Quarantined",
     "Row",
+    "Signature",
+    "Standing",
     "Store",
     "claimant",
     "upgrade",
@@ -92,11 +106,6 @@ class Store:
         with self._database.write() as db:
             arrivals.set_aside(db, stored, code, reason, caller, now)
 
-    def quarantined(self) -> list[Quarantined]:
-        """Return what was set aside, oldest first."""
-        with self._database.read() as db:
-            return arrivals.quarantined(db)
-
     def release(self, series_uids: Iterable[str], now: datetime) -> None:
         """Record that an association which carried these series was released.
 
@@ -104,6 +113,87 @@ class Store:
         """
         with self._database.write() as db:
             arrivals.release(db, list(series_uids), now)
+
+    # What was set aside
+
+    def quarantined(
+        self, study_uid: str | None = None, *, decided: bool = False
+    ) -> list[Quarantined]:
+        """Return the open entries of quarantine, oldest first.
+
+        Parameters
+        ----------
+        study_uid
+            Only those whose objects name this study.
+        decided
+            Those decided about too.
+        """
+        with self._database.read() as db:
+            return quarantine.listed(db, study_uid, decided=decided)
+
+    def quarantined_object(self, number: int) -> Quarantined:
+        """Return an entry of quarantine, whatever was decided about it.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        with self._database.read() as db:
+            return quarantine.one(db, number)
+
+    def standing(self, header: Header) -> Standing:
+        """Return what is known where an object says that it belongs."""
+        with self._database.read() as db:
+            return quarantine.standing(db, header)
+
+    def release_quarantined(
+        self, objects: Mapping[int, Header], signed: Signature
+    ) -> Mapping[int, str]:
+        """File objects by a person's will; return why one stays, by its number.
+
+        An object set aside for its identity is filed under the study it names. One with other
+        bytes under a known SOPInstanceUID takes the place of the one filed, which goes into
+        quarantine as REPLACED. One that could not be filed is tried again, and vouched for by
+        nobody yet. All count as late slices of an association that was released: their cases are
+        due, and finished ones superseded. Where all instances of a study then bear another
+        identity than the study, it becomes the study's.
+
+        Parameters
+        ----------
+        objects
+            By number, what the bytes of each say now.
+
+        Raises
+        ------
+        NotFound, IllegalMove
+            If there is no such entry, or its decision cannot be taken back; nothing was filed.
+        """
+        with self._database.write() as db:
+            stay = {
+                number: reason
+                for number, header in objects.items()
+                if (reason := quarantine.release(db, number, header, signed))
+            }
+            filed = {h.series_instance_uid for n, h in objects.items() if n not in stay}
+            if filed:
+                arrivals.release(db, sorted(filed), signed.at)
+        return stay
+
+    def discard_quarantined(
+        self, number: int, signed: Signature, *, delete: bool = False
+    ) -> Decision:
+        """Decide that an object is not filed; DELETED tells the caller to remove its bytes.
+
+        Where another row speaks of the same bytes, it is DISCARDED, `delete` or not.
+
+        Raises
+        ------
+        NotFound, IllegalMove
+            If there is no such entry, or its decision cannot be taken back.
+        """
+        with self._database.write() as db:
+            return quarantine.discard(db, number, signed, delete=delete)
 
     # What is known
 
@@ -124,6 +214,14 @@ class Store:
         with self._database.read() as db:
             return cases.of_study(db, study_uid)
 
+    def predecessor(self, case_id: int, sop_class_uid: str) -> Predecessor | None:
+        """Return the object of this class that the case's own will supersede at a peer, if any.
+
+        It is that of the nearest superseded case of which one was delivered, or may have been.
+        """
+        with self._database.read() as db:
+            return outbox.predecessor(db, case_id, sop_class_uid)
+
     def case(self, case_id: int) -> Case:
         """Return a case.
 
@@ -134,6 +232,27 @@ class Store:
         """
         with self._database.read() as db:
             return cases.one(db, case_id)
+
+    def find(self, name: str) -> str:
+        """Return the StudyInstanceUID that a person means.
+
+        Parameters
+        ----------
+        name
+            A StudyInstanceUID, else an accession number, else a case's number.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study, or several have that accession number.
+        """
+        with self._database.read() as db:
+            return listing.find(db, name)
+
+    def history(self, study_uid: str) -> tuple[Row, ...]:
+        """Return every case of the study by age, superseded ones too."""
+        with self._database.read() as db:
+            return tuple(listing.cases(db, listing.of_study(study_uid)))
 
     def counts(self) -> Mapping[State, int]:
         """Return how many cases stand in each state; superseded ones are left out."""
@@ -152,7 +271,8 @@ class Store:
     ) -> Case | None:
         """Return the case in one of `states` that has been due longest, now this worker's.
 
-        A claim whose lease ran out counts as an attempt.
+        A prior study waits until no current one is due. A claim whose lease ran out counts as an
+        attempt.
         """
         with self._database.write() as db:
             return cases.claim(db, states, worker, lease_s, now)
@@ -262,6 +382,22 @@ class Store:
         changes |= {"status": DeliveryStatus.DEAD} if retry_at is None else {"due_at": retry_at}
         with self._database.write() as db:
             outbox.answered(db, delivery, worker, status, now, changes)
+
+    def never_send(self, delivery: Delivery, worker: str, reason: str, now: datetime) -> None:
+        """Record that an object must not leave as it is: the delivery is DEAD.
+
+        Raises
+        ------
+        LeaseLost
+            If the worker no longer holds the delivery.
+        """
+        with self._database.write() as db:
+            outbox.stop(db, delivery, worker, reason, now)
+
+    def identities(self, case_id: int) -> frozenset[Identity]:
+        """Return whom the instances of a case's series name; one, unless a person mixed them."""
+        with self._database.read() as db:
+            return outbox.identities(db, case_id)
 
     # What people see
 

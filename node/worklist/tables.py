@@ -25,6 +25,19 @@ class DeliveryStatus(StrEnum):
     """No longer owed: the case was replayed or superseded before it was sent."""
 
 
+class Decision(StrEnum):
+    """What became of an object in quarantine."""
+
+    RELEASED = "RELEASED"
+    """Filed by a person's will."""
+    DISCARDED = "DISCARDED"
+    """Not to be filed; its bytes stay on disk."""
+    DELETED = "DELETED"
+    """Not to be filed; its bytes were removed by a person's will."""
+    REPLACED = "REPLACED"
+    """Was filed until a released object of the same SOPInstanceUID took its place."""
+
+
 class Utc(sa.types.TypeDecorator[datetime]):
     """An aware datetime in UTC, in and out, also where the database keeps no time zone."""
 
@@ -146,6 +159,9 @@ case = sa.Table(
     sa.Column("reason_code", sa.Text),
     sa.Column("reason", sa.Text),
     sa.Column("limitations", sa.JSON, nullable=False, default=list),
+    sa.Column("prior", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("closed_by", sa.Text),
+    sa.Column("saved_s", sa.Float),
     _at("last_slice_at", nullable=True),
     _at("assembled_at", nullable=True),
     _at("triaged_at", nullable=True),
@@ -183,6 +199,7 @@ delivery = sa.Table(
     sa.Column("path", sa.Text, nullable=False),
     _uid("sop_class_uid", nullable=False),
     _uid("sop_instance_uid", nullable=False),
+    _uid("series_instance_uid"),
     sa.Column("status", _closed(DeliveryStatus, "status"), nullable=False),
     *_lease(),
     sa.Column("last_status", sa.Integer),
@@ -230,5 +247,20 @@ quarantine = sa.Table(
     sa.Column("caller", sa.Text, nullable=False),
     _uid("study_instance_uid", index=True),
     _uid("sop_instance_uid"),
-    sa.UniqueConstraint("path", "code"),
+    sa.Column("decision", _closed(Decision, "decision")),
+    _at("decided_at", nullable=True),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("why", sa.Text),
+    sa.CheckConstraint(
+        "(decision IS NULL) = (decided_at IS NULL) AND (decision IS NULL) = (decided_by IS NULL)",
+        "decided",
+    ),
+)
+sa.Index(
+    "uq_quarantine_open",
+    quarantine.c.path,
+    quarantine.c.code,
+    unique=True,
+    sqlite_where=quarantine.c.decision.is_(None),
+    postgresql_where=quarantine.c.decision.is_(None),
 )

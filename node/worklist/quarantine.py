@@ -1,0 +1,309 @@
+"""What becomes of an object that was set aside: a person releases or discards it.
+
+`node.worklist.arrivals.set_aside` opens an entry. A decision closes it, and stays with who took it
+in its row and in the event table; the same bytes sent again open another entry.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.records import Header, StoredObject
+from node.states import Reason
+from node.worklist import arrivals
+from node.worklist.arrivals import Arrival
+from node.worklist.cases import IllegalMove, NotFound
+from node.worklist.events import note
+from node.worklist.tables import Decision, instance, quarantine, series, study
+
+VOUCHED_FOR = frozenset({Reason.MIXED_IDENTITY.value, Arrival.CHANGED.value})
+"""Set aside for what they are, so their release is a person's word for them. All other objects
+could not be filed, and are tried again."""
+
+SETTLED = frozenset({Decision.RELEASED, Decision.DELETED})
+"""Decisions that cannot be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A received object that was set aside, why, and what was decided about it."""
+
+    number: int
+    at: datetime
+    stored: StoredObject
+    code: str
+    """`Reason.MIXED_IDENTITY`, `Arrival.CHANGED`, or the name of the status its sender got."""
+    reason: str
+    caller: str
+    study_instance_uid: str | None
+    """None where the object could not be read."""
+    sop_instance_uid: str | None
+    decision: Decision | None
+    """None while it is open."""
+    decided_at: datetime | None
+    decided_by: str | None
+    why: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object of `ichnode quarantine list --json`; a stable interface."""
+        return {
+            "number": self.number,
+            "at": self.at.isoformat(),
+            "code": self.code,
+            "reason": self.reason,
+            "caller": self.caller,
+            "study_instance_uid": self.study_instance_uid,
+            "sop_instance_uid": self.sop_instance_uid,
+            "path": self.stored.path,
+            "sha256": self.stored.sha256,
+            "size": self.stored.size,
+            "decision": self.decision and self.decision.value,
+            "decided_at": self.decided_at and self.decided_at.isoformat(),
+            "decided_by": self.decided_by,
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Who decides, when, and why."""
+
+    who: str
+    at: datetime
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the worklist has where an object says that it belongs.
+
+    Attributes
+    ----------
+    study_instance_uid
+        The study that its series, or else its own study, is filed under; None if there is none.
+    differs
+        By attribute: the study's value and the object's.
+    sha256
+        Of the instance filed under its SOPInstanceUID; None if there is none.
+    """
+
+    study_instance_uid: str | None
+    differs: Mapping[str, tuple[str, str]]
+    sha256: str | None
+
+
+def listed(
+    db: sa.Connection, study_uid: str | None = None, *, decided: bool = False
+) -> list[Quarantined]:
+    """Return the open entries, oldest first; of one study, and decided ones too, if asked for."""
+    query = quarantine.select().order_by(quarantine.c.id)
+    if study_uid is not None:
+        query = query.where(quarantine.c.study_instance_uid == study_uid)
+    if not decided:
+        query = query.where(quarantine.c.decision.is_(None))
+    return [_entry(row) for row in db.execute(query)]
+
+
+def one(db: sa.Connection, number: int) -> Quarantined:
+    """Return an entry, or raise NotFound."""
+    row = db.execute(quarantine.select().where(quarantine.c.id == number)).one_or_none()
+    if row is None:
+        raise NotFound(f"quarantine has no number {number}: see `ichnode quarantine list --all`")
+    return _entry(row)
+
+
+def standing(db: sa.Connection, header: Header) -> Standing:
+    """Return what the worklist has where the object says that it belongs."""
+    known = arrivals.look_up(db, header)
+    return Standing(known.study_instance_uid, arrivals.differences(known, header), known.sha256)
+
+
+def release(db: sa.Connection, number: int, header: Header, signed: Signature) -> str | None:
+    """File an object by a person's will; return why it stays, or None.
+
+    Parameters
+    ----------
+    header
+        What the object's bytes say now.
+
+    Raises
+    ------
+    NotFound, IllegalMove
+        If there is no such entry, or its decision cannot be taken back.
+    """
+    entry = _decidable(db, number)
+    known = arrivals.look_up(db, header)
+    if known.sha256 != entry.stored.sha256:  # it may have been filed meanwhile
+        if entry.code not in VOUCHED_FOR and (against := arrivals.objection(known, header)):
+            code, reason = against
+            _say_anew(db, entry, header, code, reason)
+            return f"it can be read now, but {reason}: look at it, then release it again"
+        if homeless := _no_place(known, header):
+            return homeless
+        if known.sha256 is not None:
+            _make_room(db, header, number, signed)
+        arrivals.keep(db, known, header, entry.stored, entry.caller, signed.at)
+        _follow_identity(db, header.study_instance_uid, signed.at)
+    _decide(db, entry, Decision.RELEASED, signed, header)
+    return None
+
+
+def discard(db: sa.Connection, number: int, signed: Signature, *, delete: bool) -> Decision:
+    """Decide that an object is not filed; return the decision.
+
+    It is DELETED, and the caller must remove the bytes, where that was asked for and no other row
+    speaks of them; else DISCARDED.
+
+    Raises
+    ------
+    NotFound, IllegalMove
+        If there is no such entry, or its decision cannot be taken back.
+    """
+    entry = _decidable(db, number)
+    gone = delete and not _needed_elsewhere(db, entry)
+    decision = Decision.DELETED if gone else Decision.DISCARDED
+    _decide(db, entry, decision, signed)
+    return decision
+
+
+def _decidable(db: sa.Connection, number: int) -> Quarantined:
+    db.execute(sa.select(quarantine.c.id).where(quarantine.c.id == number).with_for_update())
+    entry = one(db, number)
+    if entry.decision in SETTLED:
+        raise IllegalMove(
+            f"number {number} was {entry.decision} by {entry.decided_by}; that is not taken back"
+        )
+    return entry
+
+
+def _no_place(known: sa.Row[Any], header: Header) -> str | None:
+    """Return why no decision can file the object."""
+    if known.study_instance_uid not in (None, header.study_instance_uid):
+        return (
+            f"its SeriesInstanceUID is filed under study {known.study_instance_uid}: "
+            "correct it at the source and send it again"
+        )
+    if known.filed_under not in (None, header.series_instance_uid):
+        return (
+            f"its SOPInstanceUID is filed under series {known.filed_under}: "
+            "correct it at the source and send it again"
+        )
+    return None
+
+
+def _say_anew(
+    db: sa.Connection, entry: Quarantined, header: Header, code: str, reason: str
+) -> None:
+    """Give an entry that could not be read the reason why it still is not filed."""
+    values = {
+        "code": str(code),
+        "reason": reason,
+        "study_instance_uid": header.study_instance_uid,
+        "sop_instance_uid": header.sop_instance_uid,
+    }
+    db.execute(quarantine.update().where(quarantine.c.id == entry.number).values(values))
+
+
+def _make_room(db: sa.Connection, header: Header, number: int, signed: Signature) -> None:
+    """Put the instance that a released object replaces into quarantine, decided about at once."""
+    this = instance.c.sop_instance_uid == header.sop_instance_uid
+    old = db.execute(instance.select().where(this)).one()
+    values = {
+        "at": signed.at,
+        "path": old.path,
+        "sha256": old.sha256,
+        "size": old.size,
+        "code": str(Arrival.CHANGED),
+        "reason": f"was filed until number {number} took its place",
+        "caller": old.caller,
+        "study_instance_uid": header.study_instance_uid,
+        "sop_instance_uid": header.sop_instance_uid,
+    }
+    done = db.execute(quarantine.insert().values(values).returning(quarantine.c.id))
+    _decide(db, one(db, done.scalar_one()), Decision.REPLACED, signed)
+
+
+def _follow_identity(db: sa.Connection, study_uid: str, now: datetime) -> None:
+    """Give the study the identity that all its instances bear, if that has become another one."""
+    identity = tuple(
+        instance.c.header[name].as_string().label(name)
+        for name in ("patient_id", "patient_birth_date")
+    )
+    of_study = sa.select(*identity).join(series).where(series.c.study_instance_uid == study_uid)
+    found = db.execute(of_study.distinct()).all()
+    if len(found) != 1:
+        return
+    patient_id, birth_date = found[0]
+    same = sa.and_(study.c.patient_id == patient_id, study.c.patient_birth_date == birth_date)
+    changed = db.execute(
+        study.update()
+        .where(study.c.study_instance_uid == study_uid, ~same)
+        .values(patient_id=patient_id, patient_birth_date=birth_date)
+    )
+    if changed.rowcount:
+        note(db, "identity changed with all its instances", study_uid, None, now)
+
+
+def _needed_elsewhere(db: sa.Connection, entry: Quarantined) -> bool:
+    """Return whether another row speaks of the entry's bytes."""
+    path = entry.stored.path
+    filed = sa.exists().where(instance.c.path == path)
+    other = sa.exists().where(
+        quarantine.c.path == path,
+        quarantine.c.id != entry.number,
+        sa.or_(quarantine.c.decision.is_(None), quarantine.c.decision != Decision.DELETED),
+    )
+    return bool(db.execute(sa.select(sa.or_(filed, other))).scalar_one())
+
+
+def _decide(
+    db: sa.Connection,
+    entry: Quarantined,
+    decision: Decision,
+    signed: Signature,
+    header: Header | None = None,
+) -> None:
+    study_uid = header.study_instance_uid if header else entry.study_instance_uid
+    sop_uid = header.sop_instance_uid if header else entry.sop_instance_uid
+    values = {
+        "decision": decision,
+        "decided_at": signed.at,
+        "decided_by": signed.who,
+        "why": signed.why or None,
+        "study_instance_uid": study_uid,
+        "sop_instance_uid": sop_uid,
+    }
+    db.execute(quarantine.update().where(quarantine.c.id == entry.number).values(values))
+    note(
+        db,
+        f"quarantine: {decision.value.lower()}",
+        study_uid,
+        None,
+        signed.at,
+        number=entry.number,
+        code=entry.code,
+        by=signed.who,
+        why=signed.why or None,
+        sha256=entry.stored.sha256,
+        sop_instance_uid=sop_uid,
+    )
+
+
+def _entry(row: sa.Row[Any]) -> Quarantined:
+    return Quarantined(
+        number=row.id,
+        at=row.at,
+        stored=StoredObject(row.path, row.sha256, row.size),
+        code=row.code,
+        reason=row.reason,
+        caller=row.caller,
+        study_instance_uid=row.study_instance_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        decision=row.decision,
+        decided_at=row.decided_at,
+        decided_by=row.decided_by,
+        why=row.why,
+    )
