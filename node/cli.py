@@ -544,13 +544,13 @@ def train(
 def export(
     recipe: RecipePath,
     folder: Annotated[Path, typer.Argument(help="The bundle to write.")],
-    version: Annotated[str, typer.Option(help="Of the bundle, as in 0.2.0.")],
+    version: Annotated[str, typer.Option(help="Of the bundle, as in 0.3.0.")],
 ) -> None:
     """Make a bundle of a trained recipe: lock the operating point, measure, write the model card.
 
     The node reads it once `triage.bundle` in its settings names the folder. For example:
 
-        ichnode export config/recipes/ich-ensemble.toml var/bundle --version 0.2.0
+        ichnode export config/recipes/ich-ensemble.toml var/bundle --version 0.3.0
     """
     with _training():
         from training.export import export as run

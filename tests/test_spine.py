@@ -32,7 +32,7 @@ BLEEDING_PATIENT = 75
 
 
 def settings(pacs: Orthanc) -> str:
-    """A node's settings: quick leases, that PACS as destination."""
+    """A node's settings: quick leases, old dates are no matter, that PACS as destination."""
     return f"""
 [receive]
 host = "127.0.0.1"
@@ -40,6 +40,7 @@ port = {free_port()}
 min_free_mb = 64
 [assemble]
 grace_s = 0.5
+prior_after_days = 0
 [work]
 lease_s = 3.0
 [web]
