@@ -72,14 +72,10 @@ class _Child:
 
     def decode(self, plan: SeriesPlan, root: Path) -> Volume:
         """Return the planned slices in Hounsfield units."""
-        if self.process is None or not self.process.is_alive():
-            self.end()
-        line = self.line or self._start()
         try:
-            answer = self._ask(line, (plan, root))
-        except BaseException:
-            self.end()
-            raise
+            answer = self._answer_of(self.line or self._start(), (plan, root))
+        except ConnectionError:  # the process died between two cases
+            answer = self._answer_of(self._start(), (plan, root))
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -113,8 +109,20 @@ class _Child:
             "or decode.memory_mb is too little"
         )
 
+    def _answer_of(self, line: Connection, request: tuple[SeriesPlan, Path]) -> Volume | Exception:
+        """Return the child's answer; where there is none, end the child and raise."""
+        try:
+            return self._ask(line, request)
+        except BaseException:
+            self.end()
+            raise
+
     def _ask(self, line: Connection, request: tuple[SeriesPlan, Path]) -> Volume | Exception:
-        """Return the child's answer; raise where the child cannot be asked again."""
+        """Return the child's answer; a ConnectionError says that it never read the request.
+
+        A process that dies with something unread resets its socket; one that had read all of the
+        request, and so was at work on it, leaves the end of a file.
+        """
         try:
             line.send(request)
             if not line.poll(self.limits.timeout_s):
@@ -127,7 +135,7 @@ class _Child:
                     f"took more memory than decode.memory_mb = {self.limits.memory_mb} allows"
                 )
             return answer if isinstance(answer, Exception) else _receive(line, answer)
-        except (EOFError, ConnectionError) as error:
+        except EOFError as error:
             raise self._refusal(f"ended its process: {self._last_words()}") from error
 
     def _last_words(self) -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -148,12 +149,18 @@ def test_a_stop_that_reaches_the_whole_group_leaves_the_case_at_hand_alone(
     assert pid_of(decode, plan) == pid
 
 
+@pytest.mark.parametrize("when", ["gone", "dying", "stopped, and killed with the request unread"])
 def test_a_process_that_was_killed_between_two_cases_costs_none(
-    decode: Decoder, plan: SeriesPlan, tmp_path: Path
+    decode: Decoder, plan: SeriesPlan, tmp_path: Path, when: str
 ) -> None:
     pid = pid_of(decode, plan)
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not runs(pid))
+    if when.startswith("stopped"):
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+    else:
+        os.kill(pid, signal.SIGKILL)
+        if when == "gone":
+            wait_until(lambda: not runs(pid))
     assert len(decode(plan, tmp_path).hu) == 30
 
 

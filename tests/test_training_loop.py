@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import torch
 
 from models.classifiers import LABELS
 from training import plans, recipe, train
+from training.datasets import physionet
+from training.datasets.prepared import phantom_case
+from training.phantoms import phantom
 from training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,6 +139,24 @@ def test_whole_scans_are_read_once_and_their_copies_are_varied(trained: Recipe) 
     first, second = (twice.features[part] for part in twice.parts())
     np.testing.assert_allclose(first, found.features[: len(first)], rtol=1e-4, atol=1e-5)
     assert first.shape == second.shape and np.abs(first - second).max() > 1e-3
+
+
+def test_implants_of_training_patients_alone_take_the_place_of_painted_lesions(
+    trained: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = phantom_case(3, phantom(3))
+    held_out, trains = 49, 50
+    monkeypatch.setattr(physionet, "patients", lambda _: (held_out, trains))
+    monkeypatch.setattr(physionet, "load", lambda _, number: replace(head, patient=str(number)))
+    monkeypatch.setattr(plans, "stripper", lambda _: lambda hu: (hu > 0).astype(np.float32))
+    stage = trained.named("all").model_copy(update={"phantoms": 0.5, "implants": 0.4})
+    real, bled, phantoms = plans.sources(trained.model_copy(update={"implants": 2}), stage)
+    assert (real.share, bled.share, phantoms.share) == pytest.approx((0.3, 0.2, 0.5))
+    assert not any(each.painted for each in (real, bled, phantoms))
+    assert set(bled.slices.patient) == {held_out, trains}
+    assert set(bled.slices.patient[bled.rows]) == {trains}
+    assert len(bled.slices.hu) == 2 * len(real.slices.hu), "two of each head"
+    assert bled.slices.mask.any() and not real.slices.mask.any()
 
 
 def test_a_split_by_image_tests_on_patients_that_it_learnt_from() -> None:
