@@ -207,7 +207,7 @@ def pull(
 
     from node.dicom.association import ACCEPTED_SOP_CLASSES
     from node.intake import Intake
-    from node.pull import fetch, open_archive, order
+    from node.pull import fetch, filing, open_archive, order
     from node.serve import utc_now
     from node.settings import source as find
     from node.worklist.store import Store
@@ -216,7 +216,7 @@ def pull(
         source = find(peer, settings)
         intake = Intake(settings, store, utc_now, kinds=ACCEPTED_SOP_CLASSES)
         console = Console(stderr=True)
-        with open_archive(source, settings, intake) as archive:
+        with open_archive(source, settings, filing(source, intake)) as archive:
             wanted = order(archive, study, source, accession=accession)
             if wanted.others:
                 console.print(f"not fetched: series of {', '.join(wanted.others)}")

@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from node.deliver import echo
+from node.dicom.association import Status
 from node.errors import IchnodeError
+from node.pull import open_archive
 from node.serve import load_reader
 from node.settings import Settings
 from node.worklist.store import Store
@@ -113,6 +115,19 @@ def _destinations(settings: Settings) -> Iterator[Check]:
             yield Check(verdict, f"{destination.name} ({where})", f"C-ECHO 0x{status:04X}")
 
 
+def _sources(settings: Settings) -> Iterator[Check]:
+    """Ask each source for a study that it does not have, as `ichnode pull` would for one it has."""
+    for source in settings.pull.sources:
+        what = f"{source.name} ({source.url or f'{source.ae_title}@{source.host}:{source.port}'})"
+        try:
+            with open_archive(source, settings, lambda *_: Status.PROCESSING_FAILURE) as archive:
+                archive.studies("ICHNODE DOCTOR")
+        except IchnodeError as error:
+            yield Check("bad", what, str(error))
+        else:
+            yield Check("ok", what, "answers a query")
+
+
 LOOKED_AT: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _disk,
     _database,
@@ -120,4 +135,5 @@ LOOKED_AT: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _ports,
     _callers,
     _destinations,
+    _sources,
 )

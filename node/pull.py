@@ -16,7 +16,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from node.dicom.association import ACCEPTED_SOP_CLASSES, Status
-from node.dicom.retrieve import dimse_archive
+from node.dicom.retrieve import Take, dimse_archive
 from node.errors import BadConfiguration, IchnodeError, Permanent, Retryable
 from node.intake import Intake, LeftOut
 from node.log import event
@@ -73,18 +73,8 @@ class Order:
         return sum(len(series.wanted) for series in self.series)
 
 
-def open_archive(
-    source: Source, settings: Settings, intake: Intake
-) -> AbstractContextManager[Archive]:
-    """Return a source's archive, open while the block runs; what it sends goes into `intake`.
-
-    Raises
-    ------
-    Retryable
-        If there is no connection with it.
-    BadConfiguration
-        If its secret is not set, or would be sent in clear.
-    """
+def filing(source: Source, intake: Intake) -> Take:
+    """Return what files into `intake` each object that the source sends."""
     caller = source.ae_title or source.name
 
     def take(file: bytes, named: tuple[str, str]) -> Status:
@@ -99,6 +89,19 @@ def open_archive(
             intake.left_out.append(LeftOut(name, "internal error, see the log"))
             return Status.PROCESSING_FAILURE
 
+    return take
+
+
+def open_archive(source: Source, settings: Settings, take: Take) -> AbstractContextManager[Archive]:
+    """Return a source's archive, open while the block runs; `take` gets what it sends.
+
+    Raises
+    ------
+    Retryable
+        If there is no connection with it.
+    BadConfiguration
+        If its secret is not set, or would be sent in clear.
+    """
     if source.how == "web":
         from node.dicom.dicomweb import web_archive
 

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.dicom.association import ACCEPTED_SOP_CLASSES
+from node.doctor import _sources
 from node.errors import BadConfiguration, Permanent, Retryable
 from node.intake import Intake
 from node.pipeline import Node
-from node.pull import fetch, open_archive, order
+from node.pull import fetch, filing, open_archive, order
 from node.receive import Receiver
 from node.settings import Pull, Receive, Settings, Source, source
 from node.states import Priority
@@ -95,7 +96,7 @@ class Puller:
         self.intake = Intake(
             self.settings, self.store, lambda: datetime.now(UTC), kinds=ACCEPTED_SOP_CLASSES
         )
-        with open_archive(peer, self.settings, self.intake) as archive:
+        with open_archive(peer, self.settings, filing(peer, self.intake)) as archive:
             wanted = order(archive, study, peer, accession=accession)
             self.progress = list(fetch(wanted, archive, peer, self.intake, self.store))
         return self.intake
@@ -397,3 +398,11 @@ def test_command_that_misses_something_says_so(
 
 def test_help_shows_how() -> None:
     assert "--accession A1234567" in run("--help")[1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_doctor_asks_a_source_as_pull_would(pacs: Orthanc, way: str, tmp_path: Path) -> None:
+    asked = Settings(data_dir=tmp_path, pull=Pull(sources=(ask(pacs, way),)))
+    assert [(check.verdict, check.found) for check in _sources(asked)] == [
+        ("ok", "answers a query")
+    ]
