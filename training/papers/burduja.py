@@ -37,17 +37,21 @@ def tables(measured: Measured) -> list[Table]:
     """Return Tables 2 and 3 for each network that sequence readers of the recipe read."""
     stages = measured.stages(Sequence)
     made = []
-    for reads in dict.fromkeys(stage.reads for stage in stages):
+    networks = dict.fromkeys(stage.reads for stage in stages)
+    for reads in networks:
         models = {CNN: measured.labelled(partial(_alone, reads))}
         for stage in stages:
             if stage.reads == reads:
                 network = measured.trained(stage)
                 models[_selection(stage)] = measured.labelled(partial(_follow, network, reads))
         data = f"{measured.data}; features of {reads}"
-        made.append(table_2(models, data))
         best = {name: models[name] for name in list(models)[:2]}
         scans = {name: model.by_scan(model.patient) for name, model in best.items()}
-        made.append(table_3(best, scans, data))
+        suffix = f"-{reads}" if len(networks) > 1 else ""
+        made += [
+            replace(table, name=f"{table.name}{suffix}")
+            for table in (table_2(models, data), table_3(best, scans, data))
+        ]
     return made
 
 

@@ -26,12 +26,14 @@ PREVALENCES = (0.06, 0.15)
 def tables(measured: Measured) -> list[Table]:
     """Return a table for each attention reader of the recipe."""
     made = []
-    for stage in measured.stages(Attention):
+    stages = measured.stages(Attention)
+    for stage in stages:
         network = measured.trained(stage)
         read = {case.number: _attend(network, stage.reads, case) for case in measured.results}
         studies = measured.cases(lambda case, read=read: read[case.number][0])
         slices = measured.slabs(lambda case, read=read: read[case.number][1])
-        made.append(table({"studies": studies, "slices by attention": slices}, measured.data))
+        found = table({"studies": studies, "slices by attention": slices}, measured.data)
+        made.append(replace(found, name=f"wu-{stage.name}") if len(stages) > 1 else found)
     return made
 
 
