@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from models.bundle import load_reader
 from models.findings import Findings
@@ -322,3 +323,25 @@ def test_real_heads_are_read_without_a_limitation(data: Path, tmp_path: Path) ->
     ]
     volumes.append(load_volume(real_tilted_head(data, tmp_path), tmp_path))
     assert [gate(measure(*reader.prepare(volume))) for volume in volumes] == [()] * 5
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("number", [51, 56])
+def test_coronal_slices_of_a_real_head_are_not_axial_whatever_their_header_says(
+    data: Path, tmp_path: Path, number: int
+) -> None:
+    head = physionet.load(data / "physionet_ct_ich", number).volume
+    up_mm = float(np.median(np.diff(head.positions_mm @ head.normal)))
+    even = ndimage.zoom(head.hu, (up_mm, *head.spacing_mm), order=1)
+    coronal = even[::-1].transpose(1, 0, 2)[::5]
+    mislabelled = Volume(
+        hu=np.ascontiguousarray(coronal),
+        positions_mm=np.arange(len(coronal))[:, None] * [0.0, 0.0, 5.0],
+        orientation=np.array([1.0, 0, 0, 0, 1, 0]),
+        spacing_mm=(1.0, 1.0),
+        thickness_mm=5.0,
+    )
+    reader = load_reader(ROOT / "models" / "bundles" / "ich-ensemble", "auto", tmp_path)
+    with pytest.raises(NotAnalysed, match="not axial, whatever the header says") as refused:
+        gate(measure(*reader.prepare(mislabelled)))
+    assert refused.value.code == Reason.NOT_AXIAL

@@ -159,6 +159,20 @@ def test_implants_of_training_patients_alone_take_the_place_of_painted_lesions(
     assert bled.slices.mask.any() and not real.slices.mask.any()
 
 
+def test_the_weight_model_learns_from_phantoms_that_its_base_networks_did_not_see(
+    trained: Recipe,
+) -> None:
+    weighing = trained.named("weights")
+    seen = {
+        int(seed)
+        for base in weighing.bases
+        for source in plans.sources(trained, trained.named(base))
+        for seed in source.slices.patient
+    }
+    (source,) = plans.sources(trained, weighing)
+    assert seen == {1000, 1001, 1002} and set(source.slices.patient) == {1003, 1004}
+
+
 def test_a_split_by_image_tests_on_patients_that_it_learnt_from() -> None:
     found = recipe.read(SMALL.with_name("transfer.toml"))
     patient = np.repeat(np.arange(50, 100, dtype=np.int32), 20)
