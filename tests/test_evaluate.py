@@ -7,6 +7,7 @@ import pytest
 
 from training import evaluate as module
 from training.evaluate import evaluate
+from training.measure import CROSS_VALIDATION
 from training.tables import NOTICE, Table
 
 RECIPES = Path("config/recipes")
@@ -48,3 +49,33 @@ def test_every_table_is_made_for_a_recipe_with_every_kind_of_network(tmp_path: P
     assert {"kang-t2", "kang-t3", "kang-t4", "burduja-t2", "burduja-t3", "wu", "zhou"} <= set(found)
     assert {row.split(", ")[1] for row in found["kang-t2"].rows} == {"weak", "located"}
     assert list(found["kang-t4"].rows)[0] == "ensemble"
+
+
+FOLD = """
+[[stage]]
+name = "fold-{held}"
+kind = "base"
+hold_out = {hold_out}
+steps = 2
+batch = 2
+rate = 1e-3
+"""
+
+
+@pytest.mark.data
+def test_a_cross_validation_locks_the_operating_point_on_who_is_not_held_out(
+    data: Path, tmp_path: Path
+) -> None:
+    held_out, bleeds, normal = 49, 51, (55, 61)
+    text = (RECIPES / "small.toml").read_text().replace('"runs/small"', json.dumps(str(tmp_path)))
+    text = text.replace("../shared/data", str(data))
+    begin = text[: text.index("[[stage]]", text.index("skullstrip"))]
+    folds = [[held_out, normal[0]], [bleeds, normal[1]]]
+    recipe = tmp_path / "folds.toml"
+    recipe.write_text(begin + "".join(FOLD.format(held=fold[0], hold_out=fold) for fold in folds))
+    evaluate(recipe, tmp_path / "tables")
+    (table,) = tables(tmp_path / "tables").values()
+    assert "4 patients (2 bleed)" in table.data
+    crossed = json.loads((tmp_path / CROSS_VALIDATION).read_text())
+    assert crossed["locked"]["patients"] == 3 and 0 < crossed["locked"]["operating_point"] < 1
+    assert crossed["figures"]["case_auc"]["value"] == table.rows["case auc"][0].value

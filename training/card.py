@@ -49,6 +49,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
         seed=recipe["seed"],
         history=recipe["history"].strip(),
         caveat=recipe["caveat"].strip(),
+        locked_on=metadata["operating_point_locked_on"],
         missed=_cases(held_out["missed"]),
         false_alarms=_cases(held_out["false_alarms"]),
         figures=_table(

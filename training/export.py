@@ -1,7 +1,7 @@
 """Make a bundle of a finished recipe: python -m training.export RECIPE FOLDER.
 
-Locks the operating point on the tuning patients, measures the held-out ones, writes the bundle and
-reads it back. No figure in a bundle is written by hand.
+Locks calibration and operating point, measures the held-out patients, writes the bundle and reads
+it back. No figure in a bundle is written by hand.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,6 +47,13 @@ FAILURES = "docs/failures.png"
 
 TEST_PHANTOMS = range(100)
 
+LOCKED_ON = (
+    "the tuning patients too",
+    "the {patients} patients that are not held out, each read by the network of the "
+    "cross-validation that had not seen it",
+)
+"""For the model card: whose scores the operating point follows from."""
+
 Tensors = Mapping[str, NDArray[np.generic]]
 
 
@@ -60,7 +67,11 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
     unlocked = Settings(operating_point=0.5, subtypes=named_by, grid=grid)
     reader = _reader(sizes, tensors, unlocked)
     tuning = read_cases(reader, real_cases(plan.physionet, split.tune))
-    settings = lock(reader.settings, tuning)
+    settings, locked_on = lock(reader.settings, tuning), LOCKED_ON[0]
+    if (folds := plan.runs / CROSS_VALIDATION).exists():
+        crossed = json.loads(folds.read_text())
+        settings = replace(settings, operating_point=crossed["locked"]["operating_point"])
+        locked_on = LOCKED_ON[1].format(**crossed["locked"])
     reader = _reader(sizes, tensors, settings)
     held_out = read_cases(reader, real_cases(plan.physionet, split.test))
     phantoms = read_cases(reader, phantom_cases(TEST_PHANTOMS, "test"))
@@ -69,9 +80,10 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
         "held-out": figures(held_out, settings),
         "held-out phantoms": figures(phantoms, settings),
     }
-    if (folds := plan.runs / CROSS_VALIDATION).exists():
-        measured["cross-validation, model 1 alone"] = json.loads(folds.read_text())
+    if folds.exists():
+        measured["cross-validation, model 1 alone"] = crossed["figures"]
     metadata = _metadata(plan, bundle_version, sizes, settings, measured)
+    metadata["operating_point_locked_on"] = locked_on
     write_bundle(
         folder,
         metadata,

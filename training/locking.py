@@ -1,4 +1,4 @@
-"""Lock what the bundle fixes beside the weights, on the tuning cases alone."""
+"""Lock what the bundle fixes beside the weights, never on the cases that measure it."""
 
 from collections.abc import Sequence
 from dataclasses import replace

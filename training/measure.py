@@ -24,7 +24,7 @@ Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.intp]
 
 CROSS_VALIDATION = "cross-validation.json"
-"""The `figures` of model 1's cross-validation, in a recipe's runs."""
+"""What model 1's cross-validation gave, in a recipe's runs: "figures", and what it "locked"."""
 
 LOCKED = ("sensitivity", "specificity", "sensitivity_by_ml", "missed", "false_alarms")
 """Of the `figures` those that need a locked operating point."""

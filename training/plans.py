@@ -327,7 +327,7 @@ def sources(recipe: Recipe, stage: recipes.Stage) -> list[Source]:
             Source(each, part, rows(recipe, stage, each.patient), painted) for each, part in heads
         ]
     if share > 0:
-        drawn = _phantoms(recipe)[1]
+        drawn = _unseen(recipe, stage) if isinstance(stage, Weights) else _phantoms(recipe)[1]
         parts.append(Source(drawn, share, np.ones(len(drawn.hu), bool), painted))
     return parts
 
@@ -418,6 +418,13 @@ def _phantoms(recipe: Recipe) -> tuple[Heads, Slices]:
     first = recipe.phantoms.first_seed
     seeds = range(first, first + recipe.phantoms.count)
     return prepared.phantoms(seeds, "train", _grid(recipe), recipe.runs / "data" / "phantoms")
+
+
+def _unseen(recipe: Recipe, stage: Weights) -> Slices:
+    """Return slices of the phantoms that follow those which the base networks saw."""
+    first = recipe.phantoms.first_seed + recipe.phantoms.count
+    cache = recipe.runs / "data" / f"{stage.name}-phantoms"
+    return prepared.phantoms(range(first, first + stage.unseen), "train", _grid(recipe), cache)[1]
 
 
 def share_of_phantoms(recipe: Recipe, stage: recipes.Stage) -> float:

@@ -110,6 +110,9 @@ class Weights(_Stage):
         Its base networks, in order.
     names_subtypes
         The one of them whose subtype head and features the reader reads.
+    unseen
+        Phantoms drawn for it alone, whatever `phantoms` share it has: on slices that its base
+        networks learnt from, the longest trained is always right (ours).
     presence_loss
         Weight of this loss beside the Dice of the fused map.
     """
@@ -117,6 +120,7 @@ class Weights(_Stage):
     kind: Literal["weights"]
     bases: tuple[str, ...]
     names_subtypes: str
+    unseen: int = Field(gt=0)
     presence_loss: float = 0.3
 
 

@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -212,7 +212,7 @@ def _age_years(ds: Dataset, acquired: str) -> float | None:
         return int(stated[1]) * _DAYS[stated[2]] / _DAYS["Y"]
     born = text(ds, "PatientBirthDate")
     try:
-        lived = datetime.strptime(acquired[:8], "%Y%m%d") - datetime.strptime(born, "%Y%m%d")  # noqa: DTZ007
+        lived = date.fromisoformat(acquired[:8]) - date.fromisoformat(born)
     except ValueError:
         return None
     return lived.days / _DAYS["Y"] if lived.days >= 0 else None
