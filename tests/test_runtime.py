@@ -49,6 +49,16 @@ def test_a_slice_reads_the_same_alone_as_among_others(name: str, slices: np.ndar
         np.testing.assert_allclose(together[1:2], alone, atol=2e-2)
 
 
+def test_a_network_that_is_found_stored_reads_as_when_it_was_converted(
+    slices: np.ndarray, tmp_path: Path
+) -> None:
+    first, again = (load(ensemble, SHAPE, "openvino", tmp_path / "network") for _ in range(2))
+    plain = load(ensemble, SHAPE, "torch")(slices)
+    for converted, stored, wanted in zip(first(slices), again(slices), plain, strict=True):
+        np.testing.assert_array_equal(converted, stored)
+        np.testing.assert_allclose(converted, wanted, atol=1e-4)
+
+
 def test_a_batch_that_is_no_slice_is_read_too(slices: np.ndarray) -> None:
     predict = load(ensemble, SHAPE, "torch")
     backwards = predict(slices[::-1])[0]
@@ -102,9 +112,7 @@ def test_a_study_is_one_batch_on_cuda_and_several_on_a_cpu() -> None:
 
 def test_the_processor_is_named_with_its_precision() -> None:
     assert device("torch").endswith(" cores, f32")
-    name, cores, precision = device("openvino").rsplit(", ", 2)
-    assert device("torch").startswith(f"{name}, {cores}")
-    assert precision in {"bf16", "f32"}
+    assert device("openvino") == device("torch")
 
 
 def test_a_node_needs_none_of_the_packages_that_training_needs() -> None:
