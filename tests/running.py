@@ -46,6 +46,7 @@ class RunningNode:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        wait_until(lambda: not listening(self.settings.receive.port))  # its children die as well
 
     @property
     def pid(self) -> int:
