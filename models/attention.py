@@ -14,7 +14,7 @@ def slice_scores(attention: Tensor, probability: Tensor) -> Tensor:
     return attention / attention.amax(1, keepdim=True) * probability[:, None]
 
 
-class AttentionReader(nn.Module):
+class AttentionModel(nn.Module):
     """Learns from study labels alone which slices decide.
 
     The paper gives a bidirectional LSTM with attention over the slices, without formula or sizes.

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from models import runtime as runtimes
+from models.detector import Detector, KeySlice, Settings, Subtypes
 from models.findings import SUBTYPES
 from models.preprocess import Grid, channels, skull_channels
-from models.reader import KeySlice, Reader, Settings, Subtypes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,14 +45,14 @@ class BundleError(Exception):
     """The bundle is incomplete, changed, or computes something else than when exported."""
 
 
-def load_reader(
+def load_detector(
     folder: Path,
     runtime: str = "auto",
     cache_dir: Path | None = None,
     *,
     subtypes: Subtypes | Literal["auto"] = "auto",
     key_slice: KeySlice | Literal["auto"] = "auto",
-) -> Reader:
+) -> Detector:
     """Return the bundle's reader, verified.
 
     Parameters
@@ -64,7 +64,7 @@ def load_reader(
     cache_dir
         Where OpenVINO's converted networks are kept between runs; None converts each time.
     subtypes, key_slice
-        Who names subtypes and who picks the key slice, see `models.reader.Settings`; "auto" is as
+        Who names subtypes and who picks the key slice, see `models.detector.Settings`; "auto" is as
         the bundle says. Another choice is told in the reader's name, as "name@version+choice".
 
     Raises
@@ -89,7 +89,7 @@ def load_reader(
     cache = cache_dir / f"{metadata['name']}-{digest[:16]}" if cache_dir else None
 
     networks = metadata["networks"]
-    _require_readers(metadata["name"], settings, networks)
+    _require_detectors(metadata["name"], settings, networks)
 
     def build(part: str) -> nn.Module:
         from models.networks import build_network  # torch is imported here and not before
@@ -99,7 +99,7 @@ def load_reader(
     def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
         return runtimes.load(lambda: build(part), shape, where, cache and cache / part)
 
-    reader = Reader(
+    detector = Detector(
         name="+".join((f"{metadata['name']}@{metadata['version']}", *_choices(shipped, settings))),
         weights_sha256=digest,
         runtime=where,
@@ -108,11 +108,11 @@ def load_reader(
         predict=predictor("ensemble", (runtimes.batch_size(where), 4, grid.rows, grid.columns)),
         follow=predictor("study", study_shape(networks)) if networks.get("study") else None,
     )
-    _check_golden(reader, load_file(folder / GOLDEN))
-    return reader
+    _check_golden(detector, load_file(folder / GOLDEN))
+    return detector
 
 
-def _require_readers(bundle: str, settings: Settings, networks: Mapping[str, Any]) -> None:
+def _require_detectors(bundle: str, settings: Settings, networks: Mapping[str, Any]) -> None:
     if networks.get("study"):
         return
     for what, wanted, has in (
@@ -126,7 +126,7 @@ def _require_readers(bundle: str, settings: Settings, networks: Mapping[str, Any
 def _choices(shipped: Settings, chosen: Settings) -> list[str]:
     """Return the readers that are not the bundle's own choice: other results need other names."""
     pairs = ((shipped.subtypes, chosen.subtypes), (shipped.key_slice, chosen.key_slice))
-    return [reader for own, reader in pairs if reader != own]
+    return [detector for own, detector in pairs if detector != own]
 
 
 def study_shape(networks: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -166,19 +166,21 @@ def read_settings(fields: Mapping[str, Any]) -> Settings:
     return Settings(**{**fields, "grid": Grid(**lattices)})
 
 
-def golden_output(reader: Reader, golden: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def golden_output(
+    detector: Detector, golden: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
     """Run every network on the golden input: "inside", "fused" and "subtypes"."""
-    (inside,) = reader.strip(skull_channels(golden["coarse_hu"].astype(np.float32)))
+    (inside,) = detector.strip(skull_channels(golden["coarse_hu"].astype(np.float32)))
     image = channels(golden["hu"].astype(np.float32), golden["brain"].astype(np.float32))
-    fused, subtypes, *_ = reader.predict(image)
+    fused, subtypes, *_ = detector.predict(image)
     return {"inside": inside[0, 0], "fused": fused, "subtypes": subtypes}
 
 
-def _check_golden(reader: Reader, golden: Mapping[str, NDArray[Any]]) -> None:
-    for name, found in golden_output(reader, golden).items():
+def _check_golden(detector: Detector, golden: Mapping[str, NDArray[Any]]) -> None:
+    for name, found in golden_output(detector, golden).items():
         apart = np.abs(found - golden[name].astype(np.float32))
         if not apart.mean() <= TOLERANCE / 10 or not np.quantile(apart, 0.999) <= TOLERANCE:
             raise BundleError(
-                f"{reader.name} on {reader.runtime} differs from its golden output "
+                f"{detector.name} on {detector.runtime} differs from its golden output "
                 f"({name}: up to {apart.max():.3f}); use another runtime"
             )

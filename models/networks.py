@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.ensemble import Ensemble
 from models.skullstrip import skull_stripper
-from models.study import study_reader
+from models.study import study_model
 from models.unet import InceptionUNet
 from models.weighting import WeightModel
 
@@ -43,7 +43,7 @@ def empty_networks(sizes: Mapping[str, Any]) -> dict[str, nn.Module]:
         "ensemble": Ensemble(bases, weights, sizes["bases"].index(sizes["names_subtypes"])),
     }
     if study := sizes.get("study"):
-        networks["study"] = study_reader(bases[0].classify.in_features, study)
+        networks["study"] = study_model(bases[0].classify.in_features, study)
     return networks
 
 

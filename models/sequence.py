@@ -40,7 +40,7 @@ def over_slices(lstm: nn.LSTM, slices: Tensor, present: Tensor | None) -> Tensor
     return pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=slices.shape[1])[0]
 
 
-class SequenceReader(nn.Module):
+class SequenceModel(nn.Module):
     """Reads the slices of a scan together: selected features -> BiLSTM -> six logits a slice.
 
     The sizes are the paper's; the classifier's own probabilities join the LSTM's output before the

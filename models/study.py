@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.attention import AttentionReader
+from models.attention import AttentionModel
 from models.classifiers import LABELS
-from models.sequence import SequenceReader
+from models.sequence import SequenceModel
 
 
-class StudyReader(nn.Module):
+class StudyModel(nn.Module):
     """Names each slice's subtypes (Burduja 2020) and says where to look first (Wu 2024)."""
 
-    def __init__(self, sequence: SequenceReader, attention: AttentionReader) -> None:
+    def __init__(self, sequence: SequenceModel, attention: AttentionModel) -> None:
         super().__init__()
         self.sequence = sequence
         self.attention = attention
@@ -27,7 +27,7 @@ class StudyReader(nn.Module):
         return named[..., 1:], attention
 
 
-def study_reader(features: int, sizes: Mapping[str, Any]) -> StudyReader:
+def study_model(features: int, sizes: Mapping[str, Any]) -> StudyModel:
     """Return a study reader without its weights.
 
     Parameters
@@ -37,7 +37,7 @@ def study_reader(features: int, sizes: Mapping[str, Any]) -> StudyReader:
     sizes
         "sequence" and "attention": the arguments of the two readers.
     """
-    return StudyReader(
-        SequenceReader(features, **sizes["sequence"]),
-        AttentionReader(features, **sizes["attention"]),
+    return StudyModel(
+        SequenceModel(features, **sizes["sequence"]),
+        AttentionModel(features, **sizes["attention"]),
     )

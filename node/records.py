@@ -257,7 +257,7 @@ class Outcome:
     `reason` says what is waited for.
     `prior` tells a study acquired long before it arrived; `closed_by` and `saved_s` are the plan's.
     `owed` are the objects of a report, each with the name of a destination that gets it; `compared`
-    tells a replayed result from the one before (`node.manifest.compare`).
+    tells a replayed result from the one before (`node.cases.manifest.compare`).
     """
 
     state: State

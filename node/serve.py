@@ -12,18 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from node.errors import BadConfiguration
+from node.clock import utc_now
 from node.log import event
 from node.settings import Settings
 from node.worklist.store import Store, claimant
 
 if TYPE_CHECKING:
-    from models.reader import Reader
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -31,36 +30,6 @@ Role = Literal["receive", "work", "deliver", "web"]
 ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
 RESTART_S = (0.5, 30.0)
 """First and longest wait before a role that died is started again; chosen."""
-
-
-def utc_now() -> datetime:
-    """Return the time; the one clock of a running node."""
-    return datetime.now(UTC)
-
-
-def load_reader(settings: Settings) -> "Reader":
-    """Load the configured bundle into its runtime; imports torch or OpenVINO, so it is slow.
-
-    Raises
-    ------
-    BadConfiguration
-        If the bundle is damaged or lacks a reader that is asked for, or this machine the runtime.
-    """
-    from models import bundle
-
-    chosen = settings.triage
-    try:
-        reader = bundle.load_reader(
-            chosen.bundle,
-            chosen.runtime,
-            settings.data_dir / "cache",
-            subtypes=chosen.subtypes,
-            key_slice=chosen.key_slice,
-        )
-    except (bundle.BundleError, ValueError) as error:
-        raise BadConfiguration(f"triage: {error}") from error
-    logger.info("reader loaded", extra=event("reader", bundle=reader.name, runtime=reader.runtime))
-    return reader
 
 
 def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
@@ -72,7 +41,7 @@ def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
 
 
 def _receive(settings: Settings, store: Store, stop: threading.Event) -> None:
-    from node.receive import Receiver
+    from node.arrive.storage_scp import Receiver
 
     with Receiver(settings, store, utc_now):
         while not stop.wait(1.0):  # not for ever: see `stop_on_signal`
@@ -80,18 +49,19 @@ def _receive(settings: Settings, store: Store, stop: threading.Event) -> None:
 
 
 def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
-    from node.decoding import decoding_process
-    from node.pipeline import Node
-    from node.worker import work
+    from node.cases.decoding import decoding_process
+    from node.cases.detector import load_detector
+    from node.cases.pipeline import Node
+    from node.cases.worker import work
 
-    reader = cache(lambda: load_reader(settings))
-    reader()  # before the first case arrives, not after
+    detector = cache(lambda: load_detector(settings))
+    detector()  # before the first case arrives, not after
     with decoding_process(settings.decode) as decode:
-        work(Node(settings, store, reader, utc_now, decode), claimant(), stop)
+        work(Node(settings, store, detector, utc_now, decode), claimant(), stop)
 
 
 def _deliver(settings: Settings, store: Store, stop: threading.Event) -> None:
-    from node.deliver import deliver
+    from node.deliver.loop import deliver
 
     deliver(settings, store, utc_now, stop)
 

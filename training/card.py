@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from models.detector import Detector, Settings
 from models.ensemble import PEAK_PIXELS
 from models.findings import SUBTYPES
-from models.reader import Reader, Settings
 from training.figures import png
 from training.measure import VOLUMES_ML, Result, phantom_cases
 from training.tables import grid
@@ -43,7 +43,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
         name=metadata["name"],
         version=metadata["version"],
         peak_pixels=PEAK_PIXELS,
-        subtypes_reader=NAMERS[rules["subtypes"]],
+        subtypes_detector=NAMERS[rules["subtypes"]],
         pictures=PICTURE if measured["held-out phantoms"]["missed"] else "",
         data_sha256=metadata["data_sha256"],
         seed=recipe["seed"],
@@ -105,14 +105,14 @@ def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
     return grid(columns, ([name, *cells] for name, cells in rows.items()))
 
 
-def failures_picture(reader: Reader, results: Sequence[Result]) -> bytes:
+def failures_picture(detector: Detector, results: Sequence[Result]) -> bytes:
     """PNG of the phantoms that `failures` names, one slice each; pictures of patients stay home."""
-    scores = {case.number: case.score(reader.settings) for case in results}
-    numbers = failures(results, reader.settings)
+    scores = {case.number: case.score(detector.settings) for case in results}
+    numbers = failures(results, detector.settings)
     figure = Figure(figsize=(3 * max(len(numbers), 1), 3.6), dpi=80, layout="constrained")
     figure.suptitle("Phantom failures: true blood red, what was marked yellow. Research use only.")
     for place, case in enumerate(phantom_cases(numbers, "test"), start=1):
-        found = reader.read(case.volume)
+        found = detector.read(case.volume)
         truth = np.zeros_like(found.mask) if case.mask is None else case.mask
         area = truth.sum((1, 2)) if truth.any() else found.heat.max((1, 2))
         z = int(np.argmax(area))

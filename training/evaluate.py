@@ -17,12 +17,12 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from models import runtime as runtimes
-from models.bundle import METADATA, WEIGHTS, load_reader
+from models.bundle import METADATA, WEIGHTS, load_detector
 from models.classifiers import LABELS
+from models.detector import Detector, Reading
 from models.ensemble import Ensemble
 from models.networks import build_network
 from models.preprocess import Canvas
-from models.reader import Reader, Reading
 from models.weighting import WeightModel
 from training import plans, ranks
 from training import recipe as recipes
@@ -77,22 +77,22 @@ def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     own, sizes = metadata["name"] == recipe.name, metadata["networks"]
     if not own:
         train(path)
-    reader = load_reader(recipe.bundle)
+    detector = load_detector(recipe.bundle)
     if recipe.folds:
-        _cross_validate(recipe, recipe.folds, reader, folder)
+        _cross_validate(recipe, recipe.folds, detector, folder)
         return
     whole = build_network("ensemble", sizes, load_file(recipe.bundle / WEIGHTS))
-    reader = _with_parts(reader, cast(Ensemble, whole))
+    detector = _with_parts(detector, cast(Ensemble, whole))
     witnesses, trained = _shipped(recipe, sizes) if own else _witnesses(recipe)
     arms = names(tuple(sizes["bases"]))
     for data, cases in _test_sets(recipe, small).items():
         log.info("reading %s", data, extra={"action": "evaluate"})
-        results = read_cases(reader, cases, witnesses)
-        measured = Measured(data, recipe, reader.settings, trained, results, arms)
+        results = read_cases(detector, cases, witnesses)
+        measured = Measured(data, recipe, detector.settings, trained, results, arms)
         write(folder / _stem(data), measured)
 
 
-def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Reader, folder: Path) -> None:
+def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Detector, folder: Path) -> None:
     """Read each patient by the network that held it out, alone and uncalibrated.
 
     The operating point is of the patients that the split does not hold out, calibrated by their own
@@ -102,8 +102,8 @@ def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Reader, folder: 
     bundled, results = replace(bundled, settings=rules), []
     for stage in folds:
         alone = Ensemble([plans.trained(recipe, stage.name)], WeightModel(1), 0)
-        reader = _reading_by(bundled, alone)
-        results += read_cases(reader, real_cases(recipe.physionet, stage.hold_out))
+        detector = _reading_by(bundled, alone)
+        results += read_cases(detector, real_cases(recipe.physionet, stage.hold_out))
     found = {key: each for key, each in figures(results, rules).items() if key not in LOCKED}
     cross_validation(found, len(folds)).write(folder)
     held_out = physionet.read_split(recipe.split).test
@@ -125,18 +125,18 @@ def _stem(data: str) -> str:
     return data.lower().split(",")[0].replace(" ", "-")
 
 
-def _with_parts(reader: Reader, whole: Ensemble) -> Reader:
+def _with_parts(detector: Detector, whole: Ensemble) -> Detector:
     """Return a reader that reports also the ensemble's parts, and its own subtypes."""
-    own_names = replace(reader.settings, subtypes="ensemble")
-    return replace(_reading_by(reader, Combinations(whole)), settings=own_names)
+    own_names = replace(detector.settings, subtypes="ensemble")
+    return replace(_reading_by(detector, Combinations(whole)), settings=own_names)
 
 
-def _reading_by(reader: Reader, network: nn.Module) -> Reader:
+def _reading_by(detector: Detector, network: nn.Module) -> Detector:
     """Return a reader with another network in its ensemble's place, and no study reader."""
-    grid = reader.settings.grid
-    shape = (runtimes.batch_size(reader.runtime), 4, grid.rows, grid.columns)
-    predict = runtimes.load(lambda: network, shape, reader.runtime)
-    return replace(reader, predict=predict, follow=None)
+    grid = detector.settings.grid
+    shape = (runtimes.batch_size(detector.runtime), 4, grid.rows, grid.columns)
+    predict = runtimes.load(lambda: network, shape, detector.runtime)
+    return replace(detector, predict=predict, follow=None)
 
 
 def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Trained]:

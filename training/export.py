@@ -26,12 +26,12 @@ from models.bundle import (
     SUMS,
     WEIGHTS,
     golden_output,
-    load_reader,
+    load_detector,
     study_shape,
 )
+from models.detector import Detector, Settings, Subtypes
 from models.networks import build_network
 from models.preprocess import Grid
-from models.reader import Reader, Settings, Subtypes
 from training import recipe
 from training.card import failures_picture, model_card
 from training.datasets import physionet, prepared
@@ -65,16 +65,16 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
     grid = Grid(**plan.grid.model_dump())
     named_by: Subtypes = "sequence" if "study" in sizes else "ensemble"
     unlocked = Settings(operating_point=0.5, subtypes=named_by, grid=grid)
-    reader = _reader(sizes, tensors, unlocked)
-    tuning = read_cases(reader, real_cases(plan.physionet, split.tune))
-    settings, locked_on = lock(reader.settings, tuning), LOCKED_ON[0]
+    detector = _detector(sizes, tensors, unlocked)
+    tuning = read_cases(detector, real_cases(plan.physionet, split.tune))
+    settings, locked_on = lock(detector.settings, tuning), LOCKED_ON[0]
     if (folds := plan.runs / CROSS_VALIDATION).exists():
         crossed = json.loads(folds.read_text())
         settings = replace(settings, operating_point=crossed["locked"]["operating_point"])
         locked_on = LOCKED_ON[1].format(**crossed["locked"])
-    reader = _reader(sizes, tensors, settings)
-    held_out = read_cases(reader, real_cases(plan.physionet, split.test))
-    phantoms = read_cases(reader, phantom_cases(TEST_PHANTOMS, "test"))
+    detector = _detector(sizes, tensors, settings)
+    held_out = read_cases(detector, real_cases(plan.physionet, split.test))
+    phantoms = read_cases(detector, phantom_cases(TEST_PHANTOMS, "test"))
     measured = {
         "tuning": figures(tuning, settings),
         "held-out": figures(held_out, settings),
@@ -90,9 +90,9 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
         tensors,
         _golden(sizes, tensors, settings),
         model_card(metadata),
-        failures_picture(reader, phantoms),
+        failures_picture(detector, phantoms),
     )
-    log.info("%s", load_reader(folder).name, extra={"action": "exported"})
+    log.info("%s", load_detector(folder).name, extra={"action": "exported"})
 
 
 def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
@@ -107,13 +107,13 @@ def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
         "literal_weights": whole.weights.literal,
     }
     parts = {"ensemble": whole, "skullstrip.network": trained(plan, "skullstrip")}
-    readers = [each for each in plan.stage if isinstance(each, Sequence | Attention)]
-    parts |= {f"study.{each.kind}": trained(plan, each.name) for each in readers}
-    if readers:
+    detectors = [each for each in plan.stage if isinstance(each, Sequence | Attention)]
+    parts |= {f"study.{each.kind}": trained(plan, each.name) for each in detectors}
+    if detectors:
         features = whole.bases[0].classify.in_features
         sizes["study"] = {
             each.kind: each.sizes(features) if isinstance(each, Sequence) else each.sizes()
-            for each in readers
+            for each in detectors
         }
     tensors = {}
     for part, network in parts.items():
@@ -125,16 +125,16 @@ def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
     return sizes, tensors
 
 
-def _reader(
+def _detector(
     sizes: Mapping[str, object], tensors: Tensors, settings: Settings, where: str = "auto"
-) -> Reader:
+) -> Detector:
     """Return a reader of these weights before they are a bundle."""
     grid, chosen = settings.grid, runtimes.choose(where)
 
     def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
         return runtimes.load(lambda: build_network(part, sizes, tensors), shape, chosen)
 
-    return Reader(
+    return Detector(
         name="unpublished@0",
         weights_sha256="0" * 64,
         runtime=chosen,
@@ -147,17 +147,17 @@ def _reader(
 
 def _golden(sizes: Mapping[str, object], tensors: Tensors, settings: Settings) -> Tensors:
     """Two slabs and the coarse box of the demo's bleeding phantom, and what plain torch sees."""
-    reader = _reader(sizes, tensors, settings, "torch")
+    detector = _detector(sizes, tensors, settings, "torch")
     volume = demo_pair()[0].volume
-    _, seen = reader.prepare(volume)
-    pick = np.sort(np.argsort(reader.look(seen).peaks)[[0, -1]])
+    _, seen = detector.prepare(volume)
+    pick = np.sort(np.argsort(detector.look(seen).peaks)[[0, -1]])
     golden = {
         "coarse_hu": prepared.coarse_box(volume, settings.grid),
         "hu": np.round(seen.hu[pick]).astype(np.int16),
         "brain": (seen.brain[pick] > 0.5).astype(np.uint8),
     }
     return golden | {
-        name: found.astype(np.float16) for name, found in golden_output(reader, golden).items()
+        name: found.astype(np.float16) for name, found in golden_output(detector, golden).items()
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from models.reader import Settings
+from models.detector import Settings
 from training.measure import Result
 
 CERTAIN = 0.9

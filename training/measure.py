@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.detector import Detector, Reading, Settings
 from models.findings import SUBTYPES
 from models.preprocess import Canvas
-from models.reader import Reader, Reading, Settings
 from training.datasets import physionet
 from training.datasets.case import Case
 from training.datasets.prepared import phantom_case
@@ -91,7 +91,7 @@ Witness = Callable[[Canvas, Reading], NDArray[np.float32]]
 
 
 def read_cases(
-    reader: Reader, cases: Iterable[Case], witnesses: Mapping[str, Witness] | None = None
+    detector: Detector, cases: Iterable[Case], witnesses: Mapping[str, Witness] | None = None
 ) -> list[Result]:
     """Read each case as the node would, from its source geometry.
 
@@ -102,13 +102,13 @@ def read_cases(
     witnesses
         Other networks that read the same canvas, by name.
     """
-    return [_read(reader, case, witnesses or {}) for case in cases]
+    return [_read(detector, case, witnesses or {}) for case in cases]
 
 
-def _read(reader: Reader, case: Case, witnesses: Mapping[str, Witness]) -> Result:
-    source, seen = reader.prepare(case.volume)
-    reading = reader.look(seen)
-    found = reader.judge(case.volume, source, seen, reading)
+def _read(detector: Detector, case: Case, witnesses: Mapping[str, Witness]) -> Result:
+    source, seen = detector.prepare(case.volume)
+    reading = detector.look(seen)
+    found = detector.judge(case.volume, source, seen, reading)
     mask = np.zeros_like(found.mask) if case.mask is None else case.mask
     both, either = (found.mask & mask).sum(), found.mask.sum() + mask.sum()
     truth = case.labels == 1
@@ -118,7 +118,7 @@ def _read(reader: Reader, case: Case, witnesses: Mapping[str, Witness]) -> Resul
         number=case.number,
         truth_ml=float(mask.sum((1, 2)) @ case.volume.voxel_ml),
         found_ml=found.volume_ml,
-        dense_ml=_dense_ml(seen, reader.settings),
+        dense_ml=_dense_ml(seen, detector.settings),
         dice=float(2 * both / either) if mask.any() else float("nan"),
         peaks=reading.peaks,
         base_peaks=reading.base_peaks,

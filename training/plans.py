@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.attention import AttentionReader
+from models.attention import AttentionModel
 from models.classifiers import LABELS, SliceClassifier
 from models.ensemble import Ensemble, peak
 from models.preprocess import Grid, skull_channels
 from models.selection import fit as fit_selection
-from models.sequence import SequenceReader
+from models.sequence import SequenceModel
 from models.skullstrip import skull_stripper
 from models.unet import InceptionUNet
 from models.weighting import WeightModel, fuse
@@ -164,13 +164,13 @@ def _classifier(recipe: Recipe, stage: Classifier) -> Plan:
 def _sequence(recipe: Recipe, stage: Sequence) -> Plan:
     sources = study_sources(recipe, stage)
     features = np.concatenate([found.features for found, _ in sources])
-    network = SequenceReader(features.shape[1], **stage.sizes(features.shape[1]))
+    network = SequenceModel(features.shape[1], **stage.sizes(features.shape[1]))
     weight = None
     if stage.selection in ("largest", "smallest"):
         weight = _naming_weights(recipe, stage.reads)
     network.select(fit_selection(features, stage.selection, stage.selected, weight))
 
-    def loss(network: SequenceReader, batch: ScanBatch, _step: int) -> Tensor:
+    def loss(network: SequenceModel, batch: ScanBatch, _step: int) -> Tensor:
         logits = network(batch.features, batch.probabilities, batch.present)
         return losses.named(joined(logits), joined(batch.labels))
 
@@ -179,9 +179,9 @@ def _sequence(recipe: Recipe, stage: Sequence) -> Plan:
 
 def _attention(recipe: Recipe, stage: Attention) -> Plan:
     sources = study_sources(recipe, stage)
-    network = AttentionReader(sources[0][0].features.shape[1], **stage.sizes())
+    network = AttentionModel(sources[0][0].features.shape[1], **stage.sizes())
 
-    def loss(network: AttentionReader, batch: ScanBatch, _step: int) -> Tensor:
+    def loss(network: AttentionModel, batch: ScanBatch, _step: int) -> Tensor:
         logits, _ = network(batch.features, batch.present)
         some = torch.where(batch.present, batch.labels[..., 0], 0.0)
         return losses.named(joined(logits), joined(losses.known_any(some)))
@@ -225,9 +225,9 @@ def trained(recipe: Recipe, name: str) -> Any:
             network = _slice_classifier(stage.model_copy(update={"imagenet": ""}))
         case Sequence():
             features = len(weights["mean"])
-            network = SequenceReader(features, **stage.sizes(features))
+            network = SequenceModel(features, **stage.sizes(features))
         case Attention():
-            network = AttentionReader(weights["lstm.weight_ih_l0"].shape[1], **stage.sizes())
+            network = AttentionModel(weights["lstm.weight_ih_l0"].shape[1], **stage.sizes())
     network.load_state_dict(weights)
     return network.eval()
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from models.bundle import load_reader
+from models.bundle import load_detector
+from models.detector import Detector
 from models.findings import Unreadable
-from models.reader import Reader
 from models.runtime import Runtime, available_runtimes
 from models.volume import Volume
 from training import phantoms
@@ -108,15 +108,15 @@ def compare(
         Rows and columns of the phantoms' slices, where they should not be drawn.
     """
     names = available_runtimes()
-    readers = [load_reader(bundle, name, store / "networks") for name in names]
+    detectors = [load_detector(bundle, name, store / "networks") for name in names]
     volumes = track(_drawn(seeds, store, matrix), "reading", len(seeds))
-    scores = np.array([[_score(reader, volume) for reader in readers] for volume in volumes])
+    scores = np.array([[_score(detector, volume) for detector in detectors] for volume in volumes])
     found = dict(zip(names, scores.T, strict=True))
-    point = readers[0].operating_point
+    point = detectors[0].operating_point
     deviations = {
         name: deviation(found[REFERENCE], found[name], point) for name in names if name != REFERENCE
     }
-    _table(readers[0].name, found[REFERENCE], point, deviations).write(folder)
+    _table(detectors[0].name, found[REFERENCE], point, deviations).write(folder)
     cases = {
         seed: {name: None if np.isnan(p) else float(p) for name, p in zip(names, row, strict=True)}
         for seed, row in zip(seeds, scores, strict=True)
@@ -125,10 +125,10 @@ def compare(
     return deviations
 
 
-def _score(reader: Reader, volume: Volume) -> float:
+def _score(detector: Detector, volume: Volume) -> float:
     """Triage probability, NaN where the reader finds no head."""
     try:
-        return reader.read(volume).probability
+        return detector.read(volume).probability
     except Unreadable:
         return float("nan")
 

@@ -24,12 +24,12 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from node.dicom.wording import UNCERTAIN
 from node.errors import IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
 from node.states import Priority
 from node.web import wording
+from node.wording import UNCERTAIN
 from node.worklist.rows import READ_ELSEWHERE
 from node.worklist.store import NotFound, Store
 

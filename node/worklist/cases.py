@@ -6,13 +6,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.case_folder import case_folder
 from node.errors import Permanent
 from node.records import Case, Outcome
 from node.states import TRANSITIONS, Priority, State
 from node.worklist import outbox
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
-from node.worklist.tables import case, case_folder, series
+from node.worklist.tables import case, series
 
 _WITHOUT_RESULT = (State.NOT_ANALYSED, State.SKIPPED, State.FAILED)
 _READ = (Priority.SUSPECTED, Priority.NOT_SUSPECTED)

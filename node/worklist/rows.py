@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from node.case_folder import case_folder
 from node.states import Priority, State
-from node.worklist.tables import case_folder
 
 READ_ELSEWHERE = timedelta(hours=24)
 """Chosen: where nobody acknowledges here, a study this old counts as read in the PACS. Otherwise

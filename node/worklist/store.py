@@ -24,7 +24,7 @@ from node.records import (
     StoredObject,
 )
 from node.states import State
-from node.worklist import arrivals, cases, events, listing, outbox, quarantine
+from node.worklist import arrivals, cases, events, outbox, quarantine, views
 from node.worklist.arrivals import Arrival
 from node.worklist.cases import IllegalMove, NotFound
 from node.worklist.database import Clash, Database, require_head, upgrade
@@ -247,12 +247,12 @@ class Store:
             If there is no such study, or several have that accession number.
         """
         with self._database.read() as db:
-            return listing.find(db, name)
+            return views.find(db, name)
 
     def history(self, study_uid: str) -> tuple[Row, ...]:
         """Return every case of the study by age, superseded ones too."""
         with self._database.read() as db:
-            return tuple(listing.cases(db, listing.of_study(study_uid)))
+            return tuple(views.cases(db, views.of_study(study_uid)))
 
     def counts(self) -> Mapping[State, int]:
         """Return how many cases stand in each state; superseded ones are left out."""
@@ -411,7 +411,7 @@ class Store:
             delivered or skipped, or somebody acknowledged them.
         """
         with self._database.read() as db:
-            return in_order(listing.rows(db, listing.recent(since)), now)
+            return in_order(views.rows(db, views.recent(since)), now)
 
     def acknowledge(self, study: str, who: str, agrees: bool | None, now: datetime) -> None:
         """Record that a person has seen the study's row as it stands, and whether they agree.
@@ -422,7 +422,7 @@ class Store:
             If there is no such study.
         """
         with self._database.write() as db:
-            listing.acknowledge(db, study, who, agrees, now)
+            views.acknowledge(db, study, who, agrees, now)
 
 
 def _series(row: sa.Row[Any], instances: list[Instance]) -> Series:

@@ -59,11 +59,6 @@ class Utc(sa.types.TypeDecorator[datetime]):
         )
 
 
-def case_folder(case_id: int) -> str:
-    """Return where a case's files lie, relative to the data folder."""
-    return f"cases/{case_id}"
-
-
 def _closed(values: type[StrEnum], name: str) -> sa.Enum:
     return sa.Enum(values, name=name, native_enum=False, create_constraint=True, length=16)
 

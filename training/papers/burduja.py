@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models.classifiers import LABELS
-from models.sequence import SequenceReader
+from models.sequence import SequenceModel
 from training.measure import Floats, Result
 from training.papers.measured import Measured
 from training.recipe import Sequence
@@ -65,7 +65,7 @@ def _alone(reads: str, case: Result) -> Floats:
     return case.witnessed[reads][:, : len(LABELS)]
 
 
-def _follow(network: SequenceReader, reads: str, case: Result) -> Floats:
+def _follow(network: SequenceModel, reads: str, case: Result) -> Floats:
     probabilities, features = np.split(case.witnessed[reads], [len(LABELS)], axis=1)
     with torch.inference_mode():
         logits = network(torch.from_numpy(features)[None], torch.from_numpy(probabilities)[None])

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.reader import Settings
+from models.detector import Settings
 from training.measure import Floats, Result
 from training.recipe import Recipe
 from training.scores import Labelled, Scores

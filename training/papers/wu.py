@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from models.attention import AttentionReader, slice_scores
+from models.attention import AttentionModel, slice_scores
 from models.classifiers import LABELS
 from training.measure import Floats, Result
 from training.papers.measured import Measured
@@ -37,7 +37,7 @@ def tables(measured: Measured) -> list[Table]:
     return made
 
 
-def _attend(network: AttentionReader, reads: str, case: Result) -> tuple[float, Floats]:
+def _attend(network: AttentionModel, reads: str, case: Result) -> tuple[float, Floats]:
     """Study probability, and (s,) slice scores."""
     with torch.inference_mode():
         features = torch.from_numpy(case.witnessed[reads][:, len(LABELS) :])

@@ -1,0 +1,1 @@
+"""What comes in, by whichever way: bytes to the spool, rows to the worklist."""

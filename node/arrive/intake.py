@@ -1,0 +1,185 @@
+"""Files objects that came by another way than a C-STORE, and counts what became of each.
+
+Each is kept as a C-STORE keeps it: durable before the next is looked at, its data set byte for byte
+under file meta information of our own. So an object is the same one whichever way it came, and
+comes but once.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from node.arrive.filing import file_or_set_aside
+from node.arrive.spool import Spool
+from node.dicom.net.association import Status, part10_prefix
+from node.dicom.read.header import dataset_of, read_header
+from node.errors import BadObject
+from node.records import Header
+from node.settings import Settings
+from node.worklist.store import Arrival, Store
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that was not filed.
+
+    Attributes
+    ----------
+    name
+        The file's, or the UID of the object or series.
+    fault
+        Whether it should have been filed, so that a person must look.
+    """
+
+    name: str
+    reason: str
+    fault: bool = True
+
+
+class Intake:
+    """Takes objects into the spool and the worklist; `left_out` says what it did not file, and why.
+
+    Parameters
+    ----------
+    kinds
+        The SOP classes taken; None takes every one.
+
+    Attributes
+    ----------
+    series
+        UIDs of the series of which an object was filed, now or before.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Callable[[], datetime],
+        kinds: Collection[str] | None = None,
+    ) -> None:
+        self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
+        self._max_bytes = settings.receive.max_object_mb << 20
+        self._store = store
+        self._clock = clock
+        self._kinds = kinds
+        self._studies: set[str] = set()
+        self._new = self._here = self._quarantined = self._other = self._no_dicom = 0
+        self.series: set[str] = set()
+        self.left_out: list[LeftOut] = []
+
+    def take_file(self, name: str, path: Path) -> None:
+        """Take a file as `take` does; one that is no DICOM or cannot be read is left out.
+
+        Raises
+        ------
+        Retryable
+            As `take`.
+        """
+        try:
+            if not is_dicom(path):
+                self._no_dicom += 1
+                self.left_out.append(LeftOut(name, "no DICOM file", fault=False))
+            elif not self._too_large(name, path.stat().st_size):
+                self.take(name, path.read_bytes())
+        except OSError as error:
+            self.left_out.append(LeftOut(name, f"cannot be read: {error.strerror or error}"))
+
+    def take(
+        self, name: str, file: bytes, *, caller: str = "", announced: tuple[str, str] | None = None
+    ) -> Status:
+        """Return what a C-STORE of this Part 10 file would be answered, having filed it.
+
+        Parameters
+        ----------
+        name
+            How `left_out` calls the object.
+        caller
+            Who gave it: an AE title, or "" for a file.
+        announced
+            SOP class and instance UID that it came under, which it must bear out.
+
+        Raises
+        ------
+        Retryable
+            If the spool or the database cannot take it now.
+        """
+        if self._too_large(name, len(file)):
+            return Status.OUT_OF_RESOURCES
+        try:
+            header = read_header(file)
+            file = _under_our_meta(file, header)
+        except BadObject:
+            pass  # to quarantine, as it came
+        else:
+            if self._kinds is not None and header.sop_class_uid not in self._kinds:
+                self._other += 1
+                return Status.SOP_CLASS_NOT_SUPPORTED
+        filed = file_or_set_aside(
+            file, self._store, self._spool, caller=caller, now=self._clock(), announced=announced
+        )
+        if filed.status is not Status.SUCCESS or filed.arrival is Arrival.CHANGED:
+            reason = filed.comment or "other bytes than the object of this UID that is here"
+            self._quarantined += 1
+            self.left_out.append(LeftOut(name, f"{reason}; kept in quarantine"))
+        elif filed.header is not None:
+            self.count(
+                filed.header.study_instance_uid,
+                filed.header.series_instance_uid,
+                new=int(filed.arrival is Arrival.NEW),
+                here=int(filed.arrival is Arrival.DUPLICATE),
+            )
+        return filed.status
+
+    def count(self, study: str, series: str, *, new: int, here: int) -> None:
+        """Count objects of one series that are filed: new ones, and those that were here before."""
+        self._new += new
+        self._here += here
+        if new or here:
+            self.series.add(series)
+            self._studies.add(study)
+
+    def release(self) -> None:
+        """Record that all there is of these series has come, so that they are read without delay.
+
+        It is the evidence that a released association is.
+        """
+        if self.series:
+            self._store.release(self.series, self._clock())
+
+    def _too_large(self, name: str, size: int) -> bool:
+        if size <= self._max_bytes:
+            return False
+        reason = f"larger than receive.max_object_mb, {self._max_bytes >> 20} MB"
+        self.left_out.append(LeftOut(name, reason))
+        return True
+
+    @property
+    def complete(self) -> bool:
+        """Whether something was filed, or here before, and nothing is missing."""
+        return bool(self.series) and not any(left.fault for left in self.left_out)
+
+    @property
+    def summary(self) -> str:
+        """What became of everything, in one line."""
+        studies = "1 study" if len(self._studies) == 1 else f"{len(self._studies)} studies"
+        parts = [
+            f"{self._new} new objects, {len(self.series)} series, {studies}",
+            f"{self._here} already here",
+            f"{self._quarantined} quarantined",
+            f"{self._other} of other kinds than CT",
+            f"{self._no_dicom} no DICOM",
+        ]
+        return "; ".join(parts)
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether the file starts as a DICOM file does (PS3.10 7.1)."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _under_our_meta(file: bytes, header: Header) -> bytes:
+    """Return the file as C-STORE would have brought it."""
+    named = (header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)
+    return part10_prefix(*named) + dataset_of(file)

@@ -1,0 +1,175 @@
+"""`ichnode import`: files from a folder, or from a medium with a DICOMDIR, into the running node.
+
+Nothing outside the folder is ever read: neither through a symbolic link, nor because a DICOMDIR
+says so. Source files are read alone.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+from node.arrive.intake import Intake, LeftOut, is_dicom
+from node.dicom.read.dicomdir import NAME, is_dicomdir, referenced_files
+from node.errors import BadObject
+
+OUTSIDE_LINK = "a symbolic link leads outside the folder"
+MISSING = "missing: the DICOMDIR lists it, and no such file is there"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files to import, and what was left out before any was opened."""
+
+    root: Path
+    files: Sequence[Path]
+    left_out: Sequence[LeftOut] = ()
+
+    def name(self, file: Path) -> str:
+        """Return how a person finds the file below the folder."""
+        return str(file.relative_to(self.root))
+
+
+def find(path: Path, *, all_files: bool = False) -> Found:
+    """Return what is to be imported from a file, a folder or a medium.
+
+    Parameters
+    ----------
+    path
+        A file is taken alone, unless it is a DICOMDIR. A folder with a DICOMDIR at its root is a
+        medium: the files that this lists are taken. All files of any other folder are.
+    all_files
+        Take the files that the DICOMDIR does not list as well.
+    """
+    if path.is_file() and not is_dicomdir(path):
+        return Found(path.parent, [path])
+    root = path.parent if path.is_file() else path
+    there, closed = _walk(root)
+    files = [file for file in there if not is_dicomdir(file)]
+    index = next((file for file in there if is_dicomdir(file) and file.parent == root), None)
+    if index is None:
+        return Found(root, files, closed)
+    try:
+        listed, refused = _listed(index)
+    except BadObject as error:
+        damaged = LeftOut(NAME, f"{error}: all files are taken, and none that is lost is known of")
+        return Found(root, files, [*closed, damaged])
+    unlisted = sorted(set(files) - set(listed))
+    if all_files:
+        return Found(root, [*listed, *unlisted], [*refused, *closed])
+    return Found(root, listed, [*refused, *_named(unlisted, root)])
+
+
+def file_all(found: Found, intake: Intake) -> Iterator[Path]:
+    """File everything; yield each file when that is done, and release the series at the end.
+
+    Raises
+    ------
+    Retryable
+        If the spool or the database takes no more; then nothing is released, and what was filed is
+        "already here" the next time.
+    """
+    intake.left_out += found.left_out
+    for file in found.files:
+        intake.take_file(found.name(file), file)
+        yield file
+    intake.release()
+
+
+def _walk(root: Path) -> tuple[list[Path], list[LeftOut]]:
+    """Return the files in and below a folder, by name, and what cannot be entered."""
+    files, closed = [], []
+
+    def unreadable(error: OSError) -> None:
+        name = os.path.relpath(error.filename, root)
+        closed.append(LeftOut(name, f"cannot be read: {error.strerror}"))
+
+    for folder, folders, names in os.walk(root, onerror=unreadable):
+        for path in (Path(folder, name) for name in (*folders, *names)):
+            if path.is_symlink() and not _within(path, root):
+                closed.append(LeftOut(str(path.relative_to(root)), OUTSIDE_LINK))
+            elif path.is_file():
+                files.append(path)
+    return sorted(files), closed
+
+
+def _named(unlisted: Iterable[Path], root: Path) -> list[LeftOut]:
+    """Name the DICOM files that a DICOMDIR does not list, not the viewer's that come with it."""
+    reason = "the DICOMDIR does not list it (--all-files takes it)"
+    return [LeftOut(str(f.relative_to(root)), reason, fault=False) for f in unlisted if _may_be(f)]
+
+
+def _may_be(file: Path) -> bool:
+    """Return whether the file is a DICOM file, as far as can be known."""
+    try:
+        return is_dicom(file)
+    except OSError:
+        return True
+
+
+def _listed(index: Path) -> tuple[list[Path], list[LeftOut]]:
+    """Return the files that a DICOMDIR lists, and what it lists in vain.
+
+    Raises
+    ------
+    BadObject
+        If it cannot be read.
+    """
+    files, refused = [], []
+    for file_id in referenced_files(index):
+        try:
+            files.append(_resolve(index.parent, file_id))
+        except BadObject as reason:
+            refused.append(LeftOut(file_id, str(reason)))
+        except OSError as error:
+            refused.append(LeftOut(file_id, f"cannot be read: {error.strerror}"))
+    return list(dict.fromkeys(files)), refused
+
+
+def _resolve(root: Path, file_id: str) -> Path:
+    r"""Return the file below `root` that a Referenced File ID means, "DICOM\PA1\IM1".
+
+    Raises
+    ------
+    BadObject
+        If it leads outside the folder, or to no file.
+    """
+    parts = [part.strip() for part in re.split(r"[\\/]", file_id)]
+    if not parts[0] or PureWindowsPath(parts[0]).drive or ".." in parts:
+        raise BadObject("refused: the DICOMDIR names a place outside the folder")
+    place = root
+    for part in parts:
+        place = _entry(place, part)
+        if not _within(place, root):
+            raise BadObject(f"refused: {OUTSIDE_LINK}")
+    if not place.is_file():
+        raise BadObject(MISSING)
+    return place
+
+
+def _entry(folder: Path, name: str) -> Path:
+    """Return a folder's entry of that name, else of that name but for case and version.
+
+    ISO 9660 has capital letters and ";1"; a mount or a copy often has neither.
+    """
+    if name in ("", "."):
+        return folder
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    alike = [path for path in there if _plain(path.name) == _plain(name)]
+    if not alike:
+        raise BadObject(MISSING)
+    return next((path for path in alike if path.name == name), alike[0])
+
+
+def _plain(name: str) -> str:
+    return name.casefold().partition(";")[0].rstrip(".")
+
+
+def _within(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def files_in(path: Path) -> list[Path]:
+    """Return every file in and below a folder, by name; a file is its own only one."""
+    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,242 @@
+"""`ichnode pull`: the CT series of a study, fetched from an archive and filed as a C-STORE's are.
+
+By C-GET or DICOMweb the objects come to this process; by C-MOVE the archive sends them to the
+running node. Either way the worklist says in the end which have come.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from node.arrive.intake import Intake, LeftOut
+from node.dicom.net.association import ACCEPTED_SOP_CLASSES, Status
+from node.dicom.net.retrieve import Take, dimse_archive
+from node.errors import BadConfiguration, IchnodeError, Permanent, Retryable
+from node.log import event
+from node.settings import Settings, Source
+from node.worklist.store import Store
+
+logger = logging.getLogger(__name__)
+
+MOVED_S = 10.0
+"""How long after a C-MOVE its objects may still come (chosen): some archives answer before that."""
+
+_UID = re.compile(r"[0-9.]{1,64}")
+_WILDCARDS = set("*?\\")
+
+
+class Archive(Protocol):
+    """A peer that can be asked what it holds, and to send it."""
+
+    def studies(self, accession_number: str) -> list[str]:
+        """Return the UIDs of the studies with this accession number."""
+
+    def modalities(self, study: str) -> dict[str, str]:
+        """Return the Modality of each series of a study, by its UID."""
+
+    def images(self, study: str, series: str) -> dict[str, str]:
+        """Return the SOP class of each object of a series, by its UID; "" where it is not said."""
+
+    def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
+        """Have a series sent, or only these of its images; yield how many were sent so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSeries:
+    """A CT series as the archive describes it."""
+
+    series_instance_uid: str
+    wanted: frozenset[str]
+    """Its objects that the node takes; none if the archive does not list objects."""
+    whole: bool
+    """Whether these are all there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be fetched of a study, and which other modalities its series have."""
+
+    study_instance_uid: str
+    series: tuple[RemoteSeries, ...]
+    others: tuple[str, ...]
+
+    @property
+    def objects(self) -> int:
+        """How many objects that is."""
+        return sum(len(series.wanted) for series in self.series)
+
+
+def filing(source: Source, intake: Intake) -> Take:
+    """Return what files into `intake` each object that the source sends."""
+    caller = source.ae_title or source.name
+
+    def take(file: bytes, named: tuple[str, str]) -> Status:
+        name = named[1]
+        try:
+            return intake.take(name, file, caller=caller, announced=named)
+        except Retryable as error:
+            intake.left_out.append(LeftOut(name, str(error)))
+            return Status.OUT_OF_RESOURCES
+        except Exception:  # whatever it is, the archive must not believe that we have the object
+            logger.exception("not stored", extra=event("store_failed"))
+            intake.left_out.append(LeftOut(name, "internal error, see the log"))
+            return Status.PROCESSING_FAILURE
+
+    return take
+
+
+def open_archive(source: Source, settings: Settings, take: Take) -> AbstractContextManager[Archive]:
+    """Return a source's archive, open while the block runs; `take` gets what it sends.
+
+    Raises
+    ------
+    Retryable
+        If there is no connection with it.
+    BadConfiguration
+        If its secret is not set, or would be sent in clear.
+    """
+    if source.how == "web":
+        from node.dicom.net.dicomweb import web_archive
+
+        token, login = _secrets(source)
+        timeout_s = settings.pull.timeout_s
+        return web_archive(
+            source.url, source.name, token=token, login=login, timeout_s=timeout_s, take=take
+        )
+    return dimse_archive(
+        source,
+        move=source.how == "move",
+        ae_title=settings.receive.ae_title,
+        timeout_s=settings.pull.timeout_s,
+        take=take,
+    )
+
+
+def order(archive: Archive, study: str, source: Source, *, accession: bool = False) -> Order:
+    """Return what to fetch: the CT series of the study, less objects of classes not taken.
+
+    Parameters
+    ----------
+    study
+        Study Instance UID, or the accession number if `accession` is set.
+
+    Raises
+    ------
+    Permanent
+        If there is no such study, or several, or it has no CT series.
+    """
+    uid = _study_of(archive, study, source) if accession else study
+    if not _UID.fullmatch(uid):
+        raise Permanent(f"{uid!r} is no Study Instance UID; is it an accession number? --accession")
+    modalities = archive.modalities(uid)
+    if not modalities:
+        raise Permanent(f"{source.name} has no study {uid}")
+    chosen = tuple(
+        _series(series, archive.images(uid, series))
+        for series, modality in sorted(modalities.items())
+        if modality == "CT"
+    )
+    others = tuple(sorted(modality or "?" for modality in modalities.values() if modality != "CT"))
+    if not any(series.whole or series.wanted for series in chosen):
+        raise Permanent(f"study {uid} has no CT images at {source.name} ({', '.join(others)})")
+    return Order(uid, tuple(s for s in chosen if s.whole or s.wanted), others)
+
+
+def fetch(
+    order: Order, archive: Archive, source: Source, intake: Intake, store: Store
+) -> Iterator[int]:
+    """Fetch what was ordered; yield how many objects have come so far.
+
+    What does not come stands in `intake.left_out`. The series are released once all has come.
+    """
+    done = 0
+    for series in order.series:
+        study, uid = order.study_instance_uid, series.series_instance_uid
+        before = _held(store, study, uid)
+        why = ""
+        try:
+            for number in archive.fetch(study, uid, () if series.whole else series.wanted):
+                yield done + number
+        except IchnodeError as error:
+            why = str(error)
+        if source.how == "move":
+            _wait_for(series.wanted, store, study, uid, 0.0 if why else MOVED_S)
+            held = _held(store, study, uid)
+            intake.count(study, uid, new=len(held - before), here=len(series.wanted & before))
+        missing = series.wanted - _held(store, study, uid)
+        if missing or why:
+            said = f"{len(missing)} of {len(series.wanted)} objects are not here"
+            intake.left_out.append(LeftOut(f"series {uid}", f"{said}; {why}" if why else said))
+        done += len(series.wanted)
+        yield done
+    if intake.complete:
+        intake.release()
+
+
+def _study_of(archive: Archive, accession_number: str, source: Source) -> str:
+    """Return the UID of the one study with this accession number."""
+    if not accession_number.strip() or _WILDCARDS & set(accession_number):
+        raise Permanent(f"{accession_number!r} is no single accession number")
+    found = sorted(set(archive.studies(accession_number)))
+    if not found:
+        raise Permanent(f"{source.name} has no study with accession number {accession_number}")
+    if len(found) > 1:
+        raise Permanent(
+            f"{source.name} has {len(found)} studies with accession number {accession_number}: "
+            f"give the UID of one, {', '.join(found)}"
+        )
+    return found[0]
+
+
+def _series(series: str, images: dict[str, str]) -> RemoteSeries:
+    taken = (*ACCEPTED_SOP_CLASSES, "")
+    wanted = frozenset(image for image, sop_class in images.items() if sop_class in taken)
+    return RemoteSeries(series, wanted, whole=len(wanted) == len(images))
+
+
+def _held(store: Store, study: str, series: str) -> set[str]:
+    """Return the objects of a series that are in the worklist."""
+    return {
+        instance.header.sop_instance_uid
+        for held in store.study(study)
+        if held.series_instance_uid == series
+        for instance in held.instances
+    }
+
+
+def _wait_for(
+    wanted: Collection[str], store: Store, study: str, series: str, seconds: float
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not set(wanted) <= _held(store, study, series) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _secrets(source: Source) -> tuple[str, str]:
+    """Return the bearer token and the login of a source, from its environment variables."""
+    named = (source.token_variable, source.login_variable)
+    for name in filter(None, named):
+        if not os.environ.get(name):
+            raise BadConfiguration(f"{source.name}: the environment variable {name} is not set")
+    if any(named) and not _is_private(source.url):
+        raise BadConfiguration(
+            f"{source.name}: a secret would go over the network in clear; its url must be https"
+        )
+    token, login = (os.environ[name] if name else "" for name in named)
+    return token, login
+
+
+def _is_private(url: str) -> bool:
+    """Return whether nobody on the network can read along: https, or this machine."""
+    parts = urlsplit(url)
+    try:
+        return parts.scheme == "https" or ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.hostname == "localhost"

@@ -1,0 +1,189 @@
+"""The storage SCP: bytes to the spool, a row to the worklist, and only then the status.
+
+Success (0000) means that the bytes and their folder are fsynced and the row is committed. An object
+that is refused for what it is (A900, C000, C100) is kept in quarantine, with the reason.
+"""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from types import TracebackType
+from typing import Any, Self
+
+from node.arrive.admission import LOCAL_LIMIT, Admission
+from node.arrive.filing import file_or_set_aside
+from node.arrive.spool import Spool
+from node.dicom.net.acceptor import AssociationLost, IncomingAssociation, StoreRequest
+from node.dicom.net.association import Status
+from node.errors import IchnodeError, Retryable
+from node.log import event
+from node.settings import Settings
+from node.worklist.store import Store
+
+logger = logging.getLogger(__name__)
+
+SPARE_CONNECTIONS = 64
+"""TCP connections beyond `max_associations` that may be open, so that a peer over the limit is told
+so and a silent one takes no association's place (chosen)."""
+ASSOCIATE_TIMEOUT_S = 10.0
+"""A connection that asks for no association within this time is closed (chosen)."""
+STOP_TIMEOUT_S = 10.0
+"""How long `stop` waits for the objects at hand to be stored (chosen)."""
+
+
+class Receiver:
+    """The node's C-STORE and C-ECHO SCP; a context manager that listens while it is open."""
+
+    def __init__(self, settings: Settings, store: Store, clock: Callable[[], datetime]) -> None:
+        self._settings = settings.receive
+        self._store = store
+        self._clock = clock
+        self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
+        self._admission = Admission.of(settings.receive.ae_title, settings.receive.allowed_callers)
+        self._places = threading.Semaphore(settings.receive.max_associations)
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen; `port` is bound when this returns."""
+        self._server = _Server(self, (self._settings.host, self._settings.port))
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
+        self._thread.start()
+        say = event("listening", port=self.port, ae_title=self._settings.ae_title)
+        logger.info("listening", extra=say)
+
+    def stop(self) -> None:
+        """Stop listening and hang up; an object at hand is stored and answered first."""
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        for thread, connection in list(self._open.items()):
+            with suppress(OSError):  # the peer was faster
+                connection.shutdown(socket.SHUT_RD)
+            thread.join(STOP_TIMEOUT_S)
+
+    def may_connect(self, address: str) -> bool:
+        """Return whether to talk to this address at all."""
+        if not self._admission.knows_address(address):
+            logger.warning("stranger", extra=event("stranger", address=address))
+            return False
+        return len(self._open) < self._settings.max_associations + SPARE_CONNECTIONS
+
+    def serve(self, connection: socket.socket, address: str) -> None:
+        """Serve one connection to its end, in its own thread."""
+        self._open[threading.current_thread()] = connection
+        say = {"address": address}
+        try:
+            incoming = IncomingAssociation(
+                connection,
+                associate_s=ASSOCIATE_TIMEOUT_S,
+                idle_s=self._settings.network_timeout_s,
+                max_pdu_bytes=self._settings.max_pdu_bytes,
+                max_object_bytes=self._settings.max_object_mb << 20,
+            )
+            request = incoming.requested()
+            calling, called = request.calling_ae_title, request.called_ae_title
+            say |= {"caller": ascii(calling), "called": ascii(called)}
+            refusal = self._admission.refusal(calling, called, address)
+            if refusal is None and not self._places.acquire(blocking=False):
+                refusal = LOCAL_LIMIT
+            if refusal is not None:
+                logger.warning(
+                    "association rejected", extra=event("rejected", reason=refusal, **say)
+                )
+                incoming.reject(*refusal)
+                return
+            try:
+                incoming.accept(request)
+                self._take_all(incoming, calling.strip())
+            finally:
+                self._places.release()
+        except (AssociationLost, OSError) as error:
+            logger.warning("association lost: %s", error, extra=event("lost", **say))
+        finally:
+            del self._open[threading.current_thread()]
+
+    def _take_all(self, incoming: IncomingAssociation, caller: str) -> None:
+        """Answer requests until the peer releases; only that says that it sent all it wanted."""
+        series: set[str] = set()
+        for request in incoming.store_requests():
+            incoming.answer(request, *self._take(request, caller, series))
+            if self._stopping.is_set():
+                return
+        self._release(series)
+        incoming.release()
+
+    def _take(self, request: StoreRequest, caller: str, series: set[str]) -> tuple[Status, str]:
+        """Return the status and Error Comment of a C-STORE, its object filed or quarantined."""
+        try:
+            if request.file is None:
+                return Status.OUT_OF_RESOURCES, f"over {self._settings.max_object_mb} MB"
+            return self._file(request, request.file, caller, series)
+        except Retryable as error:
+            logger.error("not stored: %s", error, extra=event("out_of_resources"))
+            return Status.OUT_OF_RESOURCES, str(error)
+        except Exception:  # whatever it is, the peer must not believe that we have the object
+            logger.exception("not stored", extra=event("store_failed"))
+            return Status.PROCESSING_FAILURE, "internal error, see the node's log"
+
+    def _file(
+        self, request: StoreRequest, file: bytes, caller: str, series: set[str]
+    ) -> tuple[Status, str]:
+        announced = (request.sop_class_uid, request.sop_instance_uid)
+        filed = file_or_set_aside(
+            file, self._store, self._spool, caller=caller, now=self._clock(), announced=announced
+        )
+        if filed.header is not None and filed.status is Status.SUCCESS:
+            series.add(filed.header.series_instance_uid)
+        return filed.status, filed.comment
+
+    def _release(self, series: set[str]) -> None:
+        if not series:
+            return
+        try:
+            self._store.release(series, self._clock())
+        except IchnodeError as error:  # completeness then waits for `assemble.idle_s`
+            logger.error("release not noted: %s", error, extra=event("release_failed"))
+
+
+class _Server(ThreadingTCPServer):
+    """One thread a connection; strangers cost none."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, receiver: Receiver, address: tuple[str, int]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._receiver = receiver
+        super().__init__(address, BaseRequestHandler)
+
+    def verify_request(self, _request: object, client_address: tuple[Any, ...]) -> bool:
+        """Return whether to serve a connection that was just accepted."""
+        return self._receiver.may_connect(client_address[0])
+
+    def finish_request(self, request: Any, client_address: tuple[Any, ...]) -> None:
+        """Serve a connection, in its own thread."""
+        self._receiver.serve(request, client_address[0])
+
+    def handle_error(self, _request: object, _client_address: object) -> None:
+        """Log what ended a connection's thread; the connection is closed."""
+        logger.exception("connection failed", extra=event("connection_failed"))

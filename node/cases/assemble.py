@@ -1,0 +1,371 @@
+"""Is the series complete, can it be read, and is it the one of its study to read. Pure.
+
+Three questions, each answered by its own function from what has been received so far:
+
+- `closing`: until when may further images of a series be expected?
+- `node.cases.eligibility.judge`: can the series be read, going by its headers?
+- `RANKING` and `decide`: which series of the study is read?
+
+The answers depend on the study, its cases and the time alone, so every case of a study comes to the
+same decision, whichever is asked first.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+
+from node.cases.choice import lost_by, rank, read_instead, thickness_mm
+from node.cases.completeness import Closing, announces_images, closing
+from node.cases.eligibility import CURABLE, RULES, Verdict, judge, limitations
+from node.dicom.read.geometry import FrameRef
+from node.records import Case, Instance, Outcome, Series, SeriesPlan, SliceRef
+from node.settings import Assemble
+from node.states import Priority, Reason, State
+
+_RULE_NUMBER = {reason: number for number, (reason, _) in enumerate(RULES)}
+LOOK_AGAIN_S = 0.5
+"""How soon to count again where the headers say how many images will come (chosen)."""
+
+
+def decide(
+    case: Case,
+    study: Sequence[Series],
+    cases: Sequence[Case],
+    settings: Assemble,
+    now: datetime,
+) -> tuple[Outcome, SeriesPlan | None]:
+    """Return what becomes of a case, and the plan of its series if there is something to report.
+
+    Parameters
+    ----------
+    study
+        All series received of the case's study.
+    cases
+        All cases of the study; they tell which series were read, passed over or found unreadable.
+
+    Returns
+    -------
+    Outcome
+        RECEIVING, with `retry_at` and what is waited for, while images may come that matter;
+        ASSEMBLED; NOT_ANALYSED for the one case that speaks for a study in which nothing can be
+        read; SKIPPED.
+    SeriesPlan or None
+        With ASSEMBLED the slices to read, with NOT_ANALYSED all that was received of the series.
+    """
+    field = _field(case, study, cases, settings, now)
+    mine = field.mine
+    if mine.verdict.refusal is None:
+        outcome, plan = _eligible(mine, field, _replaces_a_reading(case, cases))
+    else:
+        outcome, plan = _refused(mine, field)
+    prior = _prior(mine.verdict.series, settings)
+    outcome = replace(outcome, prior=bool(prior))
+    if plan is None:
+        return outcome, None
+    plan = replace(
+        plan,
+        limitations=(*plan.limitations, *prior),
+        closed_by=mine.closing.why,
+        saved_s=mine.closing.saved_s,
+    )
+    outcome = replace(
+        outcome,
+        limitations=plan.limitations,
+        closed_by=plan.closed_by,
+        saved_s=plan.saved_s,
+    )
+    return outcome, plan
+
+
+def _prior(series: Series, settings: Assemble) -> tuple[str, ...]:
+    """Return the sentence that tells a prior study from a current one, or none.
+
+    Days are counted by this machine's calendar: few scanners name their time zone. A series without
+    a date is current.
+    """
+    days = [day for i in series.instances if (day := _day(i.header.acquired))]
+    if not days or settings.prior_after_days == 0:
+        return ()
+    age = (series.first_received_at.astimezone().date() - max(days)).days
+    if age <= settings.prior_after_days:
+        return ()
+    return (f"acquired on {max(days)}, {age} days before it arrived: a prior study",)
+
+
+def _day(acquired: str) -> date | None:
+    try:
+        return date.fromisoformat(acquired[:8])
+    except ValueError:
+        return None
+
+
+# --- the study's series --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A series in the competition.
+
+    Attributes
+    ----------
+    closed
+        No further image is expected.
+    arriving
+        Images are coming in: its association is open, or the last one came just now.
+    case
+        Its newest case.
+    """
+
+    verdict: Verdict
+    closing: Closing
+    closed: bool
+    arriving: bool
+    case: Case | None
+
+    @property
+    def uid(self) -> str:
+        return self.verdict.series.series_instance_uid
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no further image can make the series readable."""
+        return self.verdict.refusal is not None and self.verdict.refusal.reason not in CURABLE
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the pixels, or the node, failed what the headers promised."""
+        case = self.case
+        if case is None or self.passed_over:
+            return False
+        return case.state is State.FAILED or case.priority is Priority.NOT_ANALYSED
+
+    @property
+    def passed_over(self) -> bool:
+        return self.case is not None and self.case.state is State.SKIPPED
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """All series of a study, seen from one of its cases."""
+
+    mine: _Entry
+    others: tuple[_Entry, ...]
+    settings: Assemble
+    now: datetime
+
+    @property
+    def entries(self) -> tuple[_Entry, ...]:
+        return (self.mine, *self.others)
+
+    @property
+    def readable(self) -> list[_Entry]:
+        """The complete series that can be read, best first; never one that has had its turn."""
+        found = [e for e in self.entries if e.closed and e.verdict.refusal is None]
+        return sorted(
+            (e for e in found if e is self.mine or not (e.unreadable or e.passed_over)),
+            key=lambda e: rank(e.verdict),
+        )
+
+    @property
+    def closes_at(self) -> datetime:
+        """When the study counts as complete whatever it holds."""
+        last = max(e.verdict.series.last_received_at for e in self.entries)
+        return last + timedelta(seconds=self.settings.idle_s)
+
+    def wait(self, why: str) -> tuple[Outcome, None]:
+        """Look again when the next series closes, or sooner where images are being counted."""
+        grace = timedelta(seconds=self.settings.grace_s)
+        moments = [e.verdict.series.last_received_at + grace for e in self.entries]
+        moments += [*(e.closing.at for e in self.entries), self.closes_at]
+        if any(announces_images(e.verdict.series) for e in self.entries if e.arriving):
+            moments.append(self.now + timedelta(seconds=LOOK_AGAIN_S))
+        retry_at = min(t for t in moments if t > self.now)
+        return Outcome(State.RECEIVING, reason=why, retry_at=retry_at), None
+
+
+def _field(
+    case: Case,
+    study: Sequence[Series],
+    cases: Sequence[Case],
+    settings: Assemble,
+    now: datetime,
+) -> _Field:
+    newest = {c.series_instance_uid: c for c in sorted(cases, key=lambda c: c.id)}
+    grace = timedelta(seconds=settings.grace_s)
+    entries = []
+    for series in study:
+        verdict = judge(series, settings)
+        ends = closing(verdict, settings)
+        silent = series.released_at is not None and now >= series.last_received_at + grace
+        closed = now >= ends.at
+        known = newest.get(series.series_instance_uid)
+        entries.append(_Entry(verdict, ends, closed, not (closed or silent), known))
+    mine = next(e for e in entries if e.uid == case.series_instance_uid)
+    return _Field(mine, tuple(e for e in entries if e is not mine), settings, now)
+
+
+def _eligible(
+    mine: _Entry, field: _Field, replaces_a_reading: bool
+) -> tuple[Outcome, SeriesPlan | None]:
+    """Decide about a series that can be read."""
+    if not mine.closed:
+        return field.wait(f"can be read as it stands; {_until(mine.closing.at)}")
+    if replaces_a_reading:
+        return _read(mine, field)
+    best = field.readable[0]
+    if best is not mine:
+        return _skip(Reason.OTHER_SERIES_READ, read_instead(best.verdict, mine.verdict))
+    for rival in field.others:
+        if _may_beat(rival, mine):
+            name = rival.verdict.name
+            return field.wait(f"complete; series {name} still arrives and may be the better one")
+    return _read(mine, field)
+
+
+def _refused(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan | None]:
+    """Decide about a series that cannot be read (yet)."""
+    refusal = mine.verdict.refusal
+    assert refusal is not None
+    if not (mine.closed or mine.hopeless):
+        return field.wait(f"not yet readable: {refusal.message}; {_until(mine.closing.at)}")
+    if field.readable:
+        return _skip(refusal.reason, refusal.message)
+    if field.now < field.closes_at:
+        why = f"{refusal.message}; whether the study holds another series to read is known at"
+        return field.wait(f"{why} {field.closes_at:%H:%M:%S} UTC")
+    speakers = [e for e in field.entries if e is mine or not e.passed_over]
+    if min(speakers, key=_distance) is not mine:
+        return _skip(refusal.reason, refusal.message)
+    outcome = Outcome(
+        State.NOT_ANALYSED,
+        Priority.NOT_ANALYSED,
+        reason_code=refusal.reason,
+        reason=refusal.message,
+    )
+    decision = f"series {mine.verdict.name} cannot be read: {refusal.message}; {mine.closing.why}"
+    plan = _plan(mine, _everything(mine.verdict.series), f"{decision}{_others(field)}")
+    return outcome, replace(plan, reason=refusal.message)
+
+
+def _may_beat(rival: _Entry, mine: _Entry) -> bool:
+    """Whether a series that still arrives may become the better one."""
+    if not rival.arriving or rival.hopeless or rival.unreadable or rival.passed_over:
+        return False
+    return rank(rival.verdict, at_best=True) < rank(mine.verdict)
+
+
+def _distance(entry: _Entry) -> tuple[int, int, str]:
+    """How far from readable: by the rule that objects, then by how much there is of the series."""
+    refusal = entry.verdict.refusal
+    objecting = _RULE_NUMBER.get(refusal.reason) if refusal else None
+    passed = len(_RULE_NUMBER) if objecting is None else objecting
+    return -passed, -len(entry.verdict.images), entry.uid
+
+
+def _replaces_a_reading(case: Case, cases: Iterable[Case]) -> bool:
+    """Whether the case supersedes a result, which late slices have made out of date."""
+    return any(
+        old.id == case.supersedes
+        and old.state not in (State.RECEIVING, State.SKIPPED, State.FAILED)
+        and old.priority is not Priority.NOT_ANALYSED
+        for old in cases
+    )
+
+
+# --- outcomes ------------------------------------------------------------------------------------
+
+
+def _read(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan]:
+    verdict = mine.verdict
+    stack = verdict.stack
+    assert stack is not None
+    kernel = verdict.headers[0].convolution_kernel or "unnamed"
+    decision = (
+        f"series {verdict.name} is read: {len(stack.slices)} axial slices over "
+        f"{stack.coverage_mm:.0f} mm, {thickness_mm(verdict) or 0:.1f} mm thick, kernel {kernel}; "
+        f"{mine.closing.why}{_others(field)}"
+    )
+    plan = _plan(
+        mine,
+        _refs(verdict.images, stack.slices),
+        decision,
+        limitations(verdict),
+        _refs(verdict.images, stack.copies),
+    )
+    return Outcome(State.ASSEMBLED), plan
+
+
+def _skip(reason: Reason, message: str) -> tuple[Outcome, None]:
+    return Outcome(State.SKIPPED, reason_code=reason, reason=message), None
+
+
+def _plan(
+    entry: _Entry,
+    slices: tuple[SliceRef, ...],
+    decision: str,
+    known_limitations: tuple[str, ...] = (),
+    copies: tuple[SliceRef, ...] = (),
+) -> SeriesPlan:
+    series = entry.verdict.series
+    return SeriesPlan(
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        slices=slices,
+        decision=decision,
+        limitations=known_limitations,
+        copies=copies,
+    )
+
+
+def _refs(images: Sequence[Instance], frames: Iterable[FrameRef]) -> tuple[SliceRef, ...]:
+    return tuple(_ref(images[ref.header], ref.frame) for ref in frames)
+
+
+def _everything(series: Series) -> tuple[SliceRef, ...]:
+    """All frames received, in an order that arrival does not change."""
+    return tuple(
+        _ref(instance, frame)
+        for instance in sorted(
+            series.instances,
+            key=lambda i: (i.header.instance_number or 0, i.header.sop_instance_uid),
+        )
+        for frame in range(len(instance.header.frames))
+    )
+
+
+def _ref(instance: Instance, frame: int) -> SliceRef:
+    header, stored, place = instance.header, instance.stored, instance.header.frames[frame]
+    return SliceRef(
+        path=stored.path,
+        sha256=stored.sha256,
+        sop_class_uid=header.sop_class_uid,
+        sop_instance_uid=header.sop_instance_uid,
+        frame_number=frame + 1,
+        position_mm=place.position_mm,
+        location_mm=place.location_mm,
+    )
+
+
+def _until(closes_at: datetime) -> str:
+    return f"another image may still come until {closes_at:%H:%M:%S} UTC"
+
+
+def _others(field: _Field) -> str:
+    """What is said of the study's other series, as the tail of a sentence."""
+    said = [
+        f"{entry.verdict.name} ({_objection(entry, field.mine)})"
+        for entry in sorted(field.others, key=lambda e: e.uid)
+    ]
+    return f". Not read: {'; '.join(said)}" if said else ""
+
+
+def _objection(entry: _Entry, winner: _Entry) -> str:
+    if entry.verdict.refusal:
+        return entry.verdict.refusal.message
+    if entry.unreadable:
+        return "could not be analysed"
+    if not entry.closed:
+        return "still arriving"
+    if rank(entry.verdict) < rank(winner.verdict):
+        return "read as a case of its own"
+    return f"less fit by: {lost_by(winner.verdict, entry.verdict)}"

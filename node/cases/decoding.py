@@ -1,0 +1,208 @@
+"""Volumes from a process with limits: a decoder that fails costs one case, not the node.
+
+Codecs are C and C++ that read whatever a peer sends. One that crashes, hangs or eats memory does so
+in a child of the worker, and the next case gets a fresh child. Linux only.
+"""
+
+import logging
+import mmap
+import multiprocessing
+import os
+import resource
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import recv_handle, send_handle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.volume import Volume
+from node.dicom.read.pixels import Decoder, load_volume
+from node.errors import NotAnalysed, Retryable
+from node.log import event
+from node.records import SeriesPlan
+from node.settings import Decode
+from node.states import Reason
+
+logger = logging.getLogger(__name__)
+
+START_S = 60.0
+"""How long a child may take to start, which is about a second on an idle machine; chosen."""
+
+ORPHAN_S = 10.0
+"""How long after the time limit a child ends itself, if nobody is left to end it; chosen."""
+
+
+@contextmanager
+def decoding_process(limits: Decode, load: Decoder = load_volume) -> Iterator[Decoder]:
+    """Yield a function that returns what `load` returns, called in a process within `limits`.
+
+    The process starts with the first series, is kept for the next ones, and ends with the block.
+    It takes one series at a time, and needs `load` by its name in a module.
+
+    The function raises what `load` raises, and besides:
+
+    Raises
+    ------
+    NotAnalysed
+        UNDECODABLE if decoding ends its process, takes more memory or time than the limits allow.
+    Retryable
+        If no process can be started.
+    """
+    child = _Child(limits, load)
+    try:
+        yield child.decode
+    finally:
+        child.end()
+
+
+class _Child:
+    """The worker's side: the process that decodes, if there is one, and the line to it."""
+
+    def __init__(self, limits: Decode, load: Decoder) -> None:
+        self.limits = limits
+        self.load = load
+        self.process: BaseProcess | None = None
+        self.line: Connection | None = None
+
+    def decode(self, plan: SeriesPlan, root: Path) -> Volume:
+        """Return the planned slices in Hounsfield units."""
+        try:
+            answer = self._answer_of(self.line or self._start(), (plan, root))
+        except ConnectionError:  # the process died between two cases
+            answer = self._answer_of(self._start(), (plan, root))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        if self.process is not None and self.line is not None:
+            self.line.close()
+            self.process.kill()
+            self.process.join()
+            self.process.close()
+        self.process = self.line = None
+
+    def _start(self) -> Connection:
+        # Never forked: the worker has threads, and gigabytes of networks.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        self.line = ours
+        self.process = context.Process(
+            target=_serve, args=(theirs, self.load, self.limits), name="decoding", daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        with suppress(EOFError):
+            if ours.poll(START_S):
+                ours.recv()
+                return ours
+        self.end()
+        raise Retryable(
+            "the process that decodes pixels did not start; standard error says why, "
+            "or decode.memory_mb is too little"
+        )
+
+    def _answer_of(self, line: Connection, request: tuple[SeriesPlan, Path]) -> Volume | Exception:
+        """Return the child's answer; where there is none, end the child and raise."""
+        try:
+            return self._ask(line, request)
+        except BaseException:
+            self.end()
+            raise
+
+    def _ask(self, line: Connection, request: tuple[SeriesPlan, Path]) -> Volume | Exception:
+        """Return the child's answer; a ConnectionError says that it never read the request.
+
+        A process that dies with something unread resets its socket; one that had read all of the
+        request, and so was at work on it, leaves the end of a file.
+        """
+        try:
+            line.send(request)
+            if not line.poll(self.limits.timeout_s):
+                raise self._refusal(
+                    f"took longer than decode.timeout_s = {self.limits.timeout_s:g} s allows"
+                )
+            answer = line.recv()
+            if isinstance(answer, MemoryError):
+                raise self._refusal(
+                    f"took more memory than decode.memory_mb = {self.limits.memory_mb} allows"
+                )
+            return answer if isinstance(answer, Exception) else _receive(line, answer)
+        except EOFError as error:
+            raise self._refusal(f"ended its process: {self._last_words()}") from error
+
+    def _last_words(self) -> str:
+        """The signal that the process died of, or its exit status."""
+        assert self.process is not None
+        self.process.join()
+        code = self.process.exitcode or 0
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+    def _refusal(self, what: str) -> NotAnalysed:
+        logger.warning("decoding %s", what, extra=event("decoding_ended"))
+        return NotAnalysed(
+            Reason.UNDECODABLE,
+            f"decoding the pixels {what}; they are damaged, or too much for this node or their "
+            "codec: send the series again, uncompressed, or raise the limit",
+        )
+
+
+def _receive(line: Connection, described: tuple[Any, ...]) -> Volume:
+    """Return the volume whose voxels lie in memory that the child hands over."""
+    shape, *place = described
+    handle = recv_handle(line)
+    try:
+        voxels = mmap.mmap(handle, 0)
+    finally:
+        os.close(handle)
+    return Volume(np.frombuffer(voxels, np.float32).reshape(shape), *place)
+
+
+def _serve(line: Connection, load: Decoder, limits: Decode) -> None:
+    """Live as the child: answer each request with a volume, or with the exception in its place."""
+    # Who stops the node means its worker, which finishes the case at hand and then ends its child.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would show a patient
+    _limit_memory(limits.memory_mb)
+    with suppress(EOFError, ConnectionError):  # the worker is gone
+        line.send("ready")
+        while True:
+            plan, root = line.recv()
+            signal.setitimer(signal.ITIMER_REAL, limits.timeout_s + ORPHAN_S)
+            _answer(line, load, plan, root)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Allow so much memory beyond what the process has now.
+
+    RLIMIT_DATA counts what can be written and is our own. RLIMIT_AS would also count the address
+    space that is only reserved, 64 MiB and more for each thread, and so depend on the processor.
+    """
+    data_pages = int(Path("/proc/self/statm").read_text().split()[5])
+    limit = data_pages * mmap.PAGESIZE + (memory_mb << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _answer(line: Connection, load: Decoder, plan: SeriesPlan, root: Path) -> None:
+    """Hand over the volume, its voxels in memory that has no name and ends with its last user."""
+    with os.fdopen(os.memfd_create("volume"), "wb") as voxels:
+        try:
+            volume = load(plan, root)
+            voxels.write(np.ascontiguousarray(volume.hu).data)
+            voxels.flush()
+        except Exception as error:  # noqa: BLE001  it is the worker's to judge
+            error.add_note(f"In the decoding process:\n{traceback.format_exc()}")
+            line.send(error)
+            return
+        place = volume.positions_mm, volume.orientation, volume.spacing_mm, volume.thickness_mm
+        line.send((volume.hu.shape, *place))
+        send_handle(line, voxels.fileno(), None)

@@ -1,0 +1,360 @@
+"""Why this series of a study is read and not another, and where its time went.
+
+What was decided is told as it was recorded then: by the plan of the series (series.json), or by the
+reason of its case. What is undecided is told as `node.cases.assemble.decide` sees it now, so the
+explanation and the node never disagree. Pure, but for `explain_study`, which fetches the records.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from node.cases.assemble import decide
+from node.cases.choice import lost_by, read_instead, thickness_mm
+from node.cases.completeness import closing
+from node.cases.eligibility import CURABLE, Verdict, has_contrast, is_sharp, judge
+from node.dicom.read.geometry import stack
+from node.errors import NotAnalysed
+from node.records import Case, Series, SeriesPlan
+from node.settings import Assemble, Settings
+from node.states import Priority, Reason, State
+from node.worklist.rows import Row, speaking_for_study
+from node.worklist.store import Event, Store
+
+NOT_WAITED_FOR = "not waited for: no further image would have made it readable"
+NO_FAULT = frozenset({Reason.OTHER_SERIES_READ, Reason.INTERNAL})
+"""Reasons that say nothing against the series itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """By which line of `node.cases.choice.RANKING` a readable series lost, and to whom."""
+
+    line: str
+    to_series: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseLine:
+    """One case of a series: where it stands, and what it says."""
+
+    case_id: int
+    supersedes: int | None
+    state: State
+    priority: Priority
+    reason_code: str | None
+    reason: str | None
+    bundle: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One series of the study.
+
+    Attributes
+    ----------
+    images
+        Frames received, localisers among axial images too.
+    thickness_mm, coverage_mm
+        None where the headers do not say.
+    taken
+        Whether it is read; None while that is undecided.
+    reason_code, reason
+        Why it is not taken, or what is waited for.
+    lost_to
+        What it lost to, if another readable series was better.
+    decision
+        The sentence of its plan, if it is read or speaks for a study that cannot be.
+    closed_at, closed_by, saved_s
+        When it counted as complete, by what evidence, and how much sooner that was than the idle
+        timer's end; None while images may come.
+    cases
+        Its readings, the newest last; each supersedes the one before.
+    """
+
+    series_instance_uid: str
+    description: str
+    images: int
+    thickness_mm: float | None
+    coverage_mm: float | None
+    kernel: str
+    image_type: tuple[str, ...]
+    contrast: bool
+    taken: bool | None
+    reason_code: str | None
+    reason: str | None
+    lost_to: Loss | None
+    decision: str | None
+    last_received_at: datetime
+    closed_at: datetime | None
+    closed_by: str | None
+    saved_s: float | None
+    limitations: tuple[str, ...]
+    cases: tuple[CaseLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step on the way of the case that speaks for the study, and how long it took."""
+
+    step: str
+    at: datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A study: its series, those taken first, and the time budget of the case that speaks for it.
+
+    Attributes
+    ----------
+    time_budget
+        From the last slice on, in the order of time: a replay comes after the first flag.
+    door_to_flag_s
+        Seconds from the last slice to the flag.
+    quarantined
+        Objects of the study that are set aside: it may be incomplete.
+    """
+
+    study_instance_uid: str
+    accession_number: str
+    priority: Priority
+    case_id: int
+    series: tuple[Told, ...]
+    time_budget: tuple[Step, ...]
+    door_to_flag_s: float | None
+    quarantined: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object of `ichnode explain --json`; a stable interface."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+def explain_study(name: str, store: Store, settings: Settings, now: datetime) -> Explanation:
+    """Return the explanation of a study as the worklist knows it.
+
+    Parameters
+    ----------
+    name
+        A StudyInstanceUID, else an accession number, else a case's number.
+
+    Raises
+    ------
+    NotFound
+        If there is no such study.
+    """
+    uid = store.find(name)
+    history = store.history(uid)
+    return explain(
+        store.study(uid),
+        history,
+        [store.case(row.case_id) for row in history],
+        {row.case_id: plan for row in history if (plan := _plan(settings.data_dir / row.folder))},
+        settings.assemble,
+        now,
+        quarantined=len(store.quarantined(uid)),
+    )
+
+
+def _plan(folder: Path) -> SeriesPlan | None:
+    path = folder / "series.json"
+    return SeriesPlan.read(path) if path.exists() else None
+
+
+def explain(
+    study: Sequence[Series],
+    history: Sequence[Row],
+    cases: Sequence[Case],
+    plans: Mapping[int, SeriesPlan],
+    settings: Assemble,
+    now: datetime,
+    *,
+    quarantined: int = 0,
+) -> Explanation:
+    """Return what was decided about each series of a study, and why.
+
+    Parameters
+    ----------
+    study
+        All its series; neither their order nor that of their images matters.
+    history, cases
+        All its cases, superseded ones too, as the worklist shows them and as stages see them.
+    plans
+        By case number, where there is one.
+    """
+    verdicts = [judge(series, settings) for series in study]
+    context = _Context(study, cases, plans, verdicts, settings, now)
+    told = [_told(verdict, _chain(history, verdict), context) for verdict in verdicts]
+    speaker = speaking_for_study(history)
+    return Explanation(
+        study_instance_uid=speaker.study_instance_uid,
+        accession_number=speaker.accession_number,
+        priority=speaker.priority,
+        case_id=speaker.case_id,
+        series=tuple(sorted(told, key=_place)),
+        time_budget=_time_budget(speaker),
+        door_to_flag_s=speaker.door_to_flag_s,
+        quarantined=quarantined,
+    )
+
+
+def compared(events: Iterable[Event], case_id: int) -> str | None:
+    """Return what the last replay of a case gave (`manifest.compare`), None if none ended."""
+    said = [str(e.detail["compared"]) for e in events if e.case_id == case_id and _compares(e)]
+    return said[-1] if said else None
+
+
+def _compares(event: Event) -> bool:
+    return "compared" in event.detail
+
+
+# --- one series ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What the study knows beside one series."""
+
+    study: Sequence[Series]
+    cases: Sequence[Case]
+    plans: Mapping[int, SeriesPlan]
+    verdicts: Sequence[Verdict]
+    settings: Assemble
+    now: datetime
+
+
+def _place(told: Told) -> tuple[bool, str, str]:
+    """Taken series first; an order that arrival does not change."""
+    return not told.taken, told.description, told.series_instance_uid
+
+
+def _chain(history: Sequence[Row], verdict: Verdict) -> list[Row]:
+    uid = verdict.series.series_instance_uid
+    return sorted((r for r in history if r.series_instance_uid == uid), key=lambda r: r.case_id)
+
+
+def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
+    newest = chain[-1]
+    taken = _taken(newest)
+    code, reason = newest.reason_code, newest.reason
+    if newest.state is State.RECEIVING:
+        code, reason = _undecided(verdict, newest, context)
+    plan = None
+    if newest.state not in (State.RECEIVING, State.SKIPPED):
+        plan = context.plans.get(newest.case_id)
+    closed_at, closed_by, saved_s = _closed(verdict, plan, code, context)
+    header = verdict.headers[0]
+    return Told(
+        series_instance_uid=verdict.series.series_instance_uid,
+        description=header.series_description,
+        images=sum(len(i.header.frames) for i in verdict.series.instances),
+        thickness_mm=thickness_mm(verdict),
+        coverage_mm=_coverage_mm(verdict, context.settings),
+        kernel=header.convolution_kernel,
+        image_type=header.image_type,
+        contrast=any(map(has_contrast, verdict.headers)),
+        taken=taken,
+        reason_code=code,
+        reason=reason,
+        lost_to=_lost_to(verdict, newest, context),
+        decision=plan.decision if plan else None,
+        last_received_at=verdict.series.last_received_at,
+        closed_at=closed_at,
+        closed_by=closed_by,
+        saved_s=saved_s,
+        limitations=newest.limitations if plan else (),
+        cases=tuple(map(_line, chain)),
+    )
+
+
+def _taken(newest: Row) -> bool | None:
+    if newest.assembled_at is not None:
+        return True
+    return None if newest.state in (State.RECEIVING, State.FAILED) else False
+
+
+def _undecided(verdict: Verdict, newest: Row, context: _Context) -> tuple[str | None, str]:
+    """Return what stands against the series as it is, and what its case waits for."""
+    (case,) = (case for case in context.cases if case.id == newest.case_id)
+    outcome, plan = decide(case, context.study, context.cases, context.settings, context.now)
+    code = verdict.refusal.reason if verdict.refusal else outcome.reason_code
+    return code, outcome.reason or (plan.decision if plan else "")
+
+
+def _closed(
+    verdict: Verdict, plan: SeriesPlan | None, code: str | None, context: _Context
+) -> tuple[datetime | None, str | None, float | None]:
+    """Return when the series was complete, by what evidence, and how much sooner than by timer."""
+    if plan is not None and plan.closed_by:
+        waited = timedelta(seconds=context.settings.idle_s - plan.saved_s)
+        return verdict.series.last_received_at + waited, plan.closed_by, plan.saved_s
+    if code is not None and code not in (*CURABLE, *NO_FAULT):
+        return None, NOT_WAITED_FOR, None
+    judged = replace(verdict, refusal=None) if code in NO_FAULT else verdict
+    ends = closing(judged, context.settings)
+    if context.now < ends.at:
+        return None, None, None
+    return ends.at, ends.why, ends.saved_s
+
+
+def _coverage_mm(verdict: Verdict, settings: Assemble) -> float | None:
+    """Return how much was scanned, of a series refused for other reasons too."""
+    try:
+        ordered = verdict.stack or stack(verdict.headers, settings.max_gap_factor, prefer=is_sharp)
+    except NotAnalysed:
+        return None
+    return ordered.coverage_mm or None
+
+
+def _lost_to(verdict: Verdict, newest: Row, context: _Context) -> Loss | None:
+    """Return the series that was read instead: the one of which the recorded reason speaks."""
+    if newest.state is not State.SKIPPED or newest.reason_code != Reason.OTHER_SERIES_READ:
+        return None
+    for winner in context.verdicts:
+        if winner is not verdict and read_instead(winner, verdict) == newest.reason:
+            return Loss(lost_by(winner, verdict), winner.series.series_instance_uid)
+    return None
+
+
+def _line(row: Row) -> CaseLine:
+    return CaseLine(
+        case_id=row.case_id,
+        supersedes=row.supersedes,
+        state=row.state,
+        priority=row.priority,
+        reason_code=row.reason_code,
+        reason=row.reason,
+        bundle=row.bundle,
+    )
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def _time_budget(row: Row) -> tuple[Step, ...]:
+    done = (
+        ("last slice", row.received_at),
+        ("assembled", row.assembled_at),
+        ("triaged", row.triaged_at),
+        ("flagged", row.flagged_at),
+        ("reported", row.reported_at),
+        ("delivered", row.delivered_at),
+    )
+    known = sorted(((name, at) for name, at in done if at), key=lambda step: step[1])
+    first = Step(known[0][0], known[0][1], 0.0)
+    rest = (
+        Step(name, at, (at - before).total_seconds()) for (_, before), (name, at) in pairwise(known)
+    )
+    return first, *rest
+
+
+def _plain(value: Any) -> Any:
+    """Return plain JSON values: times in ISO 8601, lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,173 @@
+"""The corridor as one table: the state a case is in -> the stage that runs -> where it can lead."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.findings import Findings
+from node.case_folder import make_durable
+from node.cases import manifest
+from node.cases.assemble import decide
+from node.cases.report import REPORT_CLASS, NotRead, write_report
+from node.cases.triage import triage
+from node.dicom.read.pixels import Decoder, load_volume
+from node.errors import NotAnalysed
+from node.records import Case, Outcome, SeriesPlan
+from node.settings import Settings
+from node.states import Priority, Reason, State
+from node.worklist.store import Store
+
+if TYPE_CHECKING:
+    from models.detector import Detector
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a stage works with; the clock and the reader come in from outside.
+
+    `reader` loads the networks at the first call and returns the same reader ever after.
+    `decode` reads pixels: here and now, or in a process with limits (`node.cases.decoding`).
+    """
+
+    settings: Settings
+    store: Store
+    detector: Callable[[], "Detector"]
+    clock: Callable[[], datetime]
+    decode: Decoder = load_volume
+
+    @property
+    def root(self) -> Path:
+        """The data folder that all stored paths are relative to."""
+        return self.settings.data_dir
+
+    def folder(self, case: Case) -> Path:
+        """Return the case's folder, made if need be."""
+        folder = self.root / case.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def run_stage(case: Case, node: Node) -> Outcome:
+    """Run the stage of the case's state; a NotAnalysed raised in it becomes its outcome.
+
+    What the stage left in the case folder is on disk for good when this returns.
+    """
+    try:
+        outcome = PIPELINE[case.state](case, node)
+    except NotAnalysed as reason:
+        outcome = Outcome(
+            State.NOT_ANALYSED,
+            Priority.NOT_ANALYSED,
+            reason_code=reason.code,
+            reason=str(reason),
+        )
+    if outcome.state is not case.state:
+        make_durable(node.folder(case))
+    return outcome
+
+
+def _assemble(case: Case, node: Node) -> Outcome:
+    """RECEIVING -> ASSEMBLED, NOT_ANALYSED, SKIPPED, or not yet; leaves series.json.
+
+    A decision that a replay comes to again is the first one, date and all.
+    """
+    study = node.store.study(case.study_instance_uid)
+    cases = list(node.store.cases(case.study_instance_uid))
+    replaces = None
+    if case.supersedes is not None:
+        cases.append(node.store.case(case.supersedes))
+        replaces = node.store.predecessor(case.id, REPORT_CLASS)
+    now = node.clock()
+    outcome, plan = decide(case, study, cases, node.settings.assemble, now)
+    if plan is not None:
+        folder = node.folder(case)
+        plan = dataclasses.replace(plan, decided_at=now.isoformat(), replaces=replaces)
+        before = _plan_before(folder)
+        if before is None or not before.agrees(plan):
+            plan.write(folder / "series.json")
+        manifest.note(folder, "assemble", settings=node.settings.assemble.model_dump(mode="json"))
+    return outcome
+
+
+def _plan_before(folder: Path) -> SeriesPlan | None:
+    """Return the plan of an earlier run; one that is cut off was never committed."""
+    try:
+        return SeriesPlan.read(folder / "series.json")
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _triage(case: Case, node: Node) -> Outcome:
+    """ASSEMBLED -> TRIAGED or NOT_ANALYSED; leaves findings.json and mask.npz."""
+    folder = node.folder(case)
+    plan = SeriesPlan.read(folder / "series.json")
+    detector = node.detector()
+    manifest.note(
+        folder,
+        "triage",
+        bundle=detector.name,
+        weights_sha256=detector.weights_sha256,
+        runtime=detector.runtime,
+        settings=node.settings.triage.model_dump(mode="json"),
+    )
+    return triage(plan, detector, root=node.root, folder=folder, decode=node.decode)
+
+
+def _report(case: Case, node: Node) -> Outcome:
+    """TRIAGED, NOT_ANALYSED -> REPORTED; leaves report/*.dcm and owes it to the destinations.
+
+    It leaves manifest.json too. Where there is one already, the case is replayed: its sources must
+    still be what was read, and the result is compared with the one before.
+    """
+    folder = node.folder(case)
+    plan = SeriesPlan.read(folder / "series.json")
+    result: Findings | NotRead
+    if case.state is State.NOT_ANALYSED:
+        result = NotRead(case.reason_code or Reason.INTERNAL, case.reason or "")
+    else:
+        result = Findings.load(folder)
+        known = (*plan.limitations, *result.limitations)
+        plan = dataclasses.replace(plan, limitations=known)
+    before = manifest.read(folder)
+    if before is not None and case.state is State.TRIAGED:
+        manifest.require_sources(plan, node.root)
+    manifest.note(folder, "report")
+    when = datetime.fromisoformat(plan.decided_at)
+    objects = write_report(plan, result, node.root, folder, when, node.decode)
+    owed = tuple(
+        (destination.name, item)
+        for destination in node.settings.deliver.destinations
+        for item in objects
+        if Path(item.path).stem in destination.send
+    )
+    after = manifest.write(folder, case, plan, objects, _timings(case, node))
+    compared = None if before is None else manifest.compare(before, after)
+    return Outcome(State.REPORTED, owed=owed, compared=compared)
+
+
+def _timings(case: Case, node: Node) -> dict[str, str | None]:
+    """Return when each step of the case was done."""
+    (row,) = (r for r in node.store.history(case.study_instance_uid) if r.case_id == case.id)
+    done = {
+        "last_slice_at": row.received_at,
+        "assembled_at": row.assembled_at,
+        "triaged_at": row.triaged_at,
+        "flagged_at": row.flagged_at,
+        "reported_at": node.clock(),
+    }
+    return {name: at.isoformat() if at else None for name, at in done.items()}
+
+
+PIPELINE: dict[State, Callable[[Case, Node], Outcome]] = {
+    State.RECEIVING: _assemble,
+    State.ASSEMBLED: _triage,
+    State.TRIAGED: _report,
+    State.NOT_ANALYSED: _report,
+}
+"""`node.deliver` empties the outbox, and the last object sent makes a REPORTED case DELIVERED."""
+
+STAGES = {"assemble": State.RECEIVING, "triage": State.ASSEMBLED, "report": State.TRIAGED}
+"""The state from which a replay of each stage starts."""

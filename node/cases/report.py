@@ -1,0 +1,186 @@
+"""Report: the findings of a case become DICOM objects: segmentation, structured report, capture.
+
+    suspected          seg.dcm  sr.dcm  capture.dcm  capture.png
+    suspected, but nothing outlined, or not suspected
+                                sr.dcm  capture.dcm  capture.png
+    not analysed                sr.dcm
+
+The same plan, result and time give the same bytes under the same UIDs, so that a stage that is
+run again sends nothing twice; another result gets other UIDs, so that no peer holds different
+objects under one.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from models.findings import Findings
+from models.volume import Volume
+from node.dicom.read.pixels import Decoder, load_volume
+from node.dicom.write.capture import capture, draw, labels, shown_slices
+from node.dicom.write.seg import segmentation
+from node.dicom.write.source import Algorithm, Imprint, Source, local_time, read_source
+from node.dicom.write.sr import findings_report, not_analysed_report
+from node.errors import NotAnalysed, Permanent, Retryable
+from node.records import ReportObject, SeriesPlan
+from node.wording import replacement
+
+REPORT_CLASS = str(Comprehensive3DSRStorage)
+"""SOP class of the structured report, which every report has."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """Why a case was not analysed: a `node.states.Reason` and the sentence for the radiologist."""
+
+    reason_code: str
+    reason: str
+
+
+def write_report(
+    plan: SeriesPlan,
+    result: Findings | NotRead,
+    root: Path,
+    folder: Path,
+    when: datetime,
+    decode: Decoder = load_volume,
+) -> tuple[ReportObject, ...]:
+    """Leave the report of a case in `folder`/report.
+
+    Parameters
+    ----------
+    plan
+        The series that was read, or everything received of one that was not.
+    result
+        What the reader said, or why nothing was read.
+    root
+        The data folder, which the paths of the plan and of the result are relative to.
+    folder
+        The case's folder.
+    when
+        When the series was read, with an offset from UTC: the date of all objects.
+    decode
+        Reads the pixels that the capture shows.
+
+    Returns
+    -------
+    tuple[ReportObject, ...]
+        What to deliver; each lies in a series of its own.
+
+    Raises
+    ------
+    Permanent
+        If the source is on disk no more, or its instances name different patients. A report has no
+        identity to go under then, so none is written, not even "not analysed".
+    Retryable
+        If the disk is full or fails.
+    """
+    # Identity is copied, not judged; and pydicom would log the values that it finds wrong.
+    with disable_value_validation():
+        objects, files = _compose(plan, result, root, when, decode)
+    report = folder / "report"
+    try:
+        _replace(report, files)
+    except OSError as error:
+        raise Retryable(f"cannot write to {report}: {error.strerror}") from error
+    return tuple(
+        ReportObject(
+            path=(report / f"{kind}.dcm").relative_to(root).as_posix(),
+            sop_class_uid=str(ds.SOPClassUID),
+            sop_instance_uid=str(ds.SOPInstanceUID),
+            series_instance_uid=str(ds.SeriesInstanceUID),
+        )
+        for kind, ds in objects.items()
+    )
+
+
+def _compose(
+    plan: SeriesPlan, result: Findings | NotRead, root: Path, when: datetime, decode: Decoder
+) -> tuple[dict[str, Dataset], dict[str, bytes]]:
+    """Return the report's objects by kind, and the files that they and the picture make."""
+    source = read_source(plan, root)
+    files: dict[str, bytes] = {}
+    if isinstance(result, NotRead):
+        code, said = result.reason_code, result.reason
+        mark = Imprint("sr", "ichnode NOT ANALYSED", when, reason_code=code, content=said)
+        objects = {"sr": not_analysed_report(source, mark, result.reason)}
+    else:
+        objects, picture = _describe(source, result, root, when, decode)
+        files["capture.png"] = picture
+    files |= {f"{kind}.dcm": _encode(ds) for kind, ds in objects.items()}
+    return objects, files
+
+
+def _describe(
+    source: Source, findings: Findings, root: Path, when: datetime, decode: Decoder
+) -> tuple[dict[str, Dataset], bytes]:
+    """Return the objects of a series that was read, and the picture as PNG."""
+    if len(findings.slices) != len(source.plan.slices):
+        raise Permanent(
+            f"series {source.plan.series_instance_uid}: {len(findings.slices)} slices were read, "
+            f"{len(source.plan.slices)} are planned; replay the case from its start"
+        )
+    by = Algorithm.of(findings)
+    mark = partial(Imprint, when=when, detector=by, content=findings.sha256)
+    objects: dict[str, Dataset] = {}
+    if findings.suspected and findings.mask.any():
+        objects["seg"] = segmentation(source, findings.mask, mark("seg", "ichnode ICH"))
+    text = mark("sr", "ichnode report")
+    objects["sr"] = findings_report(source, findings, text, objects.get("seg"))
+    shown = shown_slices(findings)
+    picture = draw(
+        _load(source.plan, sorted(shown), root, decode),
+        findings,
+        shown,
+        labels(source, shown),
+        _notes(source, findings, when),
+    )
+    objects["capture"] = capture(source, picture, shown, mark("capture", "ichnode summary"))
+    png = BytesIO()
+    picture.save(png, "PNG", compress_level=1)
+    return objects, png.getvalue()
+
+
+def _load(plan: SeriesPlan, indices: list[int], root: Path, decode: Decoder) -> Volume:
+    """Return some of the planned slices alone: decoding takes most of a report's time."""
+    few = tuple(plan.slices[index] for index in indices)
+    try:
+        return decode(dataclasses.replace(plan, slices=few, copies=()), root)
+    except NotAnalysed as reason:
+        raise Permanent(f"pixels that were read can be read no more: {reason}") from reason
+
+
+def _notes(source: Source, findings: Findings, when: datetime) -> list[str]:
+    read = local_time(when, source.first)
+    older = source.plan.replaces
+    return [
+        f"Read by {findings.bundle} on {read:%Y-%m-%d} at {read:%H:%M}. Window 40/80 HU. "
+        "Outlines are approximate; slices that are not shown were read too.",
+        *([replacement(older.later_images)] if older else ()),
+        *(f"Limitation: {text}" for text in source.plan.limitations),
+    ]
+
+
+def _encode(ds: Dataset) -> bytes:
+    file = BytesIO()
+    ds.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _replace(report: Path, files: dict[str, bytes]) -> None:
+    """Leave just these files in the folder, each whole."""
+    report.mkdir(parents=True, exist_ok=True)
+    for stale in report.iterdir():
+        if stale.name not in files:
+            stale.unlink()
+    for name, content in files.items():
+        partial = report / f"{name}.partial"
+        partial.write_bytes(content)
+        partial.rename(report / name)

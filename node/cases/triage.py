@@ -1,0 +1,60 @@
+"""Triage: the planned series becomes a volume, the reader's findings, and a priority."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.findings import Findings, Unreadable
+from node.cases.quality import gate, measure
+from node.dicom.read.pixels import Decoder
+from node.errors import NotAnalysed, Permanent
+from node.records import Outcome, SeriesPlan
+from node.states import Priority, Reason, State
+
+if TYPE_CHECKING:
+    from models.detector import Detector
+
+
+def triage(
+    plan: SeriesPlan, detector: "Detector", *, root: Path, folder: Path, decode: Decoder
+) -> Outcome:
+    """Read the planned series and leave findings.json and mask.npz in the case `folder`.
+
+    Raises
+    ------
+    NotAnalysed
+        If the pixels cannot be decoded, are no Hounsfield values, show no brain, or show it too
+        badly (`node.cases.quality`).
+    Permanent
+        If an image is on disk no more.
+    """
+    try:
+        volume = decode(plan, root)
+    except FileNotFoundError as lost:
+        name = Path(str(lost.filename)).name
+        raise Permanent(f"{name}: is on disk no more; send the series again") from lost
+    try:
+        source, seen = detector.prepare(volume)
+    except Unreadable as reason:
+        raise NotAnalysed(Reason.UNREADABLE, str(reason)) from reason
+    known = gate(measure(source, seen))
+    findings = detector.judge(volume, source, seen, detector.look(seen))
+    findings = replace(findings, limitations=known)
+    findings.save(folder)
+    return _outcome(findings, plan)
+
+
+def _outcome(findings: Findings, plan: SeriesPlan) -> Outcome:
+    key = findings.key_slice
+    return Outcome(
+        state=State.TRIAGED,
+        priority=Priority.SUSPECTED if findings.suspected else Priority.NOT_SUSPECTED,
+        probability=findings.probability,
+        uncertainty=findings.uncertainty,
+        uncertain=findings.uncertain,
+        volume_ml=findings.volume_ml,
+        subtypes=findings.subtypes,
+        key_slice_sop_instance_uid=None if key is None else plan.slices[key].sop_instance_uid,
+        bundle=findings.bundle,
+        limitations=(*plan.limitations, *findings.limitations),
+    )

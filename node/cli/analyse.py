@@ -1,0 +1,128 @@
+"""`ichnode analyse`: the node's own stages on a folder of files, without network.
+
+The folder goes through a private worklist and spool, so that it is judged exactly as if a PACS had
+sent it.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from models.findings import Findings
+from node.arrive.intake import Intake
+from node.arrive.media import file_all, find
+from node.cases.decoding import decoding_process
+from node.cases.pipeline import Node
+from node.cases.worker import work_once
+from node.clock import utc_now
+from node.errors import BadObject
+from node.records import SeriesPlan
+from node.settings import Settings
+from node.worklist.store import Row, Store, upgrade
+
+if TYPE_CHECKING:
+    from models.detector import Detector
+
+NETWORK_FIELDS = (
+    *("prior", "received_at", "flagged_at", "delivered_at", "door_to_flag_s"),
+    *("closed_by", "saved_s", "deliveries"),
+)
+
+
+def analyse(
+    path: Path,
+    settings: Settings,
+    detector: Callable[[], "Detector"],
+    out: Path | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[dict[str, Any]]:
+    """Yield one object a study: the worklist's, less the network's fields, plus every slice.
+
+    Parameters
+    ----------
+    path
+        A DICOM file, or a folder that is searched for them.
+    out
+        Where each study's report objects and picture go, in a folder by its number.
+    tell
+        Hears what goes on and which files are no DICOM objects.
+
+    Raises
+    ------
+    BadObject
+        If there is no DICOM object at all.
+    """
+    with TemporaryDirectory(prefix="ichnode-") as temporary:
+        private = _private(settings, Path(temporary))
+        upgrade(private.url)
+        with Store(private.url) as store, decoding_process(private.decode) as decode:
+            node = Node(private, store, detector, utc_now, decode)
+            _ingest(path, node, tell)
+            detector()  # a damaged bundle is this installation's error, not the study's
+            while work_once(node, "analyse"):
+                pass
+            for number, row in enumerate(store.worklist(utc_now()), start=1):
+                if out is not None:
+                    _copy_report(node, row, out / str(number))
+                yield describe(row, node)
+
+
+def _private(settings: Settings, folder: Path) -> Settings:
+    """Return settings that touch nothing outside `folder` and ask not when slices came."""
+    return settings.model_copy(
+        update={
+            "data_dir": folder,
+            "database_url": "",
+            "assemble": settings.assemble.model_copy(
+                update={"grace_s": 0.0, "idle_s": 0.0, "prior_after_days": 0}
+            ),
+            "receive": settings.receive.model_copy(update={"min_free_mb": 0}),
+            "deliver": settings.deliver.model_copy(update={"destinations": ()}),
+        }
+    )
+
+
+def _ingest(path: Path, node: Node, tell: Callable[[str], None]) -> None:
+    found = find(path, all_files=True)
+    intake = Intake(node.settings, node.store, node.clock)
+    for _ in file_all(found, intake):
+        pass
+    for left in intake.left_out:
+        tell(f"{left.name} is left out: {left.reason}")
+    if not intake.series:
+        files = len(found.files)
+        raise BadObject(f"{path} holds no DICOM object that can be filed ({files} files)")
+    tell(f"{len(found.files)} files, {len(intake.series)} series")
+
+
+def describe(row: Row, node: Node) -> dict[str, Any]:
+    """Return the study's object as `ichnode analyse --json` documents it."""
+    values = row.to_json()
+    for name in NETWORK_FIELDS:
+        del values[name]
+    return {**values, "slices": _slices(node.root / row.folder)}
+
+
+def _slices(folder: Path) -> list[dict[str, Any]]:
+    """Return every source slice in reading order; probabilities are None if it was not read."""
+    if not (folder / "series.json").exists():
+        return []
+    plan = SeriesPlan.read(folder / "series.json")
+    findings = Findings.load(folder).slices if (folder / "findings.json").exists() else None
+    return [
+        {
+            "sop_instance_uid": ref.sop_instance_uid,
+            "position_mm": ref.location_mm,
+            "probability": findings[index].probability if findings else None,
+            "subtypes": findings[index].subtypes if findings else None,
+        }
+        for index, ref in enumerate(plan.slices)
+    ]
+
+
+def _copy_report(node: Node, row: Row, folder: Path) -> None:
+    report = node.root / row.folder / "report"
+    if report.is_dir():
+        shutil.copytree(report, folder, dirs_exist_ok=True)

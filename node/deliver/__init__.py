@@ -1,0 +1,5 @@
+"""What goes out: the outbox is emptied, one channel for each way to send."""
+
+from node.deliver.loop import deliver
+
+__all__ = ["deliver"]

@@ -1,0 +1,1 @@
+"""DICOM over the network: associations that come in and go out, and DICOMweb."""

@@ -1,0 +1,129 @@
+"""Query and retrieve by DICOMweb: QIDO-RS, then WADO-RS (PS3.18)."""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from dicomweb_client.session_utils import create_session, create_session_from_user_pass
+from dicomweb_client.web import DICOMwebClient
+from pydicom.errors import InvalidDicomError
+from requests import HTTPError, RequestException
+from requests.exceptions import SSLError
+
+from node.dicom.net.retrieve import Take
+from node.dicom.read.header import DAMAGE
+from node.errors import Retryable
+
+# They log addresses, and an accession number stands in those.
+for library in ("dicomweb_client", "urllib3"):
+    logging.getLogger(library).setLevel(logging.CRITICAL)
+
+AS_STORED = (("application/dicom", "*"),)
+"""In whatever transfer syntax the archive holds an object."""
+STUDY, SERIES, SOP_INSTANCE = "0020000D", "0020000E", "00080018"
+MODALITY, SOP_CLASS = "00080060", "00080016"
+
+
+@contextmanager
+def web_archive(
+    url: str, name: str, *, token: str, login: str, timeout_s: float, take: Take
+) -> Iterator["WebArchive"]:
+    """Yield the archive at a DICOMweb base URL; https is verified as the system's libraries do.
+
+    Parameters
+    ----------
+    token, login
+        A bearer token, or "user:password"; "" for none.
+    take
+        Files what comes.
+    """
+    user, _, password = login.partition(":")
+    with create_session_from_user_pass(user, password) if login else create_session() as session:
+        if token:
+            session.headers["Authorization"] = f"Bearer {token}"
+        client = DICOMwebClient(url, session, permissive_uid=True, timeout=timeout_s)
+        client.set_http_retry_params(retry=False)
+        yield WebArchive(client, name, take)
+
+
+class WebArchive:
+    """What a DICOMweb server holds."""
+
+    def __init__(self, client: DICOMwebClient, name: str, take: Take) -> None:
+        self._client = client
+        self._name = name
+        self._take = take
+
+    def studies(self, accession_number: str) -> list[str]:
+        """Return the UIDs of the studies with this accession number.
+
+        Raises
+        ------
+        Retryable
+            If the server does not answer, or not with success.
+        """
+        filters = {"AccessionNumber": accession_number}
+        found = self._search(self._client.search_for_studies, search_filters=filters)
+        return [_value(item, STUDY) for item in found]
+
+    def modalities(self, study: str) -> dict[str, str]:
+        """Return the Modality of each series of a study, by its UID; raises as `studies`."""
+        found = self._search(self._client.search_for_series, study)
+        return {_value(item, SERIES): _value(item, MODALITY) for item in found}
+
+    def images(self, study: str, series: str) -> dict[str, str]:
+        """Return the SOP class of each object of a series, by its UID; raises as `studies`."""
+        found = self._search(self._client.search_for_instances, study, series)
+        return {_value(item, SOP_INSTANCE): _value(item, SOP_CLASS) for item in found}
+
+    def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
+        """Fetch a series, or only these of its images; yield how many came so far.
+
+        Raises
+        ------
+        Retryable
+            If the server refuses, or its answer ends too soon or is no DICOM.
+        """
+        try:
+            for number, ds in enumerate(self._objects(study, series, images), start=1):
+                named = (str(ds.SOPClassUID), str(ds.SOPInstanceUID))
+                self._take(ds.buffer.getvalue(), named)  # as it came: `ds` is only a view of it
+                yield number
+        except RequestException as error:
+            raise Retryable(f"{self._name}: {_why(error)}") from error
+        except (InvalidDicomError, *DAMAGE) as error:
+            raise Retryable(f"{self._name}: its answer is no DICOM ({error})") from error
+
+    def _objects(self, study: str, series: str, images: Collection[str]) -> Iterator[Any]:
+        if not images:
+            yield from self._client.iter_series(study, series, AS_STORED)
+        for image in sorted(images):
+            yield self._client.retrieve_instance(study, series, image, AS_STORED)
+
+    def _search(
+        self, search: Callable[..., Any], *uids: str, **filters: Any
+    ) -> list[Mapping[str, Any]]:
+        try:
+            return list(search(*uids, **filters))
+        except RequestException as error:
+            raise Retryable(f"{self._name}: {_why(error)}") from error
+        except ValueError as error:
+            raise Retryable(f"{self._name}: its answer is no DICOM JSON") from error
+
+
+def _why(error: RequestException) -> str:
+    """Return what went wrong, without the address: it may hold an accession number."""
+    if isinstance(error, HTTPError) and error.response is not None:
+        code = error.response.status_code
+        hint = ": see token_variable and login_variable" if code in (401, 403) else ""
+        return f"the server answers {code} {error.response.reason}{hint}"
+    if isinstance(error, SSLError):
+        return "its TLS certificate is not trusted here, or it speaks no TLS"
+    return f"no answer from the server ({type(error).__name__})"
+
+
+def _value(item: Mapping[str, Any], tag: str) -> str:
+    """Return an attribute's first value in the DICOM JSON model (PS3.18 F.2)."""
+    values = item.get(tag, {}).get("Value") or [""]
+    return str(values[0])

@@ -1,0 +1,201 @@
+"""Query and retrieve by DIMSE: C-FIND, then C-GET or C-MOVE (PS3.4 annex C, Study Root)."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import build_context, build_role, evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from node.dicom.net.association import (
+    ACCEPTED_SOP_CLASSES,
+    ACCEPTED_TRANSFER_SYNTAXES,
+    Status,
+    part10_prefix,
+)
+from node.dicom.net.requestor import Peer, associated
+from node.dicom.read.elements import text
+from node.errors import Permanent, Retryable
+
+Take = Callable[[bytes, tuple[str, str]], Status]
+"""Files a Part 10 object that came as this SOP class and instance UID; says what to answer."""
+
+FIND = StudyRootQueryRetrieveInformationModelFind
+GET = StudyRootQueryRetrieveInformationModelGet
+MOVE = StudyRootQueryRetrieveInformationModelMove
+
+PENDING = (0xFF00, 0xFF01)
+UNKNOWN_DESTINATION = 0xA801
+SOME_FAILED = 0xB000
+
+
+@contextmanager
+def dimse_archive(
+    peer: Peer, *, move: bool, ae_title: str, timeout_s: float, take: Take
+) -> Iterator["DimseArchive"]:
+    """Yield the peer's archive over one association.
+
+    Parameters
+    ----------
+    move
+        Retrieve by C-MOVE to our own storage SCP, not by C-GET.
+    take
+        Files what C-GET brings.
+
+    Raises
+    ------
+    Retryable
+        If there is no association with the peer.
+    """
+
+    def store(event: evt.Event) -> int:
+        request, context = event.request, event.context
+        named = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
+        prefix = part10_prefix(*named, context.transfer_syntax)
+        return take(prefix + event.encoded_dataset(include_meta=False), named)
+
+    contexts = [build_context(FIND), build_context(MOVE if move else GET)]
+    roles = []
+    if not move:
+        # One syntax a context, so that the peer may send each object as it stands.
+        pairs = [(c, s) for c in ACCEPTED_SOP_CLASSES for s in ACCEPTED_TRANSFER_SYNTAXES]
+        contexts += [build_context(sop_class, syntax) for sop_class, syntax in pairs]
+        roles = [build_role(sop_class, scp_role=True) for sop_class in ACCEPTED_SOP_CLASSES]
+    with associated(
+        peer,
+        contexts,
+        ae_title=ae_title,
+        timeout_s=timeout_s,
+        roles=roles,
+        handlers=[(evt.EVT_C_STORE, store)],
+    ) as assoc:
+        yield DimseArchive(assoc, peer.name, ae_title if move else None)
+
+
+class DimseArchive:
+    """What a peer holds; `move_to` is the AE title to move to, None gets over this association."""
+
+    def __init__(self, assoc: Any, name: str, move_to: str | None) -> None:
+        self._assoc = assoc
+        self._name = name
+        self._move_to = move_to
+
+    def studies(self, accession_number: str) -> list[str]:
+        """Return the UIDs of the studies with this accession number.
+
+        Raises
+        ------
+        Retryable, Permanent
+            If the peer does not answer, or not with success.
+        """
+        found = self._find("STUDY", AccessionNumber=accession_number, StudyInstanceUID="")
+        return [text(ds, "StudyInstanceUID") for ds in found]
+
+    def modalities(self, study: str) -> dict[str, str]:
+        """Return the Modality of each series of a study, by its UID; raises as `studies`."""
+        found = self._find("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="")
+        return {text(ds, "SeriesInstanceUID"): text(ds, "Modality") for ds in found}
+
+    def images(self, study: str, series: str) -> dict[str, str]:
+        """Return the SOP class of each object of a series, by its UID; raises as `studies`.
+
+        It is "" where the peer does not say.
+        """
+        found = self._find(
+            "IMAGE",
+            StudyInstanceUID=study,
+            SeriesInstanceUID=series,
+            SOPInstanceUID="",
+            SOPClassUID="",
+        )
+        return {text(ds, "SOPInstanceUID"): text(ds, "SOPClassUID") for ds in found}
+
+    def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
+        """Have a series sent, or only these of its images; yield how many were sent so far.
+
+        Raises
+        ------
+        Retryable, Permanent
+            If the peer refuses, some objects failed, or the association ended.
+        """
+        keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
+        if not images:
+            yield from self._retrieve("SERIES", **keys)
+        failed: Retryable | None = None
+        for number, image in enumerate(sorted(images), start=1):  # few archives take a list of UIDs
+            try:
+                yield from (number for _ in self._retrieve("IMAGE", **keys, SOPInstanceUID=image))
+            except Retryable as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _retrieve(self, level: str, **keys: str) -> Iterator[int]:
+        """Yield how many objects were sent, as often as the peer says."""
+        wanted = _identifier(level, keys)
+        if self._move_to is None:
+            answers = self._ask(self._assoc.send_c_get, "C-GET", wanted, GET)
+        else:
+            answers = self._ask(self._assoc.send_c_move, "C-MOVE", wanted, self._move_to, MOVE)
+        for answer, _ in answers:
+            yield _number(answer, "Completed") + _number(answer, "Warning")
+
+    def _find(self, level: str, **keys: str) -> list[Dataset]:
+        wanted = _identifier(level, keys)
+        answers = self._ask(self._assoc.send_c_find, "C-FIND", wanted, FIND)
+        return [found for _, found in answers if found is not None]
+
+    def _ask(
+        self, send: Callable[..., Any], what: str, *arguments: Any
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Yield the answers to a request, the last of which must be a success.
+
+        Raises
+        ------
+        Permanent
+            If the peer did not accept the service.
+        Retryable
+            If it answers anything but success, or not at all.
+        """
+        try:
+            answers = send(*arguments)
+        except ValueError as error:
+            raise Permanent(f"{self._name} does not offer {what}: see pull.sources.how") from error
+        except RuntimeError as error:
+            raise Retryable(f"{self._name}: the association has ended") from error
+        for answer, found in answers:
+            if "Status" not in answer:
+                raise Retryable(f"{self._name}: the association ended before the {what}'s answer")
+            if answer.Status not in PENDING and answer.Status != Status.SUCCESS:
+                raise Retryable(f"{self._name}: {self._why(answer, what)}")
+            yield answer, found
+
+    def _why(self, answer: Dataset, what: str) -> str:
+        """Return what a status other than success means."""
+        if answer.Status == UNKNOWN_DESTINATION:
+            return (
+                f"C-MOVE refused, 0xA801: it does not know the AE title {self._move_to}; "
+                "add it there, with this node's address and port"
+            )
+        comment = str(answer.get("ErrorComment", ""))
+        said = f"{what} ended with 0x{answer.Status:04X}" + (f" ({comment})" if comment else "")
+        failed = _number(answer, "Failed")
+        return f"{said}, {failed} objects failed" if failed else said
+
+
+def _identifier(level: str, keys: dict[str, str]) -> Dataset:
+    ds = Dataset()
+    ds.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def _number(answer: Dataset, which: str) -> int:
+    """Return a count of sub-operations (PS3.7 C.4.2.1); 0 where the peer leaves it out."""
+    return int(answer.get(f"NumberOf{which}Suboperations") or 0)

@@ -1,0 +1,157 @@
+"""C-ECHO and C-STORE as an SCU: files go to a peer as they lie on disk."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ImplicitVRLittleEndian
+
+from node.dicom.net.association import contexts_echo, contexts_out, refused_by_peer, stored_by_peer
+from node.dicom.net.requestor import associated
+from node.errors import BadObject, Retryable
+from node.settings import Destination, Settings
+
+PRIORITY_MEDIUM, PRIORITY_HIGH = 0, 1
+"""DIMSE Priority (PS3.7 E.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How sending one file ended."""
+
+    path: Path
+    status: int | None
+    """The peer's status verbatim; None where it gave none."""
+    message: str = ""
+    refused: bool = False
+    """Whether the same object will be refused again, until something changes at the peer."""
+    stopped: bool = False
+    """Whether it was kept back: it must never be sent as it is."""
+
+    @property
+    def stored(self) -> bool:
+        """Whether the peer said that it has the object; a warning says so too."""
+        return self.status is not None and stored_by_peer(self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Part10File:
+    """One file to send, as its file meta information describes it."""
+
+    path: Path
+    sop_class_uid: UID
+    sop_instance_uid: UID
+    transfer_syntax_uid: UID
+
+    @classmethod
+    def of(cls, path: Path) -> "Part10File":
+        """Read the file meta information.
+
+        Raises
+        ------
+        BadObject
+            If the file is no complete Part 10 file, or cannot be read.
+        """
+        try:
+            meta = read_file_meta_info(path)
+            return cls(
+                path,
+                meta.MediaStorageSOPClassUID,
+                meta.MediaStorageSOPInstanceUID,
+                meta.TransferSyntaxUID,
+            )
+        except (InvalidDicomError, AttributeError) as error:
+            raise BadObject(f"{path.name} is no complete DICOM file") from error
+        except OSError as error:
+            raise BadObject(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def echo(peer: Destination, settings: Settings) -> int:
+    """Return the peer's status of a C-ECHO.
+
+    Raises
+    ------
+    Retryable
+        If there is no association with it, or no answer.
+    """
+    with _associated(peer, contexts_echo(), settings) as assoc:
+        response = assoc.send_c_echo()
+        if "Status" not in response:
+            raise Retryable(f"{peer.name} did not answer the C-ECHO")
+        return int(response.Status)
+
+
+def send_files(
+    files: Iterable[Path], peer: Destination, settings: Settings, *, high_priority: bool = False
+) -> Iterator[Sent]:
+    """Send files to a peer over one association; yield how each ended, in their order.
+
+    Nothing is raised for a peer that is down or a file that is no DICOM: the results say so.
+    """
+    left = deque(_item(path) for path in files)
+    kinds = {(i.sop_class_uid, i.transfer_syntax_uid) for i in left if isinstance(i, Part10File)}
+    why = ""
+    try:
+        if kinds:
+            with _associated(peer, contexts_out(kinds), settings) as assoc:
+                while left:
+                    sent = _send(left[0], assoc, high_priority)
+                    left.popleft()
+                    yield sent
+    except Retryable as error:
+        why = str(error)
+    yield from (i if isinstance(i, Sent) else Sent(i.path, None, why) for i in left)
+
+
+def _item(path: Path) -> Part10File | Sent:
+    try:
+        return Part10File.of(path)
+    except BadObject as error:
+        return Sent(path, None, str(error), refused=True)
+
+
+def _associated(
+    peer: Destination, contexts: list[Any], settings: Settings
+) -> AbstractContextManager[Any]:
+    """Return `node.dicom.net.requestor.associated` with a destination, as the settings say."""
+    return associated(
+        peer,
+        contexts,
+        ae_title=settings.receive.ae_title,
+        timeout_s=settings.deliver.timeout_s,
+    )
+
+
+def _send(item: Part10File | Sent, assoc: Any, high_priority: bool) -> Sent:
+    """Send one object, as it lies on disk where the peer accepts that.
+
+    Raises
+    ------
+    Retryable
+        If the association is gone; whether the peer has the object is not known.
+    """
+    if isinstance(item, Sent):
+        return item
+    accepted = {(cx.abstract_syntax, cx.transfer_syntax[0]) for cx in assoc.accepted_contexts}
+    source: Any = item.path
+    if (item.sop_class_uid, item.transfer_syntax_uid) not in accepted:
+        if (item.sop_class_uid, ImplicitVRLittleEndian) not in accepted:
+            kind = f"{item.sop_class_uid.name} in {item.transfer_syntax_uid.name}"
+            return Sent(item.path, None, f"the peer does not accept {kind}", refused=True)
+        source = dcmread(item.path)  # pynetdicom re-encodes a dataset, and sends a path as it is
+    try:
+        response = assoc.send_c_store(
+            source, priority=PRIORITY_HIGH if high_priority else PRIORITY_MEDIUM
+        )
+    except RuntimeError as error:
+        raise Retryable("the association ended") from error
+    if "Status" not in response:
+        raise Retryable("the association ended before an answer")
+    status = int(response.Status)
+    return Sent(item.path, status, str(response.get("ErrorComment", "")), refused_by_peer(status))

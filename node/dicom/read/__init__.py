@@ -1,0 +1,1 @@
+"""DICOM objects as the node reads them: headers, geometry, pixels, media."""

@@ -1,0 +1,55 @@
+"""The DICOMDIR of a medium: which files it says are there (PS3.3 annex F, PS3.10 clause 8).
+
+Only the references are read. Real media break the rules on directory records, offsets and
+characters; the files themselves say what they are.
+"""
+
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from node.dicom.read.elements import items, text
+from node.dicom.read.header import DAMAGE, read_meta
+from node.errors import BadObject
+
+NAME = "DICOMDIR"
+
+
+def is_dicomdir(path: Path) -> bool:
+    """Return whether the file has the name of a DICOMDIR; some media spell it in small letters."""
+    return path.name.upper() == NAME
+
+
+def referenced_files(path: Path) -> tuple[str, ...]:
+    r"""Return the Referenced File IDs, "DICOM\PA1\IM1", each once and in the directory's order.
+
+    Raises
+    ------
+    BadObject
+        If the file cannot be read as a DICOMDIR, or refers to no file.
+    """
+    try:
+        found = _references(path)
+    except (InvalidDicomError, *DAMAGE) as error:
+        raise BadObject(f"the DICOMDIR is damaged ({error})") from error
+    except OSError as error:
+        raise BadObject(f"the DICOMDIR cannot be read ({error.strerror or error})") from error
+    if not found:
+        raise BadObject("the DICOMDIR lists no file")
+    return found
+
+
+def _references(path: Path) -> tuple[str, ...]:
+    with path.open("rb") as file:
+        syntax = text(read_meta(file), "TransferSyntaxUID")
+        if syntax == DeflatedExplicitVRLittleEndian:
+            raise BadObject("the DICOMDIR is deflated, which is not accepted")
+        ds = read_dataset(
+            file,
+            is_implicit_VR=syntax == ImplicitVRLittleEndian,
+            is_little_endian=syntax != ExplicitVRBigEndian,
+        )
+        listed = [text(entry, "ReferencedFileID") for entry in items(ds, "DirectoryRecordSequence")]
+    return tuple(dict.fromkeys(filter(None, listed)))

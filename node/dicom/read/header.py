@@ -1,0 +1,252 @@
+"""What a received object says of itself.
+
+Only the UIDs that file an object are demanded; whatever else is missing or cannot be understood is
+absent, and left to the stage that needs it.
+"""
+
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from io import SEEK_END, BytesIO
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from node.dicom.read.elements import decimals, integer, items, macros, number, short, text, uid
+from node.errors import BadObject
+from node.records import Frame, Header
+
+T = TypeVar("T")
+
+_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_UNDEFINED = 0xFFFFFFFF
+DAMAGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, struct.error),
+    *(EOFError, RecursionError, NotImplementedError),
+)
+"""What pydicom raises on bytes that are no data set; it documents no list."""
+
+
+def read_header(source: Path | bytes | BinaryIO) -> Header:
+    """Return what a DICOM file says of itself; its pixels are noticed and left alone.
+
+    Parameters
+    ----------
+    source
+        A file, its bytes, or a stream at the file's start (preamble and file meta information
+        included, PS3.10 chapter 7).
+
+    Raises
+    ------
+    BadObject
+        If the bytes are no DICOM file, end inside the header, use the deflated transfer syntax
+        (a few bytes may inflate without bound), or lack the UIDs that file an object.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return read_header(file)
+    return open_object(source, pixels=False).header
+
+
+@dataclass(frozen=True, slots=True)
+class OpenObject:
+    """A data set in memory, none of its elements converted yet, and its header."""
+
+    ds: Dataset
+    header: Header
+
+
+def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
+    """Return the data set of a DICOM file, up to its pixels or with them.
+
+    Raises
+    ------
+    BadObject
+        As `read_header`.
+    """
+    try:
+        return _open(BytesIO(source) if isinstance(source, bytes) else source, pixels)
+    except InvalidDicomError as error:
+        raise BadObject(
+            "not a DICOM file: no DICM prefix after the preamble; send DICOM files only"
+        ) from error
+    except DAMAGE as error:
+        raise BadObject(f"the DICOM header is damaged ({error}); send the object again") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise BadObject(f"the DICOM header is cut short ({error}); send it again") from error
+
+
+def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
+    """Return what a data set says of itself, whose elements nobody has touched yet.
+
+    Parameters
+    ----------
+    meta
+        Its file meta information, which names the SOP class where the data set does not.
+
+    Raises
+    ------
+    BadObject
+        If a UID that files the object is missing or malformed.
+    """
+    measures = macros(ds, "PixelMeasuresSequence")
+    reconstructions = macros(ds, "CTReconstructionSequence")
+    acquired = _acquired(ds)
+    return Header(
+        sop_class_uid=text(ds, "SOPClassUID") or uid(meta, "MediaStorageSOPClassUID"),
+        sop_instance_uid=uid(ds, "SOPInstanceUID"),
+        study_instance_uid=uid(ds, "StudyInstanceUID"),
+        series_instance_uid=uid(ds, "SeriesInstanceUID"),
+        transfer_syntax_uid=uid(meta, "TransferSyntaxUID"),
+        frames=_frames(ds),
+        patient_id=text(ds, "PatientID"),
+        patient_birth_date=text(ds, "PatientBirthDate"),
+        patient_age_years=_age_years(ds, acquired),
+        acquired=acquired,
+        accession_number=text(ds, "AccessionNumber"),
+        study_description=text(ds, "StudyDescription"),
+        series_description=text(ds, "SeriesDescription"),
+        protocol_name=text(ds, "ProtocolName"),
+        body_part=text(ds, "BodyPartExamined") or _anatomy(ds),
+        modality=text(ds, "Modality"),
+        image_type=_image_type(ds),
+        manufacturer=text(ds, "Manufacturer"),
+        convolution_kernel=_alike(text(item, "ConvolutionKernel") for item in reconstructions)
+        or "",
+        contrast_agent=_contrast_agent(ds),
+        frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
+        rescale_type=_rescale_type(ds),
+        instance_number=integer(ds, "InstanceNumber"),
+        acquisition_number=integer(ds, "AcquisitionNumber"),
+        images_in_acquisition=integer(ds, "ImagesInAcquisition"),
+        series_related_instances=integer(ds, "NumberOfSeriesRelatedInstances"),
+        rows=short(ds, "Rows"),
+        columns=short(ds, "Columns"),
+        pixel_spacing_mm=_alike(decimals(item, "PixelSpacing", 2) for item in measures),
+        slice_thickness_mm=_alike(number(item, "SliceThickness") for item in measures),
+        has_pixel_data=has_pixel_data,
+    )
+
+
+def read_meta(file: BinaryIO) -> Dataset:
+    """Return the file meta information; the stream then stands where the data set begins."""
+    read_preamble(file, force=False)
+    return read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+
+
+def dataset_of(file: bytes) -> bytes:
+    """Return the bytes of a DICOM file's data set, without what goes before them."""
+    stream = BytesIO(file)
+    read_meta(stream)
+    return file[stream.tell() :]
+
+
+def _open(file: BinaryIO, pixels: bool) -> OpenObject:
+    """Read the file meta information, then the data set."""
+    meta = read_meta(file)
+    syntax = uid(meta, "TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        raise BadObject("the deflated transfer syntax is not accepted; send it uncompressed")
+    end = 0
+    has_pixel_data = False
+
+    def at_pixels(tag: int, _vr: str | None, length: int) -> bool:
+        nonlocal end, has_pixel_data
+        if not has_pixel_data:
+            end = 0 if length == _UNDEFINED else file.tell() + length
+            has_pixel_data = tag in _PIXEL_DATA and length > 0
+        return has_pixel_data and not pixels
+
+    ds = read_dataset(
+        file,
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+        stop_when=at_pixels,
+    )
+    if not has_pixel_data and end and end != file.seek(0, SEEK_END):
+        raise BadObject("the file ends inside the DICOM header; send the object again")
+    return OpenObject(ds, describe(ds, meta, has_pixel_data=has_pixel_data))
+
+
+def _frames(ds: Dataset) -> tuple[Frame, ...]:
+    """Each frame's plane, in the order of the pixels."""
+    positions = [
+        decimals(item, "ImagePositionPatient", 3) for item in macros(ds, "PlanePositionSequence")
+    ]
+    orientations = [
+        decimals(item, "ImageOrientationPatient", 6)
+        for item in macros(ds, "PlaneOrientationSequence")
+    ]
+    return tuple(Frame(*plane) for plane in zip(positions, orientations, strict=True))
+
+
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
+_MOMENT = re.compile(r"(\d{8})(\d{6})?")
+
+
+def _acquired(ds: Dataset) -> str:
+    """When the image was acquired, else when its series or study began; "" where nothing says."""
+    contents = macros(ds, "FrameContentSequence")
+    found = [text(contents[0], "FrameAcquisitionDateTime"), text(ds, "AcquisitionDateTime")]
+    found += [
+        text(ds, f"{of}Date") + text(ds, f"{of}Time")[:6]
+        for of in ("Acquisition", "Series", "Study")
+        if text(ds, f"{of}Date")
+    ]
+    moments = (_MOMENT.match(value.replace(".", "").replace(":", "")) for value in found)
+    return next((moment[0] for moment in moments if moment), "")
+
+
+def _age_years(ds: Dataset, acquired: str) -> float | None:
+    """The patient's age on the day of acquisition; None where nothing says."""
+    if stated := _AGE.fullmatch(text(ds, "PatientAge").upper()):
+        return int(stated[1]) * _DAYS[stated[2]] / _DAYS["Y"]
+    born = text(ds, "PatientBirthDate")
+    try:
+        lived = date.fromisoformat(acquired[:8]) - date.fromisoformat(born)
+    except ValueError:
+        return None
+    return lived.days / _DAYS["Y"] if lived.days >= 0 else None
+
+
+def _image_type(ds: Dataset) -> tuple[str, ...]:
+    frame = macros(ds, "CTImageFrameTypeSequence")[0]
+    joined = text(ds, "ImageType") or text(frame, "FrameType")
+    return tuple(part.strip().upper() for part in joined.split("\\")) if joined else ()
+
+
+def _anatomy(ds: Dataset) -> str:
+    """The anatomic region in words, where BodyPartExamined is empty."""
+    regions = [
+        region
+        for holder in (ds, *macros(ds, "FrameAnatomySequence"))
+        for region in items(holder, "AnatomicRegionSequence")
+    ]
+    return text(regions[0], "CodeMeaning") if regions else ""
+
+
+def _contrast_agent(ds: Dataset) -> str:
+    agents = items(ds, "ContrastBolusAgentSequence")
+    return text(ds, "ContrastBolusAgent") or (text(agents[0], "CodeMeaning") if agents else "")
+
+
+def _rescale_type(ds: Dataset) -> str:
+    """The frames' rescale type; where they differ, one that is not HU."""
+    groups = macros(ds, "PixelValueTransformationSequence")
+    found = {text(group, "RescaleType").upper() for group in groups}
+    return max(found - {"HU"}, default="HU")
+
+
+def _alike(values: Iterable[T]) -> T | None:
+    """The value that all frames share, None where they differ."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None

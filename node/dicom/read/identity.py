@@ -1,0 +1,35 @@
+"""Whose a file is, read from the few elements that say so."""
+
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+
+from node.dicom.read.elements import text
+from node.errors import BadObject
+from node.records import Identity
+
+_STUDY_INSTANCE_UID = 0x0020000D
+
+
+def read_identity(path: Path) -> tuple[Identity, str]:
+    """Return whose a DICOM file is, and its SOPInstanceUID; nothing beyond them is read.
+
+    Text is decoded as in `node.dicom.read.header.read_header`, so that the two can be compared.
+
+    Raises
+    ------
+    BadObject
+        If the file is no DICOM file, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            ds = read_partial(file, stop_when=lambda tag, _vr, _length: tag > _STUDY_INSTANCE_UID)
+    except (InvalidDicomError, OSError) as error:
+        raise BadObject(f"{path.name} cannot be read: {error}") from error
+    identity = Identity(
+        study_instance_uid=text(ds, "StudyInstanceUID"),
+        patient_id=text(ds, "PatientID"),
+        patient_birth_date=text(ds, "PatientBirthDate"),
+    )
+    return identity, text(ds, "SOPInstanceUID")

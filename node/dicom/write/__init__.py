@@ -1,0 +1,1 @@
+"""DICOM objects as the node writes them: SEG, structured report, capture."""

@@ -1,0 +1,305 @@
+"""The result as a picture, and the picture as a Secondary Capture (PS3.3 A.8.1).
+
+One frame of 1280 x 1000 pixels, made to be read in any viewer: the research-use notice, the result
+in words, the slice to look at first with the lesion outlined, and other slices beside it; where
+something is suspected or uncertain, first the same slice under its probability map. No identity is
+burnt in: the viewer shows whose picture it is.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from textwrap import wrap
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+from scipy import ndimage
+
+from models.findings import Findings
+from models.volume import Volume
+from models.windows import BRAIN
+from node.dicom.write.source import Imprint, Source, imprint
+from node.records import SliceRef
+from node.wording import AMBER, RESEARCH_USE_ONLY, UNCERTAIN, verdict
+
+SIZE = (1280, 1000)
+BANNER = (0, 0, 1280, 40)
+LARGE = (16, 150, 736, 910)
+MONTAGE = (752, 150, 1264, 910)
+COLUMNS, ROWS = 3, 4
+FOOTER_Y, FOOTER_LINES, LINE = 920, 4, 150
+GAP = 8
+
+BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (170, 170, 170)
+
+HEAD_HU = -200.0
+"""Brighter than this is head, or what it lies on (chosen)."""
+MARGIN = 8
+"""Pixels of air that the picture leaves around the head (chosen)."""
+OPACITY = 0.6
+"""How much of a slice the probability map covers where the probability is 1 (chosen)."""
+
+Box = tuple[int, int, int, int]
+
+
+def shown_slices(findings: Findings) -> tuple[int, ...]:
+    """Return the indices of the slices in the picture: the large one, then the small ones in order.
+
+    The large one is the slice to look at first. The small ones are those with most of the lesion,
+    and then those next to it; where nothing is outlined, slices from all over the head.
+    """
+    large = first_look(findings)
+    others = np.delete(np.arange(len(findings.slices)), large)
+    count = min(COLUMNS * ROWS - _shows_heat(findings), len(others))
+    if findings.suspected and findings.mask.any():
+        area = findings.mask.sum(axis=(1, 2))[others]
+        small = others[np.lexsort((abs(others - large), -area))][:count]
+    else:
+        small = others[np.linspace(0, len(others) - 1, count).round().astype(int)]
+    return large, *sorted(int(index) for index in small)
+
+
+def _shows_heat(findings: Findings) -> bool:
+    return findings.suspected or findings.uncertain
+
+
+def first_look(findings: Findings) -> int:
+    """Return the index of the slice to look at first: the key slice, or the most probable one.
+
+    Of equally probable slices it is the middle one.
+    """
+    if findings.key_slice is not None:
+        return findings.key_slice
+    probability = np.array([finding.probability for finding in findings.slices])
+    best = np.flatnonzero(probability == probability.max())
+    return int(best[len(best) // 2])
+
+
+def draw(
+    volume: Volume,
+    findings: Findings,
+    shown: Sequence[int],
+    labels: Sequence[str],
+    notes: Sequence[str],
+) -> Image.Image:
+    """Return the picture of a result.
+
+    Parameters
+    ----------
+    volume
+        The shown slices alone, in ascending order.
+    findings
+        What the reader said about the whole series.
+    shown
+        Index of each shown slice in the series: the large one, then the small ones.
+    labels
+        What a reader knows each shown slice by, in the order of `shown`.
+    notes
+        Small print: who read it and when, limitations.
+    """
+    picture = Image.new("RGB", SIZE, BLACK)
+    pen = ImageDraw.Draw(picture)
+    _headline(pen, findings)
+    crop = _head(volume)
+    heat = int(_shows_heat(findings))
+    cells = _cells(heat + len(shown) - 1)
+    for place, index, label in zip([LARGE, *cells[heat:]], shown, labels, strict=True):
+        tile = _slice(volume, sorted(shown).index(index), crop, place)
+        if findings.suspected and findings.mask[index][crop].any():
+            _outline(tile, findings.mask[index][crop], width=2 if place == LARGE else 1)
+        _place(picture, tile, place, volume.orientation, label)
+    if heat:
+        tile = _slice(volume, sorted(shown).index(shown[0]), crop, cells[0])
+        _warm(tile, findings.heat[shown[0]][crop])
+        _place(picture, tile, cells[0], volume.orientation, f"probability, {labels[0]}")
+    _small_print(pen, notes)
+    return picture
+
+
+def capture(source: Source, picture: Image.Image, shown: Sequence[int], mark: Imprint) -> Dataset:
+    """Return the picture as a Secondary Capture, ready to be saved; `shown` are its sources."""
+    ds = Dataset()
+    ds.SOPClassUID = SecondaryCaptureImageStorage
+    ds.Modality = "OT"
+    imprint(ds, source, mark)
+    ds.BodyPartExamined = "HEAD"
+    ds.ConversionType = "WSD"
+    ds.ImageType = ["DERIVED", "SECONDARY"]
+    ds.DateOfSecondaryCapture, ds.TimeOfSecondaryCapture = ds.ContentDate, ds.ContentTime
+    ds.PatientOrientation = ""
+    ds.BurnedInAnnotation = "NO"
+    ds.RecognizableVisualFeatures = "NO"
+    ds.LossyImageCompression = source.first.get("LossyImageCompression") or "00"
+    ds.SourceImageSequence = [_reference(source, index) for index in shown]
+    ds.SamplesPerPixel = 3
+    ds.PhotometricInterpretation = "RGB"
+    ds.PlanarConfiguration = 0
+    ds.Columns, ds.Rows = picture.size
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    ds.PixelRepresentation = 0
+    ds.PixelData = picture.tobytes()
+    return ds
+
+
+def labels(source: Source, shown: Sequence[int]) -> list[str]:
+    """Return what a viewer calls each shown slice: its InstanceNumber or frame number."""
+    return [_label(source, source.plan.slices[index]) for index in shown]
+
+
+def _label(source: Source, ref: SliceRef) -> str:
+    number = source.headers[ref.sop_instance_uid].instance_number
+    if source.in_frames(ref):
+        return f"frame {ref.frame_number}"
+    return "" if number is None else f"image {number}"
+
+
+def _reference(source: Source, index: int) -> Dataset:
+    ref = source.plan.slices[index]
+    item = Dataset()
+    item.ReferencedSOPClassUID = ref.sop_class_uid
+    item.ReferencedSOPInstanceUID = ref.sop_instance_uid
+    if source.in_frames(ref):
+        item.ReferencedFrameNumber = ref.frame_number
+    return item
+
+
+def _headline(pen: ImageDraw.ImageDraw, findings: Findings) -> None:
+    """Draw the notice, the result and its numbers."""
+    pen.rectangle(BANNER, fill=AMBER)
+    pen.text((SIZE[0] // 2, 21), RESEARCH_USE_ONLY, BLACK, _font(24), "mm")
+    left = LARGE[0]
+    if findings.suspected:
+        pen.polygon([(left, 88), (left + 18, 54), (left + 36, 88)], fill=AMBER)
+        pen.text((left + 18, 87), "!", BLACK, _font(26), "ms")
+        left += 50
+    pen.text((left, 72), verdict(findings), WHITE, _font(32), "lm")
+    if findings.uncertain:
+        pen.text((LARGE[0], 104), UNCERTAIN, WHITE, _font(20), "lm")
+    pen.text((LARGE[0], 130), _numbers(findings), WHITE, _font(20), "lm")
+
+
+def _numbers(findings: Findings) -> str:
+    parts = [f"Probability {findings.probability:.2f}"]
+    if findings.suspected and findings.mask.any():
+        parts.append(f"outlined volume {findings.volume_ml:.1f} mL")
+    elif findings.suspected:
+        parts.append("nothing outlined")
+    parts += [f"{name} {value:.2f}" for name, value in findings.subtypes.items()]
+    return "   ".join(parts)
+
+
+def _cells(count: int) -> list[Box]:
+    """Return the places of the small slices, row by row."""
+    left, top, right, bottom = MONTAGE
+    width = (right - left - GAP * (COLUMNS - 1)) // COLUMNS
+    height = (bottom - top - GAP * (ROWS - 1)) // ROWS
+    cells = []
+    for number in range(count):
+        x = left + (number % COLUMNS) * (width + GAP)
+        y = top + (number // COLUMNS) * (height + GAP)
+        cells.append((x, y, x + width, y + height))
+    return cells
+
+
+def _head(volume: Volume) -> tuple[slice, slice]:
+    """Return the rows and columns that hold the head on any of the slices, with a margin.
+
+    The head is the largest thing that is no air; it is looked for on every fourth pixel.
+    """
+    things, count = ndimage.label(volume.hu[:, ::4, ::4] > HEAD_HU)
+    if not count:
+        return slice(None), slice(None)
+    largest = 1 + int(np.bincount(things.ravel())[1:].argmax())
+    _, rows, columns = ndimage.find_objects(things)[largest - 1]
+    return _widen(rows), _widen(columns)
+
+
+def _widen(coarse: slice) -> slice:
+    return slice(max(0, 4 * coarse.start - MARGIN), 4 * coarse.stop + MARGIN)
+
+
+def _slice(volume: Volume, index: int, crop: tuple[slice, slice], place: Box) -> Image.Image:
+    """Return one slice in the brain window, as large as its place allows, pixels in proportion."""
+    hu = volume.hu[index][crop].copy()
+    grey = Image.fromarray(np.rint(BRAIN(hu) * 255).astype(np.uint8))
+    high, wide = grey.height * volume.spacing_mm[0], grey.width * volume.spacing_mm[1]
+    scale = min((place[2] - place[0]) / wide, (place[3] - place[1]) / high)
+    size = (max(1, round(wide * scale)), max(1, round(high * scale)))
+    return grey.resize(size, Image.Resampling.BICUBIC).convert("RGB")
+
+
+def _place(
+    picture: Image.Image,
+    tile: Image.Image,
+    place: Box,
+    orientation: NDArray[np.float64],
+    label: str,
+) -> None:
+    """Put a slice in the middle of its place, with its sides and its label."""
+    pen = ImageDraw.Draw(picture)
+    left, top, right, bottom = place
+    corner = (left + (right - left - tile.width) // 2, top + (bottom - top - tile.height) // 2)
+    picture.paste(tile, corner)
+    _mark_sides(pen, place, orientation, large=place == LARGE)
+    _write(pen, (left + 4, bottom - 4), label, 18 if place == LARGE else 14, "ls")
+
+
+def _warm(tile: Image.Image, heat: NDArray[np.uint8]) -> None:
+    """Lay the probability (0..255) over a slice: the more probable, the more amber."""
+    cover = Image.fromarray(heat).resize(tile.size, Image.Resampling.BILINEAR)
+    tile.paste(AMBER, mask=cover.point(lambda value: OPACITY * value))
+
+
+def _outline(tile: Image.Image, mask: NDArray[np.bool_], *, width: int) -> None:
+    """Draw the outline around the lesion, not on it, with a dark rim on its outer side."""
+    lesion = Image.fromarray(mask.astype(np.uint8) * 255).resize(
+        tile.size, Image.Resampling.BILINEAR
+    )
+    inside = lesion.point(lambda value: 255 * (value >= 128))
+    line = inside.filter(ImageFilter.MaxFilter(2 * width + 1))
+    rim = line.filter(ImageFilter.MaxFilter(3))
+    tile.paste(BLACK, mask=ImageChops.subtract(rim, line))
+    tile.paste(AMBER, mask=ImageChops.subtract(line, inside))
+
+
+def _mark_sides(
+    pen: ImageDraw.ImageDraw, place: Box, orientation: NDArray[np.float64], *, large: bool
+) -> None:
+    """Write the side of the patient that each edge of a slice shows (LPS, PS3.3 C.7.6.2.1.1)."""
+    left, top, right, bottom = place
+    size = 26 if large else 15
+    across, down = orientation[:3], orientation[3:]
+    _write(pen, (left + 4, (top + bottom) // 2), _side(-across), size, "lm")
+    _write(pen, (right - 4, (top + bottom) // 2), _side(across), size, "rm")
+    if large:
+        _write(pen, ((left + right) // 2, top + 4), _side(-down), size, "mt")
+        _write(pen, ((left + right) // 2, bottom - 4), _side(down), size, "mb")
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, anchor: str
+) -> None:
+    """Write upon a slice, legible on bone and on air."""
+    pen.text(at, text, WHITE, _font(size), anchor, stroke_width=2, stroke_fill=BLACK)
+
+
+def _side(direction: NDArray[np.float64]) -> str:
+    """Return the letter of the patient axis nearest to a direction."""
+    axis = int(np.abs(direction).argmax())
+    return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]
+
+
+def _small_print(pen: ImageDraw.ImageDraw, notes: Sequence[str]) -> None:
+    lines = [line for note in notes for line in wrap(note, LINE)]
+    if len(lines) > FOOTER_LINES:
+        lines = [*lines[: FOOTER_LINES - 1], "... further limitations stand in the report."]
+    for number, line in enumerate(lines):
+        pen.text((LARGE[0], FOOTER_Y + 20 * number), line, GREY, _font(16), "lt")
+
+
+@cache
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)

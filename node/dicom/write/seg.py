@@ -1,0 +1,185 @@
+"""The lesion mask as a DICOM Segmentation (PS3.3 A.51), on the source's own slices."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import (
+    SegmentAlgorithmTypeValues,
+    Segmentation,
+    SegmentationTypeValues,
+    SegmentDescription,
+)
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import DSfloat
+
+from node.dicom.write import codes
+from node.dicom.write.source import (
+    Algorithm,
+    Imprint,
+    Source,
+    imprint,
+    references,
+)
+from node.wording import AMBER
+
+SEGMENT_NUMBER = 1
+CONTENT = "Suspected intracranial hemorrhage. Research use only"
+SUCCESSOR = "Suspected ICH, replaces an earlier result. Research use only"
+"""ContentDescription, at most 64 characters: viewers keep the older segmentation beside this."""
+
+COPIED = (
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+    "PositionReferenceIndicator",
+)
+
+
+def segmentation(
+    source: Source, mask: NDArray[np.bool_], mark: Imprint, *, omit_empty_frames: bool = True
+) -> Dataset:
+    """Return `mask` as a BINARY segmentation in the geometry of its source.
+
+    Parameters
+    ----------
+    source
+        The analysed series: one slice for each plane of the mask.
+    mask
+        (z, y, x) bool, True in the lesion, z in the order of the plan; at least one voxel.
+    mark
+        Kind, title and reader of the object.
+    omit_empty_frames
+        Leave out frames without a lesion, as viewers prefer; some misplace a sparse segmentation.
+
+    Returns
+    -------
+    Dataset
+        Ready to be saved. Frames lie where their slices lie, under any gantry tilt and spacing,
+        and each names its source image.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty, or has not as many planes as the source has slices.
+    """
+    if not mask.any():
+        raise ValueError("an empty mask is no segmentation: a negative has none")
+    ds: Dataset = Segmentation(
+        source_images=_planes(source),
+        pixel_array=mask,
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_segment(source, mark)],
+        series_instance_uid=mark.uid(source, "series"),
+        series_number=1,
+        sop_instance_uid=mark.uid(source),
+        instance_number=1,
+        manufacturer="ichnode",
+        manufacturer_model_name="ichnode",
+        software_versions="",
+        device_serial_number="",
+        content_label="ICH",
+        content_description=SUCCESSOR if source.plan.replaces else CONTENT,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        omit_empty_frames=omit_empty_frames,
+    )
+    _name_frames(ds, source)
+    _name_dimensions(ds, mark.uid(source, "dimensions"))
+    imprint(ds, source, mark)
+    ds.BodyPartExamined = "HEAD"
+    ds.ContentCreatorName = ""
+    return ds
+
+
+def tracking(source: Source, mark: Imprint) -> tuple[str, str]:
+    """Return the tracking identifier and UID of the lesion, the same in segmentation and report."""
+    lesion = replace(mark, kind="lesion")
+    return "ichnode lesion", lesion.uid(source)
+
+
+def algorithm_identification(detector: Algorithm) -> AlgorithmIdentificationSequence:
+    """Return the Algorithm Identification Macro (PS3.3 10.16) of the weights that were used."""
+    return AlgorithmIdentificationSequence(
+        name=detector.name,
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        version=detector.version,
+        source="ichnode",
+        parameters={"weights_sha256": detector.weights_sha256},
+    )
+
+
+def _segment(source: Source, mark: Imprint) -> SegmentDescription:
+    assert mark.detector is not None  # a mask has a reader
+    tracking_id, tracking_uid = tracking(source, mark)
+    return SegmentDescription(
+        segment_number=SEGMENT_NUMBER,
+        segment_label="Intracranial hemorrhage",
+        segmented_property_category=codes.MORPHOLOGICALLY_ABNORMAL,
+        segmented_property_type=codes.INTRACRANIAL_HEMORRHAGE,
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm_identification(mark.detector),
+        tracking_id=tracking_id,
+        tracking_uid=tracking_uid,
+        anatomic_regions=[codes.BRAIN],
+        display_color=CIELabColor.from_rgb(*AMBER),
+    )
+
+
+def _planes(source: Source) -> list[Dataset]:
+    """Return a single-frame image's header for each slice, whatever kind of object it lies in.
+
+    highdicom takes either one multi-frame object or many single frames, and wants of each an
+    identity and the very same orientation; a series may be split over several Enhanced CT objects,
+    lack type 2 attributes, or differ in a cosine's last digit. So each plane is called by its index
+    until `_name_frames` puts the real references, and `imprint` the real identity.
+    """
+    orientation = next(iter(source.headers.values())).frames[0].orientation or ()
+    planes = []
+    for index, ref in enumerate(source.plan.slices):
+        header = source.headers[ref.sop_instance_uid]
+        plane = Dataset()
+        plane.SOPClassUID = CTImageStorage
+        plane.SOPInstanceUID = str(index)
+        plane.StudyInstanceUID = source.plan.study_instance_uid
+        plane.SeriesInstanceUID = source.plan.series_instance_uid
+        plane.PatientID = plane.PatientName = plane.PatientBirthDate = plane.PatientSex = ""
+        plane.AccessionNumber = plane.StudyID = ""
+        plane.StudyDate = plane.StudyTime = None
+        plane.FrameOfReferenceUID = header.frame_of_reference_uid or source.uid("frame")
+        plane.Rows, plane.Columns = header.rows, header.columns
+        plane.ImagePositionPatient = _decimals(ref.position_mm or ())
+        plane.ImageOrientationPatient = _decimals(orientation)
+        plane.PixelSpacing = _decimals(header.pixel_spacing_mm or ())
+        plane.SliceThickness = header.slice_thickness_mm
+        for keyword in COPIED:
+            if keyword in source.first:
+                plane[keyword] = source.first[keyword]
+        planes.append(plane)
+    return planes
+
+
+def _decimals(values: Iterable[float]) -> list[DSfloat]:
+    return [DSfloat(value, auto_format=True) for value in values]
+
+
+def _name_frames(ds: Dataset, source: Source) -> None:
+    """Replace each plane's index by the reference to its source image."""
+    for frame in ds.PerFrameFunctionalGroupsSequence:
+        item = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        ref = source.plan.slices[int(item.ReferencedSOPInstanceUID)]
+        item.ReferencedSOPClassUID = ref.sop_class_uid
+        item.ReferencedSOPInstanceUID = ref.sop_instance_uid
+        if source.in_frames(ref):
+            item.ReferencedFrameNumber = ref.frame_number
+    ds.SourceImageSequence = references(source)
+    ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references(source)
+
+
+def _name_dimensions(ds: Dataset, uid: str) -> None:
+    """Give the dimension organization a UID that a retry gives it too."""
+    for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid

@@ -1,0 +1,297 @@
+"""Why a series is read and the others are not: told as it was decided, whichever way it came."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from node.arrive.filing import ingest
+from node.arrive.spool import Spool
+from node.cases.explain import NOT_WAITED_FOR, Explanation, Told, explain_study
+from node.cases.pipeline import STAGES, Node
+from node.cases.worker import work_once
+from node.cli.console import explained
+from node.settings import Settings
+from node.states import Priority, Reason, State
+from node.worklist.store import NotFound, Store, upgrade
+from tests.node.cases.test_worker import Clock, Predictor, receive, receive_files, work
+from tests.support import ROOT
+from tests.support.builder import HEAD, Scan, encoded, uid
+
+SOFT = HEAD(gaps_mm=(10.0,) * 14)
+BONE = SOFT(name="bone", description="Head 5.0 H60s", kernel="H60s")
+CTA = SOFT(name="cta", description="Head CTA 5.0").having(ContrastBolusAgent="Iomeprol")
+SCOUT = SOFT(name="scout", description="Topogram", gaps_mm=())
+CORONAL = SOFT(name="coronal", description="Head cor", orientation=(1, 0, 0, 0, 0, -1))
+STUDY = (SOFT, BONE, CTA, SCOUT, CORONAL)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def node(tmp_path: Path, clock: Clock) -> Iterator[Node]:
+    with opened(tmp_path / "data", clock) as found:
+        yield found
+
+
+class opened:  # noqa: N801  a context manager, used like a function
+    """A node on a new database, with the reader of `tests.node.cases.test_worker`."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        settings = Settings(data_dir=folder)
+        folder.mkdir()
+        upgrade(settings.url)
+        detector = Predictor()
+        self.store = Store(settings.url)
+        self.node = Node(settings, self.store, lambda: detector, clock)  # type: ignore[arg-type,return-value]
+
+    def __enter__(self) -> Node:
+        return self.node
+
+    def __exit__(self, *error: object) -> None:
+        self.store.close()
+
+
+def images(*scans: Scan) -> list[bytes]:
+    return [encoded(ds) for scan in scans for ds in scan.build()]
+
+
+def told(node: Node, clock: Clock, name: str = uid("study")) -> Explanation:
+    return explain_study(name, node.store, node.settings, clock.now)
+
+
+def of(explanation: Explanation, scan: Scan) -> Told:
+    wanted = uid(scan.study, scan.name)
+    return next(one for one in explanation.series if one.series_instance_uid == wanted)
+
+
+def test_each_series_says_what_it_is_and_why_it_is_read_or_not(node: Node, clock: Clock) -> None:
+    receive_files(images(*STUDY), node)
+    work(node, clock)
+    found = told(node, clock)
+    assert len(found.series) == len(STUDY)
+    read = found.series[0]
+    assert read is of(found, SOFT)
+    assert (read.taken, read.images, read.thickness_mm, read.coverage_mm) == (True, 15, 5.0, 150.0)
+    assert (read.kernel, read.contrast) == ("H31s", False)
+    assert read.image_type == ("ORIGINAL", "PRIMARY", "AXIAL")
+    assert read.decision is not None and "is read: 15 axial slices over 150 mm" in read.decision
+    assert "'Topogram' (a localiser)" in read.decision
+    assert {one.taken for one in found.series[1:]} == {False}
+    assert {of(found, scan).reason_code for scan in (CTA, SCOUT, CORONAL)} == {
+        Reason.CONTRAST,
+        Reason.LOCALISER,
+        Reason.NOT_AXIAL,
+    }
+    assert of(found, CTA).contrast and of(found, CTA).coverage_mm == 150.0
+    bone = of(found, BONE)
+    assert (bone.reason_code, bone.decision) == (Reason.OTHER_SERIES_READ, None)
+    assert bone.reason == "series 'Head 5.0 H31s' is read instead: soft-tissue kernel"
+    assert bone.lost_to is not None
+    assert (bone.lost_to.line, bone.lost_to.to_series) == (
+        "soft-tissue kernel",
+        read.series_instance_uid,
+    )
+
+
+def test_the_decision_told_is_the_one_that_was_made_whatever_the_settings_say_now(
+    node: Node, clock: Clock
+) -> None:
+    receive_files(images(SOFT, CTA), node)
+    work(node, clock)
+    before = told(node, clock)
+    assemble = node.settings.assemble.model_copy(update={"read_contrast": True, "min_slices": 40})
+    node = replace(node, settings=node.settings.model_copy(update={"assemble": assemble}))
+    assert told(node, clock) == before
+
+
+def test_a_series_that_closed_on_evidence_says_which_and_what_it_saved(
+    node: Node, clock: Clock
+) -> None:
+    began = clock.now
+    receive_files(images(SOFT, SCOUT), node)
+    work(node, clock)
+    found = told(node, clock)
+    read, scout = of(found, SOFT), of(found, SCOUT)
+    assert (read.closed_at, read.saved_s) == (began.replace(second=2), 58.0)
+    assert read.closed_by == "complete: contiguous over a head, and the association was released"
+    assert (scout.closed_at, scout.closed_by) == (None, NOT_WAITED_FOR)
+
+
+def test_a_series_that_still_arrives_says_until_when_it_is_waited_for(
+    node: Node, clock: Clock
+) -> None:
+    receive(node, scan=SOFT, only=slice(0, 4), released=False)
+    clock.wait(1)
+    (one,) = told(node, clock).series
+    assert (one.taken, one.reason_code, one.closed_at) == (None, Reason.TOO_FEW_SLICES, None)
+    assert one.reason is not None
+    assert one.reason.startswith("not yet readable: too few slices: 4 received, 8 needed")
+    assert one.reason.endswith("another image may still come until 08:31:00 UTC")
+
+
+def test_a_series_that_waits_for_a_better_one_names_it(node: Node, clock: Clock) -> None:
+    receive(node, scan=BONE)
+    receive(node, scan=SOFT, only=slice(0, 9), released=False)
+    clock.wait(3)
+    found = told(node, clock)
+    assert of(found, BONE).reason == (
+        "complete; series 'Head 5.0 H31s' still arrives and may be the better one"
+    )
+    assert {one.taken for one in found.series} == {None}
+
+
+def test_superseded_cases_stay_in_the_account(node: Node, clock: Clock) -> None:
+    receive(node, scan=SOFT, only=slice(0, 12))
+    work(node, clock)
+    receive(node, scan=SOFT, only=slice(12, None))
+    work(node, clock)
+    found = told(node, clock)
+    ((first, second),) = [one.cases for one in found.series]
+    assert (first.supersedes, second.supersedes) == (None, first.case_id)
+    assert second.case_id == found.case_id
+    assert {first.priority, second.priority} == {Priority.SUSPECTED}
+
+
+def test_a_study_that_cannot_be_read_speaks_through_its_best_series(
+    node: Node, clock: Clock
+) -> None:
+    receive_files(images(CTA, SCOUT), node)
+    work(node, clock)
+    found = told(node, clock)
+    assert found.priority is Priority.NOT_ANALYSED
+    speaker = of(found, CTA)
+    assert (speaker.taken, speaker.reason_code) == (False, Reason.CONTRAST)
+    assert speaker.decision is not None and "cannot be read" in speaker.decision
+    assert of(found, SCOUT).cases[0].state is State.SKIPPED
+
+
+def test_the_time_budget_adds_up_to_the_time_from_the_last_slice(node: Node, clock: Clock) -> None:
+    receive(node, scan=SOFT)
+    for _ in range(5):
+        clock.wait(1)
+        work_once(node, "worker")
+    found = told(node, clock)
+    names = [step.step for step in found.time_budget]
+    assert names == ["last slice", "assembled", "triaged", "flagged", "reported", "delivered"]
+    assert [step.seconds for step in found.time_budget] == [0, 2, 1, 0, 1, 0]
+    assert found.door_to_flag_s == 3.0
+
+
+def test_a_replay_comes_after_the_first_flag(node: Node, clock: Clock) -> None:
+    receive(node, scan=SOFT)
+    work(node, clock)
+    node.store.replay(1, STAGES["triage"], clock.now)
+    work(node, clock)
+    steps = told(node, clock).time_budget
+    assert [step.step for step in steps][1:4] == ["assembled", "flagged", "triaged"]
+    assert all(step.seconds >= 0 for step in steps)
+
+
+def test_a_study_is_found_by_its_uid_its_accession_number_or_a_case(
+    node: Node, clock: Clock
+) -> None:
+    receive(node, scan=SOFT)
+    work(node, clock)
+    by_uid = told(node, clock)
+    assert told(node, clock, "A1") == by_uid == told(node, clock, str(by_uid.case_id))
+    with pytest.raises(NotFound, match="no study, accession number or case 77"):
+        told(node, clock, "77")
+    receive(node, scan=SOFT(study="another"))
+    with pytest.raises(NotFound, match="2 studies have the accession number A1"):
+        told(node, clock, "A1")
+
+
+def test_json_is_plain_and_documented(node: Node, clock: Clock) -> None:
+    receive_files(images(SOFT, BONE), node)
+    work(node, clock)
+    plain = told(node, clock).to_json()
+    assert json.loads(json.dumps(plain)) == plain
+    readme = (ROOT / "README.md").read_text()
+    _, _, section = readme.partition("`ichnode explain --json`")
+    keys = [*plain, *plain["series"][0], *plain["series"][1]["lost_to"]]
+    keys += [*plain["series"][0]["cases"][0], *plain["time_budget"][0]]
+    assert [key for key in keys if f"`{key}`" not in section] == []
+
+
+def test_the_page_reads_without_knowing_any_code(node: Node, clock: Clock) -> None:
+    receive_files(images(SOFT, BONE, SCOUT), node)
+    work(node, clock)
+    written = StringIO()
+    Console(file=written, width=160).print(explained(told(node, clock)))
+    page = " ".join(written.getvalue().split())
+    assert "RESEARCH USE ONLY" in page and "SUSPECTED" in page
+    assert page.count("▶ read") == 1 and page.count("– not read") == 2
+    assert "lost to 'Head 5.0 H31s' by: soft-tissue kernel" in page
+    assert "LOCALISER: a localiser" in page
+    assert "door to flag" in page
+
+
+# --- arrival -------------------------------------------------------------------------------------
+
+
+def outcome(files: Sequence[bytes], order: random.Random | None) -> tuple[Any, dict[str, str]]:
+    """The explanation, case numbers left out, and the digests of the report, of a study that comes.
+
+    With `order` its images are shuffled, some sent twice, and dealt to up to three associations.
+    """
+    clock = Clock()
+    with TemporaryDirectory() as folder, opened(Path(folder, "data"), clock) as node:
+        if order is None:
+            receive_files(list(files), node)
+        else:
+            receive_interleaved(files, node, order)
+        for _ in range(4):
+            clock.wait(20)
+            while work_once(node, "worker"):
+                pass
+        found = told(node, clock).to_json()
+        report = sorted((node.root / f"cases/{found['case_id']}/report").iterdir())
+        digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in report}
+    del found["case_id"]
+    for one in found["series"]:
+        for case in one["cases"]:
+            del case["case_id"]
+    return found, digests
+
+
+def receive_interleaved(files: Sequence[bytes], node: Node, order: random.Random) -> None:
+    sent = [*files, *order.sample(list(files), 5)]
+    order.shuffle(sent)
+    associations = [order.randrange(3) for _ in sent]
+    spool = Spool(node.root, min_free_mb=0)
+    carried: dict[int, set[str]] = {0: set(), 1: set(), 2: set()}
+    for place, (data, association) in enumerate(zip(sent, associations, strict=True)):
+        header, _ = ingest(data, node.store, spool, caller="CT1", now=node.clock())
+        carried[association].add(header.series_instance_uid)
+        if association not in associations[place + 1 :]:
+            node.store.release(carried[association], node.clock())
+
+
+FEW = (15.0,) * 8
+FILES = images(SOFT(gaps_mm=FEW), BONE(gaps_mm=FEW), SCOUT, CORONAL(gaps_mm=()))
+EXPECTED: list[tuple[Any, dict[str, str]]] = []
+
+
+@given(order=st.randoms(use_true_random=False))
+@hypothesis_settings(max_examples=4, deadline=None)
+def test_neither_order_nor_associations_nor_duplicates_change_result_or_explanation(
+    order: random.Random,
+) -> None:
+    if not EXPECTED:
+        EXPECTED.append(outcome(FILES, None))
+    assert outcome(FILES, order) == EXPECTED[0]

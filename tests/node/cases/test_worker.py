@@ -1,0 +1,476 @@
+"""The worker over the real stages, store and spool; only the networks and the clock are fakes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import ImplicitVRLittleEndian
+
+from models.detector import Detector
+from models.detector import Settings as Rules
+from models.findings import SUBTYPES, Findings, SliceFinding, Unreadable
+from models.preprocess import Canvas, Slabs
+from models.volume import Volume
+from node.arrive.filing import ingest
+from node.arrive.spool import Spool
+from node.cases.pipeline import STAGES, Node
+from node.cases.worker import work_once
+from node.cli.pacs import archive
+from node.records import SeriesPlan
+from node.settings import Destination, Settings
+from node.states import Priority, Reason, State
+from node.worklist.store import Store, upgrade
+from tests.support.builder import HEAD, Scan, again, encoded, pixels
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def soft_tissue(box: np.ndarray) -> tuple[np.ndarray]:
+    """A skull stripper for heads without a scalp."""
+    return (((box[:, :1] > 0.2) & (box[:, 1:] < 0.45)).astype(np.float32),)
+
+
+PREPARING = Detector("", "", "torch", Rules(operating_point=0.5), soft_tissue, lambda _: ())
+
+
+class Predictor:
+    """Marks everything between 70 and 75 HU; fails on demand."""
+
+    name, weights_sha256, runtime = "fake@1", "0" * 64, "torch"
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self.uncertainty = 0.04
+        self.read_volumes: list[Volume] = []
+
+    def prepare(self, volume: Volume) -> tuple[Slabs, Canvas]:
+        self.read_volumes.append(volume)
+        if self.failures:
+            raise self.failures.pop()
+        return PREPARING.prepare(volume)
+
+    def look(self, seen: Canvas) -> None:
+        pass
+
+    def judge(self, volume: Volume, *_: object) -> Findings:
+        mask = (volume.hu >= 70) & (volume.hu <= 75)
+        return Findings(
+            probability=0.9 if mask.any() else 0.1,
+            suspected=bool(mask.any()),
+            uncertainty=self.uncertainty,
+            uncertain=self.uncertainty > 0.2,
+            volume_ml=float((mask.sum((1, 2)) * volume.voxel_ml).sum()),
+            subtypes=dict.fromkeys(SUBTYPES, 0.2),
+            slices=tuple(SliceFinding(0.9 if plane.any() else 0.1) for plane in mask),
+            key_slice=int(mask.sum((1, 2)).argmax()) if mask.any() else None,
+            mask=mask,
+            heat=mask.astype(np.uint8) * 200,
+            bundle="fake@1",
+            weights_sha256="0" * 64,
+        )
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    return Predictor()
+
+
+@pytest.fixture
+def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[Node]:
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
+    upgrade(settings.url)
+    with Store(settings.url) as store:
+        yield Node(settings, store, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
+
+
+def receive(
+    node: Node, *, scan: Scan = HEAD, released: bool = True, only: slice = slice(None)
+) -> None:
+    receive_files([encoded(ds) for ds in scan.build()[only]], node, released=released)
+
+
+def receive_files(files: list[bytes], node: Node, *, released: bool = True) -> None:
+    spool = Spool(node.root, min_free_mb=0)
+    series = set()
+    for data in files:
+        header, _ = ingest(data, node.store, spool, caller="CT1", now=node.clock())
+        series.add(header.series_instance_uid)
+    if released:
+        node.store.release(series, node.clock())
+
+
+def work(node: Node, clock: Clock) -> None:
+    """Let time pass and the worker work until nothing is left to do."""
+    for _ in range(100):
+        clock.wait(1)
+        while work_once(node, "worker"):
+            pass
+
+
+def test_released_series_goes_all_the_way(node: Node, clock: Clock) -> None:
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.state, row.bundle) == (
+        Priority.SUSPECTED,
+        State.DELIVERED,
+        "fake@1",
+    )
+    assert row.volume_ml and 2 < row.volume_ml < 20
+    folder = node.folder(node.store.case(row.case_id))
+    assert {p.name for p in (folder / "report").iterdir()} >= {"seg.dcm", "sr.dcm", "capture.dcm"}
+
+
+def test_disagreement_of_the_networks_travels_to_the_worklist(
+    node: Node, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.uncertainty = 0.3
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.uncertain, row.uncertainty) == (True, 0.3)
+
+
+def test_flag_does_not_wait_for_the_idle_timer(node: Node, clock: Clock) -> None:
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert row.door_to_flag_s is not None and row.door_to_flag_s <= 3
+
+
+def test_reader_that_sees_no_brain_gives_not_analysed_and_a_report(
+    node: Node, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [Unreadable("no brain found: 3 mL inside a skull")]
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNREADABLE)
+    assert row.reason == "no brain found: 3 mL inside a skull"
+    folder = node.folder(node.store.case(row.case_id))
+    assert [p.name for p in (folder / "report").iterdir()] == ["sr.dcm"]
+
+
+@pytest.mark.parametrize(
+    ("scan", "only", "reason"),
+    [
+        (HEAD, slice(0, 2), Reason.TOO_FEW_SLICES),
+        (HEAD.having(Modality="MR"), slice(None), Reason.NOT_CT),
+        (HEAD.having(PixelData=None), slice(None), Reason.NO_PIXEL_DATA),
+        (HEAD.having(RescaleIntercept=None, RescaleSlope=None), slice(None), Reason.NOT_HOUNSFIELD),
+        (HEAD.having(ImagePositionPatient=None), slice(None), Reason.GEOMETRY),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Reason) else "",
+)
+def test_bad_input_is_kept_and_reported_as_not_analysed(
+    node: Node, clock: Clock, scan: Scan, only: slice, reason: Reason
+) -> None:
+    receive(node, scan=scan, only=only)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, reason)
+    assert row.reason and row.probability is None
+    folder = node.folder(node.store.case(row.case_id))
+    assert [path.name for path in (folder / "report").iterdir()] == ["sr.dcm"]
+    (series,) = node.store.study(row.study_instance_uid)
+    assert all((node.root / instance.stored.path).exists() for instance in series.instances)
+
+
+def test_truncated_slice_is_named_and_its_study_not_analysed(node: Node, clock: Clock) -> None:
+    files = [encoded(ds) for ds in HEAD.build()]
+    files[7] = files[7][:-3000]
+    receive_files(files, node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNDECODABLE)
+
+
+def with_metal(stored: np.ndarray) -> np.ndarray:
+    stored = stored.copy()
+    stored[..., 20:24, 34:40] = 4095
+    return stored
+
+
+def test_what_the_pixels_limit_stands_in_the_report_and_in_the_worklist(
+    node: Node, clock: Clock
+) -> None:
+    images = pixels(with_metal, 14, 15)(HEAD.build())
+    receive_files([encoded(ds) for ds in images], node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    metal = "metal on 2 slices: streaks may hide or imitate blood"
+    assert (row.priority, row.limitations) == (Priority.SUSPECTED, (metal,))
+    report = dcmread(node.folder(node.store.case(row.case_id)) / "report" / "sr.dcm")
+    assert f"Limitation: {metal}" in report.to_json()
+
+
+def test_a_head_lost_in_noise_is_not_analysed_and_its_report_says_why(
+    node: Node, clock: Clock
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 110, (HEAD.rows, HEAD.columns))
+    images = pixels(lambda stored: np.maximum(stored + noise, 0))(HEAD.build())
+    receive_files([encoded(ds) for ds in images], node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.NOISE)
+    report = dcmread(node.folder(node.store.case(row.case_id)) / "report" / "sr.dcm")
+    assert "too noisy" in report.to_json()
+
+
+def test_passing_failure_is_tried_again(node: Node, clock: Clock, predictor: Predictor) -> None:
+    predictor.failures = [MemoryError("out of memory")]
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert row.priority is Priority.SUSPECTED and len(predictor.read_volumes) == 2
+
+
+def test_lasting_failure_is_shown_as_not_analysed_with_its_reason(
+    node: Node, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [MemoryError("out of memory")] * 10
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.state) == (Priority.NOT_ANALYSED, State.FAILED)
+    assert row.reason == "MemoryError: out of memory"
+    assert len(predictor.read_volumes) == node.settings.work.max_attempts
+
+
+def test_suspicion_outlives_a_report_that_cannot_be_written(
+    node: Node, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    receive(node)
+    monkeypatch.setattr("node.cases.pipeline.write_report", full_disk)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert (row.priority, row.state) == (Priority.SUSPECTED, State.FAILED)
+    assert "no space left" in str(row.reason)
+
+
+def test_case_that_kills_its_workers_is_given_up(node: Node, clock: Clock) -> None:
+    receive(node)
+    clock.wait(10)
+    work_once(node, "worker")
+    for _ in range(node.settings.work.max_attempts + 1):
+        node.store.claim([State.ASSEMBLED], "dies", 60, clock.now)
+        clock.wait(61)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert row.state is State.FAILED and "did not survive" in str(row.reason)
+
+
+def test_case_of_a_dead_worker_is_taken_up_where_it_stood(node: Node, clock: Clock) -> None:
+    receive(node)
+    clock.wait(10)
+    work_once(node, "worker")
+    assert node.store.claim([State.ASSEMBLED], "dies", 60, clock.now)
+    assert not work_once(node, "worker")
+    clock.wait(61)
+    work(node, clock)
+    assert node.store.worklist(clock.now)[0].priority is Priority.SUSPECTED
+
+
+def sending(node: Node) -> Node:
+    """The same node with a PACS as destination."""
+    pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+    deliver = node.settings.deliver.model_copy(update={"destinations": (pacs,)})
+    return replace(node, settings=node.settings.model_copy(update={"deliver": deliver}))
+
+
+def delivered(node: Node, clock: Clock) -> dict[str, Dataset]:
+    """Let the PACS take all that is owed to it; return the objects by kind."""
+    objects = {}
+    while batch := node.store.claim_deliveries("d", 60, clock.now):
+        for owed in batch:
+            node.store.delivered(owed, "d", 0, clock.now)
+            path = node.root / owed.object.path
+            assert path.stem not in objects
+            objects[path.stem] = dcmread(path)
+    return objects
+
+
+def predecessor(report: Dataset) -> tuple[str, str, str]:
+    """The study, series and instance of the one report that this one names as its predecessor."""
+    (study,) = report.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (instance,) = series.ReferencedSOPSequence
+    return (
+        study.StudyInstanceUID,
+        series.SeriesInstanceUID,
+        instance.ReferencedSOPInstanceUID,
+    )
+
+
+def uids(report: Dataset) -> tuple[str, str, str]:
+    return report.StudyInstanceUID, report.SeriesInstanceUID, report.SOPInstanceUID
+
+
+SUPERSEDED: list[tuple[str, list[Dataset], int, Priority, set[str]]] = [
+    ("missing slices", HEAD.build(), 27, Priority.SUSPECTED, {"seg", "sr", "capture"}),
+    ("a copy", again(12)(HEAD.build()), 30, Priority.SUSPECTED, {"seg", "sr", "capture"}),
+    (
+        "another image at the place of one",
+        pixels(lambda p: p + 1, 30)(again(12)(HEAD.build())),
+        30,
+        Priority.NOT_ANALYSED,
+        {"sr"},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("images", "first", "result", "kinds"),
+    [row[1:] for row in SUPERSEDED],
+    ids=[row[0] for row in SUPERSEDED],
+)
+def test_a_late_slice_sends_new_objects_whose_report_names_the_one_it_replaces(
+    node: Node,
+    clock: Clock,
+    images: list[Dataset],
+    first: int,
+    result: Priority,
+    kinds: set[str],
+) -> None:
+    node = sending(node)
+    files = [encoded(ds) for ds in images]
+    receive_files(files[:first], node)
+    work(node, clock)
+    before = delivered(node, clock)
+    assert "PredecessorDocumentsSequence" not in before["sr"]
+    receive_files(files[first:], node)
+    work(node, clock)
+    after = delivered(node, clock)
+    assert set(after) == kinds
+    assert predecessor(after["sr"]) == uids(before["sr"])
+    for kind, ds in after.items():
+        assert not {*uids(ds)[1:]} & {*uids(before[kind])[1:]}
+    more = "1 more image" if len(files) - first == 1 else "3 more images"
+    assert f"Replaces ichnode's earlier result: {more} of the series" in after["sr"].to_json()
+    newest = node.store.case(2)
+    assert (newest.supersedes, newest.priority) == (1, result)
+    (row,) = node.store.worklist(clock.now)
+    assert row.priority is Priority.SUSPECTED  # also where the newest case could not be read
+
+
+def test_late_slices_are_read_again_though_a_better_series_came_meanwhile(
+    node: Node, clock: Clock, predictor: Predictor
+) -> None:
+    bone = HEAD(name="bone", description="Head 5.0 H60s", kernel="H60s")
+    receive(node, scan=bone, only=slice(0, 27))
+    work(node, clock)
+    receive(node)
+    receive(node, scan=bone, only=slice(27, None))
+    work(node, clock)
+    assert [len(volume.hu) for volume in predictor.read_volumes] == [27, 30, 30]
+
+
+def test_the_same_study_again_changes_nothing_and_sends_nothing(
+    node: Node, clock: Clock, predictor: Predictor
+) -> None:
+    node = sending(node)
+    receive(node)
+    work(node, clock)
+    assert set(delivered(node, clock)) == {"seg", "sr", "capture"}
+    (before,) = node.store.worklist(clock.now)
+    for half in (slice(0, 15), slice(15, None)):
+        receive(node, only=half)
+    receive_files([encoded(ds, ImplicitVRLittleEndian) for ds in HEAD.build()], node)
+    work(node, clock)
+    assert delivered(node, clock) == {}
+    (after,) = node.store.worklist(clock.now)
+    assert after == replace(before, quarantined=30)
+    assert len(predictor.read_volumes) == 1
+
+
+def test_a_prior_is_read_and_told_as_one(node: Node, clock: Clock) -> None:
+    node = sending(node)
+    receive(node, scan=HEAD.having(StudyDate="20230103"))
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    said = "acquired on 2023-01-03, 1108 days before it arrived: a prior study"
+    assert (row.priority, row.prior, row.limitations) == (Priority.SUSPECTED, True, (said,))
+    assert f"Limitation: {said}" in delivered(node, clock)["sr"].to_json()
+
+
+def test_the_time_budget_says_how_the_series_was_closed(node: Node, clock: Clock) -> None:
+    receive(node)
+    work(node, clock)
+    (row,) = node.store.worklist(clock.now)
+    assert row.closed_by == "complete: contiguous over a head, and the association was released"
+    assert row.saved_s == 58.0
+    plan = SeriesPlan.read(node.root / row.folder / "series.json")
+    assert (plan.closed_by, plan.saved_s) == (row.closed_by, row.saved_s)
+
+
+def test_late_slices_supersede_the_result(node: Node, clock: Clock, predictor: Predictor) -> None:
+    receive(node, only=slice(0, 27))
+    work(node, clock)
+    (first,) = node.store.worklist(clock.now)
+    receive(node, only=slice(27, None))
+    work(node, clock)
+    (second,) = node.store.worklist(clock.now)
+    assert second.case_id != first.case_id
+    assert [len(volume.hu) for volume in predictor.read_volumes] == [27, 30]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_replay_gives_the_same_result(node: Node, clock: Clock, stage: str) -> None:
+    receive(node)
+    work(node, clock)
+    (before,) = node.store.worklist(clock.now)
+    case = node.store.case(before.case_id)
+    plan = SeriesPlan.read(node.folder(case) / "series.json")
+    seg = (node.folder(case) / "report" / "seg.dcm").read_bytes()
+    node.store.replay(case.id, STAGES[stage], clock.now)
+    work(node, clock)
+    (after,) = node.store.worklist(clock.now)
+    assert (after.priority, after.volume_ml) == (before.priority, before.volume_ml)
+    assert SeriesPlan.read(node.folder(case) / "series.json").slices == plan.slices
+    assert (node.folder(case) / "report" / "seg.dcm").read_bytes() == seg
+
+
+def test_incomplete_series_waits_for_the_idle_timer(node: Node, clock: Clock) -> None:
+    receive(node, released=False)
+    clock.wait(10)
+    while work_once(node, "worker"):
+        pass
+    assert node.store.worklist(clock.now)[0].state is State.RECEIVING
+    work(node, clock)
+    assert node.store.worklist(clock.now)[0].priority is Priority.SUSPECTED
+
+
+def test_archive_of_the_demo_keeps_what_it_is_sent(tmp_path: Path) -> None:
+    from node.dicom.net.store_scu import send_files
+    from tests.support.peers import ct_series, peer
+
+    (tmp_path / "received").mkdir()
+    files = ct_series(tmp_path / "sent", 3)
+    with archive("DEMO_PACS", tmp_path / "received") as port:
+        sent = list(send_files([*files, files[0]], peer("DEMO_PACS", port), Settings()))
+    assert all(item.stored for item in sent)
+    assert len(list((tmp_path / "received").iterdir())) == 3

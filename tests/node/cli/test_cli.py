@@ -1,0 +1,123 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from node.cli.app import app
+from node.settings import load
+from node.worklist.store import upgrade
+from tests.support import ROOT
+from tests.support.peers import ct_series
+
+COMMANDS = [
+    "serve",
+    "demo",
+    "analyse",
+    "import",
+    "pull",
+    "worklist",
+    "echo",
+    "send",
+    "explain",
+    "replay",
+    "quarantine",
+    "doctor",
+    "db",
+    "bench",
+    "train",
+    "export",
+    "evaluate",
+    "review",
+]
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, arguments)
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    code, text, _ = run(command, "--help")
+    assert code == 0 and "Usage" in text
+
+
+def test_help_imports_neither_the_networks_nor_dicom() -> None:
+    heavy = "{'torch', 'openvino', 'monai', 'pydicom', 'highdicom', 'sqlalchemy', 'scipy', 'timm'}"
+    code = f"import sys, node.cli.app; print({heavy} & set(sys.modules) or 'light')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "light"
+
+
+def test_error_is_one_line_and_status_2(tmp_path: Path) -> None:
+    code, _, error = run("worklist", "--config", str(tmp_path / "none.toml"))
+    assert code == 2 and error.count("\n") == 1 and "none.toml" in error
+
+
+def test_worklist_on_a_database_without_tables_says_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
+    code, _, error = run("worklist")
+    assert code == 2 and "ichnode db upgrade" in error
+
+
+def test_empty_worklist_is_an_empty_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
+    assert run("db", "upgrade")[0] == 0
+    assert run("worklist", "--json") == (0, "[]\n", "")
+
+
+def test_peer_that_is_down_is_a_clear_error() -> None:
+    code, _, error = run("echo", "NOBODY@127.0.0.1:9")
+    assert code == 2 and "127.0.0.1:9" in error
+
+
+def test_unknown_role_and_stage_name_the_known_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
+    upgrade(load().url)
+    assert "receive, work, deliver, web" in run("serve", "--role", "x")[2]
+    assert "assemble, triage, report" in run("replay", "1", "--from", "x")[2]
+
+
+def test_damaged_bundle_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICHNODE_TRIAGE__BUNDLE", str(tmp_path))
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path / "data"))
+    (file, *_) = ct_series(tmp_path / "ct", 20)
+    code, _, error = run("analyse", str(file.parent))
+    assert code == 2 and "no bundle" in error and str(tmp_path) in error
+
+
+def test_folder_without_dicom_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    code, _, error = run("analyse", str(tmp_path))
+    assert code == 2 and "notes.txt is left out" in error and "no DICOM object" in error
+
+
+RECIPE = "config/recipes/small.toml"
+
+
+def test_a_recipe_without_that_stage_names_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    code, _, error = run("train", RECIPE, "sequenze")
+    assert code == 2 and error.count("\n") == 1 and "'sequenze': skullstrip, all" in error
+
+
+def test_a_recipe_that_is_wrong_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("name = 3")
+    code, _, error = run("train", str(path))
+    assert code == 2 and error.count("\n") == 1 and "name: Input should be a valid string" in error
+
+
+def test_training_without_its_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(sys.modules, "training.train", None)  # as if an import in it failed
+    code, _, error = run("train", RECIPE)
+    assert code == 2 and error.count("\n") == 1 and "pip install 'ichnode[train]'" in error

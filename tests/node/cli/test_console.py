@@ -1,0 +1,87 @@
+"""The worklist in a terminal."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import StringIO
+
+from rich.console import Console
+
+from node.cli.console import quarantine_table, summary, worklist_table
+from node.records import StoredObject
+from node.states import Priority
+from node.worklist.store import Decision, Quarantined
+from tests.node.worklist.test_rows import row
+
+
+def test_an_uncertain_study_says_so_beside_its_priority() -> None:
+    rows = [
+        row(n, Priority.NOT_SUSPECTED, probability=0.1, uncertain=uncertain)
+        for n, uncertain in enumerate((True, False))
+    ]
+    written = StringIO()
+    Console(file=written, width=120).print(worklist_table(rows))
+    assert written.getvalue().count("○ NOT SUSPECTED") == 2
+    assert written.getvalue().count("? UNCERTAIN") == 1
+
+
+def test_a_prior_study_says_so_beside_its_priority() -> None:
+    written = StringIO()
+    rows = [row(n, Priority.SUSPECTED, probability=0.9, prior=bool(n)) for n in range(2)]
+    Console(file=written, width=120).print(worklist_table(rows))
+    assert written.getvalue().count("▲ SUSPECTED") == 2
+    assert len(re.findall(r"\bprior\b", written.getvalue())) == 1
+
+
+def test_a_study_with_objects_set_aside_says_how_many() -> None:
+    written = StringIO()
+    suspected = row(1, Priority.SUSPECTED, probability=0.9)
+    rows = [suspected, replace(suspected, quarantined=3)]
+    Console(file=written, width=120).print(worklist_table(rows))
+    assert written.getvalue().count("3 set aside") == written.getvalue().count("set aside") == 1
+
+
+def entry(number: int, reason: str = "not the study's PatientID", **values: object) -> Quarantined:
+    plain = {
+        "at": datetime(2026, 11, 20, 3, 15, tzinfo=UTC),
+        "stored": StoredObject("x", "y", 9),
+        "code": "MIXED_IDENTITY",
+        "reason": reason,
+        "caller": "CT1",
+        "study_instance_uid": "1.7.1",
+        "sop_instance_uid": "1.9.1",
+        **dict.fromkeys(("decision", "decided_at", "decided_by", "why")),
+    }
+    return Quarantined(number, **{**plain, **values})  # type: ignore[arg-type]
+
+
+def test_objects_set_aside_alike_are_one_line_with_their_numbers() -> None:
+    discarded = {
+        "decision": Decision.DISCARDED,
+        "decided_at": datetime(2026, 11, 20, 8, tzinfo=UTC),
+        "decided_by": "admin",
+        "why": "phantom",
+    }
+    entries = [
+        *(entry(n) for n in (1, 2, 3)),
+        entry(4, "not the study's PatientBirthDate", caller="CT2"),
+        entry(5, "other bytes, abc", code="CHANGED"),
+        entry(6, **discarded),
+        entry(7, "other bytes, def", code="CHANGED"),
+        entry(9),
+    ]
+    written = StringIO()
+    Console(file=written, width=200).print(quarantine_table(entries))
+    rows = [re.split(r"\s*│\s*", line)[1:3] for line in written.getvalue().splitlines()]
+    assert [row for row in rows if row and row[0]] == [
+        *(["1-3, 9", "4"], ["4", "1"], ["5, 7", "2"], ["6", "1"])
+    ]
+    for said in ("other bytes, abc (others differ)", "DISCARDED by admin", "phantom"):
+        assert said in " ".join(written.getvalue().split())
+
+
+def test_one_studys_summary_says_that_it_is_uncertain_and_by_how_much() -> None:
+    study = row(1, Priority.NOT_SUSPECTED, probability=0.1, uncertain=True).to_json()
+    assert "UNCERTAIN: the networks disagree" in summary(study)
+    assert "(0.31)" in summary(study)
+    assert "UNCERTAIN" not in summary(study | {"uncertain": False})

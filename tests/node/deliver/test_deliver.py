@@ -1,0 +1,497 @@
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import ImplicitVRLittleEndian, MRImageStorage
+from pynetdicom import AE, evt
+
+from node.arrive.filing import ingest
+from node.arrive.spool import Spool
+from node.cli.pacs import archive
+from node.deliver.loop import deliver, drain
+from node.dicom.net.association import contexts_archive
+from node.dicom.net.store_scu import echo, send_files
+from node.dicom.read.header import read_header
+from node.errors import Retryable
+from node.records import Outcome, ReportObject
+from node.settings import Deliver, Destination, Settings
+from node.states import Priority, State
+from node.worklist.store import Signature, Store, upgrade
+from tests.support.peers import (
+    ct_series,
+    free_port,
+    mute_peer,
+    orthanc,
+    peer,
+    storescp,
+    wait_until,
+)
+from training.datasets.series import Identity
+
+
+@dataclass
+class Outbox:
+    """A node with something to send, whose time the test moves."""
+
+    settings: Settings
+    store: Store
+    now: datetime = datetime(2026, 11, 20, 8, tzinfo=UTC)
+    sent: dict[str, Path] = field(default_factory=dict)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def wait(self, **time: float) -> None:
+        self.now += timedelta(**time)
+
+    def owe(
+        self,
+        *objects: Path,
+        seed: str = "report",
+        to: str = "peer",
+        priority: Priority = Priority.SUSPECTED,
+    ) -> None:
+        """Make a reported case that owes these objects to a destination."""
+        (slice_,) = ct_series(self.settings.data_dir / "in" / seed, 1, seed=seed)
+        ingest(slice_, self.store, Spool(self.settings.data_dir, 0), caller="", now=self.now)
+        owed = []
+        for path in objects:
+            ds = dcmread(path, stop_before_pixels=True)
+            relative = path.relative_to(self.settings.data_dir).as_posix()
+            owed.append((to, ReportObject(relative, ds.SOPClassUID, ds.SOPInstanceUID)))
+            self.sent[ds.SOPInstanceUID] = path
+        self.wait(minutes=2)
+        for state, outcome in (
+            (State.RECEIVING, Outcome(State.ASSEMBLED)),
+            (State.ASSEMBLED, Outcome(State.TRIAGED, priority, probability=0.5)),
+            (State.TRIAGED, Outcome(State.REPORTED, owed=tuple(owed))),
+        ):
+            case = self.store.claim({state}, "test", 60, self.now)
+            assert case is not None
+            self.store.finish(case, "test", outcome, self.now)
+
+    def drain(self, worker: str = "deliver-1") -> int:
+        return drain(self.settings, self.store, self.clock, worker)
+
+    @property
+    def lines(self):
+        return [line for row in self.store.worklist(self.now) for line in row.deliveries]
+
+    def status(self) -> set[tuple]:
+        return {(line.status, line.attempts, line.last_status) for line in self.lines}
+
+
+@contextmanager
+def outbox_to(folder: Path, destination: Destination, **settings: object):
+    chosen = {"timeout_s": 5.0, "destinations": (destination,), **settings}
+    settings = Settings(data_dir=folder / "node", deliver=Deliver(**chosen))
+    upgrade(settings.url)
+    with closing(Store(settings.url)) as store:
+        yield Outbox(settings, store)
+
+
+def report(folder: Path, objects: int = 3, size: int = 32, *, seed: str = "report") -> list[Path]:
+    """Write what stands for a report: some objects of one study."""
+    return ct_series(folder / "node" / "cases" / seed, objects, seed=seed, size=size)
+
+
+def filed(folder: Path) -> list[str]:
+    """Return the SOP Instance UIDs of the whole objects that an archive holds."""
+    return sorted(dcmread(path).SOPInstanceUID for path in folder.iterdir())
+
+
+@contextmanager
+def answering(status: int, comment: str = ""):
+    """Run a peer that answers every C-STORE so; yield it and the requests it got."""
+    requests: list[evt.Event] = []
+
+    def store(event: evt.Event):
+        requests.append(event)
+        answer = Dataset()
+        answer.Status = status
+        answer.ErrorComment = comment
+        return answer
+
+    ae = AE("PEER")
+    server = ae.start_server(
+        ("127.0.0.1", 0),
+        block=False,
+        contexts=contexts_archive(),
+        evt_handlers=[(evt.EVT_C_STORE, store)],
+    )
+    try:
+        yield peer("PEER", server.server_address[1]), requests
+    finally:
+        ae.shutdown()
+
+
+# The way through
+
+
+@pytest.mark.peer
+def test_what_is_owed_arrives_and_the_case_is_delivered(tmp_path):
+    with storescp(tmp_path / "pacs") as pacs, outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path))
+        assert outbox.drain() == 3
+        assert outbox.status() == {("SENT", 1, 0)}
+        assert outbox.store.counts()[State.DELIVERED] == 1
+        assert filed(tmp_path / "pacs") == sorted(outbox.sent)
+        assert outbox.drain() == 0
+
+
+@pytest.mark.peer
+def test_object_is_sent_as_its_own_bytes(tmp_path):
+    with orthanc(tmp_path / "pacs") as pacs, outbox_to(tmp_path, pacs.destination) as outbox:
+        outbox.owe(*report(tmp_path))
+        outbox.drain()
+        instances = pacs.instances(Identity.of("report").study_instance_uid)
+        assert set(instances) == set(outbox.sent)
+        for uid, orthanc_id in instances.items():
+            (tmp_path / "back.dcm").write_bytes(pacs.file(orthanc_id))
+            assert dcmread(tmp_path / "back.dcm") == dcmread(outbox.sent[uid])
+
+
+def test_suspected_case_goes_first_and_with_high_priority(tmp_path):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        (first,) = report(tmp_path, 1, seed="negative")
+        (second,) = report(tmp_path, 1, seed="bleed")
+        outbox.owe(first, seed="negative", priority=Priority.NOT_SUSPECTED)
+        outbox.owe(second, seed="bleed", priority=Priority.SUSPECTED)
+        assert outbox.drain() == 2
+        sent = [
+            (event.request.AffectedSOPInstanceUID, event.request.Priority) for event in requests
+        ]
+        assert sent == [(dcmread(second).SOPInstanceUID, 1), (dcmread(first).SOPInstanceUID, 0)]
+
+
+@pytest.mark.peer
+def test_peer_that_knows_only_implicit_vr_gets_the_same_object_re_encoded(tmp_path):
+    with storescp(tmp_path / "pacs", "+xi") as pacs, outbox_to(tmp_path, pacs) as outbox:
+        (path,) = report(tmp_path, 1)
+        outbox.owe(path)
+        assert outbox.drain() == 1
+        (arrived,) = (dcmread(file) for file in (tmp_path / "pacs").iterdir())
+        assert arrived.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+        assert arrived == dcmread(path)
+
+
+# Peers that fail
+
+
+@pytest.mark.peer
+def test_peer_that_is_down_gets_everything_once_it_is_up(tmp_path):
+    pacs = peer("STORESCP", free_port())
+    with outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path))
+        assert outbox.drain() == 0
+        assert outbox.status() == {("OWED", 1, None)}
+        assert outbox.drain() == 0
+        assert outbox.status() == {("OWED", 1, None)}, "before its time it is not tried again"
+        outbox.wait(seconds=10)
+        with storescp(tmp_path / "pacs", port=pacs.port):
+            assert outbox.drain() == 3
+        assert outbox.status() == {("SENT", 2, 0)}
+        assert filed(tmp_path / "pacs") == sorted(outbox.sent)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("fault", ["--refuse", "--abort-during", "--abort-after"])
+def test_faulty_peer_gets_each_object_once_when_it_is_well(tmp_path, fault):
+    port = free_port()
+    with outbox_to(tmp_path, peer("STORESCP", port)) as outbox:
+        outbox.owe(*report(tmp_path))
+        with storescp(tmp_path / "faulty", fault, port=port):
+            assert outbox.drain() == 0
+        assert outbox.status() == {("OWED", 1, None)}
+        outbox.wait(seconds=10)
+        with storescp(tmp_path / "pacs", port=port):
+            assert outbox.drain() == 3
+        assert filed(tmp_path / "pacs") == sorted(outbox.sent)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("fault", "left"),
+    [("--sleep-during", ("OWED", 1, None)), ("--sleep-after", ("SENT", 1, 0))],
+)
+def test_peer_that_stalls_is_left_within_the_time_limit(tmp_path, fault, left):
+    (path,) = report(tmp_path, 1, size=2048)
+    with (
+        storescp(tmp_path / "pacs", fault, "30") as pacs,
+        outbox_to(tmp_path, pacs, timeout_s=1.0) as outbox,
+    ):
+        outbox.owe(path)
+        start = time.monotonic()
+        outbox.drain()
+        assert time.monotonic() - start < 8
+        assert outbox.status() == {left}
+
+
+def test_peer_that_never_says_a_word_is_left_within_the_time_limit(tmp_path):
+    with mute_peer() as pacs, outbox_to(tmp_path, pacs, timeout_s=1.0) as outbox:
+        outbox.owe(*report(tmp_path))
+        start = time.monotonic()
+        assert outbox.drain() == 0
+        assert time.monotonic() - start < 8
+        assert outbox.status() == {("OWED", 1, None)}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "wait_s"),
+    [
+        (0x0000, "SENT", None),
+        (0xB000, "SENT", None),
+        (0xB006, "SENT", None),
+        (0xB007, "SENT", None),
+        (0xA700, "OWED", 10),
+        (0x0110, "OWED", 10),
+        (0x0124, "OWED", 10),
+        (0xA900, "OWED", 900),
+        (0xC123, "OWED", 900),
+        (0x0122, "OWED", 900),
+    ],
+    ids=lambda value: f"{value:04X}" if isinstance(value, int) and value > 900 else None,
+)
+def test_status_is_kept_verbatim_and_decides_when_to_try_again(tmp_path, status, outcome, wait_s):
+    with answering(status, "because") as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path, 1))
+        outbox.drain()
+        assert outbox.status() == {(outcome, 1, status)}
+        if wait_s:
+            outbox.wait(seconds=0.7 * wait_s)
+            outbox.drain()
+            assert len(requests) == 1
+            outbox.wait(seconds=0.3 * wait_s)
+            outbox.drain()
+            assert len(requests) == 2
+
+
+def test_waits_double_up_to_the_longest(tmp_path):
+    pacs = peer("NOBODY", free_port())
+    with outbox_to(tmp_path, pacs, retry_s=10.0, max_retry_s=60.0) as outbox:
+        outbox.owe(*report(tmp_path, 1))
+        for attempts, wait_s in enumerate((10, 20, 40, 60, 60), start=1):
+            outbox.drain()
+            assert outbox.lines[0].attempts == attempts
+            outbox.wait(seconds=0.7 * wait_s)
+            outbox.drain()
+            assert outbox.lines[0].attempts == attempts
+            outbox.wait(seconds=0.3 * wait_s)
+
+
+def test_after_the_last_attempt_a_person_must_look(tmp_path):
+    pacs = peer("NOBODY", free_port())
+    with outbox_to(tmp_path, pacs, max_attempts=2) as outbox:
+        outbox.owe(*report(tmp_path, 1))
+        for _ in range(3):
+            outbox.drain()
+            outbox.wait(hours=1)
+        assert outbox.status() == {("DEAD", 2, None)}
+
+
+def test_object_whose_class_the_peer_does_not_take_does_not_hold_up_the_others(tmp_path):
+    first, second = report(tmp_path, 2)
+    ds = dcmread(first)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    ds.save_as(first)
+    ae = AE("CTONLY")
+    ae.add_supported_context(dcmread(second).SOPClassUID)
+    server = ae.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)]
+    )
+    with outbox_to(tmp_path, peer("CTONLY", server.server_address[1])) as outbox:
+        outbox.owe(first, second)
+        assert outbox.drain() == 1
+        assert outbox.status() == {("SENT", 1, 0), ("OWED", 1, None)}
+    ae.shutdown()
+
+
+def test_file_that_is_not_the_object_owed_is_never_sent(tmp_path):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        first, second, third = report(tmp_path)
+        outbox.owe(first, second, third)
+        first.write_bytes(second.read_bytes())
+        third.unlink()
+        assert outbox.drain() == 1
+        assert [e.request.AffectedSOPInstanceUID for e in requests] == [
+            dcmread(second).SOPInstanceUID
+        ]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PatientID", "OTHER"),
+        ("PatientID", ""),
+        ("PatientBirthDate", "19550402"),
+        ("StudyInstanceUID", "1.2.3"),
+        ("SOPInstanceUID", "1.2.3"),
+    ],
+)
+def test_object_of_other_identity_than_its_images_is_never_sent(tmp_path, caplog, keyword, value):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        sound, other = report(tmp_path, 2)
+        outbox.owe(sound, other)
+        ds = dcmread(other)
+        setattr(ds, keyword, value)
+        ds.save_as(other)
+        assert outbox.drain() == 1
+        outbox.wait(hours=24)
+        assert outbox.drain() == 0
+        assert outbox.status() == {("SENT", 1, 0), ("DEAD", 0, None)}
+        assert [e.request.AffectedSOPInstanceUID for e in requests] == [
+            dcmread(sound).SOPInstanceUID
+        ]
+        events = outbox.store.events(Identity.of("report").study_instance_uid)
+        (event,) = (e for e in events if e.what == "never sent")
+        assert keyword in event.detail["reason"]
+        (line,) = (r for r in caplog.records if r.levelname == "ERROR")
+        assert keyword in line.message and line.event["action"] == "never_sent"
+        assert value == "" or value not in line.message
+
+
+def test_result_waiting_when_its_images_get_another_identity_is_never_sent(tmp_path):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        (owed,) = report(tmp_path, 1)
+        outbox.owe(owed, priority=Priority.SUSPECTED)
+        (image,) = ct_series(tmp_path / "corrected", 1, seed="report")
+        ds = dcmread(image)
+        ds.PatientID = "CORRECTED"
+        ds.save_as(image)
+        spool = Spool(outbox.settings.data_dir, 0)
+        ingest(image, outbox.store, spool, caller="", now=outbox.now)
+        (entry,) = outbox.store.quarantined()
+        signed = Signature("admin", outbox.now)
+        outbox.store.release_quarantined({entry.number: read_header(image)}, signed)
+        assert outbox.drain() == 0
+        assert requests == []
+
+
+def test_destination_that_is_no_longer_set_is_said_so_and_waits(tmp_path):
+    with outbox_to(tmp_path, peer("NOBODY", 1)) as outbox:
+        outbox.owe(*report(tmp_path, 1))
+        outbox.settings = outbox.settings.model_copy(update={"deliver": Deliver()})
+        assert outbox.drain() == 0
+        assert outbox.status() == {("OWED", 1, None)}
+
+
+# Nodes that die
+
+
+@pytest.mark.peer
+def test_node_that_dies_before_it_notes_the_answer_sends_again_what_is_one_object(tmp_path):
+    with orthanc(tmp_path / "pacs") as pacs, outbox_to(tmp_path, pacs.destination) as outbox:
+        outbox.owe(*report(tmp_path))
+        batch = outbox.store.claim_deliveries("dead", 10, outbox.now)
+        paths = [outbox.settings.data_dir / owed.object.path for owed in batch]
+        assert all(sent.stored for sent in send_files(paths, pacs.destination, outbox.settings))
+        assert outbox.drain() == 0, "the dead worker's lease still runs"
+        outbox.wait(seconds=10)
+        assert outbox.drain() == 3
+        instances = pacs.instances(Identity.of("report").study_instance_uid)
+        assert sorted(instances) == sorted(outbox.sent)
+
+
+DELIVER = """
+import sys, threading
+from datetime import UTC, datetime
+from node.deliver.loop import deliver
+from node.settings import Settings
+from node.worklist.store import Store
+
+settings = Settings.model_validate_json(sys.argv[1])
+deliver(settings, Store(settings.url), lambda: datetime.now(UTC), threading.Event())
+"""
+
+
+@pytest.mark.peer
+def test_killed_deliver_role_leaves_nothing_unsent_and_nothing_twice(tmp_path):
+    with (
+        orthanc(tmp_path / "pacs") as pacs,
+        outbox_to(tmp_path, pacs.destination, timeout_s=1.0) as outbox,
+    ):
+        outbox.now = datetime.now(UTC) - timedelta(hours=1)
+        outbox.owe(*report(tmp_path, 40, size=256))
+        command = [sys.executable, "-c", DELIVER, outbox.settings.model_dump_json()]
+        study = Identity.of("report").study_instance_uid
+        with subprocess.Popen(command) as process:
+            wait_until(lambda: len(pacs.instances(study)) > 0)
+            process.kill()
+        assert {line.status for line in outbox.lines} != {"SENT"}
+        with subprocess.Popen(command) as process:
+            wait_until(lambda: outbox.store.counts()[State.DELIVERED] == 1, within_s=30)
+            process.kill()
+        assert sorted(pacs.instances(study)) == sorted(outbox.sent)
+
+
+def test_role_delivers_past_a_peer_that_hangs_and_stops_when_told(tmp_path):
+    (tmp_path / "pacs").mkdir()
+    with mute_peer() as mute, archive("PACS", tmp_path / "pacs") as port:
+        well = Destination(name="well", ae_title="PACS", host="127.0.0.1", port=port)
+        with outbox_to(tmp_path, mute, timeout_s=5.0, destinations=(mute, well)) as outbox:
+            (first,) = report(tmp_path, 1, seed="one")
+            (second,) = report(tmp_path, 1, seed="two")
+            outbox.owe(first, seed="one", to="peer")
+            outbox.owe(second, seed="two", to="well")
+            stop = threading.Event()
+            thread = threading.Thread(
+                target=deliver,
+                args=(outbox.settings, outbox.store, outbox.clock, stop),
+                daemon=True,
+            )
+            thread.start()
+            both = {("SENT", 1, 0), ("OWED", 0, None)}
+            wait_until(lambda: outbox.status() == both, within_s=4)
+            stop.set()
+            thread.join(15)
+            assert not thread.is_alive()
+            assert outbox.status() == {("SENT", 1, 0), ("OWED", 1, None)}
+
+
+# By hand
+
+
+def test_echo_returns_the_status_and_says_why_there_is_none(tmp_path):
+    settings = Settings(deliver=Deliver(timeout_s=1.0))
+    with archive("PACS", tmp_path) as port:
+        assert echo(peer("PACS", port), settings) == 0
+        with pytest.raises(Retryable, match="Called AE title not recognised"):
+            echo(peer("OTHER", port), settings)
+    with pytest.raises(Retryable, match=f"no connection to 127.0.0.1:{port}"):
+        echo(peer("PACS", port), settings)
+    with mute_peer() as mute, pytest.raises(Retryable, match="did not answer"):
+        echo(mute, settings)
+    nowhere = Destination(name="nowhere", ae_title="X", host="pacs.invalid", port=104)
+    with pytest.raises(Retryable, match="pacs.invalid"):
+        echo(nowhere, settings)
+
+
+def test_sending_a_folder_says_how_each_file_fared(tmp_path):
+    files = ct_series(tmp_path / "ct", 2)
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no image")
+    with archive("PACS", tmp_path) as port:
+        results = list(send_files([files[0], notes, files[1]], peer("PACS", port), Settings()))
+    assert [(r.path, r.stored) for r in results] == [
+        (files[0], True),
+        (notes, False),
+        (files[1], True),
+    ]
+    assert "no complete DICOM file" in results[1].message
+    assert len(list(tmp_path.glob("*.dcm"))) == 2
+
+
+def test_sender_may_stop_before_the_end(tmp_path):
+    files = ct_series(tmp_path / "ct", 3)
+    with archive("PACS", tmp_path) as port:
+        results = send_files(files, peer("PACS", port), Settings())
+        assert next(results).stored
+        results.close()
+    assert len(list(tmp_path.glob("*.dcm"))) == 1

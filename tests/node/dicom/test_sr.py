@@ -1,0 +1,391 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sr._concepts_dict import concepts
+from pydicom.sr.coding import Code
+from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedPDFStorage
+
+from models.findings import SUBTYPES, Findings
+from node.dicom.write import codes
+from node.dicom.write.seg import segmentation
+from node.dicom.write.source import Algorithm, Imprint, Source, read_source
+from node.dicom.write.sr import box, findings_report, not_analysed_report
+from node.records import Predecessor
+from tests.support.reported import (
+    SHAPE,
+    findings,
+    lesion,
+    plan_of,
+    tilted_volume,
+    write,
+    write_enhanced,
+)
+from tests.support.validators import dciodvfy_errors, sr_validator_errors
+from training.datasets.series import Identity, write_series
+
+WHEN = datetime(2026, 11, 20, 22, 30, 15, 123456, tzinfo=UTC)
+NOTHING = np.zeros(SHAPE, bool)
+
+
+def report(source: Source, result: Findings) -> Dataset:
+    mark = Imprint("sr", "ichnode report", WHEN, Algorithm.of(result))
+    outlined = result.suspected and bool(result.mask.any())
+    seg = segmentation(source, result.mask, replace(mark, kind="seg")) if outlined else None
+    return findings_report(source, result, mark, seg)
+
+
+def refusal(source: Source) -> Dataset:
+    mark = Imprint("sr", "ichnode NOT ANALYSED", WHEN, reason_code="MISSING_SLICE")
+    return not_analysed_report(source, mark, "the slice at 35 mm is missing")
+
+
+OLDER = Predecessor("2.25.7.1", Comprehensive3DSRStorage, "2.25.7.2", later_images=3)
+
+
+def replacing(source: Source, older: Predecessor | None = OLDER) -> Source:
+    """The same series, an earlier reading of which was reported."""
+    return replace(source, plan=replace(source.plan, replaces=older))
+
+
+def items(ds: Dataset) -> Iterator[Dataset]:
+    for item in ds.get("ContentSequence") or ():
+        yield item
+        yield from items(item)
+
+
+def groups(ds: Dataset) -> dict[str, Dataset]:
+    """Each measurement group by its tracking identifier."""
+    found = [item for item in items(ds) if name(item) == "Measurement Group"]
+    return {item.ContentSequence[0].TextValue: item for item in found}
+
+
+def name(item: Dataset) -> str:
+    names = item.get("ConceptNameCodeSequence")
+    return str(names[0].CodeMeaning) if names else ""
+
+
+def number(group: Dataset, concept: str) -> float:
+    (item,) = [item for item in items(group) if name(item) == concept]
+    return float(item.MeasuredValueSequence[0].NumericValue)
+
+
+def texts(ds: Dataset) -> list[str]:
+    wanted = ("Conclusion", "Comment")
+    return [item.TextValue for item in items(ds) if name(item) in wanted]
+
+
+def answers(ds: Dataset) -> dict[str, str]:
+    """The coded answers of the report, question and answer in words."""
+    found = [item for item in items(ds) if item.ValueType == "CODE"]
+    return {name(item): str(item.ConceptCodeSequence[0].CodeMeaning) for item in found}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return read_source(write(tilted_volume(), tmp_path), tmp_path)
+
+
+def save(ds: Dataset, tmp_path: Path) -> Path:
+    path = tmp_path / "sr.dcm"
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_suspected_report_gives_result_priority_probability_and_volume(source: Source) -> None:
+    ds = report(source, findings(lesion()))
+    assert answers(ds)["Intracranial hemorrhage"] == "Suspected"
+    assert answers(ds)["Priority"] == "ACR Category 1 Actionable Finding"
+    assert answers(ds)["Summary of Analyses"] == "Succeeded"
+    assert number(groups(ds)["ichnode study"], "Probability") == 0.934
+    assert number(groups(ds)["ichnode lesion"], "Volume") == pytest.approx(4.94, abs=0.005)
+    assert texts(ds)[0] == "Intracranial hemorrhage SUSPECTED by ichnode"
+    assert "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE" in texts(ds)
+
+
+def test_report_is_preliminary_complete_and_unverified(source: Source) -> None:
+    ds = report(source, findings(lesion()))
+    flags = (ds.PreliminaryFlag, ds.CompletionFlag, ds.VerificationFlag)
+    assert flags == ("PRELIMINARY", "COMPLETE", "UNVERIFIED")
+
+
+def test_each_subtype_has_its_own_probability(source: Source) -> None:
+    found = groups(report(source, findings(lesion())))
+    given = [number(found[f"ichnode {subtype}"], "Probability") for subtype in SUBTYPES]
+    assert given == [0.02, 0.91, 0.33, 0.12, 0.05]
+
+
+def test_report_without_subtypes_names_none(source: Source) -> None:
+    found = groups(report(source, replace(findings(lesion()), subtypes={})))
+    assert set(found) == {"ichnode study", "ichnode lesion", "ichnode key slice"}
+
+
+def test_volume_refers_to_the_segment_and_evidence_holds_all(source: Source) -> None:
+    result = findings(lesion())
+    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    seg = segmentation(source, result.mask, mark)
+    ds = findings_report(source, result, replace(mark, kind="sr"), seg)
+    (reference,) = [item for item in items(ds) if name(item) == "Referenced Segment"]
+    assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == seg.SOPInstanceUID
+    lesion_uid = groups(ds)["ichnode lesion"].ContentSequence[1].UID
+    assert lesion_uid == seg.SegmentSequence[0].TrackingUID
+    evidence = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    named = [i.ReferencedSOPInstanceUID for s in evidence for i in s.ReferencedSOPSequence]
+    assert named == [*source.headers, seg.SOPInstanceUID]
+
+
+def test_box_lies_around_the_lesion_of_the_key_slice(source: Source) -> None:
+    ds = report(source, findings(lesion()))
+    (region,) = [item for item in items(ds) if item.ValueType == "SCOORD"]
+    corners = np.array(region.GraphicData).reshape(-1, 2)
+    assert corners.min(axis=0).tolist() == [27, 14]
+    assert corners.max(axis=0).tolist() == [33, 23]
+    assert corners[0].tolist() == corners[-1].tolist()
+    image = region.ContentSequence[0].ReferencedSOPSequence[0]
+    assert image.ReferencedSOPInstanceUID == source.plan.slices[3].sop_instance_uid
+
+
+def test_box_of_a_single_pixel_is_that_pixel() -> None:
+    mask = np.zeros((4, 7), bool)
+    mask[1, 5] = True
+    assert box(mask).tolist() == [[5, 1], [6, 1], [6, 2], [5, 2], [5, 1]]
+
+
+def test_box_moves_to_the_largest_area_when_the_key_slice_shows_none(source: Source) -> None:
+    mask = lesion()
+    mask[4, 40:50, 5:20] = True
+    ds = report(source, replace(findings(mask), key_slice=8))
+    (region,) = [item for item in items(ds) if item.ValueType == "SCOORD"]
+    image = region.ContentSequence[0].ReferencedSOPSequence[0]
+    assert image.ReferencedSOPInstanceUID == source.plan.slices[4].sop_instance_uid
+
+
+def test_box_on_an_enhanced_object_names_the_frame(tmp_path: Path) -> None:
+    source = read_source(write_enhanced(tilted_volume(), tmp_path), tmp_path)
+    ds = report(source, findings(lesion()))
+    (region,) = [item for item in items(ds) if item.ValueType == "SCOORD"]
+    image = region.ContentSequence[0].ReferencedSOPSequence[0]
+    key = source.plan.slices[3]
+    assert image.ReferencedSOPInstanceUID == key.sop_instance_uid
+    assert image.ReferencedFrameNumber == key.frame_number
+
+
+def test_negative_report_says_that_it_excludes_nothing(source: Source) -> None:
+    ds = report(source, findings(NOTHING, suspected=False))
+    assert answers(ds)["Intracranial hemorrhage"] == "NOT suspected"
+    assert "Priority" not in answers(ds)
+    conclusion = "No hemorrhage suspected by ichnode - this does not exclude hemorrhage"
+    assert texts(ds)[0] == conclusion
+    assert "ichnode lesion" not in groups(ds)
+
+
+@pytest.mark.parametrize("suspected", [True, False])
+def test_uncertainty_is_coded_and_said_beside_the_conclusion(
+    source: Source, suspected: bool
+) -> None:
+    ds = report(source, findings(lesion(), suspected=suspected, uncertain=True))
+    assert answers(groups(ds)["ichnode study"])["Certainty of Finding"] == "Uncertain"
+    assert texts(ds)[1] == ("UNCERTAIN: the networks disagree - a person should decide soon (0.21)")
+
+
+def test_a_certain_report_does_not_speak_of_certainty(source: Source) -> None:
+    ds = report(source, findings(NOTHING, suspected=False))
+    assert "Certainty of Finding" not in answers(ds)
+    assert not [text for text in texts(ds) if "UNCERTAIN" in text]
+
+
+def test_suspicion_without_an_outline_says_so(source: Source) -> None:
+    ds = report(source, findings(NOTHING))
+    assert "Nothing was outlined: there is no segmentation and no volume." in texts(ds)
+    assert set(groups(ds)).isdisjoint({"ichnode lesion", "ichnode key slice"})
+
+
+def test_limitations_of_the_plan_stand_in_the_report(tmp_path: Path) -> None:
+    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("limited"))
+    limits = ("gaps of 1.1 to 7 mm", "Gap \u2265 5 mm")
+    source = read_source(plan_of(paths, tmp_path, limits), tmp_path)
+    said = texts(report(source, findings(lesion())))
+    assert "Limitation: gaps of 1.1 to 7 mm" in said
+    assert "Limitation: Gap ? 5 mm" in said
+
+
+@pytest.mark.parametrize("kind", ["read", "not analysed"])
+def test_a_report_that_replaces_an_earlier_one_names_it_and_says_why(
+    source: Source, kind: str
+) -> None:
+    late = replacing(source)
+    ds = refusal(late) if kind == "not analysed" else report(late, findings(lesion()))
+    (study,) = ds.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (instance,) = series.ReferencedSOPSequence
+    assert study.StudyInstanceUID == source.plan.study_instance_uid
+    assert series.SeriesInstanceUID == "2.25.7.1"
+    assert instance.ReferencedSOPClassUID == Comprehensive3DSRStorage
+    assert instance.ReferencedSOPInstanceUID == "2.25.7.2"
+    assert texts(ds)[1] == (
+        "Replaces ichnode's earlier result: 3 more images of the series arrived after it"
+    )
+
+
+def test_a_first_report_names_no_predecessor(source: Source) -> None:
+    ds = report(source, findings(lesion()))
+    assert "PredecessorDocumentsSequence" not in ds
+    assert not [text for text in texts(ds) if "Replaces" in text]
+
+
+def test_a_segmentation_that_replaces_an_earlier_result_says_so(source: Source) -> None:
+    result = findings(lesion())
+    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    first, second = (segmentation(s, result.mask, mark) for s in (source, replacing(source)))
+    assert "replaces" not in first.ContentDescription
+    assert "replaces an earlier result" in second.ContentDescription
+    assert len(second.ContentDescription) <= 64
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert first.SeriesInstanceUID != second.SeriesInstanceUID
+
+
+def test_report_on_a_series_not_analysed_cannot_be_read_as_a_negative(source: Source) -> None:
+    ds = refusal(source)
+    assert texts(ds)[0] == (
+        "NOT ANALYSED by ichnode - this is not a negative result. "
+        "Reason: the slice at 35 mm is missing (MISSING_SLICE)"
+    )
+    assert answers(ds)["Summary of Analyses"] == "Not Attempted"
+    assert "Intracranial hemorrhage" not in answers(ds)
+    assert "Finding" not in answers(ds)
+    assert not [item for item in items(ds) if name(item) == "Probability"]
+    assert ds.CompletionFlag == "PARTIAL"
+    assert ds.SeriesDescription.startswith("ichnode NOT ANALYSED")
+    assert len(ds.SeriesDescription) <= 64
+
+
+@pytest.mark.peer
+def test_series_without_geometry_or_pixels_and_of_an_odd_kind_is_reported(tmp_path: Path) -> None:
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = EncapsulatedPDFStorage, "1.2.3.4"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", "1.2.3.1"
+    ds.PatientID = "P1"
+    ds.PatientSex = "U"
+    path = tmp_path / "odd.dcm"
+    ds.save_as(path, implicit_vr=True, enforce_file_format=True)
+    written = save(refusal(read_source(plan_of([path], tmp_path), tmp_path)), tmp_path)
+    read = dcmread(written)
+    assert (read.PatientID, read.PatientSex, read.PatientName) == ("P1", "U", "")
+    assert "NOT ANALYSED" in texts(read)[0]
+    (inherited,) = dciodvfy_errors(written)  # identity is copied as it is, faults included
+    assert "Patient's Sex" in inherited
+
+
+def test_every_group_is_tracked_under_a_uid_of_its_own(source: Source) -> None:
+    found = groups(report(source, findings(lesion())))
+    uids = [group.ContentSequence[1].UID for group in found.values()]
+    assert len(set(uids)) == len(found) == 3 + len(SUBTYPES)
+
+
+def test_every_number_names_the_algorithm_and_its_weights(source: Source) -> None:
+    result = findings(lesion())
+    measured = [
+        item
+        for group in groups(report(source, result)).values()
+        for item in items(group)
+        if item.ValueType == "NUM"
+    ]
+    assert len(measured) == 3 + len(SUBTYPES)
+    for item in measured:
+        said = [part.TextValue for part in item.ContentSequence]
+        assert said == ["ich-ensemble", "0.1.0", f"weights_sha256={result.weights_sha256}"]
+
+
+def code_items(ds: Dataset) -> Iterator[Dataset]:
+    for element in ds:
+        if element.VR == "SQ":
+            for item in element.value:
+                if "CodeValue" in item:
+                    yield item
+                yield from code_items(item)
+
+
+def test_every_code_written_is_in_the_table_or_in_the_standard(source: Source) -> None:
+    result = findings(lesion(), uncertain=True)
+    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    seg = segmentation(source, result.mask, mark)
+    ours = {(code.value, code.scheme_designator): code.meaning for code in table()}
+    for ds in (seg, report(source, result), refusal(source)):
+        for item in code_items(ds):
+            key = (item.CodeValue, item.CodingSchemeDesignator)
+            if key == ("en-US", "RFC5646"):
+                continue
+            meanings = {ours[key]} if key in ours else standard_meanings(*key)
+            assert item.CodeMeaning.lower() in {meaning.lower() for meaning in meanings}, item
+
+
+def table() -> list[Code]:
+    named = [value for value in vars(codes).values() if isinstance(value, Code)]
+    return [*named, *(entry.finding for entry in codes.SUBTYPES.values())]
+
+
+def standard_meanings(value: str, scheme: str) -> set[str]:
+    return {
+        meanings[value][0] for meanings in concepts.get(scheme, {}).values() if value in meanings
+    }
+
+
+NOT_IN_DICTIONARY = {
+    "82999001": "SNOMED CT disorder",
+    "274100004": "SNOMED CT disorder",
+    "21454007": "SNOMED CT disorder",
+    "35486000": "SNOMED CT disorder",
+    "428263003": "SNOMED CT qualifier",
+    "C0034375": "TID 1500, row 12",
+    "mL": "UCUM unit",
+    "{pixels}": "TID 1602, row 11",
+}
+
+
+@pytest.mark.parametrize("code", table(), ids=lambda code: code.meaning)
+def test_a_code_means_what_the_standard_says(code: Code) -> None:
+    meanings = standard_meanings(code.value, code.scheme_designator)
+    if code.value in NOT_IN_DICTIONARY:
+        assert not meanings, "now in the dictionary: compare it"
+        return
+    plain = {meaning.split(" (")[0].lower() for meaning in meanings}
+    assert code.meaning.split(" (")[0].lower() in plain
+
+
+def test_each_subtype_of_the_readers_has_a_code() -> None:
+    assert tuple(codes.SUBTYPES) == SUBTYPES
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("suspected", "enhanced", "not suspected", "uncertain", "not analysed"),
+        *("replacing", "replacing, not analysed"),
+    ],
+)
+def test_validators_find_no_error_in_a_report(kind: str, tmp_path: Path) -> None:
+    volume = tilted_volume()
+    plan = write_enhanced(volume, tmp_path) if kind == "enhanced" else write(volume, tmp_path)
+    source = read_source(plan, tmp_path)
+    if kind == "not analysed":
+        ds = refusal(source)
+    elif kind == "not suspected":
+        ds = report(source, findings(NOTHING, suspected=False))
+    elif kind == "replacing":
+        ds = report(replacing(source), findings(NOTHING, suspected=False))
+    elif kind == "replacing, not analysed":
+        ds = refusal(replacing(source))
+    elif kind == "uncertain":
+        ds = report(source, findings(lesion(), uncertain=True))
+    else:
+        ds = report(source, findings(lesion()))
+    path = save(ds, tmp_path)
+    assert dciodvfy_errors(path) == []
+    if kind != "enhanced":  # its tree is that of "suspected", and the validator takes its time
+        assert sr_validator_errors(path) == []

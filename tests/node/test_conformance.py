@@ -1,0 +1,67 @@
+"""CONFORMANCE.md says what the code does."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from node.cases.report import write_report
+from node.dicom.net import association, retrieve
+from node.states import Reason
+from tests.support import ROOT
+from tests.support.reported import findings, lesion, tilted_volume, write
+
+TEXT = (ROOT / "CONFORMANCE.md").read_text()
+
+
+def section(title: str) -> str:
+    """Return the text from a heading to the next."""
+    return TEXT.split(title, 1)[1].split("\n## ", 1)[0].split("\n### ", 1)[0]
+
+
+def uids(text: str) -> set[str]:
+    return set(re.findall(r"\b1\.2\.840\.10008[\d.]*\d", text))
+
+
+def test_accepted_sop_classes_and_transfer_syntaxes_are_listed_and_no_others() -> None:
+    accepted = {str(cx.abstract_syntax) for cx in association.contexts_in()}
+    accepted |= set(association.ACCEPTED_TRANSFER_SYNTAXES)
+    assert uids(section("### 2.2")) == accepted
+
+
+def test_sent_sop_classes_are_listed_and_no_others(tmp_path: Path) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    when = datetime(2026, 1, 15, tzinfo=UTC)
+    objects = write_report(plan, findings(lesion()), tmp_path, tmp_path / "case", when)
+    assert uids(section("### 2.3")) == {item.sop_class_uid for item in objects}
+
+
+def test_query_and_retrieve_sop_classes_are_listed() -> None:
+    assert uids(section("### 2.4")) == {retrieve.FIND, retrieve.GET, retrieve.MOVE}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_explained(reason: Reason) -> None:
+    assert re.search(rf"^\| {reason} \| .+ \|$", section("## 3"), re.M)
+
+
+def test_no_reason_is_explained_that_does_not_exist() -> None:
+    assert set(re.findall(r"^\| ([A-Z_]+) \|", section("## 3"), re.M)) == set(Reason)
+
+
+def test_status_codes_are_those_of_the_code() -> None:
+    listed = dict(re.findall(r"^\| ([A-Z_]+) \| ([0-9A-F]{4}) \|", section("### 2.2"), re.M))
+    assert listed == {status.name: f"{status:04X}" for status in association.Status}
+
+
+def test_implementation_identifiers_are_stated() -> None:
+    assert association.IMPLEMENTATION_CLASS_UID in TEXT
+    assert association.IMPLEMENTATION_VERSION_NAME in TEXT
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_given_somewhere(reason: Reason) -> None:
+    node = ROOT / "node"
+    sources = "".join(path.read_text() for path in node.rglob("*.py") if path.name != "states.py")
+    assert f"Reason.{reason.name}" in sources

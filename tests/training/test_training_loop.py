@@ -1,0 +1,202 @@
+"""The loop: every kind of stage learns, and a killed run goes on as if nothing had happened."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.classifiers import LABELS
+from tests.support import ROOT
+from training import plans, recipe, train
+from training.datasets import physionet
+from training.datasets.prepared import phantom_case
+from training.phantoms import phantom
+from training.recipe import Recipe
+
+SMALL = ROOT / "config" / "recipes" / "small.toml"
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from training import batches, train
+
+draw, left = batches.SliceBatches.__call__, int(sys.argv[2])
+
+def dying(self, count, random):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw(self, count, random)
+
+batches.SliceBatches.__call__ = dying
+train.train(Path(sys.argv[1]), ("all",))
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The small recipe with a folder of its own; on one thread, so that sums keep their order."""
+    folder = tmp_path_factory.mktemp("small")
+    text = SMALL.read_text().replace('"runs/small"', f'"{folder / "runs"}"')
+    (folder / "recipe.toml").write_text(text)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(train, "RECALIBRATION_BATCHES", 1)
+        patch.setattr(plans, "FITTED_SLICES", 4)
+        yield folder / "recipe.toml"
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def trained(small: Path) -> Recipe:
+    pytest.importorskip("timm")
+    train.train(small)
+    return recipe.read(small)
+
+
+def losses_of(found: Recipe, stage: str) -> list[float]:
+    with (found.runs / stage / "log.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert [int(row[0]) for row in rows] == list(range(found.named(stage).steps))
+    return [float(row[1]) for row in rows]
+
+
+def test_a_killed_training_goes_on_to_the_same_loss_curve(small: Path) -> None:
+    found = recipe.read(small)
+    train.train(small, ("all",))
+    folder = found.runs / "all"
+    straight = folder.rename(folder.with_name("straight"))
+    last = random.randrange(1, found.named("all").steps)
+    died = subprocess.run(
+        [sys.executable, "-c", DYING, str(small), str(last)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL and not (folder / "weights.pt").exists()
+    train.train(small, ("all",))
+    assert (folder / "log.csv").read_text() == (straight / "log.csv").read_text(), f"step {last}"
+    resumed, expected = (
+        torch.load(each / "weights.pt", weights_only=True) for each in (folder, straight)
+    )
+    for name, tensor in expected.items():
+        torch.testing.assert_close(resumed[name], tensor, msg=name)
+
+
+@pytest.mark.parametrize("stage", [each.name for each in recipe.read(SMALL).stage])
+def test_every_kind_of_stage_learns(trained: Recipe, stage: str) -> None:
+    assert np.isfinite(losses_of(trained, stage)).all()
+    torch.manual_seed(trained.seed)
+    before = plans.plan(trained, trained.named(stage)).network.state_dict()
+    after = torch.load(plans.weights_path(trained, stage), weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in after.values())
+    if stage != "weights":  # whose plan is the finished network already
+        moved = [name for name, tensor in before.items() if not tensor.equal(after[name])]
+        assert any(name.endswith("weight") for name in moved)
+    plans.trained(trained, stage)
+
+
+@pytest.mark.parametrize("stage", ["all", "weights", "weak", "exclusive"])
+def test_whatever_a_study_reader_reads_gives_features_and_six_probabilities(
+    trained: Recipe, stage: str
+) -> None:
+    channels = 3 if stage == "exclusive" else 4
+    with torch.inference_mode():
+        features, probabilities = plans.look(trained, stage)(torch.rand(2, channels, 208, 176))
+    assert features.shape[0] == 2 and probabilities.shape == (2, len(LABELS))
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
+
+
+def test_whole_scans_are_read_once_and_their_copies_are_varied(trained: Recipe) -> None:
+    stage = trained.named("attention")
+    ((found, share),) = plans.study_sources(trained, stage)
+    assert share == 1 and len(found.parts()) == trained.phantoms.count
+    assert (found.labels[:, 0] == (found.labels[:, 1:] == 1).any(1)).all()
+    slices = plans.sources(trained, trained.named("all"))[0].slices
+    head = type(slices)(*(each[slices.patient == slices.patient[0]] for each in slices))
+    twice = plans.scans(
+        head,
+        plans.look(trained, "all"),
+        plans.WINDOWS["kang"],
+        (208, 176),
+        2,
+        trained.runs / "data" / "twice",
+    )
+    first, second = (twice.features[part] for part in twice.parts())
+    np.testing.assert_allclose(first, found.features[: len(first)], rtol=1e-4, atol=1e-5)
+    assert first.shape == second.shape and np.abs(first - second).max() > 1e-3
+
+
+def test_implants_of_training_patients_alone_take_the_place_of_painted_lesions(
+    trained: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = phantom_case(3, phantom(3))
+    held_out, trains = 49, 50
+    monkeypatch.setattr(physionet, "patients", lambda _: (held_out, trains))
+    monkeypatch.setattr(physionet, "load", lambda _, number: replace(head, patient=str(number)))
+    monkeypatch.setattr(plans, "stripper", lambda _: lambda hu: (hu > 0).astype(np.float32))
+    stage = trained.named("all").model_copy(update={"phantoms": 0.5, "implants": 0.4})
+    real, bled, phantoms = plans.sources(trained.model_copy(update={"implants": 2}), stage)
+    assert (real.share, bled.share, phantoms.share) == pytest.approx((0.3, 0.2, 0.5))
+    assert not any(each.painted for each in (real, bled, phantoms))
+    assert set(bled.slices.patient) == {held_out, trains}
+    assert set(bled.slices.patient[bled.rows]) == {trains}
+    assert len(bled.slices.hu) == 2 * len(real.slices.hu), "two of each head"
+    assert bled.slices.mask.any() and not real.slices.mask.any()
+
+
+def test_the_weight_model_learns_from_phantoms_that_its_base_networks_did_not_see(
+    trained: Recipe,
+) -> None:
+    weighing = trained.named("weights")
+    seen = {
+        int(seed)
+        for base in weighing.bases
+        for source in plans.sources(trained, trained.named(base))
+        for seed in source.slices.patient
+    }
+    (source,) = plans.sources(trained, weighing)
+    assert seen == {1000, 1001, 1002} and set(source.slices.patient) == {1003, 1004}
+
+
+def test_a_split_by_image_tests_on_patients_that_it_learnt_from() -> None:
+    found = recipe.read(SMALL.with_name("transfer.toml"))
+    patient = np.repeat(np.arange(50, 100, dtype=np.int32), 20)
+
+    def parts(name: str) -> list[np.ndarray]:
+        stage = found.named(name)
+        return [plans.rows(found, stage, patient, part) for part in ("train", "tune", "test")]
+
+    by_image = parts("resnet18-by-image")
+    assert [part.sum() for part in by_image] == [800, 100, 100]
+    assert (np.sum(by_image, axis=0) == 1).all()
+    assert set(patient[by_image[2]]) <= set(patient[by_image[0]])
+    honest = parts("resnet18-by-patient")
+    assert not set(patient[honest[2]]) & set(patient[honest[0]])
+
+
+def test_a_run_says_what_it_depends_on(trained: Recipe) -> None:
+    run = json.loads((trained.runs / "all" / "run.json").read_text())
+    assert run["seed"] == trained.seed and run["versions"]["torch"] == version("torch")
+    assert run["data_sha256"] is None, "it learns from phantoms alone"
+    assert run["stage"]["steps"] == 8 and run["processes"] == 1
+
+
+def test_a_stage_whose_base_is_not_trained_says_which(small: Path, tmp_path: Path) -> None:
+    found = recipe.read(small).model_copy(update={"runs": tmp_path})
+    with pytest.raises(recipe.BadRecipe, match="'all' first"):
+        train.fit(found, found.named("subtypes"))
