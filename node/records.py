@@ -238,9 +238,30 @@ class SeriesPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """When a series counts as complete unless another image comes, and by what evidence."""
+
+    at: datetime
+    why: str
+    saved_s: float = 0.0
+    """How much sooner that is than the end of the idle timer, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferred:
+    """The series that is read instead of another readable one of its study."""
+
+    line: str
+    """The line of `node.cases.choice.RANKING` that decided."""
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportObject:
     """One DICOM object that a report is made of, as it lies in the case folder."""
 
+    kind: str
+    """"seg", "sr" or "capture"."""
     path: str
     sop_class_uid: str
     sop_instance_uid: str
@@ -249,44 +270,40 @@ class ReportObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a stage ended: the state to move to and what the worklist should show.
+class Parcel:
+    """What a destination is owed: a payload that one channel can send."""
 
-    Fields left None keep what the worklist has. `reason_code` and `reason` go with NOT_ANALYSED,
-    SKIPPED and FAILED. `retry_at` with the case's own state means "not yet, look again then";
-    `reason` says what is waited for.
-    `prior` tells a study acquired long before it arrived; `closed_by` and `saved_s` are the plan's.
-    `owed` are the objects of a report, each with the name of a destination that gets it; `compared`
-    tells a replayed result from the one before (`node.cases.manifest.compare`).
-    """
+    channel: str
+    """How it is sent: "dicom"."""
+    kind: str
+    """What it is, such as "seg", "sr" or "capture"."""
+    path: str
+    """Where the payload lies, relative to the data folder."""
+    dedup_key: str
+    """A destination gets one parcel of each key from a case, however often it is owed."""
+    address: Mapping[str, str]
+    """What the channel alone understands."""
 
-    state: State
-    priority: Priority | None = None
-    probability: float | None = None
-    uncertainty: float | None = None
-    uncertain: bool | None = None
-    volume_ml: float | None = None
-    subtypes: Mapping[str, float] | None = None
-    key_slice_sop_instance_uid: str | None = None
-    bundle: str | None = None
-    reason_code: str | None = None
-    reason: str | None = None
-    limitations: tuple[str, ...] = ()
-    prior: bool | None = None
-    closed_by: str | None = None
-    saved_s: float | None = None
-    owed: tuple[tuple[str, ReportObject], ...] = ()
-    compared: str | None = None
-    retry_at: datetime | None = None
+    @classmethod
+    def of(cls, item: ReportObject) -> "Parcel":
+        """Return a DICOM object as a parcel of the channel "dicom"; its key is its UID."""
+        names = ("sop_class_uid", "sop_instance_uid", "series_instance_uid")
+        uids = {name: getattr(item, name) for name in names}
+        return cls("dicom", item.kind, item.path, item.sop_instance_uid, uids)
+
+    @property
+    def object(self) -> ReportObject:
+        """The DICOM object that this parcel of the channel "dicom" holds."""
+        return ReportObject(self.kind, self.path, **self.address)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One object owed to one destination: a row of the outbox."""
+    """One parcel owed to one destination: a row of the outbox."""
 
     id: int
     case_id: int
     destination: str
-    object: ReportObject
+    parcel: Parcel
     attempts: int
     high_priority: bool

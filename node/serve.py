@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from node.clock import utc_now
 from node.log import event
 from node.settings import Settings
-from node.worklist.store import Store, claimant
+from node.worklist import Worklist, claimant
 
 if TYPE_CHECKING:
     pass
@@ -35,20 +35,20 @@ RESTART_S = (0.5, 30.0)
 def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
     """Run one role in this process until `stop` is set."""
     logger.info("started", extra=event("role_started", role=role))
-    with Store(settings.url) as store:
-        _RUN[role](settings, store, stop)
+    with Worklist(settings.url) as worklist:
+        _RUN[role](settings, worklist, stop)
     logger.info("stopped", extra=event("role_stopped", role=role))
 
 
-def _receive(settings: Settings, store: Store, stop: threading.Event) -> None:
+def _receive(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
     from node.arrive.storage_scp import Receiver
 
-    with Receiver(settings, store, utc_now):
+    with Receiver(settings, worklist.arrivals, utc_now):
         while not stop.wait(1.0):  # not for ever: see `stop_on_signal`
             pass
 
 
-def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
+def _work(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
     from node.cases.decoding import decoding_process
     from node.cases.detector import load_detector
     from node.cases.pipeline import Node
@@ -57,22 +57,22 @@ def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
     detector = cache(lambda: load_detector(settings))
     detector()  # before the first case arrives, not after
     with decoding_process(settings.decode) as decode:
-        work(Node(settings, store, detector, utc_now, decode), claimant(), stop)
+        work(Node.on(worklist, settings, detector, utc_now, decode), claimant(), stop)
 
 
-def _deliver(settings: Settings, store: Store, stop: threading.Event) -> None:
+def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
     from node.deliver.loop import deliver
 
-    deliver(settings, store, utc_now, stop)
+    deliver(settings, worklist.outbox, utc_now, stop)
 
 
-def _web(settings: Settings, store: Store, stop: threading.Event) -> None:
+def _web(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
     from node.web import serve_page
 
-    serve_page(settings, store, utc_now, stop)
+    serve_page(settings, worklist.views, utc_now, stop)
 
 
-_RUN: dict[Role, Callable[[Settings, Store, threading.Event], None]] = {
+_RUN: dict[Role, Callable[[Settings, Worklist, threading.Event], None]] = {
     "receive": _receive,
     "work": _work,
     "deliver": _deliver,

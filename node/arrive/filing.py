@@ -12,7 +12,7 @@ from node.dicom.read.header import read_header
 from node.errors import BadObject, Permanent
 from node.log import event
 from node.records import Header
-from node.worklist.store import Arrival, Store
+from node.worklist import Arrival, Arrivals
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Mismatch(BadObject):
 
 def ingest(
     source: bytes | Path,
-    store: Store,
+    arrivals: Arrivals,
     spool: Spool,
     *,
     caller: str,
@@ -56,7 +56,7 @@ def ingest(
     if announced is not None and held != announced:
         raise Mismatch("SOP class or instance UID differs from the request's")
     stored = spool.put(_chunks(source), "received")
-    return header, store.add(header, stored, caller=caller, now=now)
+    return header, arrivals.add(header, stored, caller=caller, now=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Filed:
 
 def file_or_set_aside(
     file: bytes,
-    store: Store,
+    arrivals: Arrivals,
     spool: Spool,
     *,
     caller: str,
@@ -89,11 +89,11 @@ def file_or_set_aside(
         If the spool or the database cannot take it now.
     """
     try:
-        header, arrival = ingest(file, store, spool, caller=caller, now=now, announced=announced)
+        header, arrival = ingest(file, arrivals, spool, caller=caller, now=now, announced=announced)
     except Permanent as error:
         status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
         stored = spool.put([file], "quarantine")
-        store.quarantine(stored, code=status.name, reason=str(error), caller=caller, now=now)
+        arrivals.set_aside(stored, code=status.name, reason=str(error), caller=caller, now=now)
         logger.warning("quarantined: %s", error, extra=event("quarantined", code=status.name))
         return Filed(status, str(error))
     if arrival is Arrival.CONFLICT:

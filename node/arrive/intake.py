@@ -17,7 +17,7 @@ from node.dicom.read.header import dataset_of, read_header
 from node.errors import BadObject
 from node.records import Header
 from node.settings import Settings
-from node.worklist.store import Arrival, Store
+from node.worklist import Arrival, Arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class Intake:
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        arrivals: Arrivals,
         clock: Callable[[], datetime],
         kinds: Collection[str] | None = None,
     ) -> None:
         self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
         self._max_bytes = settings.receive.max_object_mb << 20
-        self._store = store
+        self._arrivals = arrivals
         self._clock = clock
         self._kinds = kinds
         self._studies: set[str] = set()
@@ -116,7 +116,7 @@ class Intake:
                 self._other += 1
                 return Status.SOP_CLASS_NOT_SUPPORTED
         filed = file_or_set_aside(
-            file, self._store, self._spool, caller=caller, now=self._clock(), announced=announced
+            file, self._arrivals, self._spool, caller=caller, now=self._clock(), announced=announced
         )
         if filed.status is not Status.SUCCESS or filed.arrival is Arrival.CHANGED:
             reason = filed.comment or "other bytes than the object of this UID that is here"
@@ -145,7 +145,7 @@ class Intake:
         It is the evidence that a released association is.
         """
         if self.series:
-            self._store.release(self.series, self._clock())
+            self._arrivals.release(self.series, self._clock())
 
     def _too_large(self, name: str, size: int) -> bool:
         if size <= self._max_bytes:

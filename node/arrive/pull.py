@@ -21,7 +21,7 @@ from node.dicom.net.retrieve import Take, dimse_archive
 from node.errors import BadConfiguration, IchnodeError, Permanent, Retryable
 from node.log import event
 from node.settings import Settings, Source
-from node.worklist.store import Store
+from node.worklist import Arrivals
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def order(archive: Archive, study: str, source: Source, *, accession: bool = Fal
 
 
 def fetch(
-    order: Order, archive: Archive, source: Source, intake: Intake, store: Store
+    order: Order, archive: Archive, source: Source, intake: Intake, arrivals: Arrivals
 ) -> Iterator[int]:
     """Fetch what was ordered; yield how many objects have come so far.
 
@@ -159,7 +159,7 @@ def fetch(
     done = 0
     for series in order.series:
         study, uid = order.study_instance_uid, series.series_instance_uid
-        before = _held(store, study, uid)
+        before = _held(arrivals, study, uid)
         why = ""
         try:
             for number in archive.fetch(study, uid, () if series.whole else series.wanted):
@@ -167,10 +167,10 @@ def fetch(
         except IchnodeError as error:
             why = str(error)
         if source.how == "move":
-            _wait_for(series.wanted, store, study, uid, 0.0 if why else MOVED_S)
-            held = _held(store, study, uid)
+            _wait_for(series.wanted, arrivals, study, uid, 0.0 if why else MOVED_S)
+            held = _held(arrivals, study, uid)
             intake.count(study, uid, new=len(held - before), here=len(series.wanted & before))
-        missing = series.wanted - _held(store, study, uid)
+        missing = series.wanted - _held(arrivals, study, uid)
         if missing or why:
             said = f"{len(missing)} of {len(series.wanted)} objects are not here"
             intake.left_out.append(LeftOut(f"series {uid}", f"{said}; {why}" if why else said))
@@ -201,21 +201,21 @@ def _series(series: str, images: dict[str, str]) -> RemoteSeries:
     return RemoteSeries(series, wanted, whole=len(wanted) == len(images))
 
 
-def _held(store: Store, study: str, series: str) -> set[str]:
+def _held(arrivals: Arrivals, study: str, series: str) -> set[str]:
     """Return the objects of a series that are in the worklist."""
     return {
         instance.header.sop_instance_uid
-        for held in store.study(study)
+        for held in arrivals.study(study)
         if held.series_instance_uid == series
         for instance in held.instances
     }
 
 
 def _wait_for(
-    wanted: Collection[str], store: Store, study: str, series: str, seconds: float
+    wanted: Collection[str], arrivals: Arrivals, study: str, series: str, seconds: float
 ) -> None:
     deadline = time.monotonic() + seconds
-    while not set(wanted) <= _held(store, study, series) and time.monotonic() < deadline:
+    while not set(wanted) <= _held(arrivals, study, series) and time.monotonic() < deadline:
         time.sleep(0.2)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from node.dicom.read.header import read_header
 from node.errors import BadObject, IchnodeError, Permanent
 from node.records import Header, StoredObject
-from node.worklist.store import Decision, NotFound, Quarantined, Signature, Standing, Store
+from node.worklist import Decision, NotFound, Quarantine, Quarantined, Signature, Standing
 
 SETTLED_AFTER = timedelta(minutes=1)
 """Chosen: bytes written more recently may belong to an object that is only now being filed, so
@@ -42,7 +42,7 @@ class Examined:
     """Why its bytes cannot be read; then there is neither header nor standing."""
 
 
-def chosen(store: Store, number: int | None, study_uid: str | None) -> list[Quarantined]:
+def chosen(quarantine: Quarantine, number: int | None, study_uid: str | None) -> list[Quarantined]:
     """Return the entry of a number, or the open ones of a study.
 
     Raises
@@ -55,25 +55,25 @@ def chosen(store: Store, number: int | None, study_uid: str | None) -> list[Quar
     if (number is None) == (study_uid is None):
         raise Permanent("name either one object by its NUMBER or a study's by --study UID")
     if number is not None:
-        return [store.quarantined_object(number)]
-    if found := store.quarantined(study_uid):
+        return [quarantine.get(number)]
+    if found := quarantine.listed(study_uid):
         return found
     raise NotFound(f"nothing of study {study_uid} waits in quarantine")
 
 
-def examine(entry: Quarantined, store: Store, root: Path) -> Examined:
+def examine(entry: Quarantined, quarantine: Quarantine, root: Path) -> Examined:
     """Return what the bytes of an entry say, and where the worklist contradicts them."""
     try:
         header = _header(entry.stored, root)
     except IchnodeError as error:
         return Examined(entry, None, None, str(error))
-    return Examined(entry, header, store.standing(header), None)
+    return Examined(entry, header, quarantine.standing(header), None)
 
 
 def release(
-    entries: Sequence[Quarantined], store: Store, root: Path, signed: Signature
+    entries: Sequence[Quarantined], quarantine: Quarantine, root: Path, signed: Signature
 ) -> list[Decided]:
-    """File objects by a person's will; see `Store.release_quarantined`.
+    """File objects by a person's will; see `node.worklist.Quarantine.release`.
 
     An object whose bytes are gone, altered or still no DICOM stays where it is, as does one that
     cannot be filed.
@@ -89,13 +89,13 @@ def release(
             headers[entry.number] = _header(entry.stored, root)
         except IchnodeError as error:
             stay[entry.number] = str(error)
-    stay |= store.release_quarantined(headers, signed)
+    stay |= quarantine.release(headers, signed)
     return [Decided(entry, stay.get(entry.number)) for entry in entries]
 
 
 def discard(
     entries: Iterable[Quarantined],
-    store: Store,
+    quarantine: Quarantine,
     root: Path,
     signed: Signature,
     *,
@@ -110,15 +110,15 @@ def discard(
     IllegalMove
         If one of them was released or deleted before.
     """
-    return [_discard(entry, store, root, signed, delete) for entry in entries]
+    return [_discard(entry, quarantine, root, signed, delete) for entry in entries]
 
 
 def _discard(
-    entry: Quarantined, store: Store, root: Path, signed: Signature, delete: bool
+    entry: Quarantined, quarantine: Quarantine, root: Path, signed: Signature, delete: bool
 ) -> Decided:
     path = root / entry.stored.path
     young = delete and path.exists() and _age(path, signed) < SETTLED_AFTER
-    decision = store.discard_quarantined(entry.number, signed, delete=delete and not young)
+    decision = quarantine.discard(entry.number, signed, delete=delete and not young)
     if decision is Decision.DELETED:
         try:
             path.unlink(missing_ok=True)

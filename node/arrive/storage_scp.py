@@ -22,7 +22,7 @@ from node.dicom.net.association import Status
 from node.errors import IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
-from node.worklist.store import Store
+from node.worklist import Arrivals
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,11 @@ STOP_TIMEOUT_S = 10.0
 class Receiver:
     """The node's C-STORE and C-ECHO SCP; a context manager that listens while it is open."""
 
-    def __init__(self, settings: Settings, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: Settings, arrivals: Arrivals, clock: Callable[[], datetime]
+    ) -> None:
         self._settings = settings.receive
-        self._store = store
+        self._arrivals = arrivals
         self._clock = clock
         self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
         self._admission = Admission.of(settings.receive.ae_title, settings.receive.allowed_callers)
@@ -149,7 +151,7 @@ class Receiver:
     ) -> tuple[Status, str]:
         announced = (request.sop_class_uid, request.sop_instance_uid)
         filed = file_or_set_aside(
-            file, self._store, self._spool, caller=caller, now=self._clock(), announced=announced
+            file, self._arrivals, self._spool, caller=caller, now=self._clock(), announced=announced
         )
         if filed.header is not None and filed.status is Status.SUCCESS:
             series.add(filed.header.series_instance_uid)
@@ -159,7 +161,7 @@ class Receiver:
         if not series:
             return
         try:
-            self._store.release(series, self._clock())
+            self._arrivals.release(series, self._clock())
         except IchnodeError as error:  # completeness then waits for `assemble.idle_s`
             logger.error("release not noted: %s", error, extra=event("release_failed"))
 

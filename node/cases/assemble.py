@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from node.cases.choice import lost_by, rank, read_instead, thickness_mm
-from node.cases.completeness import Closing, announces_images, closing
+from node.cases.completeness import announces_images, closing
 from node.cases.eligibility import CURABLE, RULES, Verdict, judge, limitations
 from node.dicom.read.geometry import FrameRef
-from node.records import Case, Instance, Outcome, Series, SeriesPlan, SliceRef
+from node.outcomes import NotAnalysed, Planned, Skipped, Waiting
+from node.records import Case, Closing, Instance, Preferred, Series, SeriesPlan, SliceRef
 from node.settings import Assemble
 from node.states import Priority, Reason, State
 
@@ -33,7 +34,7 @@ def decide(
     cases: Sequence[Case],
     settings: Assemble,
     now: datetime,
-) -> tuple[Outcome, SeriesPlan | None]:
+) -> "Decided":
     """Return what becomes of a case, and the plan of its series if there is something to report.
 
     Parameters
@@ -45,36 +46,19 @@ def decide(
 
     Returns
     -------
-    Outcome
-        RECEIVING, with `retry_at` and what is waited for, while images may come that matter;
-        ASSEMBLED; NOT_ANALYSED for the one case that speaks for a study in which nothing can be
-        read; SKIPPED.
+    Waiting, Planned, NotAnalysed or Skipped
+        Waiting while images may come that matter; NotAnalysed for the one case that speaks for a
+        study in which nothing can be read.
     SeriesPlan or None
-        With ASSEMBLED the slices to read, with NOT_ANALYSED all that was received of the series.
+        With Planned the slices to read, with NotAnalysed all that was received of the series.
     """
     field = _field(case, study, cases, settings, now)
-    mine = field.mine
-    if mine.verdict.refusal is None:
-        outcome, plan = _eligible(mine, field, _replaces_a_reading(case, cases))
-    else:
-        outcome, plan = _refused(mine, field)
-    prior = _prior(mine.verdict.series, settings)
-    outcome = replace(outcome, prior=bool(prior))
-    if plan is None:
-        return outcome, None
-    plan = replace(
-        plan,
-        limitations=(*plan.limitations, *prior),
-        closed_by=mine.closing.why,
-        saved_s=mine.closing.saved_s,
-    )
-    outcome = replace(
-        outcome,
-        limitations=plan.limitations,
-        closed_by=plan.closed_by,
-        saved_s=plan.saved_s,
-    )
-    return outcome, plan
+    if field.mine.verdict.refusal is None:
+        return _eligible(field, _replaces_a_reading(case, cases))
+    return _refused(field)
+
+
+Decided = tuple[Waiting | Planned | NotAnalysed | Skipped, SeriesPlan | None]
 
 
 def _prior(series: Series, settings: Assemble) -> tuple[str, ...]:
@@ -152,6 +136,8 @@ class _Field:
     others: tuple[_Entry, ...]
     settings: Assemble
     now: datetime
+    prior: tuple[str, ...]
+    """The sentence that tells a prior study from a current one, or none."""
 
     @property
     def entries(self) -> tuple[_Entry, ...]:
@@ -172,7 +158,7 @@ class _Field:
         last = max(e.verdict.series.last_received_at for e in self.entries)
         return last + timedelta(seconds=self.settings.idle_s)
 
-    def wait(self, why: str) -> tuple[Outcome, None]:
+    def wait(self, why: str) -> tuple[Waiting, None]:
         """Look again when the next series closes, or sooner where images are being counted."""
         grace = timedelta(seconds=self.settings.grace_s)
         moments = [e.verdict.series.last_received_at + grace for e in self.entries]
@@ -180,7 +166,15 @@ class _Field:
         if any(announces_images(e.verdict.series) for e in self.entries if e.arriving):
             moments.append(self.now + timedelta(seconds=LOOK_AGAIN_S))
         retry_at = min(t for t in moments if t > self.now)
-        return Outcome(State.RECEIVING, reason=why, retry_at=retry_at), None
+        return Waiting(why, retry_at, prior=bool(self.prior)), None
+
+    def skip(
+        self, reason: Reason, message: str, preferred: Preferred | None = None
+    ) -> tuple[Skipped, None]:
+        """Pass this series over."""
+        prior = bool(self.prior)
+        closing = None if self.mine.hopeless else self.mine.closing
+        return Skipped(reason, message, prior, closing, preferred), None
 
 
 def _field(
@@ -201,49 +195,48 @@ def _field(
         known = newest.get(series.series_instance_uid)
         entries.append(_Entry(verdict, ends, closed, not (closed or silent), known))
     mine = next(e for e in entries if e.uid == case.series_instance_uid)
-    return _Field(mine, tuple(e for e in entries if e is not mine), settings, now)
+    others = tuple(e for e in entries if e is not mine)
+    return _Field(mine, others, settings, now, _prior(mine.verdict.series, settings))
 
 
-def _eligible(
-    mine: _Entry, field: _Field, replaces_a_reading: bool
-) -> tuple[Outcome, SeriesPlan | None]:
+def _eligible(field: _Field, replaces_a_reading: bool) -> Decided:
     """Decide about a series that can be read."""
+    mine = field.mine
     if not mine.closed:
         return field.wait(f"can be read as it stands; {_until(mine.closing.at)}")
     if replaces_a_reading:
-        return _read(mine, field)
+        return _read(field)
     best = field.readable[0]
     if best is not mine:
-        return _skip(Reason.OTHER_SERIES_READ, read_instead(best.verdict, mine.verdict))
+        why = read_instead(best.verdict, mine.verdict)
+        line = lost_by(best.verdict, mine.verdict)
+        return field.skip(Reason.OTHER_SERIES_READ, why, Preferred(line, best.uid))
     for rival in field.others:
         if _may_beat(rival, mine):
             name = rival.verdict.name
             return field.wait(f"complete; series {name} still arrives and may be the better one")
-    return _read(mine, field)
+    return _read(field)
 
 
-def _refused(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan | None]:
+def _refused(field: _Field) -> Decided:
     """Decide about a series that cannot be read (yet)."""
-    refusal = mine.verdict.refusal
+    mine, refusal = field.mine, field.mine.verdict.refusal
     assert refusal is not None
     if not (mine.closed or mine.hopeless):
         return field.wait(f"not yet readable: {refusal.message}; {_until(mine.closing.at)}")
     if field.readable:
-        return _skip(refusal.reason, refusal.message)
+        return field.skip(refusal.reason, refusal.message)
     if field.now < field.closes_at:
         why = f"{refusal.message}; whether the study holds another series to read is known at"
         return field.wait(f"{why} {field.closes_at:%H:%M:%S} UTC")
     speakers = [e for e in field.entries if e is mine or not e.passed_over]
     if min(speakers, key=_distance) is not mine:
-        return _skip(refusal.reason, refusal.message)
-    outcome = Outcome(
-        State.NOT_ANALYSED,
-        Priority.NOT_ANALYSED,
-        reason_code=refusal.reason,
-        reason=refusal.message,
-    )
+        return field.skip(refusal.reason, refusal.message)
     decision = f"series {mine.verdict.name} cannot be read: {refusal.message}; {mine.closing.why}"
-    plan = _plan(mine, _everything(mine.verdict.series), f"{decision}{_others(field)}")
+    plan = _plan(field, _everything(mine.verdict.series), f"{decision}{_others(field)}")
+    outcome = NotAnalysed(
+        refusal.reason, refusal.message, plan.limitations, bool(field.prior), mine.closing
+    )
     return outcome, replace(plan, reason=refusal.message)
 
 
@@ -275,8 +268,8 @@ def _replaces_a_reading(case: Case, cases: Iterable[Case]) -> bool:
 # --- outcomes ------------------------------------------------------------------------------------
 
 
-def _read(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan]:
-    verdict = mine.verdict
+def _read(field: _Field) -> tuple[Planned, SeriesPlan]:
+    mine, verdict = field.mine, field.mine.verdict
     stack = verdict.stack
     assert stack is not None
     kernel = verdict.headers[0].convolution_kernel or "unnamed"
@@ -285,35 +278,28 @@ def _read(mine: _Entry, field: _Field) -> tuple[Outcome, SeriesPlan]:
         f"{stack.coverage_mm:.0f} mm, {thickness_mm(verdict) or 0:.1f} mm thick, kernel {kernel}; "
         f"{mine.closing.why}{_others(field)}"
     )
-    plan = _plan(
-        mine,
-        _refs(verdict.images, stack.slices),
-        decision,
-        limitations(verdict),
-        _refs(verdict.images, stack.copies),
-    )
-    return Outcome(State.ASSEMBLED), plan
-
-
-def _skip(reason: Reason, message: str) -> tuple[Outcome, None]:
-    return Outcome(State.SKIPPED, reason_code=reason, reason=message), None
+    slices, copies = (_refs(verdict.images, frames) for frames in (stack.slices, stack.copies))
+    plan = _plan(field, slices, decision, limitations(verdict), copies)
+    return Planned(plan.limitations, bool(field.prior), mine.closing), plan
 
 
 def _plan(
-    entry: _Entry,
+    field: _Field,
     slices: tuple[SliceRef, ...],
     decision: str,
     known_limitations: tuple[str, ...] = (),
     copies: tuple[SliceRef, ...] = (),
 ) -> SeriesPlan:
-    series = entry.verdict.series
+    series, closing = field.mine.verdict.series, field.mine.closing
     return SeriesPlan(
         study_instance_uid=series.study_instance_uid,
         series_instance_uid=series.series_instance_uid,
         slices=slices,
         decision=decision,
-        limitations=known_limitations,
+        limitations=(*known_limitations, *field.prior),
         copies=copies,
+        closed_by=closing.why,
+        saved_s=closing.saved_s,
     )
 
 

@@ -5,18 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from node.cases.eligibility import Verdict
-from node.records import Series
+from node.records import Closing, Series
 from node.settings import Assemble
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """When a series counts as complete unless another image comes, and by what evidence."""
-
-    at: datetime
-    why: str
-    saved_s: float = 0.0
-    """How much sooner that is than the idle timer's end, seconds."""
 
 
 def closing(verdict: Verdict, settings: Assemble) -> Closing:

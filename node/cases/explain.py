@@ -7,22 +7,22 @@ explanation and the node never disagree. Pure, but for `explain_study`, which fe
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from node.cases.assemble import decide
-from node.cases.choice import lost_by, read_instead, thickness_mm
+from node.cases.choice import thickness_mm
 from node.cases.completeness import closing
 from node.cases.eligibility import CURABLE, Verdict, has_contrast, is_sharp, judge
 from node.dicom.read.geometry import stack
 from node.errors import NotAnalysed
+from node.outcomes import Planned
 from node.records import Case, Series, SeriesPlan
 from node.settings import Assemble, Settings
 from node.states import Priority, Reason, State
-from node.worklist.rows import Row, speaking_for_study
-from node.worklist.store import Event, Store
+from node.worklist import Event, Row, Worklist, speaking_for_study
 
 NOT_WAITED_FOR = "not waited for: no further image would have made it readable"
 NO_FAULT = frozenset({Reason.OTHER_SERIES_READ, Reason.INTERNAL})
@@ -133,7 +133,7 @@ class Explanation:
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
-def explain_study(name: str, store: Store, settings: Settings, now: datetime) -> Explanation:
+def explain_study(name: str, worklist: Worklist, settings: Settings, now: datetime) -> Explanation:
     """Return the explanation of a study as the worklist knows it.
 
     Parameters
@@ -146,16 +146,16 @@ def explain_study(name: str, store: Store, settings: Settings, now: datetime) ->
     NotFound
         If there is no such study.
     """
-    uid = store.find(name)
-    history = store.history(uid)
+    uid = worklist.views.find(name)
+    history = worklist.views.history(uid)
     return explain(
-        store.study(uid),
+        worklist.arrivals.study(uid),
         history,
-        [store.case(row.case_id) for row in history],
+        [worklist.cases.get(row.case_id) for row in history],
         {row.case_id: plan for row in history if (plan := _plan(settings.data_dir / row.folder))},
         settings.assemble,
         now,
-        quarantined=len(store.quarantined(uid)),
+        quarantined=len(worklist.quarantine.listed(uid)),
     )
 
 
@@ -186,7 +186,7 @@ def explain(
         By case number, where there is one.
     """
     verdicts = [judge(series, settings) for series in study]
-    context = _Context(study, cases, plans, verdicts, settings, now)
+    context = _Context(study, cases, plans, settings, now)
     told = [_told(verdict, _chain(history, verdict), context) for verdict in verdicts]
     speaker = speaking_for_study(history)
     return Explanation(
@@ -221,7 +221,6 @@ class _Context:
     study: Sequence[Series]
     cases: Sequence[Case]
     plans: Mapping[int, SeriesPlan]
-    verdicts: Sequence[Verdict]
     settings: Assemble
     now: datetime
 
@@ -245,7 +244,7 @@ def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
     plan = None
     if newest.state not in (State.RECEIVING, State.SKIPPED):
         plan = context.plans.get(newest.case_id)
-    closed_at, closed_by, saved_s = _closed(verdict, plan, code, context)
+    closed_at, closed_by, saved_s = _closed(verdict, newest, code, context)
     header = verdict.headers[0]
     return Told(
         series_instance_uid=verdict.series.series_instance_uid,
@@ -259,7 +258,7 @@ def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
         taken=taken,
         reason_code=code,
         reason=reason,
-        lost_to=_lost_to(verdict, newest, context),
+        lost_to=_lost_to(newest),
         decision=plan.decision if plan else None,
         last_received_at=verdict.series.last_received_at,
         closed_at=closed_at,
@@ -280,19 +279,21 @@ def _undecided(verdict: Verdict, newest: Row, context: _Context) -> tuple[str | 
     """Return what stands against the series as it is, and what its case waits for."""
     (case,) = (case for case in context.cases if case.id == newest.case_id)
     outcome, plan = decide(case, context.study, context.cases, context.settings, context.now)
-    code = verdict.refusal.reason if verdict.refusal else outcome.reason_code
-    return code, outcome.reason or (plan.decision if plan else "")
+    code = verdict.refusal.reason if verdict.refusal else getattr(outcome, "reason_code", None)
+    if isinstance(outcome, Planned):
+        return code, plan.decision if plan else ""
+    return code, outcome.reason
 
 
 def _closed(
-    verdict: Verdict, plan: SeriesPlan | None, code: str | None, context: _Context
+    verdict: Verdict, newest: Row, code: str | None, context: _Context
 ) -> tuple[datetime | None, str | None, float | None]:
     """Return when the series was complete, by what evidence, and how much sooner than by timer."""
-    if plan is not None and plan.closed_by:
-        waited = timedelta(seconds=context.settings.idle_s - plan.saved_s)
-        return verdict.series.last_received_at + waited, plan.closed_by, plan.saved_s
+    if newest.state is not State.RECEIVING and newest.closed_at is not None:
+        return newest.closed_at, newest.closed_by, newest.saved_s
     if code is not None and code not in (*CURABLE, *NO_FAULT):
         return None, NOT_WAITED_FOR, None
+    # An undecided series, or one passed over before schema 0005, which did not note it.
     judged = replace(verdict, refusal=None) if code in NO_FAULT else verdict
     ends = closing(judged, context.settings)
     if context.now < ends.at:
@@ -309,14 +310,11 @@ def _coverage_mm(verdict: Verdict, settings: Assemble) -> float | None:
     return ordered.coverage_mm or None
 
 
-def _lost_to(verdict: Verdict, newest: Row, context: _Context) -> Loss | None:
-    """Return the series that was read instead: the one of which the recorded reason speaks."""
-    if newest.state is not State.SKIPPED or newest.reason_code != Reason.OTHER_SERIES_READ:
+def _lost_to(newest: Row) -> Loss | None:
+    """Return the series that was read instead, as it was recorded."""
+    if newest.state is not State.SKIPPED or newest.preferred is None:
         return None
-    for winner in context.verdicts:
-        if winner is not verdict and read_instead(winner, verdict) == newest.reason:
-            return Loss(lost_by(winner, verdict), winner.series.series_instance_uid)
-    return None
+    return Loss(newest.preferred.line, newest.preferred.series_instance_uid)
 
 
 def _line(row: Row) -> CaseLine:

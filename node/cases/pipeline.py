@@ -5,20 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from models.findings import Findings
 from node.case_folder import make_durable
 from node.cases import manifest
 from node.cases.assemble import decide
-from node.cases.report import REPORT_CLASS, NotRead, write_report
+from node.cases.report import NotRead, write_report
 from node.cases.triage import triage
 from node.dicom.read.pixels import Decoder, load_volume
-from node.errors import NotAnalysed
-from node.records import Case, Outcome, SeriesPlan
+from node.errors import NotAnalysed as Refused
+from node.outcomes import NotAnalysed, Outcome, Reported
+from node.records import Case, Parcel, SeriesPlan
 from node.settings import Settings
-from node.states import Priority, Reason, State
-from node.worklist.store import Store
+from node.states import Reason, State
+from node.worklist import Arrivals, Cases, Outbox, Worklist
 
 if TYPE_CHECKING:
     from models.detector import Detector
@@ -26,17 +27,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a stage works with; the clock and the reader come in from outside.
+    """What a stage works with; the clock and the detector come in from outside.
 
-    `reader` loads the networks at the first call and returns the same reader ever after.
+    `detector` loads the networks at the first call; each further call returns the same ones.
     `decode` reads pixels: here and now, or in a process with limits (`node.cases.decoding`).
     """
 
     settings: Settings
-    store: Store
+    arrivals: Arrivals
+    cases: Cases
+    outbox: Outbox
     detector: Callable[[], "Detector"]
     clock: Callable[[], datetime]
     decode: Decoder = load_volume
+
+    @classmethod
+    def on(
+        cls,
+        worklist: Worklist,
+        settings: Settings,
+        detector: Callable[[], "Detector"],
+        clock: Callable[[], datetime],
+        decode: Decoder = load_volume,
+    ) -> Self:
+        """Return a node that works on this worklist."""
+        handles = (worklist.arrivals, worklist.cases, worklist.outbox)
+        return cls(settings, *handles, detector, clock, decode)
 
     @property
     def root(self) -> Path:
@@ -51,19 +67,14 @@ class Node:
 
 
 def run_stage(case: Case, node: Node) -> Outcome:
-    """Run the stage of the case's state; a NotAnalysed raised in it becomes its outcome.
+    """Run the stage of the case's state; a Refused raised in it becomes NotAnalysed.
 
     What the stage left in the case folder is on disk for good when this returns.
     """
     try:
         outcome = PIPELINE[case.state](case, node)
-    except NotAnalysed as reason:
-        outcome = Outcome(
-            State.NOT_ANALYSED,
-            Priority.NOT_ANALYSED,
-            reason_code=reason.code,
-            reason=str(reason),
-        )
+    except Refused as refused:
+        outcome = NotAnalysed(refused.code, str(refused))
     if outcome.state is not case.state:
         make_durable(node.folder(case))
     return outcome
@@ -74,12 +85,12 @@ def _assemble(case: Case, node: Node) -> Outcome:
 
     A decision that a replay comes to again is the first one, date and all.
     """
-    study = node.store.study(case.study_instance_uid)
-    cases = list(node.store.cases(case.study_instance_uid))
+    study = node.arrivals.study(case.study_instance_uid)
+    cases = list(node.cases.of_study(case.study_instance_uid))
     replaces = None
     if case.supersedes is not None:
-        cases.append(node.store.case(case.supersedes))
-        replaces = node.store.predecessor(case.id, REPORT_CLASS)
+        cases.append(node.cases.get(case.supersedes))
+        replaces = node.outbox.predecessor(case.id, "sr")
     now = node.clock()
     outcome, plan = decide(case, study, cases, node.settings.assemble, now)
     if plan is not None:
@@ -138,26 +149,19 @@ def _report(case: Case, node: Node) -> Outcome:
     when = datetime.fromisoformat(plan.decided_at)
     objects = write_report(plan, result, node.root, folder, when, node.decode)
     owed = tuple(
-        (destination.name, item)
+        (destination.name, Parcel.of(item))
         for destination in node.settings.deliver.destinations
         for item in objects
-        if Path(item.path).stem in destination.send
+        if item.kind in destination.send
     )
     after = manifest.write(folder, case, plan, objects, _timings(case, node))
     compared = None if before is None else manifest.compare(before, after)
-    return Outcome(State.REPORTED, owed=owed, compared=compared)
+    return Reported(owed, compared)
 
 
 def _timings(case: Case, node: Node) -> dict[str, str | None]:
     """Return when each step of the case was done."""
-    (row,) = (r for r in node.store.history(case.study_instance_uid) if r.case_id == case.id)
-    done = {
-        "last_slice_at": row.received_at,
-        "assembled_at": row.assembled_at,
-        "triaged_at": row.triaged_at,
-        "flagged_at": row.flagged_at,
-        "reported_at": node.clock(),
-    }
+    done = {**node.cases.times(case.id), "reported_at": node.clock()}
     return {name: at.isoformat() if at else None for name, at in done.items()}
 
 

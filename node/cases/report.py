@@ -19,7 +19,6 @@ from pathlib import Path
 
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
 
 from models.findings import Findings
 from models.volume import Volume
@@ -31,9 +30,6 @@ from node.dicom.write.sr import findings_report, not_analysed_report
 from node.errors import NotAnalysed, Permanent, Retryable
 from node.records import ReportObject, SeriesPlan
 from node.wording import replacement
-
-REPORT_CLASS = str(Comprehensive3DSRStorage)
-"""SOP class of the structured report, which every report has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +88,7 @@ def write_report(
         raise Retryable(f"cannot write to {report}: {error.strerror}") from error
     return tuple(
         ReportObject(
+            kind=kind,
             path=(report / f"{kind}.dcm").relative_to(root).as_posix(),
             sop_class_uid=str(ds.SOPClassUID),
             sop_instance_uid=str(ds.SOPInstanceUID),

@@ -8,8 +8,9 @@ from models.findings import Findings, Unreadable
 from node.cases.quality import gate, measure
 from node.dicom.read.pixels import Decoder
 from node.errors import NotAnalysed, Permanent
-from node.records import Outcome, SeriesPlan
-from node.states import Priority, Reason, State
+from node.outcomes import Triaged
+from node.records import SeriesPlan
+from node.states import Priority, Reason
 
 if TYPE_CHECKING:
     from models.detector import Detector
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def triage(
     plan: SeriesPlan, detector: "Detector", *, root: Path, folder: Path, decode: Decoder
-) -> Outcome:
+) -> Triaged:
     """Read the planned series and leave findings.json and mask.npz in the case `folder`.
 
     Raises
@@ -41,13 +42,12 @@ def triage(
     findings = detector.judge(volume, source, seen, detector.look(seen))
     findings = replace(findings, limitations=known)
     findings.save(folder)
-    return _outcome(findings, plan)
+    return _triaged(findings, plan)
 
 
-def _outcome(findings: Findings, plan: SeriesPlan) -> Outcome:
+def _triaged(findings: Findings, plan: SeriesPlan) -> Triaged:
     key = findings.key_slice
-    return Outcome(
-        state=State.TRIAGED,
+    return Triaged(
         priority=Priority.SUSPECTED if findings.suspected else Priority.NOT_SUSPECTED,
         probability=findings.probability,
         uncertainty=findings.uncertainty,

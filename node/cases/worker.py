@@ -13,9 +13,10 @@ from datetime import timedelta
 from node.cases.pipeline import PIPELINE, Node, run_stage
 from node.errors import Permanent
 from node.log import event
-from node.records import Case, Outcome
-from node.states import Reason, State
-from node.worklist.store import LeaseLost
+from node.outcomes import Failed, Outcome, Reported
+from node.records import Case
+from node.states import Reason
+from node.worklist import LeaseLost
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def work(node: Node, name: str, stop: threading.Event) -> None:
 
 def work_once(node: Node, name: str) -> bool:
     """Run one stage of the case that has been due longest; return whether there was one."""
-    case = node.store.claim(PIPELINE, name, node.settings.work.lease_s, node.clock())
+    case = node.cases.claim(PIPELINE, name, node.settings.work.lease_s, node.clock())
     if case is None:
         return False
     with suppress(LeaseLost), _lease_kept(node, case, name):
@@ -43,19 +44,19 @@ def _run(case: Case, node: Node, name: str) -> None:
     try:
         if case.attempts >= limit:  # each one ended with the worker's death
             raise Permanent(f"{case.state} did not survive {limit} attempts; see the log")
-        outcome = run_stage(case, node)
+        outcome: Outcome = run_stage(case, node)
     except Exception as error:  # noqa: BLE001  one case must not stop the others
         logger.exception("stage failed", extra=_of(case, "stage_failed"))
         reason = f"{type(error).__name__}: {error}"
         if not isinstance(error, Permanent) and case.attempts + 1 < limit:
             again = node.clock() + timedelta(seconds=2.0 ** (case.attempts + 1))
-            node.store.retry(case, name, reason, again, node.clock())
+            node.cases.retry(case, name, reason, again, node.clock())
             return
-        outcome = Outcome(State.FAILED, reason_code=Reason.INTERNAL, reason=reason)
-    node.store.finish(case, name, outcome, node.clock())
+        outcome = Failed(Reason.INTERNAL, reason)
+    node.cases.finish(case, name, outcome, node.clock())
     if outcome.state is not case.state:
         logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))
-    if outcome.compared:
+    if isinstance(outcome, Reported) and outcome.compared:
         logger.info("replayed: %s", outcome.compared, extra=_of(case, "compared"))
 
 
@@ -67,7 +68,7 @@ def _lease_kept(node: Node, case: Case, name: str) -> Iterator[None]:
 
     def keep() -> None:
         while not done.wait(lease_s / 3):
-            node.store.renew(case.id, name, lease_s, node.clock())
+            node.cases.renew(case.id, name, lease_s, node.clock())
 
     thread = threading.Thread(target=keep, name=f"lease-{case.id}", daemon=True)
     thread.start()

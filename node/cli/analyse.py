@@ -20,7 +20,7 @@ from node.clock import utc_now
 from node.errors import BadObject
 from node.records import SeriesPlan
 from node.settings import Settings
-from node.worklist.store import Row, Store, upgrade
+from node.worklist import Row, Worklist, upgrade
 
 if TYPE_CHECKING:
     from models.detector import Detector
@@ -57,13 +57,13 @@ def analyse(
     with TemporaryDirectory(prefix="ichnode-") as temporary:
         private = _private(settings, Path(temporary))
         upgrade(private.url)
-        with Store(private.url) as store, decoding_process(private.decode) as decode:
-            node = Node(private, store, detector, utc_now, decode)
+        with Worklist(private.url) as worklist, decoding_process(private.decode) as decode:
+            node = Node.on(worklist, private, detector, utc_now, decode)
             _ingest(path, node, tell)
             detector()  # a damaged bundle is this installation's error, not the study's
             while work_once(node, "analyse"):
                 pass
-            for number, row in enumerate(store.worklist(utc_now()), start=1):
+            for number, row in enumerate(worklist.views.worklist(utc_now()), start=1):
                 if out is not None:
                     _copy_report(node, row, out / str(number))
                 yield describe(row, node)
@@ -86,7 +86,7 @@ def _private(settings: Settings, folder: Path) -> Settings:
 
 def _ingest(path: Path, node: Node, tell: Callable[[str], None]) -> None:
     found = find(path, all_files=True)
-    intake = Intake(node.settings, node.store, node.clock)
+    intake = Intake(node.settings, node.arrivals, node.clock)
     for _ in file_all(found, intake):
         pass
     for left in intake.left_out:

@@ -18,7 +18,7 @@ from training.review_commands import app as review
 
 if TYPE_CHECKING:
     from node.arrive.intake import Intake
-    from node.worklist.store import Signature, Store
+    from node.worklist import Signature, Worklist
 
 app = typer.Typer(
     name="ichnode",
@@ -77,7 +77,7 @@ def serve(
     `--role all` runs each role in a process of its own and starts again what dies.
     """
     from node.serve import ROLES, run_role, stop_on_signal, supervise
-    from node.worklist.store import upgrade
+    from node.worklist import upgrade
 
     with _settings(config) as settings:
         known = {name: name for name in ROLES}
@@ -163,11 +163,11 @@ def import_(
     from node.arrive.media import file_all, find
     from node.clock import utc_now
     from node.dicom.net.association import ACCEPTED_SOP_CLASSES
-    from node.worklist.store import Store
+    from node.worklist import Worklist
 
-    with _settings(config) as settings, Store(settings.url) as store:
+    with _settings(config) as settings, Worklist(settings.url) as worklist:
         found = find(path, all_files=all_files)
-        intake = Intake(settings, store, utc_now, kinds=ACCEPTED_SOP_CLASSES)
+        intake = Intake(settings, worklist.arrivals, utc_now, kinds=ACCEPTED_SOP_CLASSES)
         console = Console(stderr=True)
         with _tally(intake):
             for _ in track(
@@ -210,11 +210,11 @@ def pull(
     from node.clock import utc_now
     from node.dicom.net.association import ACCEPTED_SOP_CLASSES
     from node.settings import source as find
-    from node.worklist.store import Store
+    from node.worklist import Worklist
 
-    with _settings(config) as settings, Store(settings.url) as store:
+    with _settings(config) as settings, Worklist(settings.url) as worklist:
         source = find(peer, settings)
-        intake = Intake(settings, store, utc_now, kinds=ACCEPTED_SOP_CLASSES)
+        intake = Intake(settings, worklist.arrivals, utc_now, kinds=ACCEPTED_SOP_CLASSES)
         console = Console(stderr=True)
         with open_archive(source, settings, filing(source, intake)) as archive:
             wanted = order(archive, study, source, accession=accession)
@@ -222,7 +222,7 @@ def pull(
                 console.print(f"not fetched: series of {', '.join(wanted.others)}")
             with _tally(intake), Progress(console=console) as progress:
                 task = progress.add_task("fetching", total=wanted.objects)
-                for done in fetch(wanted, archive, source, intake, store):
+                for done in fetch(wanted, archive, source, intake, worklist.arrivals):
                     progress.update(task, completed=done)
         raise typer.Exit(0 if intake.complete else 1)
 
@@ -239,10 +239,10 @@ def worklist(
 
     from node.cli.console import worklist_table
     from node.clock import utc_now
-    from node.worklist.store import Store
+    from node.worklist import Worklist
 
-    with _settings(config) as settings, Store(settings.url) as store:
-        rows = store.worklist(utc_now())
+    with _settings(config) as settings, Worklist(settings.url) as worklist:
+        rows = worklist.views.worklist(utc_now())
         if as_json:
             typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
         elif not watch:
@@ -250,7 +250,7 @@ def worklist(
         else:
             with Live(worklist_table(rows), screen=True) as live:
                 while not threading.Event().wait(1.0):
-                    live.update(worklist_table(store.worklist(utc_now())))
+                    live.update(worklist_table(worklist.views.worklist(utc_now())))
 
 
 @app.command()
@@ -317,18 +317,18 @@ def replay(
     from node.cases.pipeline import PIPELINE, STAGES
     from node.clock import utc_now
     from node.states import State
-    from node.worklist.store import Store
+    from node.worklist import Worklist
 
-    with _settings(config) as settings, Store(settings.url) as store:
+    with _settings(config) as settings, Worklist(settings.url) as worklist:
         if stage not in STAGES:
             raise BadConfiguration(f"no stage {stage!r}: {', '.join(STAGES)}")
-        store.replay(case, STAGES[stage], utc_now())
+        worklist.cases.replay(case, STAGES[stage], utc_now())
         typer.echo(f"case {case} starts again at {stage}")
         if not wait:
             return
-        while (done := store.case(case)).state in PIPELINE:
+        while (done := worklist.cases.get(case)).state in PIPELINE:
             threading.Event().wait(0.2)
-        said = done.reason or compared(store.events(done.study_instance_uid), case)
+        said = done.reason or compared(worklist.views.events(done.study_instance_uid), case)
         typer.echo(f"case {case} is {done.state}: {said or 'reported for the first time'}")
         raise typer.Exit(1 if done.state is State.FAILED else 0)
 
@@ -348,10 +348,10 @@ def explain(
     from node.cases.explain import explain_study
     from node.cli.console import explained
     from node.clock import utc_now
-    from node.worklist.store import Store
+    from node.worklist import Worklist
 
-    with _settings(config) as settings, Store(settings.url) as store:
-        told = explain_study(study, store, settings, utc_now())
+    with _settings(config) as settings, Worklist(settings.url) as worklist:
+        told = explain_study(study, worklist, settings, utc_now())
         if as_json:
             typer.echo(json.dumps(told.to_json(), indent=1))
         else:
@@ -386,10 +386,10 @@ def quarantine_list(
     from rich.console import Console
 
     from node.cli.console import quarantine_table
-    from node.worklist.store import Store
+    from node.worklist import Worklist
 
-    with _settings(config) as settings, Store(settings.url) as store:
-        entries = store.quarantined(decided=everything)
+    with _settings(config) as settings, Worklist(settings.url) as worklist:
+        entries = worklist.quarantine.listed(decided=everything)
         if as_json:
             typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
         elif entries:
@@ -406,11 +406,11 @@ def quarantine_show(number: EntryNumber, config: Config = None) -> None:
     """
     from node.arrive.quarantine import examine
     from node.cli.console import quarantined_object
-    from node.worklist.store import Store
+    from node.worklist import Worklist
 
-    with _settings(config) as settings, Store(settings.url) as store:
-        entry = store.quarantined_object(number)
-        typer.echo(quarantined_object(examine(entry, store, settings.data_dir)))
+    with _settings(config) as settings, Worklist(settings.url) as worklist:
+        entry = worklist.quarantine.get(number)
+        typer.echo(quarantined_object(examine(entry, worklist.quarantine, settings.data_dir)))
 
 
 @quarantine.command("release")
@@ -441,8 +441,13 @@ def quarantine_release(
     from node.arrive.quarantine import chosen, release
     from node.cli.console import decided
 
-    with _decision(config, by, why) as (settings, store, signed):
-        found = release(chosen(store, number, study), store, settings.data_dir, signed)
+    with _decision(config, by, why) as (settings, worklist, signed):
+        found = release(
+            chosen(worklist.quarantine, number, study),
+            worklist.quarantine,
+            settings.data_dir,
+            signed,
+        )
         for result in found:
             typer.echo(decided(result, "is filed"))
         raise typer.Exit(1 if any(result.stays for result in found) else 0)
@@ -471,30 +476,32 @@ def quarantine_discard(
     from node.arrive.quarantine import chosen, discard
     from node.cli.console import decided
 
-    with _decision(config, by, why) as (settings, store, signed):
-        entries = chosen(store, number, study)
-        for result in discard(entries, store, settings.data_dir, signed, delete=delete):
+    with _decision(config, by, why) as (settings, worklist, signed):
+        entries = chosen(worklist.quarantine, number, study)
+        for result in discard(
+            entries, worklist.quarantine, settings.data_dir, signed, delete=delete
+        ):
             typer.echo(decided(result, "is discarded"))
 
 
 @contextmanager
 def _decision(
     config: Path | None, by: str | None, why: str
-) -> Iterator[tuple[Settings, "Store", "Signature"]]:
+) -> Iterator[tuple[Settings, "Worklist", "Signature"]]:
     """Yield what a decision is made on, and who signs it."""
     from getpass import getuser
 
     from node.clock import utc_now
-    from node.worklist.store import Signature, Store
+    from node.worklist import Signature, Worklist
 
-    with _settings(config) as settings, Store(settings.url) as store:
-        yield settings, store, Signature(by or getuser(), utc_now(), why)
+    with _settings(config) as settings, Worklist(settings.url) as worklist:
+        yield settings, worklist, Signature(by or getuser(), utc_now(), why)
 
 
 @db.command("upgrade")
 def db_upgrade(config: Config = None) -> None:
     """Create the worklist's tables, or bring them to this version."""
-    from node.worklist.store import upgrade
+    from node.worklist import upgrade
 
     with _settings(config) as settings:
         settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import BadConfiguration, Retryable
 from node.records import SeriesPlan, SliceRef
 from node.settings import Decode, Destination, Settings, load
-from node.worklist.store import Store, upgrade
+from node.worklist import Worklist, upgrade
 from training.datasets.series import Identity, write_series
 from training.phantoms import demo_pair
 
@@ -305,21 +305,21 @@ def _unmeasured(names: Sequence[str]) -> str:
 def _door_to_flag(folder: Path, node: Settings, volume: Volume) -> None:
     """Push a series a few times to a running node and read the worklist's own figures."""
     times = []
-    with Store(node.url) as store:
+    with Worklist(node.url) as worklist:
         for repeat in range(REPEATS + 1):
             files = _fresh_series(folder, volume, f"flag {repeat}")
             _send_timed(files, as_peer(node))
-            times.append(_flagged_after_s(store, repeat + 1))
+            times.append(_flagged_after_s(worklist, repeat + 1))
     table = _table("door to flag", "series", "s from last slice to flag (median)")
     table.add_row(f"{len(volume.hu)} slices", f"{statistics.median(times[1:]):.2f}")
     console.print(table)
 
 
-def _flagged_after_s(store: Store, studies: int) -> float:
+def _flagged_after_s(worklist: Worklist, studies: int) -> float:
     """Return the newest study's door-to-flag once all of them are flagged."""
     deadline = time.monotonic() + RESULT_S
     while time.monotonic() < deadline:
-        rows = [row for row in store.worklist(utc_now()) if row.flagged_at]
+        rows = [row for row in worklist.views.worklist(utc_now()) if row.flagged_at]
         if len(rows) == studies:
             return max(rows, key=lambda row: row.received_at).door_to_flag_s or 0.0
         time.sleep(0.1)

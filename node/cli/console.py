@@ -10,7 +10,7 @@ from rich.text import Text
 
 from node.states import Priority
 from node.wording import RESEARCH_USE_ONLY, UNCERTAIN
-from node.worklist.store import Quarantined, Row
+from node.worklist import Quarantined, Row
 
 if TYPE_CHECKING:
     from node.arrive.quarantine import Decided, Examined

@@ -24,7 +24,7 @@ from node.dicom.net.store_scu import echo, send_files
 from node.errors import Permanent, Retryable
 from node.settings import Destination, Settings, load
 from node.wording import RESEARCH_USE_ONLY
-from node.worklist.store import Row, Store, upgrade
+from node.worklist import Row, Worklist, upgrade
 
 START_S = 60.0
 READ_S = 600.0
@@ -154,9 +154,9 @@ def _wait_for_results(settings: Settings) -> list[Row]:
     """Wait until every study is read and delivered; say each step that a study takes."""
     deadline = time.monotonic() + READ_S
     said: set[tuple[str, str]] = set()
-    with Store(settings.url) as store, console.status("reading"):
+    with Worklist(settings.url) as worklist, console.status("reading"):
         while True:
-            rows = store.worklist(utc_now())
+            rows = worklist.views.worklist(utc_now())
             for row in rows:
                 if (step := (row.patient_id, row.state.value)) not in said:
                     said.add(step)

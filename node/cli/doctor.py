@@ -15,7 +15,7 @@ from node.dicom.net.association import Status
 from node.dicom.net.store_scu import echo
 from node.errors import IchnodeError
 from node.settings import Settings
-from node.worklist.store import Store
+from node.worklist import Worklist
 
 LOOKS = {"ok": ("✓ ok", "green"), "note": ("! note", "yellow"), "bad": ("✗ bad", "bold red")}
 
@@ -62,8 +62,8 @@ def _disk(settings: Settings) -> Iterator[Check]:
 
 def _database(settings: Settings) -> Iterator[Check]:
     try:
-        with Store(settings.url) as store:
-            counts = ", ".join(f"{n} {state}" for state, n in store.counts().items() if n)
+        with Worklist(settings.url) as worklist:
+            counts = ", ".join(f"{n} {state}" for state, n in worklist.views.counts().items() if n)
         yield Check("ok", "database", f"cases: {counts or 'none yet'}")
     except IchnodeError as error:
         yield Check("bad", "database", str(error))

@@ -24,14 +24,14 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from node.case_folder import case_folder
 from node.errors import IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
 from node.states import Priority
 from node.web import wording
 from node.wording import UNCERTAIN
-from node.worklist.rows import READ_ELSEWHERE
-from node.worklist.store import NotFound, Store
+from node.worklist import READ_ELSEWHERE, Views
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def app(
-    store: Store,
+    views: Views,
     data_dir: Path,
     clock: Callable[[], datetime],
     hosts: Sequence[str] = LOOPBACK,
@@ -60,7 +60,7 @@ def app(
 
     def render(name: str, **values: object) -> str:
         now = clock()
-        rows = store.worklist(now, since=now - READ_ELSEWHERE)
+        rows = views.worklist(now, since=now - READ_ELSEWHERE)
         return templates.get_template(name).render(
             rows=rows,
             now=now,
@@ -79,19 +79,16 @@ def app(
         return HTMLResponse(render("rows.html"))
 
     def worklist(_: Request) -> Response:
-        return JSONResponse([row.to_json() for row in store.worklist(clock())])
+        return JSONResponse([row.to_json() for row in views.worklist(clock())])
 
     def capture(request: Request) -> Response:
-        try:
-            path = _picture(data_dir, store.case(request.path_params["case"]).folder)
-        except NotFound as error:
-            raise HTTPException(404, str(error)) from error
+        path = _picture(data_dir, case_folder(request.path_params["case"]))
         if not path.is_file():
             raise HTTPException(404, "this case has no capture")
         return FileResponse(path, media_type="image/png")
 
     def healthz(_: Request) -> Response:
-        return JSONResponse({"cases": dict(store.counts())})
+        return JSONResponse({"cases": dict(views.counts())})
 
     return Starlette(
         routes=[
@@ -110,7 +107,7 @@ def app(
 
 
 def serve_page(
-    settings: Settings, store: Store, clock: Callable[[], datetime], stop: threading.Event
+    settings: Settings, views: Views, clock: Callable[[], datetime], stop: threading.Event
 ) -> None:
     """Serve the page until `stop` is set.
 
@@ -122,7 +119,7 @@ def serve_page(
     host, port = settings.web.host, settings.web.port
     hosts = {*LOOPBACK, socket.gethostname().lower(), f"[{host}]" if ":" in host else host}
     config = uvicorn.Config(
-        app(store, settings.data_dir, clock, sorted(hosts)),
+        app(views, settings.data_dir, clock, sorted(hosts)),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from node.states import State
-from node.worklist.rows import DeliveryLine, Row
-from node.worklist.store import DeliveryStatus
+from node.worklist import DeliveryLine, DeliveryStatus, Row
 
 SUBTYPE_SHOWN = 0.5
 """Chosen: a subtype is named from this probability up; the most probable one always is."""
@@ -15,13 +14,8 @@ _STAGES = {
     State.ASSEMBLED: "waiting to be read",
     State.TRIAGED: "waiting for its report",
 }
-_KINDS = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
-    "1.2.840.10008.5.1.4.1.1.7": "capture",
-    "1.2.840.10008.5.1.4.1.1.88.33": "SR",
-    "1.2.840.10008.5.1.4.1.1.88.34": "SR",
-}
-"""What the report's SOP classes are called here (PS3.4 B.5)."""
+_KINDS = {"seg": "SEG", "sr": "SR", "capture": "capture"}
+"""What the kinds of a report's objects are called here."""
 
 
 def stage(row: Row) -> str:
@@ -90,4 +84,4 @@ def _named(owed: Sequence[DeliveryLine]) -> str:
 
 def _kind(line: DeliveryLine) -> str:
     answer = line.last_status
-    return _KINDS.get(line.sop_class, "object") + (f" (status {answer:04X})" if answer else "")
+    return _KINDS.get(line.kind, "object") + (f" (status {answer:04X})" if answer else "")

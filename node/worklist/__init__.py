@@ -1,1 +1,39 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
+
+from node.worklist.arrivals import Arrivals
+from node.worklist.cases import Cases, IllegalMove, NotFound
+from node.worklist.database import upgrade
+from node.worklist.events import Event
+from node.worklist.filing import Arrival
+from node.worklist.leases import LeaseLost, claimant
+from node.worklist.outbox import Outbox
+from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
+from node.worklist.rows import READ_ELSEWHERE, DeliveryLine, Row, speaking_for_study
+from node.worklist.tables import Decision, DeliveryStatus
+from node.worklist.views import Views
+from node.worklist.worklist import Worklist
+
+__all__ = [
+    "READ_ELSEWHERE",
+    "Arrival",
+    "Arrivals",
+    "Cases",
+    "Decision",
+    "DeliveryLine",
+    "DeliveryStatus",
+    "Event",
+    "IllegalMove",
+    "LeaseLost",
+    "NotFound",
+    "Outbox",
+    "Quarantine",
+    "Quarantined",
+    "Row",
+    "Signature",
+    "Standing",
+    "Views",
+    "Worklist",
+    "claimant",
+    "speaking_for_study",
+    "upgrade",
+]

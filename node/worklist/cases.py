@@ -1,6 +1,7 @@
 """What is to be done: cases are claimed, moved from state to state, and set back."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,14 +9,24 @@ import sqlalchemy as sa
 
 from node.case_folder import case_folder
 from node.errors import Permanent
-from node.records import Case, Outcome
+from node.outcomes import (
+    Failed,
+    NotAnalysed,
+    Outcome,
+    Planned,
+    Reported,
+    Skipped,
+    Triaged,
+    Waiting,
+)
+from node.records import Case, Closing
 from node.states import TRANSITIONS, Priority, State
-from node.worklist import outbox
+from node.worklist import owing
+from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.tables import case, series
 
-_WITHOUT_RESULT = (State.NOT_ANALYSED, State.SKIPPED, State.FAILED)
 _READ = (Priority.SUSPECTED, Priority.NOT_SUSPECTED)
 
 _STAGE_TIME = {
@@ -23,6 +34,7 @@ _STAGE_TIME = {
     State.TRIAGED: "triaged_at",
     State.REPORTED: "reported_at",
 }
+_TIMES = ("last_slice_at", "assembled_at", "triaged_at", "flagged_at")
 
 _newer = case.alias("newer")
 NOT_SUPERSEDED = ~sa.exists().where(_newer.c.supersedes == case.c.id)
@@ -38,106 +50,150 @@ class NotFound(Permanent):
     """The worklist has no such study or case."""
 
 
-def of_study(db: sa.Connection, study_uid: str) -> tuple[Case, ...]:
-    """Return the study's cases, one a series; superseded ones are left out."""
-    query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
-    return tuple(_case(row) for row in db.execute(query.order_by(case.c.id)))
+class Cases:
+    """The worklist as the worker sees it: cases to claim, and how their stages end."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of_study(self, study_uid: str) -> tuple[Case, ...]:
+        """Return the study's cases, one a series; superseded ones are left out."""
+        query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
+        with self._database.read() as db:
+            return tuple(_case(row) for row in db.execute(query.order_by(case.c.id)))
+
+    def get(self, case_id: int) -> Case:
+        """Return a case.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        with self._database.read() as db:
+            return _one(db, case_id)
+
+    def times(self, case_id: int) -> Mapping[str, datetime | None]:
+        """Return when each step of a case was done, by the name of its column.
+
+        `last_slice_at` is the time of the last image also of a case that is not assembled yet.
+        """
+        last = sa.func.coalesce(case.c.last_slice_at, series.c.last_received_at)
+        columns = (last.label("last_slice_at"), *(case.c[name] for name in _TIMES[1:]))
+        query = sa.select(*columns).join_from(case, series).where(case.c.id == case_id)
+        with self._database.read() as db:
+            return dict(db.execute(query).mappings().one())
+
+    def claim(
+        self, states: Collection[State], worker: str, lease_s: float, now: datetime
+    ) -> Case | None:
+        """Return the case in one of `states` that has been due longest, now this worker's.
+
+        A prior study waits until no current one is due. A claim whose lease ran out counts as an
+        attempt.
+        """
+        longest_due = (
+            sa.select(case.c.id)
+            .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED)
+            .order_by(case.c.prior, case.c.due_at, case.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=case)
+            .scalar_subquery()
+        )
+        with self._database.write() as db:
+            claimed = db.execute(
+                case.update()
+                .where(case.c.id == longest_due)
+                .values(held_by(case, worker, lease_s, now))
+                .returning(case.c.id)
+            ).scalar_one_or_none()
+            return None if claimed is None else _one(db, claimed)
+
+    def renew(self, case_id: int, worker: str, lease_s: float, now: datetime) -> bool:
+        """Return whether the worker still holds the case, its lease now running from `now`."""
+        with self._database.write() as db:
+            held = db.execute(
+                case.update()
+                .where(case.c.id == case_id, case.c.claimed_by == worker)
+                .values(lease_until=now + timedelta(seconds=lease_s))
+            )
+        return held.rowcount == 1
+
+    def finish(self, done: Case, worker: str, outcome: Outcome, now: datetime) -> None:
+        """Record how a stage ended and give the case back.
+
+        `Waiting` makes the case due again at its `retry_at`; where the claim was taken away
+        meanwhile, it records nothing. Any other outcome starts the attempts anew. A report with
+        nothing left to send is DELIVERED at once.
+
+        Raises
+        ------
+        LeaseLost
+            If the worker no longer holds the case; nothing was recorded.
+        IllegalMove
+            If the outcome's state cannot follow the case's.
+        """
+        with self._database.write() as db:
+            if isinstance(outcome, Waiting):
+                later = {"due_at": outcome.retry_at, "prior": outcome.prior, **FREE}
+                db.execute(_held(done, worker).values(later))
+            else:
+                _move(db, done, worker, outcome, now)
+
+    def retry(
+        self, failed: Case, worker: str, reason: str, retry_at: datetime, now: datetime
+    ) -> None:
+        """Count a failed attempt and give the case back until `retry_at`.
+
+        Raises
+        ------
+        LeaseLost
+            If the worker no longer holds the case; nothing was recorded.
+        """
+        again = {"attempts": case.c.attempts + 1, "due_at": retry_at, **FREE}
+        uid = failed.study_instance_uid
+        with self._database.write() as db:
+            _change(db, failed, worker, again)
+            note(db, "failed attempt", uid, failed.id, now, state=failed.state, reason=reason)
+
+    def replay(self, case_id: int, to: State, now: datetime) -> None:
+        """Set a case back to RECEIVING, ASSEMBLED or TRIAGED by a person's will, whoever holds it.
+
+        What was not sent yet is no longer owed; what was sent is not sent twice. A suspicion stays
+        shown until the case is read again; another result becomes PENDING, unless only the report
+        is made anew.
+
+        Raises
+        ------
+        NotFound
+            If there is no such case.
+        IllegalMove
+            If no replay starts there, the case was superseded, or it has no result to report.
+        """
+        with self._database.write() as db:
+            old = _one(db, case_id)
+            _require_replayable(db, old, to)
+            db.execute(case.update().where(case.c.id == case_id).values(_set_back(old, to, now)))
+            owing.cancel(db, case_id)
+            note(db, "replayed", old.study_instance_uid, case_id, now, was=old.state, state=to)
 
 
-def one(db: sa.Connection, case_id: int) -> Case:
-    """Return a case, or raise NotFound."""
-    row = db.execute(_CASE.where(case.c.id == case_id)).one_or_none()
-    if row is None:
-        raise NotFound(f"no case {case_id}")
-    return _case(row)
+Move = Skipped | Planned | NotAnalysed | Triaged | Reported | Failed
+"""The outcomes that move a case to another state."""
 
 
-def counts(db: sa.Connection) -> Mapping[State, int]:
-    """Return how many cases stand in each state; superseded ones are left out."""
-    number = sa.func.count().label("number")
-    query = sa.select(case.c.state, number).where(NOT_SUPERSEDED).group_by(case.c.state)
-    return dict.fromkeys(State, 0) | {row.state: row.number for row in db.execute(query)}
-
-
-def claim(
-    db: sa.Connection, states: Collection[State], worker: str, lease_s: float, now: datetime
-) -> Case | None:
-    """Return the current case in one of `states` due longest, else the prior, now this worker's."""
-    longest_due = (
-        sa.select(case.c.id)
-        .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED)
-        .order_by(case.c.prior, case.c.due_at, case.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=case)
-        .scalar_subquery()
-    )
-    claimed = db.execute(
-        case.update()
-        .where(case.c.id == longest_due)
-        .values(held_by(case, worker, lease_s, now))
-        .returning(case.c.id)
-    ).scalar_one_or_none()
-    return None if claimed is None else one(db, claimed)
-
-
-def renew(db: sa.Connection, case_id: int, worker: str, lease_s: float, now: datetime) -> bool:
-    """Return whether the worker still holds the case, its lease now running from `now`."""
-    held = db.execute(
-        case.update()
-        .where(case.c.id == case_id, case.c.claimed_by == worker)
-        .values(lease_until=now + timedelta(seconds=lease_s))
-    )
-    return held.rowcount == 1
-
-
-def finish(db: sa.Connection, done: Case, worker: str, outcome: Outcome, now: datetime) -> None:
-    """Record how a stage ended and give the case back."""
-    if outcome.state is done.state:
-        # "Not yet": where the claim was taken away meanwhile, there is nothing to record.
-        known = {} if outcome.prior is None else {"prior": outcome.prior}
-        db.execute(_held(done, worker).values(due_at=outcome.retry_at or now, **known, **FREE))
-        return
+def _move(db: sa.Connection, done: Case, worker: str, outcome: Move, now: datetime) -> None:
     if outcome.state not in TRANSITIONS[done.state]:
         raise IllegalMove(f"case {done.id}: {done.state} cannot become {outcome.state}")
-    _change(db, done, worker, _changes(done, outcome, now))
-    outbox.owe(db, done.id, outcome.owed, now)
+    _change(db, done, worker, _moved(done, outcome, now) | _said(outcome))
+    if isinstance(outcome, Reported):
+        owing.owe(db, done.id, outcome.owed, now)
     if _successor(db, done.id) is not None:
-        outbox.cancel(db, done.id, unless=Priority.SUSPECTED)
-    note(
-        db,
-        "moved",
-        done.study_instance_uid,
-        done.id,
-        now,
-        was=done.state,
-        state=outcome.state,
-        priority=outcome.priority,
-        probability=outcome.probability,
-        uncertain=outcome.uncertain,
-        bundle=outcome.bundle,
-        reason_code=outcome.reason_code,
-        compared=outcome.compared,
-    )
-    outbox.close_if_sent(db, done.id, now)
-
-
-def retry(
-    db: sa.Connection, failed: Case, worker: str, reason: str, retry_at: datetime, now: datetime
-) -> None:
-    """Count a failed attempt and give the case back until `retry_at`."""
-    again = {"attempts": case.c.attempts + 1, "due_at": retry_at, **FREE}
-    _change(db, failed, worker, again)
-    uid = failed.study_instance_uid
-    note(db, "failed attempt", uid, failed.id, now, state=failed.state, reason=reason)
-
-
-def replay(db: sa.Connection, case_id: int, to: State, now: datetime) -> None:
-    """Set a case back by a person's will, whoever holds it."""
-    old = one(db, case_id)
-    _require_replayable(db, old, to)
-    db.execute(case.update().where(case.c.id == case_id).values(_set_back(old, to, now)))
-    outbox.cancel(db, case_id)
-    note(db, "replayed", old.study_instance_uid, case_id, now, was=old.state, state=to)
+        owing.cancel(db, done.id, unless=Priority.SUSPECTED)
+    uid = done.study_instance_uid
+    noted = {name: getattr(outcome, name, None) for name in _NOTED}
+    note(db, "moved", uid, done.id, now, was=done.state, state=outcome.state, **noted)
+    owing.close_if_sent(db, done.id, now)
 
 
 def _held(claimed: Case, worker: str) -> sa.Update:
@@ -151,47 +207,61 @@ def _change(db: sa.Connection, claimed: Case, worker: str, changes: Mapping[str,
         raise LeaseLost(f"case {claimed.id} is no longer {worker}'s; nothing was recorded")
 
 
-def _changes(done: Case, outcome: Outcome, now: datetime) -> dict[str, Any]:
-    """Return the columns that an outcome sets; what it leaves None stays."""
-    priority = _priority(done, outcome)
-    fields = {
-        "priority": priority,
-        "probability": outcome.probability,
-        "uncertainty": outcome.uncertainty,
-        "uncertain": outcome.uncertain,
-        "volume_ml": outcome.volume_ml,
-        "subtypes": None if outcome.subtypes is None else dict(outcome.subtypes),
-        "key_slice_sop_instance_uid": outcome.key_slice_sop_instance_uid,
-        "bundle": outcome.bundle,
-        "reason_code": outcome.reason_code,
-        "reason": outcome.reason,
-        "limitations": list(outcome.limitations) or None,
-        "prior": outcome.prior,
-        "closed_by": outcome.closed_by,
-        "saved_s": outcome.saved_s,
-    }
-    changes: dict[str, Any] = {k: v for k, v in fields.items() if v is not None}
-    changes |= {"state": outcome.state, "attempts": 0, "due_at": now, **FREE}
+def _moved(done: Case, outcome: Move, now: datetime) -> dict[str, Any]:
+    """Return the columns that every move sets: the state, and when what was done."""
+    changes: dict[str, Any] = {"state": outcome.state, "attempts": 0, "due_at": now, **FREE}
     if outcome.state in _STAGE_TIME:
         changes[_STAGE_TIME[outcome.state]] = now
-    if priority not in (None, Priority.PENDING):
-        changes["flagged_at"] = sa.func.coalesce(case.c.flagged_at, now)
     if done.state is State.RECEIVING:
         changes["last_slice_at"] = (
             sa.select(series.c.last_received_at)
             .where(series.c.series_instance_uid == done.series_instance_uid)
             .scalar_subquery()
         )
+    priority = _priority(done, outcome)
+    if priority is not None:
+        flagged = sa.func.coalesce(case.c.flagged_at, now)
+        changes |= {"priority": priority, "flagged_at": flagged}
     return changes
 
 
-def _priority(done: Case, outcome: Outcome) -> Priority | None:
-    """Return the priority to set. A failure takes no reading back: its replay needs it."""
-    if outcome.state is State.FAILED and done.priority in _READ:
-        return None
-    if outcome.priority is None and outcome.state in _WITHOUT_RESULT:
-        return Priority.NOT_ANALYSED
-    return outcome.priority
+def _priority(done: Case, outcome: Move) -> Priority | None:
+    """Return the priority to set, None to keep the case's.
+
+    A case that was read keeps its result when a later stage fails: a replay from there needs it.
+    """
+    match outcome:
+        case Triaged() | NotAnalysed():
+            return outcome.priority
+        case Failed() if done.priority in _READ:
+            return None
+        case Skipped() | Failed():
+            return Priority.NOT_ANALYSED
+        case Planned() | Reported():
+            return None
+
+
+_ELSEWHERE = ("priority", "closing", "preferred", "owed", "compared")
+"""Fields of outcomes that are no column of their own."""
+_NOTED = ("priority", "probability", "uncertain", "bundle", "reason_code", "compared")
+
+
+def _said(outcome: Move) -> dict[str, Any]:
+    """Return the columns that hold what an outcome says; other fields bear their columns' names.
+
+    A field that is None or empty keeps its column.
+    """
+    names = {field.name for field in fields(outcome)} - set(_ELSEWHERE)
+    said = {name: value for name in names if (value := getattr(outcome, name)) not in (None, ())}
+    if isinstance(outcome, Skipped):
+        winner = outcome.preferred
+        said |= dict.fromkeys(("closed_at", "closed_by", "saved_s"))
+        said |= {"preferred_series_uid": winner and winner.series_instance_uid}
+        said |= {"preferred_by": winner and winner.line}
+    closing: Closing | None = getattr(outcome, "closing", None)
+    if closing:
+        said |= {"closed_at": closing.at, "closed_by": closing.why, "saved_s": closing.saved_s}
+    return said
 
 
 def _require_replayable(db: sa.Connection, old: Case, to: State) -> None:
@@ -224,6 +294,13 @@ def _set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
         back |= {"priority": Priority.PENDING, "uncertain": False, "subtypes": {}}
         back |= dict.fromkeys((*result, "flagged_at"))
     return back
+
+
+def _one(db: sa.Connection, case_id: int) -> Case:
+    row = db.execute(_CASE.where(case.c.id == case_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no case {case_id}")
+    return _case(row)
 
 
 def _case(row: sa.Row[Any]) -> Case:

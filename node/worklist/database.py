@@ -18,7 +18,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from node.errors import BadConfiguration, Permanent, Retryable
 
 BUSY_TIMEOUT_MS = 30_000
-"""Chosen: how long a SQLite writer waits for another process's transaction."""
+"""How long a SQLite writer waits for another process's transaction. Transactions take milliseconds;
+an estimate of what a stalled disk may add."""
 
 
 class Clash(Permanent):
@@ -36,7 +37,8 @@ class Database:
         self.engine = sa.create_engine(url, hide_parameters=True, **_options(url))
         self._turn: Any = nullcontext()
         if self.engine.dialect.name == "sqlite":
-            # SQLite has one writer. Threads that queue here meet no busy handler, which sleeps.
+            # SQLite has one writer. A thread that waits for this lock goes on once it is free;
+            # one that waits in SQLite's busy handler sleeps in steps.
             self._turn = threading.Lock()
             sa_event.listen(self.engine, "connect", _prepare_sqlite)
             sa_event.listen(self.engine, "begin", _begin_sqlite)
@@ -65,8 +67,14 @@ def insert(db: sa.Connection, table: sa.Table) -> Any:
     return kind(table)
 
 
-def upgrade(url: str, to: str = "head") -> None:
-    """Bring the database to a schema, the newest, creating it if need be; all or nothing."""
+def upgrade(url: str, to: str = "head", *, idle_s: float = 60.0) -> None:
+    """Bring the database to a schema, the newest, creating it if need be; all or nothing.
+
+    Parameters
+    ----------
+    idle_s
+        `assemble.idle_s` in force: cases closed before schema 0005 did not note when.
+    """
     file = sa.make_url(url).database
     if file and sa.make_url(url).get_backend_name() == "sqlite":
         Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,7 +82,7 @@ def upgrade(url: str, to: str = "head") -> None:
     try:
         with database.write() as connection:
             config = _alembic()
-            config.attributes["connection"] = connection
+            config.attributes.update(connection=connection, idle_s=idle_s)
             command.upgrade(config, to)
     finally:
         database.close()

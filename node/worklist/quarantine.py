@@ -1,6 +1,6 @@
 """What becomes of an object that was set aside: a person releases or discards it.
 
-`node.worklist.arrivals.set_aside` opens an entry. A decision closes it, and stays with who took it
+`node.worklist.filing.set_aside` opens an entry. A decision closes it, and stays with who took it
 in its row and in the event table; the same bytes sent again open another entry.
 """
 
@@ -13,10 +13,11 @@ import sqlalchemy as sa
 
 from node.records import Header, StoredObject
 from node.states import Reason
-from node.worklist import arrivals
-from node.worklist.arrivals import Arrival
+from node.worklist import filing
 from node.worklist.cases import IllegalMove, NotFound
+from node.worklist.database import Database
 from node.worklist.events import note
+from node.worklist.filing import Arrival, Known
 from node.worklist.tables import Decision, instance, quarantine, series, study
 
 VOUCHED_FOR = frozenset({Reason.MIXED_IDENTITY.value, Arrival.CHANGED.value})
@@ -95,49 +96,111 @@ class Standing:
     sha256: str | None
 
 
-def listed(
-    db: sa.Connection, study_uid: str | None = None, *, decided: bool = False
-) -> list[Quarantined]:
-    """Return the open entries, oldest first; of one study, and decided ones too, if asked for."""
-    query = quarantine.select().order_by(quarantine.c.id)
-    if study_uid is not None:
-        query = query.where(quarantine.c.study_instance_uid == study_uid)
-    if not decided:
-        query = query.where(quarantine.c.decision.is_(None))
-    return [_entry(row) for row in db.execute(query)]
+class Quarantine:
+    """The worklist as an administrator sees it who decides about what was set aside."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def listed(self, study_uid: str | None = None, *, decided: bool = False) -> list[Quarantined]:
+        """Return the open entries, oldest first.
+
+        Parameters
+        ----------
+        study_uid
+            Only those whose objects name this study.
+        decided
+            Those decided about too.
+        """
+        query = quarantine.select().order_by(quarantine.c.id)
+        if study_uid is not None:
+            query = query.where(quarantine.c.study_instance_uid == study_uid)
+        if not decided:
+            query = query.where(quarantine.c.decision.is_(None))
+        with self._database.read() as db:
+            return [_entry(row) for row in db.execute(query)]
+
+    def get(self, number: int) -> Quarantined:
+        """Return an entry, whatever was decided about it.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        with self._database.read() as db:
+            return _one(db, number)
+
+    def standing(self, header: Header) -> Standing:
+        """Return what the worklist has where an object says that it belongs."""
+        with self._database.read() as db:
+            known = filing.look_up(db, header)
+        differs = filing.differences(known, header)
+        return Standing(known.study_instance_uid, differs, known.sha256)
+
+    def release(self, objects: Mapping[int, Header], signed: Signature) -> Mapping[int, str]:
+        """File objects by a person's will; return why one stays, by its number.
+
+        An object set aside for its identity is filed under the study it names. One with other
+        bytes under a known SOPInstanceUID takes the place of the one filed, which goes into
+        quarantine as REPLACED. One that could not be filed is tried again, and vouched for by
+        nobody yet. All count as late images of an association that was released: their cases are
+        due, and finished ones superseded. Where all instances of a study then bear another
+        identity than the study, it becomes the study's.
+
+        Parameters
+        ----------
+        objects
+            By number, what the bytes of each say now.
+
+        Raises
+        ------
+        NotFound, IllegalMove
+            If there is no such entry, or its decision cannot be taken back; nothing was filed.
+        """
+        with self._database.write() as db:
+            stay = {
+                number: reason
+                for number, header in objects.items()
+                if (reason := _release(db, number, header, signed))
+            }
+            filed = {h.series_instance_uid for n, h in objects.items() if n not in stay}
+            if filed:
+                filing.release(db, sorted(filed), signed.at)
+        return stay
+
+    def discard(self, number: int, signed: Signature, *, delete: bool = False) -> Decision:
+        """Decide that an object is not filed; return the decision.
+
+        It is DELETED, and the caller must remove the bytes, where that was asked for and no other
+        row speaks of them; else DISCARDED.
+
+        Raises
+        ------
+        NotFound, IllegalMove
+            If there is no such entry, or its decision cannot be taken back.
+        """
+        with self._database.write() as db:
+            entry = _decidable(db, number)
+            gone = delete and not _needed_elsewhere(db, entry)
+            decision = Decision.DELETED if gone else Decision.DISCARDED
+            _decide(db, entry, decision, signed)
+        return decision
 
 
-def one(db: sa.Connection, number: int) -> Quarantined:
-    """Return an entry, or raise NotFound."""
+def _one(db: sa.Connection, number: int) -> Quarantined:
     row = db.execute(quarantine.select().where(quarantine.c.id == number)).one_or_none()
     if row is None:
         raise NotFound(f"quarantine has no number {number}: see `ichnode quarantine list --all`")
     return _entry(row)
 
 
-def standing(db: sa.Connection, header: Header) -> Standing:
-    """Return what the worklist has where the object says that it belongs."""
-    known = arrivals.look_up(db, header)
-    return Standing(known.study_instance_uid, arrivals.differences(known, header), known.sha256)
-
-
-def release(db: sa.Connection, number: int, header: Header, signed: Signature) -> str | None:
-    """File an object by a person's will; return why it stays, or None.
-
-    Parameters
-    ----------
-    header
-        What the object's bytes say now.
-
-    Raises
-    ------
-    NotFound, IllegalMove
-        If there is no such entry, or its decision cannot be taken back.
-    """
+def _release(db: sa.Connection, number: int, header: Header, signed: Signature) -> str | None:
+    """File an object by a person's will; return why it stays, or None."""
     entry = _decidable(db, number)
-    known = arrivals.look_up(db, header)
+    known = filing.look_up(db, header)
     if known.sha256 != entry.stored.sha256:  # it may have been filed meanwhile
-        if entry.code not in VOUCHED_FOR and (against := arrivals.objection(known, header)):
+        if entry.code not in VOUCHED_FOR and (against := filing.objection(known, header)):
             code, reason = against
             _say_anew(db, entry, header, code, reason)
             return f"it can be read now, but {reason}: look at it, then release it again"
@@ -145,33 +208,15 @@ def release(db: sa.Connection, number: int, header: Header, signed: Signature) -
             return homeless
         if known.sha256 is not None:
             _make_room(db, header, number, signed)
-        arrivals.keep(db, known, header, entry.stored, entry.caller, signed.at)
+        filing.keep(db, known, header, entry.stored, entry.caller, signed.at)
         _follow_identity(db, header.study_instance_uid, signed.at)
     _decide(db, entry, Decision.RELEASED, signed, header)
     return None
 
 
-def discard(db: sa.Connection, number: int, signed: Signature, *, delete: bool) -> Decision:
-    """Decide that an object is not filed; return the decision.
-
-    It is DELETED, and the caller must remove the bytes, where that was asked for and no other row
-    speaks of them; else DISCARDED.
-
-    Raises
-    ------
-    NotFound, IllegalMove
-        If there is no such entry, or its decision cannot be taken back.
-    """
-    entry = _decidable(db, number)
-    gone = delete and not _needed_elsewhere(db, entry)
-    decision = Decision.DELETED if gone else Decision.DISCARDED
-    _decide(db, entry, decision, signed)
-    return decision
-
-
 def _decidable(db: sa.Connection, number: int) -> Quarantined:
     db.execute(sa.select(quarantine.c.id).where(quarantine.c.id == number).with_for_update())
-    entry = one(db, number)
+    entry = _one(db, number)
     if entry.decision in SETTLED:
         raise IllegalMove(
             f"number {number} was {entry.decision} by {entry.decided_by}; that is not taken back"
@@ -179,7 +224,7 @@ def _decidable(db: sa.Connection, number: int) -> Quarantined:
     return entry
 
 
-def _no_place(known: sa.Row[Any], header: Header) -> str | None:
+def _no_place(known: Known, header: Header) -> str | None:
     """Return why no decision can file the object."""
     if known.study_instance_uid not in (None, header.study_instance_uid):
         return (
@@ -223,7 +268,7 @@ def _make_room(db: sa.Connection, header: Header, number: int, signed: Signature
         "sop_instance_uid": header.sop_instance_uid,
     }
     done = db.execute(quarantine.insert().values(values).returning(quarantine.c.id))
-    _decide(db, one(db, done.scalar_one()), Decision.REPLACED, signed)
+    _decide(db, _one(db, done.scalar_one()), Decision.REPLACED, signed)
 
 
 def _follow_identity(db: sa.Connection, study_uid: str, now: datetime) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from node.case_folder import case_folder
+from node.records import Preferred
 from node.states import Priority, State
 
 READ_ELSEWHERE = timedelta(hours=24)
@@ -27,13 +28,21 @@ it cannot age past them. What was not suspected but is uncertain starts with the
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLine:
-    """One object owed to one destination. `sop_class` is its UID; `last_status` is verbatim."""
+    """One parcel owed to one destination.
+
+    `kind` is the parcel's; `sop_class` the UID of a DICOM object, else ""; `last_status` verbatim.
+    """
 
     destination: str
+    kind: str
     sop_class: str
     status: str
     attempts: int
     last_status: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object of `deliveries`; a stable interface."""
+        return {name: value for name, value in asdict(self).items() if name != "kind"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +82,12 @@ class Row:
     reported_at: datetime | None
     prior: bool = False
     """Acquired long before it arrived: it stands behind all current studies."""
+    closed_at: datetime | None = None
     closed_by: str | None = None
     saved_s: float | None = None
-    """How the series was closed, and how much sooner than by the idle timer, seconds."""
+    """When and how the series was closed, and how much sooner than by the idle timer, seconds."""
+    preferred: Preferred | None = None
+    """The series that is read instead of this case's."""
     deliveries: tuple[DeliveryLine, ...] = ()
     quarantined: int = 0
     """Objects of this study set aside and not decided about: it may be incomplete."""
@@ -116,7 +128,7 @@ class Row:
             "door_to_flag_s": self.door_to_flag_s,
             "closed_by": self.closed_by,
             "saved_s": self.saved_s,
-            "deliveries": [asdict(line) for line in self.deliveries],
+            "deliveries": [line.to_json() for line in self.deliveries],
         }
 
 

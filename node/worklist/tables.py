@@ -15,7 +15,7 @@ from node.states import Priority, State
 
 
 class DeliveryStatus(StrEnum):
-    """Where one owed object stands."""
+    """Where one owed parcel stands."""
 
     OWED = "OWED"
     SENT = "SENT"
@@ -155,8 +155,11 @@ case = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("limitations", sa.JSON, nullable=False, default=list),
     sa.Column("prior", sa.Boolean, nullable=False, server_default=sa.false()),
+    _at("closed_at", nullable=True),
     sa.Column("closed_by", sa.Text),
     sa.Column("saved_s", sa.Float),
+    _uid("preferred_series_uid"),
+    sa.Column("preferred_by", sa.Text),
     _at("last_slice_at", nullable=True),
     _at("assembled_at", nullable=True),
     _at("triaged_at", nullable=True),
@@ -190,23 +193,24 @@ delivery = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("case_id", sa.Integer, sa.ForeignKey(case.c.id), nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("payload_path", sa.Text, nullable=False),
+    sa.Column("dedup_key", sa.Text, nullable=False),
+    sa.Column("address", sa.JSON, nullable=False),
     sa.Column("destination", sa.Text, nullable=False),
-    sa.Column("path", sa.Text, nullable=False),
-    _uid("sop_class_uid", nullable=False),
-    _uid("sop_instance_uid", nullable=False),
-    _uid("series_instance_uid"),
     sa.Column("status", _closed(DeliveryStatus, "status"), nullable=False),
     *_lease(),
     sa.Column("last_status", sa.Integer),
     sa.Column("last_message", sa.Text),
     _at("sent_at", nullable=True),
-    sa.UniqueConstraint("case_id", "destination", "sop_instance_uid"),
+    sa.UniqueConstraint("case_id", "channel", "destination", "dedup_key"),
     sa.CheckConstraint(WHOLE_LEASE, "lease"),
 )
 sa.Index("ix_delivery_status_due_at", delivery.c.status, delivery.c.due_at)
 
-reading = sa.Table(
-    "reading",
+acknowledgement = sa.Table(
+    "acknowledgement",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     _uid(

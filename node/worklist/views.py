@@ -9,25 +9,97 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.records import Preferred
 from node.states import State
+from node.worklist import events
 from node.worklist.cases import NOT_SUPERSEDED, NotFound
-from node.worklist.rows import DeliveryLine, Row, speaking_for_study
-from node.worklist.tables import case, delivery, quarantine, reading, series, study
+from node.worklist.database import Database
+from node.worklist.events import Event
+from node.worklist.rows import DeliveryLine, Row, in_order, speaking_for_study
+from node.worklist.tables import acknowledgement, case, delivery, quarantine, series, study
 
 
-def rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
+class Views:
+    """The worklist as people see it: on the page, in the terminal, as JSON."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def worklist(self, now: datetime, since: datetime | None = None) -> list[Row]:
+        """Return one row a study, in worklist order.
+
+        Parameters
+        ----------
+        since
+            Leave out studies that got no slice since then and are done with: all their cases were
+            delivered or skipped, or somebody acknowledged them.
+        """
+        with self._database.read() as db:
+            return in_order(_rows(db, _recent(since)), now)
+
+    def history(self, study_uid: str) -> tuple[Row, ...]:
+        """Return every case of the study by age, superseded ones too."""
+        with self._database.read() as db:
+            return tuple(_cases(db, _of_study(study_uid)))
+
+    def events(self, study_uid: str) -> list[Event]:
+        """Return what happened to a study, oldest first."""
+        with self._database.read() as db:
+            return events.of_study(db, study_uid)
+
+    def counts(self) -> Mapping[State, int]:
+        """Return how many cases stand in each state; superseded ones are left out."""
+        number = sa.func.count().label("number")
+        query = sa.select(case.c.state, number).where(NOT_SUPERSEDED).group_by(case.c.state)
+        with self._database.read() as db:
+            found = {row.state: row.number for row in db.execute(query)}
+        return dict.fromkeys(State, 0) | found
+
+    def find(self, name: str) -> str:
+        """Return the StudyInstanceUID that a person means.
+
+        Parameters
+        ----------
+        name
+            A StudyInstanceUID, else an accession number, else a case's number.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study, or several have that accession number.
+        """
+        with self._database.read() as db:
+            return _find(db, name)
+
+    def acknowledge(self, study_uid: str, who: str, agrees: bool | None, now: datetime) -> None:
+        """Record that a person has seen the study's row as it stands, and whether they agree.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study.
+        """
+        with self._database.write() as db:
+            shown = _rows(db, _of_study(study_uid))
+            if not shown:
+                raise NotFound(f"no study {study_uid}")
+            line = {"study_instance_uid": study_uid, "who": who, "agrees": agrees, "at": now}
+            db.execute(acknowledgement.insert(), {**line, "shown": shown[0].priority})
+
+
+def _rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
     """Return one row for each study that `wanted` picks, in no order."""
-    readings = {r.study_instance_uid: r for r in db.execute(_newest_readings(wanted))}
+    acknowledged = {r.study_instance_uid: r for r in db.execute(_acknowledgements(wanted))}
     aside = {r.study_instance_uid: r.objects for r in db.execute(_quarantined())}
     found = []
-    for uid, told in groupby(cases(db, wanted), key=lambda row: row.study_instance_uid):
+    for uid, told in groupby(_cases(db, wanted), key=lambda row: row.study_instance_uid):
         row = speaking_for_study(list(told))
         row = replace(row, quarantined=aside.get(uid, 0))
-        found.append(_acknowledged(row, readings[uid]) if uid in readings else row)
+        found.append(_acknowledged(row, acknowledged[uid]) if uid in acknowledged else row)
     return found
 
 
-def cases(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
+def _cases(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
     """Return a row for each case of those studies, superseded ones too, study by study, by age."""
     found = db.execute(
         sa.select(
@@ -44,12 +116,12 @@ def cases(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
     return [_row(one, deliveries[one.id]) for one in found]
 
 
-def of_study(study_uid: str) -> sa.ColumnElement[bool]:
+def _of_study(study_uid: str) -> sa.ColumnElement[bool]:
     """Return the condition that a series is of this study."""
     return series.c.study_instance_uid == study_uid
 
 
-def find(db: sa.Connection, name: str) -> str:
+def _find(db: sa.Connection, name: str) -> str:
     """Return the StudyInstanceUID that a person means, or raise NotFound."""
     uid, accession = study.c.study_instance_uid, study.c.accession_number
     for named in (uid == name, accession == name):
@@ -66,12 +138,12 @@ def find(db: sa.Connection, name: str) -> str:
     raise NotFound(f"no study, accession number or case {name}")
 
 
-def recent(since: datetime | None) -> sa.ColumnElement[bool]:
+def _recent(since: datetime | None) -> sa.ColumnElement[bool]:
     """Return the condition that a study got a slice since then, or that it is not done with."""
     if since is None:
         return sa.true()
     new = sa.select(series.c.study_instance_uid).where(series.c.last_received_at >= since)
-    seen = sa.select(reading.c.study_instance_uid)
+    seen = sa.select(acknowledgement.c.study_instance_uid)
     unfinished = (
         sa.select(series.c.study_instance_uid)
         .join_from(series, case)
@@ -81,19 +153,8 @@ def recent(since: datetime | None) -> sa.ColumnElement[bool]:
     return series.c.study_instance_uid.in_(new.union(unfinished))
 
 
-def acknowledge(
-    db: sa.Connection, study_uid: str, who: str, agrees: bool | None, now: datetime
-) -> None:
-    """Record that a person has seen the study's row as it stands now."""
-    shown = rows(db, of_study(study_uid))
-    if not shown:
-        raise NotFound(f"no study {study_uid}")
-    line = {"study_instance_uid": study_uid, "who": who, "agrees": agrees, "at": now}
-    db.execute(reading.insert(), {**line, "shown": shown[0].priority})
-
-
 def _acknowledged(row: Row, seen: sa.Row[Any]) -> Row:
-    """Return the row with its reading, unless that was of another result than the row shows."""
+    """Return the row as acknowledged, unless that was for another result than the row shows."""
     if seen.shown != row.priority or (row.flagged_at and seen.at < row.flagged_at):
         return row
     return replace(row, acknowledged_at=seen.at, acknowledged_by=seen.who, agrees=seen.agrees)
@@ -105,15 +166,21 @@ def _deliveries(
     query = sa.select(delivery).join_from(delivery, case).join_from(case, series).where(wanted)
     lines: dict[int, list[DeliveryLine]] = defaultdict(list)
     for r in db.execute(query.order_by(delivery.c.id)):
-        line = DeliveryLine(r.destination, r.sop_class_uid, r.status, r.attempts, r.last_status)
+        sop_class = r.address.get("sop_class_uid", "")
+        standing = (r.status, r.attempts, r.last_status)
+        line = DeliveryLine(r.destination, r.kind, sop_class, *standing)
         lines[r.case_id].append(line)
     return lines
 
 
-def _newest_readings(wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Return the readings of the wanted studies, oldest first: the last one of a study counts."""
+def _acknowledgements(wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Return those of the wanted studies, oldest first: the last one of a study counts."""
     uids = sa.select(series.c.study_instance_uid).where(wanted)
-    return sa.select(reading).where(reading.c.study_instance_uid.in_(uids)).order_by(reading.c.id)
+    return (
+        sa.select(acknowledgement)
+        .where(acknowledgement.c.study_instance_uid.in_(uids))
+        .order_by(acknowledgement.c.id)
+    )
 
 
 def _quarantined() -> sa.Select[Any]:
@@ -147,8 +214,10 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         reason_code=r.reason_code,
         limitations=tuple(r.limitations),
         prior=r.prior,
+        closed_at=r.closed_at,
         closed_by=r.closed_by,
         saved_s=r.saved_s,
+        preferred=r.preferred_series_uid and Preferred(r.preferred_by, r.preferred_series_uid),
         first_received_at=r.first_received_at,
         assembled_at=r.assembled_at,
         triaged_at=r.triaged_at,

@@ -28,7 +28,8 @@ from pydicom.valuerep import format_number_as_ds
 from models.volume import Volume
 from node.cases.assemble import decide
 from node.dicom.read.header import read_header
-from node.records import Case, Instance, Outcome, Series, SeriesPlan, StoredObject
+from node.outcomes import Outcome
+from node.records import Case, Instance, Series, SeriesPlan, StoredObject
 from node.settings import Assemble
 from node.states import Priority, State
 

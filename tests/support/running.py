@@ -13,7 +13,7 @@ from pathlib import Path
 
 from node.dicom.net.store_scu import Sent, send_files
 from node.settings import Settings, load
-from node.worklist.store import Row, Store, upgrade
+from node.worklist import Row, Worklist, upgrade
 from tests.support.peers import listening, peer, wait_until
 
 
@@ -76,9 +76,9 @@ class RunningNode:
     def received(self) -> set[str]:
         """SOP Instance UIDs that the worklist has, each with its bytes whole on disk."""
         found = set()
-        with Store(self.settings.url) as store:
-            for row in store.worklist(datetime.now(UTC)):
-                for series in store.study(row.study_instance_uid):
+        with Worklist(self.settings.url) as worklist:
+            for row in worklist.views.worklist(datetime.now(UTC)):
+                for series in worklist.arrivals.study(row.study_instance_uid):
                     for instance in series.instances:
                         data = (self.settings.data_dir / instance.stored.path).read_bytes()
                         assert sha256(data).hexdigest() == instance.stored.sha256
@@ -87,8 +87,8 @@ class RunningNode:
 
     def rows(self) -> list[Row]:
         """The worklist now."""
-        with Store(self.settings.url) as store:
-            return store.worklist(datetime.now(UTC))
+        with Worklist(self.settings.url) as worklist:
+            return worklist.views.worklist(datetime.now(UTC))
 
     def wait_for(self, reached: Callable[[list[Row]], bool], timeout_s: float = 120) -> list[Row]:
         """Return the worklist once it has got there; fail with the node's log if it does not."""

@@ -31,8 +31,6 @@ class Sent:
     message: str = ""
     refused: bool = False
     """Whether the same object will be refused again, until something changes at the peer."""
-    stopped: bool = False
-    """Whether it was kept back: it must never be sent as it is."""
 
     @property
     def stored(self) -> bool:

@@ -22,7 +22,7 @@ from node.dicom.net.store_scu import send_files
 from node.dicom.read.dicomdir import referenced_files
 from node.errors import BadObject, Retryable
 from node.settings import Receive, Settings
-from node.worklist.store import Store, upgrade
+from node.worklist import Worklist, upgrade
 from tests.support.peers import ct_series, ct_series_of_other_patient, peer
 from training.datasets.series import Identity
 
@@ -42,9 +42,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings):
-    with closing(Store(settings.url)) as store:
-        yield store
+def worklist(settings: Settings):
+    with closing(Worklist(settings.url)) as worklist:
+        yield worklist
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def medium(tmp_path: Path) -> Path:
     return folder
 
 
-def imported(settings: Settings, store: Store, found: Found) -> Intake:
-    intake = Intake(settings, store, lambda: T0, kinds=ACCEPTED_SOP_CLASSES)
+def imported(settings: Settings, worklist: Worklist, found: Found) -> Intake:
+    intake = Intake(settings, worklist.arrivals, lambda: T0, kinds=ACCEPTED_SOP_CLASSES)
     assert list(file_all(found, intake)) == list(found.files)
     return intake
 
 
-def held(store: Store, study: str = STUDY) -> list:
-    return [i for series in store.study(study) for i in series.instances]
+def held(worklist: Worklist, study: str = STUDY) -> list:
+    return [i for series in worklist.arrivals.study(study) for i in series.instances]
 
 
 def reasons(found: Found | Intake) -> dict[str, str]:
@@ -89,13 +89,13 @@ def listed(medium: Path) -> list[str]:
 # Folders
 
 
-def test_folder_is_filed_durably_and_released_at_the_end(settings, store, tmp_path) -> None:
+def test_folder_is_filed_durably_and_released_at_the_end(settings, worklist, tmp_path) -> None:
     files = ct_series(tmp_path / "ct" / "deeper")
     before = {path: path.read_bytes() for path in files}
-    intake = imported(settings, store, find(tmp_path / "ct"))
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
     assert intake.complete and not intake.left_out
     assert intake.summary.startswith("4 new objects, 1 series, 1 study; 0 already here")
-    (series,) = store.study(STUDY)
+    (series,) = worklist.arrivals.study(STUDY)
     assert series.released_at == T0
     for instance in series.instances:
         data = (settings.data_dir / instance.stored.path).read_bytes()
@@ -103,10 +103,10 @@ def test_folder_is_filed_durably_and_released_at_the_end(settings, store, tmp_pa
     assert {path: path.read_bytes() for path in files} == before
 
 
-def test_data_set_is_kept_byte_for_byte(settings, store, tmp_path) -> None:
+def test_data_set_is_kept_byte_for_byte(settings, worklist, tmp_path) -> None:
     (path,) = ct_series(tmp_path / "ct", 1)
-    imported(settings, store, find(path))
-    (instance,) = held(store)
+    imported(settings, worklist, find(path))
+    (instance,) = held(worklist)
     kept = (settings.data_dir / instance.stored.path).read_bytes()
     source = path.read_bytes()
     start = 144 + int.from_bytes(source[140:144], "little")
@@ -116,125 +116,127 @@ def test_data_set_is_kept_byte_for_byte(settings, store, tmp_path) -> None:
     )
 
 
-def test_object_imported_twice_is_here_already(settings, store, tmp_path) -> None:
+def test_object_imported_twice_is_here_already(settings, worklist, tmp_path) -> None:
     ct_series(tmp_path / "ct")
-    imported(settings, store, find(tmp_path / "ct"))
-    again = imported(settings, store, find(tmp_path / "ct"))
+    imported(settings, worklist, find(tmp_path / "ct"))
+    again = imported(settings, worklist, find(tmp_path / "ct"))
     assert again.complete and again.summary.startswith("0 new objects, 1 series, 1 study; 4 alr")
-    assert len(held(store)) == 4
+    assert len(held(worklist)) == 4
 
 
-def test_object_that_came_by_c_store_is_here_already(settings, store, tmp_path) -> None:
+def test_object_that_came_by_c_store_is_here_already(settings, worklist, tmp_path) -> None:
     files = ct_series(tmp_path / "ct")
-    with Receiver(settings, store, lambda: T0) as receiver:
+    with Receiver(settings, worklist.arrivals, lambda: T0) as receiver:
         sent = list(send_files(files, peer("ICHNODE", receiver.port), settings))
     assert all(result.stored for result in sent)
-    intake = imported(settings, store, find(tmp_path / "ct"))
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
     assert intake.complete and "4 already here; 0 quarantined" in intake.summary
 
 
-def test_junk_is_named_and_does_not_fail_the_import(settings, store, tmp_path) -> None:
+def test_junk_is_named_and_does_not_fail_the_import(settings, worklist, tmp_path) -> None:
     ct_series(tmp_path / "ct")
     (tmp_path / "ct" / "notes.txt").write_text("no DICOM")
     (tmp_path / "ct" / "empty").touch()
-    intake = imported(settings, store, find(tmp_path / "ct"))
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
     assert set(reasons(intake)) == {"notes.txt", "empty"}
     assert intake.complete and intake.summary.endswith("2 no DICOM")
 
 
-def test_folder_of_junk_alone_is_a_failure(settings, store, tmp_path) -> None:
+def test_folder_of_junk_alone_is_a_failure(settings, worklist, tmp_path) -> None:
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / "notes.txt").write_text("no DICOM")
-    assert not imported(settings, store, find(tmp_path / "junk")).complete
+    assert not imported(settings, worklist, find(tmp_path / "junk")).complete
 
 
-def test_damaged_object_goes_to_quarantine(settings, store, tmp_path) -> None:
+def test_damaged_object_goes_to_quarantine(settings, worklist, tmp_path) -> None:
     files = ct_series(tmp_path / "ct")
     files[0].write_bytes(files[0].read_bytes()[:300])
-    intake = imported(settings, store, find(tmp_path / "ct"))
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
     assert not intake.complete and "1 quarantined" in intake.summary
     assert "quarantine" in reasons(intake)[files[0].name]
-    (kept,) = store.quarantined()
+    (kept,) = worklist.quarantine.listed()
     assert (settings.data_dir / kept.stored.path).read_bytes() == files[0].read_bytes()
 
 
 def test_object_of_another_patient_under_the_study_goes_to_quarantine(
-    settings, store, tmp_path
+    settings, worklist, tmp_path
 ) -> None:
     ct_series(tmp_path / "ct" / "1")
     ct_series_of_other_patient(tmp_path / "ct" / "2", "a")
-    intake = imported(settings, store, find(tmp_path / "ct"))
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
     assert not intake.complete and "1 quarantined" in intake.summary
-    assert len(held(store)) == 4
+    assert len(held(worklist)) == 4
 
 
-def test_other_bytes_of_a_known_object_go_to_quarantine(settings, store, tmp_path) -> None:
+def test_other_bytes_of_a_known_object_go_to_quarantine(settings, worklist, tmp_path) -> None:
     (path,) = ct_series(tmp_path / "ct", 1)
-    imported(settings, store, find(path))
+    imported(settings, worklist, find(path))
     ds = dcmread(path)
     ds.SeriesDescription = "changed"
     ds.save_as(path)
-    assert "1 quarantined" in imported(settings, store, find(path)).summary
+    assert "1 quarantined" in imported(settings, worklist, find(path)).summary
 
 
-def test_other_kinds_than_ct_are_counted_and_not_filed(settings, store, tmp_path) -> None:
+def test_other_kinds_than_ct_are_counted_and_not_filed(settings, worklist, tmp_path) -> None:
     files = ct_series(tmp_path / "ct")
     ds = dcmread(files[0])
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = MRImageStorage
     ds.save_as(files[0])
-    intake = imported(settings, store, find(tmp_path / "ct"))
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
     assert intake.complete and "1 of other kinds than CT" in intake.summary
-    assert len(held(store)) == 3
+    assert len(held(worklist)) == 3
 
 
-def test_object_over_the_limit_is_left_out(settings, store, tmp_path) -> None:
+def test_object_over_the_limit_is_left_out(settings, worklist, tmp_path) -> None:
     (path,) = ct_series(tmp_path / "ct", 1)
     with path.open("ab") as file:
         file.write(bytes(1 << 20))
-    intake = imported(settings, store, find(path))
+    intake = imported(settings, worklist, find(path))
     assert "max_object_mb" in reasons(intake)[path.name] and not intake.complete
 
 
-def test_full_disk_ends_the_import_without_release(settings, store, tmp_path) -> None:
+def test_full_disk_ends_the_import_without_release(settings, worklist, tmp_path) -> None:
     ct_series(tmp_path / "ct")
     full = settings.model_copy(update={"receive": Receive(min_free_mb=1 << 40)})
-    intake = Intake(full, store, lambda: T0)
+    intake = Intake(full, worklist.arrivals, lambda: T0)
     with pytest.raises(Retryable, match="MB free"):
         list(file_all(find(tmp_path / "ct"), intake))
-    assert not held(store)
+    assert not held(worklist)
 
 
-def test_links_that_lead_outside_a_folder_are_not_followed(settings, store, tmp_path) -> None:
+def test_links_that_lead_outside_a_folder_are_not_followed(settings, worklist, tmp_path) -> None:
     (inside,) = ct_series(tmp_path / "ct", 1)
     (outside,) = ct_series(tmp_path / "other", 1, seed="b")
     (tmp_path / "ct" / "file.dcm").symlink_to(outside)
     (tmp_path / "ct" / "folder").symlink_to(outside.parent)
     (tmp_path / "ct" / "alias.dcm").symlink_to(inside)
-    intake = imported(settings, store, find(tmp_path / "ct"))
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
     assert set(reasons(intake)) == {"file.dcm", "folder"} and not intake.complete
-    assert not held(store, Identity.of("b").study_instance_uid) and len(held(store)) == 1
+    assert not held(worklist, Identity.of("b").study_instance_uid) and len(held(worklist)) == 1
 
 
 # Media
 
 
-def test_medium_is_imported_by_its_dicomdir(settings, store, medium) -> None:
-    intake = imported(settings, store, find(medium))
-    assert intake.complete and len(held(store)) == 4 and not intake.left_out
+def test_medium_is_imported_by_its_dicomdir(settings, worklist, medium) -> None:
+    intake = imported(settings, worklist, find(medium))
+    assert intake.complete and len(held(worklist)) == 4 and not intake.left_out
 
 
 def test_dicomdir_itself_stands_for_its_medium(medium) -> None:
     assert find(medium / "DICOMDIR") == find(medium)
 
 
-def test_files_that_the_dicomdir_does_not_list_are_named(settings, store, medium, tmp_path) -> None:
+def test_files_that_the_dicomdir_does_not_list_are_named(
+    settings, worklist, medium, tmp_path
+) -> None:
     (extra,) = ct_series(tmp_path / "more", 1, seed="b")
     shutil.copy(extra, medium / "EXTRA")
     (medium / "VIEWER.EXE").write_bytes(b"MZ")
-    intake = imported(settings, store, find(medium))
+    intake = imported(settings, worklist, find(medium))
     assert list(reasons(intake)) == ["EXTRA"] and intake.complete
-    everything = imported(settings, store, find(medium, all_files=True))
-    assert held(store, Identity.of("b").study_instance_uid) and everything.complete
+    everything = imported(settings, worklist, find(medium, all_files=True))
+    assert held(worklist, Identity.of("b").study_instance_uid) and everything.complete
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,7 @@ def test_files_that_the_dicomdir_does_not_list_are_named(settings, store, medium
     ],
 )
 def test_entry_that_leads_outside_is_refused_and_the_rest_imported(
-    settings, store, medium, tmp_path, escape
+    settings, worklist, medium, tmp_path, escape
 ) -> None:
     (outside,) = ct_series(tmp_path / "other", 1, seed="b")
     shutil.copy(outside, tmp_path / "OUTSIDE")
@@ -259,22 +261,22 @@ def test_entry_that_leads_outside_is_refused_and_the_rest_imported(
     (medium / "FOLDER").symlink_to(tmp_path)
     (medium / "SUB").mkdir()
     rewrite(medium, escape)
-    intake = imported(settings, store, find(medium))
+    intake = imported(settings, worklist, find(medium))
     refused = {name: said for name, said in reasons(intake).items() if said.startswith("refused")}
     assert list(refused) == [escape if isinstance(escape, str) else "\\".join(escape)]
     assert "outside the folder" in str(refused) and not intake.complete
-    assert len(held(store)) == 3
-    assert not held(store, Identity.of("b").study_instance_uid)
+    assert len(held(worklist)) == 3
+    assert not held(worklist, Identity.of("b").study_instance_uid)
 
 
-def test_missing_files_are_named_and_counted(settings, store, medium) -> None:
+def test_missing_files_are_named_and_counted(settings, worklist, medium) -> None:
     gone = listed(medium)[1]
     medium.joinpath(*gone.split("\\")).unlink()
-    intake = imported(settings, store, find(medium))
+    intake = imported(settings, worklist, find(medium))
     assert intake.left_out == [
         LeftOut(gone, "missing: the DICOMDIR lists it, and no such file is there")
     ]
-    assert not intake.complete and len(held(store)) == 3
+    assert not intake.complete and len(held(worklist)) == 3
 
 
 @pytest.mark.parametrize("spelled", [str.lower, lambda name: f"{name};1", lambda name: f"{name}."])
@@ -285,12 +287,12 @@ def test_file_is_found_in_small_letters_and_with_a_version(medium, spelled) -> N
     assert len(found.files) == 4 and not found.left_out
 
 
-def test_damaged_dicomdir_means_every_file_and_says_so(settings, store, medium) -> None:
+def test_damaged_dicomdir_means_every_file_and_says_so(settings, worklist, medium) -> None:
     index = medium / "DICOMDIR"
     index.write_bytes(index.read_bytes()[:500])
-    intake = imported(settings, store, find(medium))
+    intake = imported(settings, worklist, find(medium))
     assert "DICOMDIR" in str(intake.left_out) and not intake.complete
-    assert len(held(store)) == 4
+    assert len(held(worklist)) == 4
 
 
 def test_dicomdir_that_is_no_dicom_or_lists_nothing_is_a_bad_object(tmp_path) -> None:

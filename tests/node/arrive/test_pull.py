@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from node.arrive.intake import Intake
 from node.arrive.pull import fetch, filing, open_archive, order
 from node.arrive.storage_scp import Receiver
-from node.cases.pipeline import Node
 from node.cases.worker import work_once
 from node.cli.app import app
 from node.cli.doctor import _sources
@@ -25,10 +24,11 @@ from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.errors import BadConfiguration, Permanent, Retryable
 from node.settings import Pull, Receive, Settings, Source, source
 from node.states import Priority
-from node.worklist.store import Store, upgrade
+from node.worklist import Worklist, upgrade
 from tests.node.cases.test_worker import Predictor
 from tests.support.builder import HEAD, Scan, encoded, uid
 from tests.support.peers import Orthanc, free_port, mute_peer, orthanc
+from tests.support.watched import WatchedNode
 
 WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 STUDY, SERIES, MIXED = uid("pulled"), uid("pulled", "head"), uid("pulled", "mixed")
@@ -90,22 +90,22 @@ class Puller:
         )
         self.settings.data_dir.mkdir()
         upgrade(self.settings.url)
-        self.store = Store(self.settings.url)
+        self.worklist = Worklist(self.settings.url)
 
     def pull(self, peer: Source, study: str = STUDY, *, accession: bool = False) -> Intake:
         self.intake = Intake(
-            self.settings, self.store, lambda: datetime.now(UTC), kinds=ACCEPTED_SOP_CLASSES
+            self.settings, self.worklist, lambda: datetime.now(UTC), kinds=ACCEPTED_SOP_CLASSES
         )
         with open_archive(peer, self.settings, filing(peer, self.intake)) as archive:
             wanted = order(archive, study, peer, accession=accession)
-            self.progress = list(fetch(wanted, archive, peer, self.intake, self.store))
+            self.progress = list(fetch(wanted, archive, peer, self.intake, self.worklist))
         return self.intake
 
     def held(self) -> dict[str, set[str]]:
         """The objects of the study, by series."""
         return {
             series.series_instance_uid: {i.header.sop_instance_uid for i in series.instances}
-            for series in self.store.study(STUDY)
+            for series in self.worklist.arrivals.study(STUDY)
         }
 
 
@@ -113,8 +113,8 @@ class Puller:
 def node(tmp_path: Path, node_port: int) -> Iterator[Puller]:
     puller = Puller(tmp_path, node_port)
     with (
-        closing(puller.store),
-        Receiver(puller.settings, puller.store, lambda: datetime.now(UTC)),
+        closing(puller.worklist),
+        Receiver(puller.settings, puller.worklist.arrivals, lambda: datetime.now(UTC)),
     ):
         yield puller
 
@@ -143,7 +143,7 @@ def test_ct_of_a_study_is_fetched_and_nothing_else(how: str, node: Puller, pacs:
     assert intake.complete and not intake.left_out
     assert intake.summary.startswith("33 new objects, 2 series, 1 study; 0 already here")
     assert node.progress[-1] == 33 and node.progress == sorted(node.progress)
-    assert all(series.released_at for series in node.store.study(STUDY))
+    assert all(series.released_at for series in node.worklist.arrivals.study(STUDY))
 
 
 def test_every_way_brings_the_same_bytes(node: Puller, pacs: Orthanc) -> None:
@@ -152,7 +152,7 @@ def test_every_way_brings_the_same_bytes(node: Puller, pacs: Orthanc) -> None:
         intake = node.arrive.pull(ask(pacs, how))
         assert intake.complete
         assert f"{33 if number else 0} already here; 0 quarantined" in intake.summary
-    for series in node.store.study(STUDY):
+    for series in node.worklist.arrivals.study(STUDY):
         for instance in series.instances:
             data = (node.settings.data_dir / instance.stored.path).read_bytes()
             assert hashlib.sha256(data).hexdigest() == instance.stored.sha256
@@ -234,7 +234,7 @@ def test_node_that_is_down_during_a_move_misses_its_objects(
     tmp_path: Path, pacs: Orthanc, node_port: int
 ) -> None:
     puller = Puller(tmp_path, node_port)
-    with closing(puller.store):
+    with closing(puller.worklist):
         intake = puller.pull(ask(pacs, "move"))
     assert not intake.complete and "30 of 30 objects" in str(intake.left_out)
 
@@ -244,7 +244,7 @@ def test_object_that_cannot_be_stored_is_not_acknowledged(
     how: str, tmp_path: Path, pacs: Orthanc
 ) -> None:
     puller = Puller(tmp_path, 0, min_free_mb=1 << 40)
-    with closing(puller.store):
+    with closing(puller.worklist):
         intake = puller.pull(ask(pacs, how))
         assert not puller.held()
     assert not intake.complete
@@ -259,20 +259,20 @@ def test_study_of_another_patient_under_the_same_uid_is_kept_apart(
 ) -> None:
     first = CT(patient="P2", name="before", gaps_mm=()).build()
     for ds in first:
-        node.arrive.intake = Intake(node.settings, node.store, lambda: datetime.now(UTC))
-        node.arrive.intake.take("first", encoded(ds))
+        node.intake = Intake(node.settings, node.worklist.arrivals, lambda: datetime.now(UTC))
+        node.intake.take("first", encoded(ds))
     intake = node.arrive.pull(ask(pacs, "get"))
     assert not intake.complete and "33 quarantined" in intake.summary
-    assert len(node.store.quarantined()) == 33
+    assert len(node.worklist.quarantine.listed()) == 33
 
 
 def test_pulled_study_is_read_like_any_other(node: Puller, pacs: Orthanc) -> None:
     node.arrive.pull(ask(pacs, "get"))
     later = datetime.now(UTC) + timedelta(hours=1)
-    corridor = Node(node.settings, node.store, lambda: Predictor(), lambda: later)  # type: ignore[arg-type,return-value]
+    corridor = WatchedNode.on(node.worklist, node.settings, lambda: Predictor(), lambda: later)  # type: ignore[arg-type,return-value]
     while work_once(corridor, "worker"):
         pass
-    (row,) = node.store.worklist(later)
+    (row,) = node.worklist.views.worklist(later)
     assert (row.study_instance_uid, row.series_instance_uid) == (STUDY, SERIES)
     assert row.priority is Priority.SUSPECTED
     report = node.settings.data_dir / row.folder / "report"

@@ -24,7 +24,7 @@ from node.dicom.net.association import Status
 from node.dicom.net.store_scu import send_files
 from node.settings import Assemble, Deliver, Destination, Receive, Settings
 from node.states import Priority, Reason
-from node.worklist.store import Decision, Row, Store, upgrade
+from node.worklist import Decision, Row, Worklist, upgrade
 from tests.node.cases.test_worker import Predictor
 from tests.support.builder import HEAD, each, encoded, uid
 from tests.support.peers import peer, wait_until
@@ -48,7 +48,7 @@ class Hospital:
     """A node that listens, and the PACS that it sends to."""
 
     settings: Settings
-    store: Store
+    worklist: Worklist
     port: int
     pacs: Path
     folder: Path
@@ -60,16 +60,16 @@ class Hospital:
             files.append(self.folder / f"{number:03}.dcm")
             files[-1].write_bytes(encoded(ds))
         answers = [s.status for s in send_files(files, peer("ICHNODE", self.port), self.settings)]
-        wait_until(lambda: all(s.released_at for s in self.store.study(STUDY)))
+        wait_until(lambda: all(s.released_at for s in self.worklist.arrivals.study(STUDY)))
         return answers
 
     def work(self) -> Row:
         """Let the node read and send all there is; return the study's row."""
-        node = Node(self.settings, self.store, lambda: Predictor(), later)  # type: ignore[arg-type,return-value]
+        node = Node(self.settings, self.worklist, lambda: Predictor(), later)  # type: ignore[arg-type,return-value]
         while work_once(node, "worker"):
             pass
-        drain(self.settings, self.store, later, "deliver")
-        (row,) = self.store.worklist(later())
+        drain(self.settings, self.worklist.outbox, later, "deliver")
+        (row,) = self.worklist.views.worklist(later())
         return row
 
     def sent(self) -> list[Dataset]:
@@ -92,8 +92,11 @@ def listening(folder: Path) -> Iterator[Hospital]:
             deliver=Deliver(destinations=(destination,)),
         )
         upgrade(settings.url)
-        with closing(Store(settings.url)) as store, Receiver(settings, store, now) as receiver:
-            yield Hospital(settings, store, receiver.port, pacs, folder / "images")
+        with (
+            closing(Worklist(settings.url)) as worklist,
+            Receiver(settings, worklist.arrivals, now) as receiver,
+        ):
+            yield Hospital(settings, worklist, receiver.port, pacs, folder / "images")
 
 
 @pytest.fixture
@@ -150,7 +153,7 @@ def test_a_discarded_study_is_no_longer_listed_but_its_bytes_and_rows_stay(
         ("DISCARDED", "A. Admin", "test phantom")
     }
     assert all((hospital.settings.data_dir / str(e["path"])).exists() for e in entries)
-    assert hospital.store.worklist(now())[0].quarantined == 0
+    assert hospital.worklist.views.worklist(now())[0].quarantined == 0
 
 
 def test_a_released_series_of_one_identity_is_read_and_its_result_carries_that_identity(
@@ -176,7 +179,7 @@ def test_a_series_that_mixes_identities_is_not_analysed_and_nothing_is_sent(
     row = hospital.work()
     assert row.priority is Priority.NOT_ANALYSED
     assert "disagree about PatientID" in str(row.reason)
-    codes = [event.detail.get("reason_code") for event in hospital.store.events(STUDY)]
+    codes = [event.detail.get("reason_code") for event in hospital.worklist.views.events(STUDY)]
     assert Reason.MIXED_IDENTITY in codes
     assert hospital.sent() == []
 
@@ -196,7 +199,7 @@ def test_an_identity_corrected_at_the_console_replaces_the_result_under_it(
     assert [ds.PatientID for ds in before] == ["P1"] * 3
     assert [ds.PatientID for ds in after] == ["P1-CORRECTED"] * 3
     assert not {ds.SOPInstanceUID for ds in before} & {ds.SOPInstanceUID for ds in after}
-    decisions = [entry.decision for entry in hospital.store.quarantined(decided=True)]
+    decisions = [entry.decision for entry in hospital.worklist.quarantine.listed(decided=True)]
     assert decisions == [Decision.RELEASED] * 30 + [Decision.REPLACED] * 30
 
 
@@ -211,7 +214,7 @@ def test_a_changed_object_takes_the_place_of_the_one_filed_and_is_read(
     assert ichnode("release", "1") == (0, "1 is filed\n")
     after = hospital.work()
     assert after.supersedes == before.case_id
-    (series,) = hospital.store.study(STUDY)
+    (series,) = hospital.worklist.arrivals.study(STUDY)
     paths = [hospital.settings.data_dir / i.stored.path for i in series.instances]
     comments = [dcmread(path).get("ImageComments") for path in paths]
     assert len(comments) == 30 and comments.count("corrected") == 1
@@ -253,7 +256,7 @@ def test_what_cannot_be_read_stays_and_the_release_fails(hospital: Hospital) -> 
 def test_bytes_that_are_not_those_received_are_not_filed(hospital: Hospital) -> None:
     hospital.push(*HEAD.build()[:1])
     hospital.push(*P2.build()[:1])
-    (entry,) = hospital.store.quarantined()
+    (entry,) = hospital.worklist.quarantine.listed()
     path = hospital.settings.data_dir / entry.stored.path
     path.write_bytes(path.read_bytes()[:-2] + b"\1\1")
     code, text = ichnode("release", "1")
@@ -273,14 +276,14 @@ def test_bytes_are_deleted_when_asked_for_and_settled_and_the_row_stays(
 ) -> None:
     hospital.push(*HEAD.build()[:1])
     hospital.push(*P2.build()[:1])
-    path = hospital.settings.data_dir / hospital.store.quarantined()[0].stored.path
+    path = hospital.settings.data_dir / hospital.worklist.quarantine.listed()[0].stored.path
     written = time.time() - age_s
     os.utime(path, (written, written))
     code, text = ichnode("discard", "1", "--delete")
     assert code == 0 and says in text
     assert path.exists() == (decision == "DISCARDED")
     assert [entry["decision"] for entry in listed("--all")] == [decision]
-    what = [event.what for event in hospital.store.events(STUDY)]
+    what = [event.what for event in hospital.worklist.views.events(STUDY)]
     assert what == ["quarantined", f"quarantine: {decision.lower()}"]
 
 

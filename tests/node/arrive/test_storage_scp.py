@@ -25,8 +25,7 @@ from node.dicom.net.association import Status, contexts_out
 from node.dicom.net.store_scu import _associated, echo, send_files
 from node.errors import BadConfiguration, BadObject, Retryable
 from node.settings import Receive, Settings
-from node.worklist import database
-from node.worklist.store import Arrival, Store, upgrade
+from node.worklist import Arrival, Worklist, database, upgrade
 from tests.conftest import require_program
 from tests.support.peers import (
     ct_series,
@@ -51,7 +50,7 @@ class Node:
     """A receiver that listens, and what it wrote."""
 
     settings: Settings
-    store: Store
+    worklist: Worklist
     receiver: Receiver
 
     @property
@@ -62,11 +61,11 @@ class Node:
         return list(send_files(files, self.peer, self.settings))
 
     def instances(self, study: str = STUDY):
-        return [i for series in self.store.study(study) for i in series.instances]
+        return [i for series in self.worklist.arrivals.study(study) for i in series.instances]
 
     def kept(self) -> bytes:
         """Return the one object in quarantine."""
-        (item,) = self.store.quarantined()
+        (item,) = self.worklist.quarantine.listed()
         return (self.settings.data_dir / item.stored.path).read_bytes()
 
 
@@ -75,8 +74,11 @@ def listening_node(folder: Path, **receive: object):
     chosen = {"host": "127.0.0.1", "port": 0, "min_free_mb": 0, **receive}
     settings = Settings(data_dir=folder / "node", receive=Receive(**chosen))
     upgrade(settings.url)
-    with closing(Store(settings.url)) as store, Receiver(settings, store, now) as receiver:
-        yield Node(settings, store, receiver)
+    with (
+        closing(Worklist(settings.url)) as worklist,
+        Receiver(settings, worklist.arrivals, now) as receiver,
+    ):
+        yield Node(settings, worklist, receiver)
 
 
 @pytest.fixture
@@ -169,12 +171,12 @@ def test_object_without_pixels_is_filed_for_assemble_to_judge(node, files, tmp_p
 def test_folder_goes_the_same_way_as_an_association(node, files, tmp_path):
     node.send(*files)
     upgrade(f"sqlite:///{tmp_path}/other.sqlite")
-    with closing(Store(f"sqlite:///{tmp_path}/other.sqlite")) as store:
+    with closing(Worklist(f"sqlite:///{tmp_path}/other.sqlite")) as worklist:
         spool = Spool(tmp_path / "other", 0)
         for path in files:
-            _, arrival = ingest(path, store, spool, caller="", now=now())
+            _, arrival = ingest(path, worklist.arrivals, spool, caller="", now=now())
             assert arrival is Arrival.NEW
-        (series,) = store.study(STUDY)
+        (series,) = worklist.arrivals.study(STUDY)
     assert [i.header for i in series.instances] == [i.header for i in node.instances()]
 
 
@@ -182,7 +184,7 @@ def test_file_that_is_no_dicom_is_refused_and_not_copied(tmp_path, node):
     (tmp_path / "notes.txt").write_text("not an image")
     spool = Spool(tmp_path / "other", 0)
     with pytest.raises(BadObject, match="not a DICOM file"):
-        ingest(tmp_path / "notes.txt", node.store, spool, caller="", now=now())
+        ingest(tmp_path / "notes.txt", node.worklist.arrivals, spool, caller="", now=now())
     assert list((tmp_path / "other").rglob("*.dcm")) == []
 
 
@@ -190,7 +192,7 @@ def test_file_that_is_no_dicom_is_refused_and_not_copied(tmp_path, node):
 
 
 def released(node) -> bool:
-    return all(series.released_at for series in node.store.study(STUDY))
+    return all(series.released_at for series in node.worklist.arrivals.study(STUDY))
 
 
 def test_release_of_the_association_releases_its_series(node, files):
@@ -225,7 +227,7 @@ def test_dataset_of_garbage_is_not_understood_and_kept(node, files, tmp_path):
     assert result.status == Status.CANNOT_UNDERSTAND
     assert result.message
     assert node.kept().endswith(b"\x99garbage!" * 500)
-    assert node.store.quarantined()[0].code == "CANNOT_UNDERSTAND"
+    assert node.worklist.quarantine.listed()[0].code == "CANNOT_UNDERSTAND"
 
 
 def test_header_that_is_cut_short_is_not_understood_and_kept(node, files, tmp_path):
@@ -297,7 +299,7 @@ def test_error_of_our_own_is_a_processing_failure_and_names_no_patient(node, fil
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError(dcmread(files[0]).PatientName)
 
-    monkeypatch.setattr(node.store, "add", broken)
+    monkeypatch.setattr(node.worklist, "add", broken)
     (result,) = node.send(files[0])
     assert result.status == Status.PROCESSING_FAILURE
     assert "Phantom" not in result.message
@@ -495,11 +497,11 @@ from io import BytesIO
 from pathlib import Path
 from node.arrive.storage_scp import Receiver
 from node.settings import Receive, Settings
-from node.worklist.store import Store
+from node.worklist import Worklist
 
 receive = Receive(host="127.0.0.1", port=int(sys.argv[2]), min_free_mb=0)
 settings = Settings(data_dir=Path(sys.argv[1]), receive=receive)
-with Receiver(settings, Store(settings.url), lambda: datetime.now(UTC)):
+with Receiver(settings, Worklist(settings.url).arrivals, lambda: datetime.now(UTC)):
     sys.stdin.read()
 """
 
@@ -530,11 +532,11 @@ def test_every_acknowledged_object_survives_a_killed_receiver(tmp_path):
             thread.join()
     assert len(acknowledged) < 180
 
-    with closing(Store(settings.url)) as store:
+    with closing(Worklist(settings.url)) as worklist:
         filed = {
             instance.header.sop_instance_uid: settings.data_dir / instance.stored.path
             for seed in sent
-            for series in store.study(Identity.of(seed).study_instance_uid)
+            for series in worklist.arrivals.study(Identity.of(seed).study_instance_uid)
             for instance in series.instances
         }
     for path in acknowledged:

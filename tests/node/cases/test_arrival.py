@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from models.volume import Volume
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
-from node.cases.pipeline import Node, run_stage
+from node.cases.pipeline import run_stage
 from node.dicom.read.pixels import load_volume
 from node.records import SeriesPlan
 from node.settings import Settings
 from node.states import State
-from node.worklist.store import Store, upgrade
+from node.worklist import Worklist, upgrade
 from tests.node.cases.test_worker import Clock
 from tests.support.builder import HEAD, Edit, Scan, again, encoded, plus
+from tests.support.watched import WatchedNode
 
 TENS = HEAD(gaps_mm=(10.0,) * 14, thickness_mm=10.0)
 SENT: dict[str, tuple[Scan, *tuple[Edit, ...]]] = {
@@ -69,18 +70,20 @@ def arrive(
     with TemporaryDirectory() as temporary:
         settings = Settings(data_dir=Path(temporary) / "data")
         shutil.copytree(fresh, settings.data_dir)
-        with Store(settings.url) as store:
-            node = Node(settings, store, never, clock)
+        with Worklist(settings.url) as worklist:
+            node = WatchedNode.on(worklist, settings, never, clock)
             spool = Spool(node.root, min_free_mb=0)
             for association in associations:
                 for index in association.images:
-                    header, _ = ingest(files[index], store, spool, caller="CT", now=clock())
-                store.release([header.series_instance_uid], clock())
+                    header, _ = ingest(
+                        files[index], worklist.arrivals, spool, caller="CT", now=clock()
+                    )
+                worklist.arrivals.release([header.series_instance_uid], clock())
                 clock.wait(association.silence_s)
                 assemble(node)
             clock.wait(90)
             assemble(node)
-            case = max(store.cases(header.study_instance_uid), key=lambda case: case.id)
+            case = max(worklist.cases.of_study(header.study_instance_uid), key=lambda case: case.id)
             assert case.state is State.ASSEMBLED, case.reason
             plan = SeriesPlan.read(node.folder(case) / "series.json")
             return plan, load_volume(plan, node.root)
@@ -90,9 +93,9 @@ def never() -> None:
     raise AssertionError("nothing is triaged here")
 
 
-def assemble(node: Node) -> None:
-    while case := node.store.claim([State.RECEIVING], "worker", 60, node.clock()):
-        node.store.finish(case, "worker", run_stage(case, node), node.clock())
+def assemble(node: WatchedNode) -> None:
+    while case := node.worklist.cases.claim([State.RECEIVING], "worker", 60, node.clock()):
+        node.worklist.cases.finish(case, "worker", run_stage(case, node), node.clock())
 
 
 @pytest.fixture(scope="module", params=SENT)

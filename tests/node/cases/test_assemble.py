@@ -25,7 +25,8 @@ from node.cases.completeness import closing
 from node.cases.eligibility import judge
 from node.dicom.read.pixels import load_volume
 from node.errors import NotAnalysed
-from node.records import Case, Outcome, Series
+from node.outcomes import Outcome
+from node.records import Case, Series
 from node.settings import Assemble
 from node.states import Priority, Reason, State
 from tests.support.builder import (
@@ -719,7 +720,7 @@ def test_plan_and_worklist_say_what_closed_the_series_and_what_that_saved(
     assert plan.closed_by == closing(judge(received, SETTINGS), SETTINGS).why
     assert plan.closed_by in plan.decision
     assert plan.saved_s == saved_s
-    assert (outcome.closed_by, outcome.saved_s) == (plan.closed_by, plan.saved_s)
+    assert (outcome.closing.why, outcome.closing.saved_s) == (plan.closed_by, plan.saved_s)
 
 
 def test_another_image_starts_the_grace_anew() -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from node.cli.app import app
 from node.states import Priority, Reason, State
-from node.worklist.store import Store
+from node.worklist import Worklist
 from tests.support.builder import HEAD, Edit, Scan, each, encoded, plus
 from tests.support.peers import free_port, storescp, storescu
 from tests.support.running import RunningNode, running_node
@@ -121,8 +121,8 @@ def push(files: Sequence[Path], port: int) -> None:
 
 def finished(node: RunningNode) -> bool:
     """Whether every case of the study is decided, and all that is owed has been sent."""
-    with Store(node.settings.url) as store:
-        cases = store.history(IDENTITY.study_instance_uid)
+    with Worklist(node.settings.url) as worklist:
+        cases = worklist.views.history(IDENTITY.study_instance_uid)
     done = (State.DELIVERED, State.SKIPPED, State.FAILED)
     return len(cases) >= 8 and all(case.state in done for case in cases)
 

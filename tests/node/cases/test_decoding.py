@@ -15,17 +15,17 @@ import pytest
 
 from node.cases import decoding
 from node.cases.decoding import decoding_process
-from node.cases.pipeline import Node
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import NotAnalysed, Retryable
 from node.records import SeriesPlan
 from node.settings import Decode, Settings
 from node.states import Priority, Reason, State
-from node.worklist.store import Store, upgrade
+from node.worklist import Worklist, upgrade
 from tests.node.cases.test_worker import Clock, Predictor, receive, work
 from tests.support import ROOT, decoders
 from tests.support.builder import HEAD, alone, encoded, store, uid
 from tests.support.peers import wait_until
+from tests.support.watched import WatchedNode
 
 LIMITS = Decode(timeout_s=60, memory_mb=512)
 
@@ -228,14 +228,16 @@ def test_a_case_that_crashes_its_decoder_is_not_analysed_and_the_next_study_is_r
     clock, settings = Clock(), Settings(data_dir=tmp_path / "data")
     settings.data_dir.mkdir()
     upgrade(settings.url)
-    with Store(settings.url) as store:
+    with Worklist(settings.url) as worklist:
         detector = Predictor()
-        node = Node(settings, store, lambda: detector, clock, decode)  # type: ignore[arg-type,return-value]
+        node = WatchedNode.on(worklist, settings, lambda: detector, clock, decode)  # type: ignore[arg-type,return-value]
         receive(node, scan=HEAD(study="crash"))
         receive(node, scan=HEAD)
         work(node, clock)
-        crashed, read = sorted(store.worklist(clock.now), key=lambda row: row.case_id)
-        reports = [node.folder(store.case(row.case_id)) / "report" for row in (crashed, read)]
+        crashed, read = sorted(worklist.views.worklist(clock.now), key=lambda row: row.case_id)
+        reports = [
+            node.folder(worklist.cases.get(row.case_id)) / "report" for row in (crashed, read)
+        ]
     assert (crashed.priority, crashed.reason_code) == (Priority.NOT_ANALYSED, Reason.UNDECODABLE)
     assert "SIGSEGV" in str(crashed.reason)
     assert [path.name for path in reports[0].iterdir()] == ["sr.dcm"]

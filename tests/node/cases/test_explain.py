@@ -19,15 +19,16 @@ from rich.console import Console
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cases.explain import NOT_WAITED_FOR, Explanation, Told, explain_study
-from node.cases.pipeline import STAGES, Node
+from node.cases.pipeline import STAGES
 from node.cases.worker import work_once
 from node.cli.console import explained
 from node.settings import Settings
 from node.states import Priority, Reason, State
-from node.worklist.store import NotFound, Store, upgrade
+from node.worklist import NotFound, Worklist, upgrade
 from tests.node.cases.test_worker import Clock, Predictor, receive, receive_files, work
 from tests.support import ROOT
 from tests.support.builder import HEAD, Scan, encoded, uid
+from tests.support.watched import WatchedNode
 
 SOFT = HEAD(gaps_mm=(10.0,) * 14)
 BONE = SOFT(name="bone", description="Head 5.0 H60s", kernel="H60s")
@@ -43,7 +44,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def node(tmp_path: Path, clock: Clock) -> Iterator[Node]:
+def node(tmp_path: Path, clock: Clock) -> Iterator[WatchedNode]:
     with opened(tmp_path / "data", clock) as found:
         yield found
 
@@ -56,22 +57,22 @@ class opened:  # noqa: N801  a context manager, used like a function
         folder.mkdir()
         upgrade(settings.url)
         detector = Predictor()
-        self.store = Store(settings.url)
-        self.node = Node(settings, self.store, lambda: detector, clock)  # type: ignore[arg-type,return-value]
+        self.worklist = Worklist(settings.url)
+        self.node = WatchedNode.on(self.worklist, settings, lambda: detector, clock)  # type: ignore[arg-type,return-value]
 
-    def __enter__(self) -> Node:
+    def __enter__(self) -> WatchedNode:
         return self.node
 
     def __exit__(self, *error: object) -> None:
-        self.store.close()
+        self.worklist.close()
 
 
 def images(*scans: Scan) -> list[bytes]:
     return [encoded(ds) for scan in scans for ds in scan.build()]
 
 
-def told(node: Node, clock: Clock, name: str = uid("study")) -> Explanation:
-    return explain_study(name, node.store, node.settings, clock.now)
+def told(node: WatchedNode, clock: Clock, name: str = uid("study")) -> Explanation:
+    return explain_study(name, node.worklist, node.settings, clock.now)
 
 
 def of(explanation: Explanation, scan: Scan) -> Told:
@@ -79,7 +80,9 @@ def of(explanation: Explanation, scan: Scan) -> Told:
     return next(one for one in explanation.series if one.series_instance_uid == wanted)
 
 
-def test_each_series_says_what_it_is_and_why_it_is_read_or_not(node: Node, clock: Clock) -> None:
+def test_each_series_says_what_it_is_and_why_it_is_read_or_not(
+    node: WatchedNode, clock: Clock
+) -> None:
     receive_files(images(*STUDY), node)
     work(node, clock)
     found = told(node, clock)
@@ -109,7 +112,7 @@ def test_each_series_says_what_it_is_and_why_it_is_read_or_not(node: Node, clock
 
 
 def test_the_decision_told_is_the_one_that_was_made_whatever_the_settings_say_now(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     receive_files(images(SOFT, CTA), node)
     work(node, clock)
@@ -120,7 +123,7 @@ def test_the_decision_told_is_the_one_that_was_made_whatever_the_settings_say_no
 
 
 def test_a_series_that_closed_on_evidence_says_which_and_what_it_saved(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     began = clock.now
     receive_files(images(SOFT, SCOUT), node)
@@ -133,7 +136,7 @@ def test_a_series_that_closed_on_evidence_says_which_and_what_it_saved(
 
 
 def test_a_series_that_still_arrives_says_until_when_it_is_waited_for(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     receive(node, scan=SOFT, only=slice(0, 4), released=False)
     clock.wait(1)
@@ -144,7 +147,7 @@ def test_a_series_that_still_arrives_says_until_when_it_is_waited_for(
     assert one.reason.endswith("another image may still come until 08:31:00 UTC")
 
 
-def test_a_series_that_waits_for_a_better_one_names_it(node: Node, clock: Clock) -> None:
+def test_a_series_that_waits_for_a_better_one_names_it(node: WatchedNode, clock: Clock) -> None:
     receive(node, scan=BONE)
     receive(node, scan=SOFT, only=slice(0, 9), released=False)
     clock.wait(3)
@@ -155,7 +158,7 @@ def test_a_series_that_waits_for_a_better_one_names_it(node: Node, clock: Clock)
     assert {one.taken for one in found.series} == {None}
 
 
-def test_superseded_cases_stay_in_the_account(node: Node, clock: Clock) -> None:
+def test_superseded_cases_stay_in_the_account(node: WatchedNode, clock: Clock) -> None:
     receive(node, scan=SOFT, only=slice(0, 12))
     work(node, clock)
     receive(node, scan=SOFT, only=slice(12, None))
@@ -168,7 +171,7 @@ def test_superseded_cases_stay_in_the_account(node: Node, clock: Clock) -> None:
 
 
 def test_a_study_that_cannot_be_read_speaks_through_its_best_series(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     receive_files(images(CTA, SCOUT), node)
     work(node, clock)
@@ -180,7 +183,9 @@ def test_a_study_that_cannot_be_read_speaks_through_its_best_series(
     assert of(found, SCOUT).cases[0].state is State.SKIPPED
 
 
-def test_the_time_budget_adds_up_to_the_time_from_the_last_slice(node: Node, clock: Clock) -> None:
+def test_the_time_budget_adds_up_to_the_time_from_the_last_slice(
+    node: WatchedNode, clock: Clock
+) -> None:
     receive(node, scan=SOFT)
     for _ in range(5):
         clock.wait(1)
@@ -192,10 +197,10 @@ def test_the_time_budget_adds_up_to_the_time_from_the_last_slice(node: Node, clo
     assert found.door_to_flag_s == 3.0
 
 
-def test_a_replay_comes_after_the_first_flag(node: Node, clock: Clock) -> None:
+def test_a_replay_comes_after_the_first_flag(node: WatchedNode, clock: Clock) -> None:
     receive(node, scan=SOFT)
     work(node, clock)
-    node.store.replay(1, STAGES["triage"], clock.now)
+    node.worklist.cases.replay(1, STAGES["triage"], clock.now)
     work(node, clock)
     steps = told(node, clock).time_budget
     assert [step.step for step in steps][1:4] == ["assembled", "flagged", "triaged"]
@@ -203,7 +208,7 @@ def test_a_replay_comes_after_the_first_flag(node: Node, clock: Clock) -> None:
 
 
 def test_a_study_is_found_by_its_uid_its_accession_number_or_a_case(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     receive(node, scan=SOFT)
     work(node, clock)
@@ -216,7 +221,7 @@ def test_a_study_is_found_by_its_uid_its_accession_number_or_a_case(
         told(node, clock, "A1")
 
 
-def test_json_is_plain_and_documented(node: Node, clock: Clock) -> None:
+def test_json_is_plain_and_documented(node: WatchedNode, clock: Clock) -> None:
     receive_files(images(SOFT, BONE), node)
     work(node, clock)
     plain = told(node, clock).to_json()
@@ -228,7 +233,7 @@ def test_json_is_plain_and_documented(node: Node, clock: Clock) -> None:
     assert [key for key in keys if f"`{key}`" not in section] == []
 
 
-def test_the_page_reads_without_knowing_any_code(node: Node, clock: Clock) -> None:
+def test_the_page_reads_without_knowing_any_code(node: WatchedNode, clock: Clock) -> None:
     receive_files(images(SOFT, BONE, SCOUT), node)
     work(node, clock)
     written = StringIO()
@@ -269,17 +274,17 @@ def outcome(files: Sequence[bytes], order: random.Random | None) -> tuple[Any, d
     return found, digests
 
 
-def receive_interleaved(files: Sequence[bytes], node: Node, order: random.Random) -> None:
+def receive_interleaved(files: Sequence[bytes], node: WatchedNode, order: random.Random) -> None:
     sent = [*files, *order.sample(list(files), 5)]
     order.shuffle(sent)
     associations = [order.randrange(3) for _ in sent]
     spool = Spool(node.root, min_free_mb=0)
     carried: dict[int, set[str]] = {0: set(), 1: set(), 2: set()}
     for place, (data, association) in enumerate(zip(sent, associations, strict=True)):
-        header, _ = ingest(data, node.store, spool, caller="CT1", now=node.clock())
+        header, _ = ingest(data, node.worklist.arrivals, spool, caller="CT1", now=node.clock())
         carried[association].add(header.series_instance_uid)
         if association not in associations[place + 1 :]:
-            node.store.release(carried[association], node.clock())
+            node.worklist.arrivals.release(carried[association], node.clock())
 
 
 FEW = (15.0,) * 8

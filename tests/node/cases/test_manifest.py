@@ -10,12 +10,13 @@ import pytest
 
 from node.cases.explain import compared
 from node.cases.manifest import MANIFEST
-from node.cases.pipeline import STAGES, Node
+from node.cases.pipeline import STAGES
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
-from node.worklist.store import IllegalMove, Row, Store, upgrade
+from node.worklist import IllegalMove, Row, Worklist, upgrade
 from tests.node.cases.test_worker import Clock, Predictor, receive, work
 from tests.support.builder import HEAD
+from tests.support.watched import WatchedNode
 
 SMALL = HEAD(gaps_mm=(10.0,) * 14)
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
@@ -32,20 +33,20 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[Node]:
+def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
     settings = Settings(data_dir=tmp_path / "data", deliver={"destinations": (PACS,)})
     settings.data_dir.mkdir()
     upgrade(settings.url)
-    with Store(settings.url) as store:
-        yield Node(settings, store, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
+    with Worklist(settings.url) as worklist:
+        yield WatchedNode.on(worklist, settings, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
 
 
-def case(node: Node, clock: Clock) -> Row:
-    (row,) = node.store.worklist(clock.now)
+def case(node: WatchedNode, clock: Clock) -> Row:
+    (row,) = node.worklist.views.worklist(clock.now)
     return row
 
 
-def folder(node: Node, row: Row) -> Path:
+def folder(node: WatchedNode, row: Row) -> Path:
     return node.root / row.folder
 
 
@@ -56,16 +57,16 @@ def contents(path: Path) -> dict[str, bytes]:
     return {name: p.read_bytes() for name, p in files.items() if name not in notes}
 
 
-def replayed(node: Node, clock: Clock, row: Row, stage: str) -> str | None:
+def replayed(node: WatchedNode, clock: Clock, row: Row, stage: str) -> str | None:
     """Replay a case an hour later and return what is said of it."""
     clock.wait(3600)
-    node.store.replay(row.case_id, STAGES[stage], clock.now)
+    node.worklist.cases.replay(row.case_id, STAGES[stage], clock.now)
     work(node, clock)
-    return compared(node.store.events(row.study_instance_uid), row.case_id)
+    return compared(node.worklist.views.events(row.study_instance_uid), row.case_id)
 
 
 def test_the_manifest_names_sources_settings_versions_and_all_that_was_made(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
@@ -91,16 +92,16 @@ def test_the_manifest_names_sources_settings_versions_and_all_that_was_made(
     assert set(told["objects"]) == {"seg.dcm", "sr.dcm", "capture.dcm"}
 
 
-def test_a_first_report_is_compared_with_nothing(node: Node, clock: Clock) -> None:
+def test_a_first_report_is_compared_with_nothing(node: WatchedNode, clock: Clock) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
     row = case(node, clock)
-    assert compared(node.store.events(row.study_instance_uid), row.case_id) is None
+    assert compared(node.worklist.views.events(row.study_instance_uid), row.case_id) is None
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_replay_from_any_stage_gives_the_same_bytes_and_says_so(
-    node: Node, clock: Clock, stage: str
+    node: WatchedNode, clock: Clock, stage: str
 ) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
@@ -112,7 +113,9 @@ def test_a_replay_from_any_stage_gives_the_same_bytes_and_says_so(
     assert case(node, clock).deliveries == owed
 
 
-def test_a_replayed_case_that_cannot_be_read_gives_the_same_bytes(node: Node, clock: Clock) -> None:
+def test_a_replayed_case_that_cannot_be_read_gives_the_same_bytes(
+    node: WatchedNode, clock: Clock
+) -> None:
     receive(node, scan=SMALL.having(RescaleType="US"))
     work(node, clock)
     row = case(node, clock)
@@ -124,15 +127,15 @@ def test_a_replayed_case_that_cannot_be_read_gives_the_same_bytes(node: Node, cl
 
 
 def test_a_series_that_was_refused_is_not_read_by_a_replay_of_its_triage(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     receive(node, scan=SMALL.having(RescaleType="US"))
     work(node, clock)
     with pytest.raises(IllegalMove, match="replay it from assemble"):
-        node.store.replay(case(node, clock).case_id, STAGES["triage"], clock.now)
+        node.worklist.cases.replay(case(node, clock).case_id, STAGES["triage"], clock.now)
 
 
-def test_a_changed_setting_is_named_where_it_was_used(node: Node, clock: Clock) -> None:
+def test_a_changed_setting_is_named_where_it_was_used(node: WatchedNode, clock: Clock) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
     row = case(node, clock)
@@ -145,7 +148,7 @@ def test_a_changed_setting_is_named_where_it_was_used(node: Node, clock: Clock) 
 
 
 def test_another_reader_is_named_and_its_objects_go_under_other_uids(
-    node: Node, clock: Clock, predictor: Predictor
+    node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
@@ -163,7 +166,7 @@ def test_another_reader_is_named_and_its_objects_go_under_other_uids(
 
 
 def test_a_setting_that_refuses_the_series_gives_another_result_and_says_which(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
@@ -179,11 +182,13 @@ def test_a_setting_that_refuses_the_series_gives_another_result_and_says_which(
     assert case(node, clock).reason_code == Reason.TOO_FEW_SLICES
 
 
-def test_an_image_that_changed_on_disk_is_named_by_a_replay(node: Node, clock: Clock) -> None:
+def test_an_image_that_changed_on_disk_is_named_by_a_replay(
+    node: WatchedNode, clock: Clock
+) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
     row = case(node, clock)
-    (series,) = node.store.study(row.study_instance_uid)
+    (series,) = node.worklist.arrivals.study(row.study_instance_uid)
     image = node.root / series.instances[0].stored.path
     image.write_bytes(image.read_bytes()[:-1] + b"\x7f")
     replayed(node, clock, row, "report")
@@ -195,11 +200,13 @@ def test_an_image_that_changed_on_disk_is_named_by_a_replay(node: Node, clock: C
 
 
 @pytest.mark.parametrize("stage", ["triage", "report"])
-def test_an_image_that_was_lost_is_named_by_a_replay(node: Node, clock: Clock, stage: str) -> None:
+def test_an_image_that_was_lost_is_named_by_a_replay(
+    node: WatchedNode, clock: Clock, stage: str
+) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
     row = case(node, clock)
-    (series,) = node.store.study(row.study_instance_uid)
+    (series,) = node.worklist.arrivals.study(row.study_instance_uid)
     image = node.root / series.instances[3].stored.path
     image.unlink()
     replayed(node, clock, row, stage)
@@ -208,7 +215,7 @@ def test_an_image_that_was_lost_is_named_by_a_replay(node: Node, clock: Clock, s
     assert f"{image.name}: is on disk no more" in str(failed.reason)
 
 
-def test_a_manifest_that_was_cut_off_counts_as_none(node: Node, clock: Clock) -> None:
+def test_a_manifest_that_was_cut_off_counts_as_none(node: WatchedNode, clock: Clock) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
     row = case(node, clock)

@@ -18,7 +18,8 @@ from node.cases import quality
 from node.cases.quality import Quality, gate, measure
 from node.cases.triage import triage
 from node.errors import NotAnalysed
-from node.records import Outcome, SeriesPlan, SliceRef
+from node.outcomes import Outcome
+from node.records import SeriesPlan, SliceRef
 from node.states import Reason, State
 from tests.support import ROOT
 from tests.support.builder import HEAD, alone, series

@@ -77,7 +77,7 @@ def test_objects_returned_lie_where_they_say_under_the_uids_they_say(tmp_path: P
     for item in objects:
         ds = dcmread(tmp_path / item.path)
         uids = (ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID)
-        assert item == ReportObject(item.path, *uids)
+        assert item == ReportObject(item.kind, item.path, *uids)
         assert item.path.startswith("cases/7/report/")
 
 

@@ -17,14 +17,15 @@ from models.preprocess import Canvas, Slabs
 from models.volume import Volume
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
-from node.cases.pipeline import STAGES, Node
+from node.cases.pipeline import STAGES
 from node.cases.worker import work_once
 from node.cli.pacs import archive
 from node.records import SeriesPlan
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
-from node.worklist.store import Store, upgrade
+from node.worklist import Worklist, upgrade
 from tests.support.builder import HEAD, Scan, again, encoded, pixels
+from tests.support.watched import WatchedNode
 
 
 class Clock:
@@ -96,31 +97,31 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[Node]:
+def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
     settings = Settings(data_dir=tmp_path / "data")
     settings.data_dir.mkdir()
     upgrade(settings.url)
-    with Store(settings.url) as store:
-        yield Node(settings, store, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
+    with Worklist(settings.url) as worklist:
+        yield WatchedNode.on(worklist, settings, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
 
 
 def receive(
-    node: Node, *, scan: Scan = HEAD, released: bool = True, only: slice = slice(None)
+    node: WatchedNode, *, scan: Scan = HEAD, released: bool = True, only: slice = slice(None)
 ) -> None:
     receive_files([encoded(ds) for ds in scan.build()[only]], node, released=released)
 
 
-def receive_files(files: list[bytes], node: Node, *, released: bool = True) -> None:
+def receive_files(files: list[bytes], node: WatchedNode, *, released: bool = True) -> None:
     spool = Spool(node.root, min_free_mb=0)
     series = set()
     for data in files:
-        header, _ = ingest(data, node.store, spool, caller="CT1", now=node.clock())
+        header, _ = ingest(data, node.worklist.arrivals, spool, caller="CT1", now=node.clock())
         series.add(header.series_instance_uid)
     if released:
-        node.store.release(series, node.clock())
+        node.worklist.arrivals.release(series, node.clock())
 
 
-def work(node: Node, clock: Clock) -> None:
+def work(node: WatchedNode, clock: Clock) -> None:
     """Let time pass and the worker work until nothing is left to do."""
     for _ in range(100):
         clock.wait(1)
@@ -128,47 +129,47 @@ def work(node: Node, clock: Clock) -> None:
             pass
 
 
-def test_released_series_goes_all_the_way(node: Node, clock: Clock) -> None:
+def test_released_series_goes_all_the_way(node: WatchedNode, clock: Clock) -> None:
     receive(node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.state, row.bundle) == (
         Priority.SUSPECTED,
         State.DELIVERED,
         "fake@1",
     )
     assert row.volume_ml and 2 < row.volume_ml < 20
-    folder = node.folder(node.store.case(row.case_id))
+    folder = node.folder(node.worklist.cases.get(row.case_id))
     assert {p.name for p in (folder / "report").iterdir()} >= {"seg.dcm", "sr.dcm", "capture.dcm"}
 
 
 def test_disagreement_of_the_networks_travels_to_the_worklist(
-    node: Node, clock: Clock, predictor: Predictor
+    node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
     predictor.uncertainty = 0.3
     receive(node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert (row.uncertain, row.uncertainty) == (True, 0.3)
 
 
-def test_flag_does_not_wait_for_the_idle_timer(node: Node, clock: Clock) -> None:
+def test_flag_does_not_wait_for_the_idle_timer(node: WatchedNode, clock: Clock) -> None:
     receive(node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert row.door_to_flag_s is not None and row.door_to_flag_s <= 3
 
 
 def test_reader_that_sees_no_brain_gives_not_analysed_and_a_report(
-    node: Node, clock: Clock, predictor: Predictor
+    node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
     predictor.failures = [Unreadable("no brain found: 3 mL inside a skull")]
     receive(node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNREADABLE)
     assert row.reason == "no brain found: 3 mL inside a skull"
-    folder = node.folder(node.store.case(row.case_id))
+    folder = node.folder(node.worklist.cases.get(row.case_id))
     assert [p.name for p in (folder / "report").iterdir()] == ["sr.dcm"]
 
 
@@ -184,25 +185,27 @@ def test_reader_that_sees_no_brain_gives_not_analysed_and_a_report(
     ids=lambda value: str(value) if isinstance(value, Reason) else "",
 )
 def test_bad_input_is_kept_and_reported_as_not_analysed(
-    node: Node, clock: Clock, scan: Scan, only: slice, reason: Reason
+    node: WatchedNode, clock: Clock, scan: Scan, only: slice, reason: Reason
 ) -> None:
     receive(node, scan=scan, only=only)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, reason)
     assert row.reason and row.probability is None
-    folder = node.folder(node.store.case(row.case_id))
+    folder = node.folder(node.worklist.cases.get(row.case_id))
     assert [path.name for path in (folder / "report").iterdir()] == ["sr.dcm"]
-    (series,) = node.store.study(row.study_instance_uid)
+    (series,) = node.worklist.arrivals.study(row.study_instance_uid)
     assert all((node.root / instance.stored.path).exists() for instance in series.instances)
 
 
-def test_truncated_slice_is_named_and_its_study_not_analysed(node: Node, clock: Clock) -> None:
+def test_truncated_slice_is_named_and_its_study_not_analysed(
+    node: WatchedNode, clock: Clock
+) -> None:
     files = [encoded(ds) for ds in HEAD.build()]
     files[7] = files[7][:-3000]
     receive_files(files, node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNDECODABLE)
 
 
@@ -213,53 +216,55 @@ def with_metal(stored: np.ndarray) -> np.ndarray:
 
 
 def test_what_the_pixels_limit_stands_in_the_report_and_in_the_worklist(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     images = pixels(with_metal, 14, 15)(HEAD.build())
     receive_files([encoded(ds) for ds in images], node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     metal = "metal on 2 slices: streaks may hide or imitate blood"
     assert (row.priority, row.limitations) == (Priority.SUSPECTED, (metal,))
-    report = dcmread(node.folder(node.store.case(row.case_id)) / "report" / "sr.dcm")
+    report = dcmread(node.folder(node.worklist.cases.get(row.case_id)) / "report" / "sr.dcm")
     assert f"Limitation: {metal}" in report.to_json()
 
 
 def test_a_head_lost_in_noise_is_not_analysed_and_its_report_says_why(
-    node: Node, clock: Clock
+    node: WatchedNode, clock: Clock
 ) -> None:
     noise = np.random.default_rng(0).normal(0, 110, (HEAD.rows, HEAD.columns))
     images = pixels(lambda stored: np.maximum(stored + noise, 0))(HEAD.build())
     receive_files([encoded(ds) for ds in images], node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.NOISE)
-    report = dcmread(node.folder(node.store.case(row.case_id)) / "report" / "sr.dcm")
+    report = dcmread(node.folder(node.worklist.cases.get(row.case_id)) / "report" / "sr.dcm")
     assert "too noisy" in report.to_json()
 
 
-def test_passing_failure_is_tried_again(node: Node, clock: Clock, predictor: Predictor) -> None:
+def test_passing_failure_is_tried_again(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
     predictor.failures = [MemoryError("out of memory")]
     receive(node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert row.priority is Priority.SUSPECTED and len(predictor.read_volumes) == 2
 
 
 def test_lasting_failure_is_shown_as_not_analysed_with_its_reason(
-    node: Node, clock: Clock, predictor: Predictor
+    node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
     predictor.failures = [MemoryError("out of memory")] * 10
     receive(node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.state) == (Priority.NOT_ANALYSED, State.FAILED)
     assert row.reason == "MemoryError: out of memory"
     assert len(predictor.read_volumes) == node.settings.work.max_attempts
 
 
 def test_suspicion_outlives_a_report_that_cannot_be_written(
-    node: Node, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    node: WatchedNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
@@ -267,48 +272,48 @@ def test_suspicion_outlives_a_report_that_cannot_be_written(
     receive(node)
     monkeypatch.setattr("node.cases.pipeline.write_report", full_disk)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.state) == (Priority.SUSPECTED, State.FAILED)
     assert "no space left" in str(row.reason)
 
 
-def test_case_that_kills_its_workers_is_given_up(node: Node, clock: Clock) -> None:
+def test_case_that_kills_its_workers_is_given_up(node: WatchedNode, clock: Clock) -> None:
     receive(node)
     clock.wait(10)
     work_once(node, "worker")
     for _ in range(node.settings.work.max_attempts + 1):
-        node.store.claim([State.ASSEMBLED], "dies", 60, clock.now)
+        node.worklist.cases.claim([State.ASSEMBLED], "dies", 60, clock.now)
         clock.wait(61)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert row.state is State.FAILED and "did not survive" in str(row.reason)
 
 
-def test_case_of_a_dead_worker_is_taken_up_where_it_stood(node: Node, clock: Clock) -> None:
+def test_case_of_a_dead_worker_is_taken_up_where_it_stood(node: WatchedNode, clock: Clock) -> None:
     receive(node)
     clock.wait(10)
     work_once(node, "worker")
-    assert node.store.claim([State.ASSEMBLED], "dies", 60, clock.now)
+    assert node.worklist.cases.claim([State.ASSEMBLED], "dies", 60, clock.now)
     assert not work_once(node, "worker")
     clock.wait(61)
     work(node, clock)
-    assert node.store.worklist(clock.now)[0].priority is Priority.SUSPECTED
+    assert node.worklist.views.worklist(clock.now)[0].priority is Priority.SUSPECTED
 
 
-def sending(node: Node) -> Node:
+def sending(node: WatchedNode) -> WatchedNode:
     """The same node with a PACS as destination."""
     pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
     deliver = node.settings.deliver.model_copy(update={"destinations": (pacs,)})
     return replace(node, settings=node.settings.model_copy(update={"deliver": deliver}))
 
 
-def delivered(node: Node, clock: Clock) -> dict[str, Dataset]:
+def delivered(node: WatchedNode, clock: Clock) -> dict[str, Dataset]:
     """Let the PACS take all that is owed to it; return the objects by kind."""
     objects = {}
-    while batch := node.store.claim_deliveries("d", 60, clock.now):
+    while batch := node.worklist.outbox.claim("d", 60, clock.now):
         for owed in batch:
-            node.store.delivered(owed, "d", 0, clock.now)
-            path = node.root / owed.object.path
+            node.worklist.outbox.delivered(owed, "d", 0, clock.now)
+            path = node.root / owed.parcel.path
             assert path.stem not in objects
             objects[path.stem] = dcmread(path)
     return objects
@@ -349,7 +354,7 @@ SUPERSEDED: list[tuple[str, list[Dataset], int, Priority, set[str]]] = [
     ids=[row[0] for row in SUPERSEDED],
 )
 def test_a_late_slice_sends_new_objects_whose_report_names_the_one_it_replaces(
-    node: Node,
+    node: WatchedNode,
     clock: Clock,
     images: list[Dataset],
     first: int,
@@ -371,14 +376,14 @@ def test_a_late_slice_sends_new_objects_whose_report_names_the_one_it_replaces(
         assert not {*uids(ds)[1:]} & {*uids(before[kind])[1:]}
     more = "1 more image" if len(files) - first == 1 else "3 more images"
     assert f"Replaces ichnode's earlier result: {more} of the series" in after["sr"].to_json()
-    newest = node.store.case(2)
+    newest = node.worklist.cases.get(2)
     assert (newest.supersedes, newest.priority) == (1, result)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert row.priority is Priority.SUSPECTED  # also where the newest case could not be read
 
 
 def test_late_slices_are_read_again_though_a_better_series_came_meanwhile(
-    node: Node, clock: Clock, predictor: Predictor
+    node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
     bone = HEAD(name="bone", description="Head 5.0 H60s", kernel="H60s")
     receive(node, scan=bone, only=slice(0, 27))
@@ -390,78 +395,80 @@ def test_late_slices_are_read_again_though_a_better_series_came_meanwhile(
 
 
 def test_the_same_study_again_changes_nothing_and_sends_nothing(
-    node: Node, clock: Clock, predictor: Predictor
+    node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
     node = sending(node)
     receive(node)
     work(node, clock)
     assert set(delivered(node, clock)) == {"seg", "sr", "capture"}
-    (before,) = node.store.worklist(clock.now)
+    (before,) = node.worklist.views.worklist(clock.now)
     for half in (slice(0, 15), slice(15, None)):
         receive(node, only=half)
     receive_files([encoded(ds, ImplicitVRLittleEndian) for ds in HEAD.build()], node)
     work(node, clock)
     assert delivered(node, clock) == {}
-    (after,) = node.store.worklist(clock.now)
+    (after,) = node.worklist.views.worklist(clock.now)
     assert after == replace(before, quarantined=30)
     assert len(predictor.read_volumes) == 1
 
 
-def test_a_prior_is_read_and_told_as_one(node: Node, clock: Clock) -> None:
+def test_a_prior_is_read_and_told_as_one(node: WatchedNode, clock: Clock) -> None:
     node = sending(node)
     receive(node, scan=HEAD.having(StudyDate="20230103"))
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     said = "acquired on 2023-01-03, 1108 days before it arrived: a prior study"
     assert (row.priority, row.prior, row.limitations) == (Priority.SUSPECTED, True, (said,))
     assert f"Limitation: {said}" in delivered(node, clock)["sr"].to_json()
 
 
-def test_the_time_budget_says_how_the_series_was_closed(node: Node, clock: Clock) -> None:
+def test_the_time_budget_says_how_the_series_was_closed(node: WatchedNode, clock: Clock) -> None:
     receive(node)
     work(node, clock)
-    (row,) = node.store.worklist(clock.now)
+    (row,) = node.worklist.views.worklist(clock.now)
     assert row.closed_by == "complete: contiguous over a head, and the association was released"
     assert row.saved_s == 58.0
     plan = SeriesPlan.read(node.root / row.folder / "series.json")
     assert (plan.closed_by, plan.saved_s) == (row.closed_by, row.saved_s)
 
 
-def test_late_slices_supersede_the_result(node: Node, clock: Clock, predictor: Predictor) -> None:
+def test_late_slices_supersede_the_result(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
     receive(node, only=slice(0, 27))
     work(node, clock)
-    (first,) = node.store.worklist(clock.now)
+    (first,) = node.worklist.views.worklist(clock.now)
     receive(node, only=slice(27, None))
     work(node, clock)
-    (second,) = node.store.worklist(clock.now)
+    (second,) = node.worklist.views.worklist(clock.now)
     assert second.case_id != first.case_id
     assert [len(volume.hu) for volume in predictor.read_volumes] == [27, 30]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_replay_gives_the_same_result(node: Node, clock: Clock, stage: str) -> None:
+def test_replay_gives_the_same_result(node: WatchedNode, clock: Clock, stage: str) -> None:
     receive(node)
     work(node, clock)
-    (before,) = node.store.worklist(clock.now)
-    case = node.store.case(before.case_id)
+    (before,) = node.worklist.views.worklist(clock.now)
+    case = node.worklist.cases.get(before.case_id)
     plan = SeriesPlan.read(node.folder(case) / "series.json")
     seg = (node.folder(case) / "report" / "seg.dcm").read_bytes()
-    node.store.replay(case.id, STAGES[stage], clock.now)
+    node.worklist.cases.replay(case.id, STAGES[stage], clock.now)
     work(node, clock)
-    (after,) = node.store.worklist(clock.now)
+    (after,) = node.worklist.views.worklist(clock.now)
     assert (after.priority, after.volume_ml) == (before.priority, before.volume_ml)
     assert SeriesPlan.read(node.folder(case) / "series.json").slices == plan.slices
     assert (node.folder(case) / "report" / "seg.dcm").read_bytes() == seg
 
 
-def test_incomplete_series_waits_for_the_idle_timer(node: Node, clock: Clock) -> None:
+def test_incomplete_series_waits_for_the_idle_timer(node: WatchedNode, clock: Clock) -> None:
     receive(node, released=False)
     clock.wait(10)
     while work_once(node, "worker"):
         pass
-    assert node.store.worklist(clock.now)[0].state is State.RECEIVING
+    assert node.worklist.views.worklist(clock.now)[0].state is State.RECEIVING
     work(node, clock)
-    assert node.store.worklist(clock.now)[0].priority is Priority.SUSPECTED
+    assert node.worklist.views.worklist(clock.now)[0].priority is Priority.SUSPECTED
 
 
 def test_archive_of_the_demo_keeps_what_it_is_sent(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from node.cli.console import quarantine_table, summary, worklist_table
 from node.records import StoredObject
 from node.states import Priority
-from node.worklist.store import Decision, Quarantined
+from node.worklist import Decision, Quarantined
 from tests.node.worklist.test_rows import row
 
 

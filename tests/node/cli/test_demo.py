@@ -14,7 +14,7 @@ from pydicom.uid import (
 
 from node.settings import load
 from node.states import Priority
-from node.worklist.store import Store
+from node.worklist import Worklist
 
 
 def demo(out: Path, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -31,8 +31,8 @@ def test_demo_flags_the_bleed_and_leaves_the_normal_alone(tmp_path: Path) -> Non
     done = demo(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "RESEARCH USE ONLY" in done.stdout and "SUSPECTED" in done.stdout
-    with Store(load(tmp_path / "ichnode.toml").url) as store:
-        rows = store.worklist(datetime.now(UTC))
+    with Worklist(load(tmp_path / "ichnode.toml").url) as worklist:
+        rows = worklist.views.worklist(datetime.now(UTC))
     assert [row.priority for row in rows] == [Priority.SUSPECTED, Priority.NOT_SUSPECTED]
     bleeding, normal = rows
     received = [dcmread(path) for path in (tmp_path / "received").glob("*.dcm")]

@@ -20,10 +20,11 @@ from node.dicom.net.association import contexts_archive
 from node.dicom.net.store_scu import echo, send_files
 from node.dicom.read.header import read_header
 from node.errors import Retryable
-from node.records import Outcome, ReportObject
+from node.outcomes import Planned, Reported, Triaged
+from node.records import Parcel, ReportObject
 from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
-from node.worklist.store import Signature, Store, upgrade
+from node.worklist import Signature, Worklist, upgrade
 from tests.support.peers import (
     ct_series,
     free_port,
@@ -41,7 +42,7 @@ class Outbox:
     """A node with something to send, whose time the test moves."""
 
     settings: Settings
-    store: Store
+    worklist: Worklist
     now: datetime = datetime(2026, 11, 20, 8, tzinfo=UTC)
     sent: dict[str, Path] = field(default_factory=dict)
 
@@ -60,29 +61,36 @@ class Outbox:
     ) -> None:
         """Make a reported case that owes these objects to a destination."""
         (slice_,) = ct_series(self.settings.data_dir / "in" / seed, 1, seed=seed)
-        ingest(slice_, self.store, Spool(self.settings.data_dir, 0), caller="", now=self.now)
+        ingest(
+            slice_,
+            self.worklist.arrivals,
+            Spool(self.settings.data_dir, 0),
+            caller="",
+            now=self.now,
+        )
         owed = []
         for path in objects:
             ds = dcmread(path, stop_before_pixels=True)
             relative = path.relative_to(self.settings.data_dir).as_posix()
-            owed.append((to, ReportObject(relative, ds.SOPClassUID, ds.SOPInstanceUID)))
+            uids = (str(ds.SOPClassUID), str(ds.SOPInstanceUID))
+            owed.append((to, Parcel.of(ReportObject("sr", relative, *uids))))
             self.sent[ds.SOPInstanceUID] = path
         self.wait(minutes=2)
         for state, outcome in (
-            (State.RECEIVING, Outcome(State.ASSEMBLED)),
-            (State.ASSEMBLED, Outcome(State.TRIAGED, priority, probability=0.5)),
-            (State.TRIAGED, Outcome(State.REPORTED, owed=tuple(owed))),
+            (State.RECEIVING, Planned()),
+            (State.ASSEMBLED, Triaged(priority, probability=0.5)),
+            (State.TRIAGED, Reported(tuple(owed))),
         ):
-            case = self.store.claim({state}, "test", 60, self.now)
+            case = self.worklist.cases.claim({state}, "test", 60, self.now)
             assert case is not None
-            self.store.finish(case, "test", outcome, self.now)
+            self.worklist.cases.finish(case, "test", outcome, self.now)
 
     def drain(self, worker: str = "deliver-1") -> int:
-        return drain(self.settings, self.store, self.clock, worker)
+        return drain(self.settings, self.worklist.outbox, self.clock, worker)
 
     @property
     def lines(self):
-        return [line for row in self.store.worklist(self.now) for line in row.deliveries]
+        return [line for row in self.worklist.views.worklist(self.now) for line in row.deliveries]
 
     def status(self) -> set[tuple]:
         return {(line.status, line.attempts, line.last_status) for line in self.lines}
@@ -93,8 +101,8 @@ def outbox_to(folder: Path, destination: Destination, **settings: object):
     chosen = {"timeout_s": 5.0, "destinations": (destination,), **settings}
     settings = Settings(data_dir=folder / "node", deliver=Deliver(**chosen))
     upgrade(settings.url)
-    with closing(Store(settings.url)) as store:
-        yield Outbox(settings, store)
+    with closing(Worklist(settings.url)) as worklist:
+        yield Outbox(settings, worklist)
 
 
 def report(folder: Path, objects: int = 3, size: int = 32, *, seed: str = "report") -> list[Path]:
@@ -112,7 +120,7 @@ def answering(status: int, comment: str = ""):
     """Run a peer that answers every C-STORE so; yield it and the requests it got."""
     requests: list[evt.Event] = []
 
-    def store(event: evt.Event):
+    def worklist(event: evt.Event):
         requests.append(event)
         answer = Dataset()
         answer.Status = status
@@ -124,7 +132,7 @@ def answering(status: int, comment: str = ""):
         ("127.0.0.1", 0),
         block=False,
         contexts=contexts_archive(),
-        evt_handlers=[(evt.EVT_C_STORE, store)],
+        evt_handlers=[(evt.EVT_C_STORE, worklist)],
     )
     try:
         yield peer("PEER", server.server_address[1]), requests
@@ -141,7 +149,7 @@ def test_what_is_owed_arrives_and_the_case_is_delivered(tmp_path):
         outbox.owe(*report(tmp_path))
         assert outbox.drain() == 3
         assert outbox.status() == {("SENT", 1, 0)}
-        assert outbox.store.counts()[State.DELIVERED] == 1
+        assert outbox.worklist.views.counts()[State.DELIVERED] == 1
         assert filed(tmp_path / "pacs") == sorted(outbox.sent)
         assert outbox.drain() == 0
 
@@ -349,7 +357,7 @@ def test_object_of_other_identity_than_its_images_is_never_sent(tmp_path, caplog
         assert [e.request.AffectedSOPInstanceUID for e in requests] == [
             dcmread(sound).SOPInstanceUID
         ]
-        events = outbox.store.events(Identity.of("report").study_instance_uid)
+        events = outbox.worklist.views.events(Identity.of("report").study_instance_uid)
         (event,) = (e for e in events if e.what == "never sent")
         assert keyword in event.detail["reason"]
         (line,) = (r for r in caplog.records if r.levelname == "ERROR")
@@ -366,10 +374,10 @@ def test_result_waiting_when_its_images_get_another_identity_is_never_sent(tmp_p
         ds.PatientID = "CORRECTED"
         ds.save_as(image)
         spool = Spool(outbox.settings.data_dir, 0)
-        ingest(image, outbox.store, spool, caller="", now=outbox.now)
-        (entry,) = outbox.store.quarantined()
+        ingest(image, outbox.worklist.arrivals, spool, caller="", now=outbox.now)
+        (entry,) = outbox.worklist.quarantine.listed()
         signed = Signature("admin", outbox.now)
-        outbox.store.release_quarantined({entry.number: read_header(image)}, signed)
+        outbox.worklist.quarantine.release({entry.number: read_header(image)}, signed)
         assert outbox.drain() == 0
         assert requests == []
 
@@ -389,8 +397,8 @@ def test_destination_that_is_no_longer_set_is_said_so_and_waits(tmp_path):
 def test_node_that_dies_before_it_notes_the_answer_sends_again_what_is_one_object(tmp_path):
     with orthanc(tmp_path / "pacs") as pacs, outbox_to(tmp_path, pacs.destination) as outbox:
         outbox.owe(*report(tmp_path))
-        batch = outbox.store.claim_deliveries("dead", 10, outbox.now)
-        paths = [outbox.settings.data_dir / owed.object.path for owed in batch]
+        batch = outbox.worklist.outbox.claim("dead", 10, outbox.now)
+        paths = [outbox.settings.data_dir / owed.parcel.path for owed in batch]
         assert all(sent.stored for sent in send_files(paths, pacs.destination, outbox.settings))
         assert outbox.drain() == 0, "the dead worker's lease still runs"
         outbox.wait(seconds=10)
@@ -404,10 +412,10 @@ import sys, threading
 from datetime import UTC, datetime
 from node.deliver.loop import deliver
 from node.settings import Settings
-from node.worklist.store import Store
+from node.worklist import Worklist
 
 settings = Settings.model_validate_json(sys.argv[1])
-deliver(settings, Store(settings.url), lambda: datetime.now(UTC), threading.Event())
+deliver(settings, Worklist(settings.url).outbox, lambda: datetime.now(UTC), threading.Event())
 """
 
 
@@ -426,7 +434,7 @@ def test_killed_deliver_role_leaves_nothing_unsent_and_nothing_twice(tmp_path):
             process.kill()
         assert {line.status for line in outbox.lines} != {"SENT"}
         with subprocess.Popen(command) as process:
-            wait_until(lambda: outbox.store.counts()[State.DELIVERED] == 1, within_s=30)
+            wait_until(lambda: outbox.worklist.views.counts()[State.DELIVERED] == 1, within_s=30)
             process.kill()
         assert sorted(pacs.instances(study)) == sorted(outbox.sent)
 
@@ -443,7 +451,7 @@ def test_role_delivers_past_a_peer_that_hangs_and_stops_when_told(tmp_path):
             stop = threading.Event()
             thread = threading.Thread(
                 target=deliver,
-                args=(outbox.settings, outbox.store, outbox.clock, stop),
+                args=(outbox.settings, outbox.worklist.outbox, outbox.clock, stop),
                 daemon=True,
             )
             thread.start()

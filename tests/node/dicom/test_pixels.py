@@ -28,7 +28,8 @@ from node.cases.triage import triage
 from node.dicom.net.association import ACCEPTED_TRANSFER_SYNTAXES
 from node.dicom.read.pixels import load_volume
 from node.errors import NotAnalysed
-from node.records import Outcome, SeriesPlan
+from node.outcomes import Outcome
+from node.records import SeriesPlan
 from node.states import Reason
 from tests.conftest import require_program
 from tests.support import ROOT
@@ -180,7 +181,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
 
 
 def triaged(folder: Path, detector: Detector) -> tuple[Outcome, Findings]:
-    """Store, assemble and triage the files of a folder; return what became of them."""
+    """Worklist, assemble and triage the files of a folder; return what became of them."""
     root = folder.with_name(f"{folder.name}-stored")
     _, plan = alone(store([path.read_bytes() for path in sorted(folder.iterdir())], root))
     assert plan is not None

@@ -13,18 +13,19 @@ import httpx
 import pytest
 
 from node.errors import Retryable
-from node.records import Header, Outcome, ReportObject, StoredObject
+from node.outcomes import NotAnalysed, Outcome, Planned, Reported, Triaged
+from node.records import Closing, Header, Parcel, ReportObject, StoredObject
 from node.settings import Settings, Web
 from node.states import Priority, State
 from node.web import serve_page
 from node.web.wording import span
-from node.worklist.store import Store, upgrade
+from node.worklist import Worklist, upgrade
 
 NOW = datetime(2026, 11, 20, 3, 15, tzinfo=UTC)
 SR, SEG = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.66.4"
-NEGATIVE = Outcome(State.TRIAGED, Priority.NOT_SUSPECTED, probability=0.04, volume_ml=0.0)
-SUSPECTED = Outcome(
-    State.TRIAGED,
+KINDS = {SR: "sr", SEG: "seg"}
+NEGATIVE = Triaged(Priority.NOT_SUSPECTED, probability=0.04, volume_ml=0.0)
+SUSPECTED = Triaged(
     Priority.SUSPECTED,
     probability=0.93,
     volume_ml=12.44,
@@ -34,21 +35,21 @@ SUSPECTED = Outcome(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def worklist(tmp_path: Path) -> Iterator[Worklist]:
     url = f"sqlite:///{tmp_path}/ichnode.sqlite"
     upgrade(url)
-    with Store(url) as opened:
+    with Worklist(url) as opened:
         yield opened
 
 
 @pytest.fixture
-def page(store: Store, tmp_path: Path) -> Iterator[httpx.Client]:
+def page(worklist: Worklist, tmp_path: Path) -> Iterator[httpx.Client]:
     """A client of the page as `ichnode serve` serves it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     stop = threading.Event()
     settings = Settings(data_dir=tmp_path, web=Web(port=port))
-    server = threading.Thread(target=serve_page, args=(settings, store, lambda: NOW, stop))
+    server = threading.Thread(target=serve_page, args=(settings, worklist.views, lambda: NOW, stop))
     server.start()
     try:
         transport = httpx.HTTPTransport(retries=8)  # until it listens
@@ -60,7 +61,7 @@ def page(store: Store, tmp_path: Path) -> Iterator[httpx.Client]:
         assert not server.is_alive()
 
 
-def study(store: Store, number: int, *outcomes: Outcome, patient_id: str = "P") -> None:
+def study(worklist: Worklist, number: int, *outcomes: Outcome, patient_id: str = "P") -> None:
     """Receive one study ten minutes ago and take it through `outcomes`, a second each."""
     then = NOW - timedelta(minutes=10)
     header = Header(
@@ -72,18 +73,23 @@ def study(store: Store, number: int, *outcomes: Outcome, patient_id: str = "P") 
         (),
         patient_id=patient_id,
     )
-    store.add(header, StoredObject(f"{number}", f"{number:064}", 1), caller="CT1", now=then)
+    worklist.arrivals.add(
+        header, StoredObject(f"{number}", f"{number:064}", 1), caller="CT1", now=then
+    )
     work = (State.RECEIVING, State.ASSEMBLED, State.TRIAGED, State.NOT_ANALYSED)
     for second, outcome in enumerate(outcomes, start=1):
         now = then + timedelta(seconds=second)
-        case = store.claim(work, "w", 60, now)
+        case = worklist.cases.claim(work, "w", 60, now)
         assert case is not None
-        store.finish(case, "w", outcome, now)
+        worklist.cases.finish(case, "w", outcome, now)
 
 
 def report(*sop_classes: str) -> Outcome:
-    items = [ReportObject("x.dcm", uid, f"2.25.{n}") for n, uid in enumerate(sop_classes)]
-    return Outcome(State.REPORTED, owed=tuple(("PACS", item) for item in items))
+    items = [
+        ReportObject(KINDS.get(uid, "object"), "x.dcm", uid, f"2.25.{n}")
+        for n, uid in enumerate(sop_classes)
+    ]
+    return Reported(tuple(("PACS", Parcel.of(item)) for item in items))
 
 
 def rows(page: httpx.Client) -> list[str]:
@@ -113,11 +119,11 @@ class _Rows(HTMLParser):
             self.rows[-1].append(data)
 
 
-ASSEMBLED = Outcome(State.ASSEMBLED)
+ASSEMBLED = Planned()
 
 
-def test_a_suspicion_is_shown_with_its_numbers(store: Store, page: httpx.Client) -> None:
-    study(store, 1, ASSEMBLED, SUSPECTED, report(SEG, SR), patient_id="4711")
+def test_a_suspicion_is_shown_with_its_numbers(worklist: Worklist, page: httpx.Client) -> None:
+    study(worklist, 1, ASSEMBLED, SUSPECTED, report(SEG, SR), patient_id="4711")
     (row,) = rows(page)
     assert row.startswith("SUSPECTED 4711 Suspected hemorrhage subdural 0.90, subarachnoid 0.61")
     for words in ("gantry tilt 18.5 degrees", "12.4 mL", "0.93", "10 min", "2.0 s"):
@@ -125,11 +131,11 @@ def test_a_suspicion_is_shown_with_its_numbers(store: Store, page: httpx.Client)
     assert row.endswith("PACS waiting: SEG, SR")
 
 
-def test_studies_stand_in_worklist_order(store: Store, page: httpx.Client) -> None:
-    study(store, 1, ASSEMBLED, NEGATIVE)
-    study(store, 2, ASSEMBLED, SUSPECTED)
-    study(store, 3, Outcome(State.NOT_ANALYSED, reason_code="CONTRAST", reason="with contrast"))
-    study(store, 4)
+def test_studies_stand_in_worklist_order(worklist: Worklist, page: httpx.Client) -> None:
+    study(worklist, 1, ASSEMBLED, NEGATIVE)
+    study(worklist, 2, ASSEMBLED, SUSPECTED)
+    study(worklist, 3, NotAnalysed(reason_code="CONTRAST", reason="with contrast"))
+    study(worklist, 4)
     assert [re.match("[A-Z ]+(?= P)", row)[0] for row in rows(page)] == [  # type: ignore[index]
         "SUSPECTED",
         "NOT ANALYSED",
@@ -139,10 +145,10 @@ def test_studies_stand_in_worklist_order(store: Store, page: httpx.Client) -> No
 
 
 def test_a_study_that_was_not_analysed_is_as_loud_as_a_suspicion_and_says_why(
-    store: Store, page: httpx.Client
+    worklist: Worklist, page: httpx.Client
 ) -> None:
-    study(store, 1, ASSEMBLED, SUSPECTED)
-    study(store, 2, Outcome(State.NOT_ANALYSED, reason_code="CONTRAST", reason="with contrast"))
+    study(worklist, 1, ASSEMBLED, SUSPECTED)
+    study(worklist, 2, NotAnalysed(reason_code="CONTRAST", reason="with contrast"))
     assert "Not analysed: read it as usual with contrast" in rows(page)[1]
     html = page.get("/").text
     assert 'class="SUSPECTED loud"' in html
@@ -150,21 +156,21 @@ def test_a_study_that_was_not_analysed_is_as_loud_as_a_suspicion_and_says_why(
 
 
 def test_priorities_differ_in_words_and_shape_and_not_in_colour_alone(
-    store: Store, page: httpx.Client
+    worklist: Worklist, page: httpx.Client
 ) -> None:
-    study(store, 1, ASSEMBLED, NEGATIVE)
-    study(store, 2, ASSEMBLED, SUSPECTED)
-    study(store, 3, Outcome(State.NOT_ANALYSED, reason="with contrast"))
-    study(store, 4)
+    study(worklist, 1, ASSEMBLED, NEGATIVE)
+    study(worklist, 2, ASSEMBLED, SUSPECTED)
+    study(worklist, 3, NotAnalysed("CONTRAST", "with contrast"))
+    study(worklist, 4)
     shapes = re.findall(r"<svg.*?>(.*?)</svg>", page.get("/").text, re.DOTALL)
     assert len(set(shapes)) == 4
 
 
 def test_an_uncertain_negative_is_loud_and_says_so_in_words_and_shape(
-    store: Store, page: httpx.Client
+    worklist: Worklist, page: httpx.Client
 ) -> None:
-    study(store, 1, ASSEMBLED, NEGATIVE)
-    study(store, 2, ASSEMBLED, replace(NEGATIVE, uncertainty=0.214, uncertain=True))
+    study(worklist, 1, ASSEMBLED, NEGATIVE)
+    study(worklist, 2, ASSEMBLED, replace(NEGATIVE, uncertainty=0.214, uncertain=True))
     uncertain, certain = rows(page)
     assert uncertain.startswith("NOT SUSPECTED UNCERTAIN P")
     assert "UNCERTAIN: the networks disagree - a person should decide soon (0.21)" in uncertain
@@ -176,10 +182,10 @@ def test_an_uncertain_negative_is_loud_and_says_so_in_words_and_shape(
 
 
 def test_a_prior_suspicion_is_told_but_neither_loud_nor_counted(
-    store: Store, page: httpx.Client
+    worklist: Worklist, page: httpx.Client
 ) -> None:
-    study(store, 1, replace(ASSEMBLED, prior=True), SUSPECTED)
-    study(store, 2, ASSEMBLED, NEGATIVE)
+    study(worklist, 1, replace(ASSEMBLED, prior=True), SUSPECTED)
+    study(worklist, 2, ASSEMBLED, NEGATIVE)
     current, prior = rows(page)
     assert current.startswith("NOT SUSPECTED P")
     assert prior.startswith("SUSPECTED prior P Suspected hemorrhage")
@@ -190,10 +196,10 @@ def test_a_prior_suspicion_is_told_but_neither_loud_nor_counted(
 
 
 def test_a_suspicions_time_budget_says_how_its_series_was_closed(
-    store: Store, page: httpx.Client
+    worklist: Worklist, page: httpx.Client
 ) -> None:
-    closed = replace(ASSEMBLED, closed_by="complete: all 30 images came", saved_s=58.0)
-    study(store, 1, closed, SUSPECTED)
+    closed = replace(ASSEMBLED, closing=Closing(NOW, "complete: all 30 images came", 58.0))
+    study(worklist, 1, closed, SUSPECTED)
     said = "complete: all 30 images came, 58 s sooner than by the idle timer"
     assert said in rows(page)[0]
 
@@ -207,39 +213,39 @@ def test_an_empty_worklist_reads_as_no_result(page: httpx.Client) -> None:
 
 
 def test_a_delivery_that_was_given_up_is_shown_with_the_peers_status(
-    store: Store, page: httpx.Client
+    worklist: Worklist, page: httpx.Client
 ) -> None:
-    study(store, 1, ASSEMBLED, SUSPECTED, report(SEG, SR))
-    seg, sr = store.claim_deliveries("d", 60, NOW)
-    store.delivered(seg, "d", 0, NOW)
-    store.delivery_failed(sr, "d", 0xA700, "out of resources", NOW + timedelta(hours=1), NOW)
+    study(worklist, 1, ASSEMBLED, SUSPECTED, report(SEG, SR))
+    seg, sr = worklist.outbox.claim("d", 60, NOW)
+    worklist.outbox.delivered(seg, "d", 0, NOW)
+    worklist.outbox.failed(sr, "d", 0xA700, "out of resources", NOW + timedelta(hours=1), NOW)
     assert rows(page)[0].endswith("PACS waiting: SR (status A700); failed attempts: 1")
-    (sr,) = store.claim_deliveries("d", 60, NOW + timedelta(hours=1))
-    store.delivery_failed(sr, "d", 0x0122, "SOP class not supported", None, NOW)
+    (sr,) = worklist.outbox.claim("d", 60, NOW + timedelta(hours=1))
+    worklist.outbox.failed(sr, "d", 0x0122, "SOP class not supported", None, NOW)
     assert rows(page)[0].endswith("PACS NOT SENT: SR (status 0122)")
 
 
 def test_a_study_with_objects_set_aside_says_that_it_may_be_incomplete(
-    store: Store, page: httpx.Client
+    worklist: Worklist, page: httpx.Client
 ) -> None:
-    study(store, 1, ASSEMBLED, NEGATIVE)
+    study(worklist, 1, ASSEMBLED, NEGATIVE)
     stranger = Header("1.2", "1.9.2", "1.7.1", "1.8.1", "1.2.1", (), patient_id="ANOTHER")
-    store.add(stranger, StoredObject("2", "2" * 64, 1), caller="CT1", now=NOW)
+    worklist.arrivals.add(stranger, StoredObject("2", "2" * 64, 1), caller="CT1", now=NOW)
     assert "1 received object set aside: the study may be incomplete" in rows(page)[0]
     assert "ANOTHER" not in page.get("/").text
 
 
-def test_what_a_header_says_is_never_markup(store: Store, page: httpx.Client) -> None:
-    study(store, 1, patient_id="<script>alert(1)</script>")
+def test_what_a_header_says_is_never_markup(worklist: Worklist, page: httpx.Client) -> None:
+    study(worklist, 1, patient_id="<script>alert(1)</script>")
     text = page.get("/").text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 
 def test_the_capture_is_found_by_case_and_only_there(
-    store: Store, page: httpx.Client, tmp_path: Path
+    worklist: Worklist, page: httpx.Client, tmp_path: Path
 ) -> None:
-    study(store, 1, ASSEMBLED, SUSPECTED)
+    study(worklist, 1, ASSEMBLED, SUSPECTED)
     assert "<img" not in page.get("/").text
     folder = tmp_path / "cases" / "1" / "report"
     folder.mkdir(parents=True)
@@ -256,13 +262,15 @@ def test_no_path_of_the_request_reaches_the_disk(page: httpx.Client, path: str) 
     assert page.get(path).status_code == 404
 
 
-def test_json_is_the_worklists(store: Store, page: httpx.Client) -> None:
-    study(store, 1, ASSEMBLED, SUSPECTED)
-    assert page.get("/worklist.json").json() == [row.to_json() for row in store.worklist(NOW)]
+def test_json_is_the_worklists(worklist: Worklist, page: httpx.Client) -> None:
+    study(worklist, 1, ASSEMBLED, SUSPECTED)
+    assert page.get("/worklist.json").json() == [
+        row.to_json() for row in worklist.views.worklist(NOW)
+    ]
 
 
-def test_health_counts_cases_and_names_nobody(store: Store, page: httpx.Client) -> None:
-    study(store, 1, patient_id="4711")
+def test_health_counts_cases_and_names_nobody(worklist: Worklist, page: httpx.Client) -> None:
+    study(worklist, 1, patient_id="4711")
     answer = page.get("/healthz")
     assert answer.json()["cases"]["RECEIVING"] == 1
     assert "4711" not in answer.text
@@ -279,8 +287,8 @@ def test_no_answer_may_be_stored_guessed_framed_or_run(page: httpx.Client, path:
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 
-def test_a_refresh_brings_the_same_rows(store: Store, page: httpx.Client) -> None:
-    study(store, 1, ASSEMBLED, SUSPECTED)
+def test_a_refresh_brings_the_same_rows(worklist: Worklist, page: httpx.Client) -> None:
+    study(worklist, 1, ASSEMBLED, SUSPECTED)
     fragment = page.get("/rows").text
     assert fragment.strip() in page.get("/").text
     assert "Suspected hemorrhage" in fragment
@@ -311,22 +319,22 @@ def test_nothing_can_be_changed_through_the_page(page: httpx.Client, method: str
 
 
 def test_a_database_out_of_reach_gives_no_stale_list(
-    store: Store, page: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    worklist: Worklist, page: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise Retryable("the worklist database: disk I/O error")
 
-    monkeypatch.setattr(store, "worklist", broken)
+    monkeypatch.setattr(worklist.views, "worklist", broken)
     answer = page.get("/")
     assert answer.status_code == 503
     assert "cannot be read" in answer.text
 
 
-def test_an_address_in_use_is_said_to_be(store: Store, tmp_path: Path) -> None:
+def test_an_address_in_use_is_said_to_be(worklist: Worklist, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(data_dir=tmp_path, web=Web(port=taken.getsockname()[1]))
         with pytest.raises(Retryable, match="cannot listen on 127.0.0.1"):
-            serve_page(settings, store, lambda: NOW, threading.Event())
+            serve_page(settings, worklist.views, lambda: NOW, threading.Event())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""The channel "dicom": a report's objects go out by C-STORE, and only to whom they belong."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from node.deliver.answer import Answer, Verdict
+from node.dicom.net.store_scu import Part10File, Sent, send_files
+from node.dicom.read.identity import read_identity
+from node.errors import BadObject
+from node.records import Delivery, Identity
+from node.settings import Settings
+from node.worklist import Outbox
+
+
+def send(
+    batch: Sequence[Delivery], settings: Settings, outbox: Outbox
+) -> Iterator[tuple[Delivery, Answer]]:
+    """Send deliveries of one destination, those of high priority first."""
+    name = batch[0].destination
+    sources = {case: outbox.identities(case) for case in {owed.case_id for owed in batch}}
+    peers = {peer.name: peer for peer in settings.deliver.destinations}
+    for high in (True, False):
+        owed = {
+            settings.data_dir / delivery.parcel.path: delivery
+            for delivery in batch
+            if delivery.high_priority is high
+        }
+        if name not in peers:
+            missing = Answer(Verdict.REFUSED, message=f"no destination {name!r} is set")
+            yield from ((delivery, missing) for delivery in owed.values())
+            continue
+        for path, delivery in list(owed.items()):
+            if against := _objection(path, delivery, sources[delivery.case_id]):
+                yield owed.pop(path), against
+        for sent in send_files(owed, peers[name], settings, high_priority=high):
+            yield owed[sent.path], _answer(sent)
+
+
+def _answer(sent: Sent) -> Answer:
+    verdict = Verdict.REFUSED if sent.refused else Verdict.AGAIN
+    return Answer(Verdict.STORED if sent.stored else verdict, sent.status, sent.message)
+
+
+def _objection(path: Path, delivery: Delivery, sources: frozenset[Identity]) -> Answer | None:
+    """Return why a file is not sent, or None."""
+    if not _is_owed(path, delivery):
+        reason = "the file is missing, or is not the object owed: replay the case from report"
+        return Answer(Verdict.REFUSED, message=reason)
+    if against := _contradiction(path, delivery, sources):
+        return Answer(Verdict.STOPPED, message=against)
+    return None
+
+
+def _is_owed(path: Path, delivery: Delivery) -> bool:
+    """Return whether the file holds the object that the outbox says."""
+    try:
+        item = Part10File.of(path)
+    except BadObject:
+        return False
+    wanted = delivery.parcel.object
+    return (item.sop_class_uid, item.sop_instance_uid) == (
+        wanted.sop_class_uid,
+        wanted.sop_instance_uid,
+    )
+
+
+def _contradiction(path: Path, delivery: Delivery, sources: frozenset[Identity]) -> str | None:
+    """Return why an object is not the one of the images in the worklist, or None.
+
+    The images of a series may have got another identity since its report was written; and no file
+    is believed to be what it was then.
+    """
+    try:
+        held, sop_instance_uid = read_identity(path)
+    except BadObject as error:
+        return f"not sent: {error}; replay the case from report"
+    agrees = {
+        "SOPInstanceUID": sop_instance_uid == delivery.parcel.object.sop_instance_uid,
+        "StudyInstanceUID": {held.study_instance_uid} == {s.study_instance_uid for s in sources},
+        "PatientID": {held.patient_id} == {s.patient_id for s in sources},
+        "PatientBirthDate": {held.patient_birth_date} == {s.patient_birth_date for s in sources},
+    }
+    other = [keyword for keyword, same in agrees.items() if not same]
+    if not other:
+        return None
+    return (
+        f"not sent: its {' and '.join(other)} is not that of the images in the worklist; "
+        "find out whose they are, then replay the case from assemble"
+    )

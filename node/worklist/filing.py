@@ -1,0 +1,273 @@
+"""Filing an object, within a transaction: what is known of it, and where it goes.
+
+The hot path is one query and two changes for a slice of a known series.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.records import Header, StoredObject
+from node.states import Priority, Reason, State
+from node.worklist.database import insert
+from node.worklist.events import note
+from node.worklist.leases import FREE
+from node.worklist.owing import cancel
+from node.worklist.tables import case, instance, quarantine, series, study
+
+LOOK_AGAIN_S = 0.5
+"""A new slice makes its case due this much later. It bounds how often a growing series is judged.
+It costs no time, for the grace after the last slice is longer (`assemble.grace_s`)."""
+
+
+class Arrival(StrEnum):
+    """What a received object was found to be."""
+
+    NEW = "NEW"
+    DUPLICATE = "DUPLICATE"
+    """The same SOPInstanceUID with the same bytes: nothing changed."""
+    CHANGED = "CHANGED"
+    """The same SOPInstanceUID with other bytes: quarantined, the first one stays."""
+    CONFLICT = "CONFLICT"
+    """Its study or series belongs to somebody else: quarantined, never merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewestCase:
+    """The newest case of a series, as far as a further image concerns it."""
+
+    id: int
+    state: State
+    claimed_by: str | None
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the worklist holds of an object's study, series and SOPInstanceUID.
+
+    Attributes
+    ----------
+    case
+        The newest case of its series; None where the series is new.
+    study_instance_uid, patient_id, patient_birth_date
+        The study that its series is filed under, else the study that the object names; None where
+        there is neither.
+    sha256, filed_under
+        Digest and SeriesInstanceUID of the instance filed under its SOPInstanceUID; None where
+        there is none.
+    """
+
+    case: NewestCase | None
+    study_instance_uid: str | None
+    patient_id: str | None
+    patient_birth_date: str | None
+    sha256: str | None
+    filed_under: str | None
+
+
+_SERIES_KNOWN: sa.Select[Any] = (
+    sa.select(
+        case.c.id,
+        case.c.state,
+        case.c.claimed_by,
+        case.c.due_at,
+        study.c.study_instance_uid,
+        study.c.patient_id,
+        study.c.patient_birth_date,
+        instance.c.sha256,
+        instance.c.series_instance_uid,
+    )
+    .join_from(case, series)
+    .join(study)
+    .outerjoin(instance, instance.c.sop_instance_uid == sa.bindparam("sop"))
+    .where(case.c.series_instance_uid == sa.bindparam("series"))
+    .order_by(case.c.id.desc())
+    .limit(1)
+    .with_for_update(of=case)
+)
+"""The series' newest case, locked (PostgreSQL): whoever assembles it waits for the new slice."""
+
+_STUDY_KNOWN: sa.Select[Any] = (
+    sa.select(
+        study.c.study_instance_uid,
+        study.c.patient_id,
+        study.c.patient_birth_date,
+        instance.c.sha256,
+        instance.c.series_instance_uid,
+    )
+    .select_from(sa.select(sa.literal(1)).subquery())
+    .outerjoin(study, study.c.study_instance_uid == sa.bindparam("study"))
+    .outerjoin(instance, instance.c.sop_instance_uid == sa.bindparam("sop"))
+)
+
+_TOUCH = (
+    series.update()
+    .where(series.c.series_instance_uid == sa.bindparam("uid"))
+    .values(last_received_at=sa.bindparam("now"), released_at=None)
+)
+
+
+def look_up(db: sa.Connection, header: Header) -> Known:
+    """Return what is known of the object's study, series and SOPInstanceUID."""
+    keys = {
+        "study": header.study_instance_uid,
+        "series": header.series_instance_uid,
+        "sop": header.sop_instance_uid,
+    }
+    if row := db.execute(_SERIES_KNOWN, keys).one_or_none():
+        return Known(NewestCase(*row[:4]), *row[4:])
+    return Known(None, *db.execute(_STUDY_KNOWN, keys).one())
+
+
+def differences(known: Known, header: Header) -> Mapping[str, tuple[str, str]]:
+    """Return the study's value and the object's, by each attribute in which they differ."""
+    if known.study_instance_uid is None:
+        return {}
+    pairs = {
+        "StudyInstanceUID": (known.study_instance_uid, header.study_instance_uid),
+        "PatientID": (known.patient_id or "", header.patient_id),
+        "PatientBirthDate": (known.patient_birth_date or "", header.patient_birth_date),
+    }
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def objection(known: Known, header: Header) -> tuple[Reason | Arrival, str] | None:
+    """Return why an object that is not filed yet is set aside: a code and a sentence."""
+    other = differences(known, header)
+    if "StudyInstanceUID" in other:
+        return Reason.MIXED_IDENTITY, "its SeriesInstanceUID belongs to another study"
+    if other:
+        return Reason.MIXED_IDENTITY, f"not the study's {' and '.join(other)}"
+    if known.sha256 is None:
+        return None
+    return (
+        Arrival.CHANGED,
+        f"other bytes under a known SOPInstanceUID, first seen with sha256 {known.sha256}",
+    )
+
+
+def keep(
+    db: sa.Connection,
+    known: Known,
+    header: Header,
+    stored: StoredObject,
+    caller: str,
+    now: datetime,
+) -> None:
+    """File an object, in the place of the one filed under its SOPInstanceUID if there is one."""
+    if known.case is None:
+        _open_series(db, header, now, new_study=known.study_instance_uid is None)
+    else:
+        _touch_series(db, known.case, header, now)
+    values = {
+        "sop_instance_uid": header.sop_instance_uid,
+        "series_instance_uid": header.series_instance_uid,
+        "path": stored.path,
+        "sha256": stored.sha256,
+        "size": stored.size,
+        "caller": caller,
+        "header": header.to_json(),
+        "received_at": now,
+    }
+    if known.sha256 is None:
+        db.execute(instance.insert(), values)
+    else:
+        this = instance.c.sop_instance_uid == header.sop_instance_uid
+        db.execute(instance.update().where(this), values)
+
+
+def set_aside(
+    db: sa.Connection,
+    stored: StoredObject,
+    code: str,
+    reason: str,
+    caller: str,
+    now: datetime,
+    header: Header | None = None,
+) -> None:
+    """Record an object that is kept but not filed; once, however often it is sent."""
+    study_uid = header.study_instance_uid if header else None
+    sop_uid = header.sop_instance_uid if header else None
+    values = {
+        "at": now,
+        "path": stored.path,
+        "sha256": stored.sha256,
+        "size": stored.size,
+        "code": str(code),
+        "reason": reason,
+        "caller": caller,
+        "study_instance_uid": study_uid,
+        "sop_instance_uid": sop_uid,
+    }
+    new = insert(db, quarantine).values(values).on_conflict_do_nothing()
+    if db.execute(new).rowcount == 0:
+        return
+    about = {"code": str(code), "sha256": stored.sha256, "sop_instance_uid": sop_uid}
+    note(db, "quarantined", study_uid, None, now, **about)
+
+
+def release(db: sa.Connection, series_uids: Sequence[str], now: datetime) -> None:
+    """Mark the series released, and the undecided cases of their studies due: it is evidence."""
+    studies = sa.select(series.c.study_instance_uid).where(
+        series.c.series_instance_uid.in_(series_uids)
+    )
+    siblings = sa.select(series.c.series_instance_uid).where(
+        series.c.study_instance_uid.in_(studies)
+    )
+    db.execute(
+        series.update().where(series.c.series_instance_uid.in_(series_uids)).values(released_at=now)
+    )
+    db.execute(
+        case.update()
+        .where(case.c.series_instance_uid.in_(siblings))
+        .where(case.c.state == State.RECEIVING, case.c.due_at > now)
+        .values(due_at=now)
+    )
+
+
+def _open_series(db: sa.Connection, header: Header, now: datetime, *, new_study: bool) -> None:
+    if new_study:
+        names = (
+            "study_instance_uid",
+            "patient_id",
+            "patient_birth_date",
+            "accession_number",
+            "study_description",
+        )
+        values = {name: getattr(header, name) for name in names}
+        db.execute(study.insert(), {**values, "first_received_at": now})
+    row = {
+        "series_instance_uid": header.series_instance_uid,
+        "study_instance_uid": header.study_instance_uid,
+        "first_received_at": now,
+        "last_received_at": now,
+    }
+    db.execute(series.insert(), row)
+    _open_case(db, header, now, supersedes=None)
+
+
+def _open_case(db: sa.Connection, header: Header, now: datetime, *, supersedes: int | None) -> None:
+    row = {
+        "series_instance_uid": header.series_instance_uid,
+        "supersedes": supersedes,
+        "state": State.RECEIVING,
+        "priority": Priority.PENDING,
+        "due_at": now + timedelta(seconds=LOOK_AGAIN_S),
+    }
+    db.execute(case.insert(), row)
+
+
+def _touch_series(db: sa.Connection, newest: NewestCase, header: Header, now: datetime) -> None:
+    db.execute(_TOUCH, {"uid": header.series_instance_uid, "now": now})
+    soon = now + timedelta(seconds=LOOK_AGAIN_S)
+    if newest.state is not State.RECEIVING:
+        _open_case(db, header, now, supersedes=newest.id)
+        cancel(db, newest.id, unless=Priority.SUSPECTED)
+        note(db, "reopened by a late slice", header.study_instance_uid, newest.id, now)
+    elif newest.claimed_by is not None or newest.due_at > soon:
+        db.execute(case.update().where(case.c.id == newest.id).values(due_at=soon, **FREE))

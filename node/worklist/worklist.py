@@ -1,0 +1,66 @@
+"""The worklist in one database, and its handles."""
+
+from typing import Self
+
+from node.worklist.arrivals import Arrivals
+from node.worklist.cases import Cases
+from node.worklist.database import Database, require_head
+from node.worklist.outbox import Outbox
+from node.worklist.quarantine import Quarantine
+from node.worklist.views import Views
+
+
+class Worklist:
+    """One open worklist database; threads may share it, each process opens its own.
+
+    Each handle is what one kind of work needs. Every method of a handle is one transaction, and
+    what it wrote is on disk when it returns. Time comes in as `now`, so that a test can let a lease
+    run out. Any method may raise Retryable (the database is locked, full or out of reach) and
+    Permanent (it refuses the values).
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL, of SQLite or PostgreSQL.
+
+    Attributes
+    ----------
+    arrivals
+        For who brings objects.
+    quarantine
+        For who decides about what was set aside.
+    cases
+        For the worker.
+    outbox
+        For who sends results.
+    views
+        For people.
+
+    Raises
+    ------
+    BadConfiguration
+        If the database is not at this program's schema.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        try:
+            require_head(self._database)
+        except BaseException:
+            self.close()
+            raise
+        self.arrivals = Arrivals(self._database)
+        self.quarantine = Quarantine(self._database)
+        self.cases = Cases(self._database)
+        self.outbox = Outbox(self._database)
+        self.views = Views(self._database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
