@@ -94,11 +94,14 @@ class Puller:
 
     def pull(self, peer: Source, study: str = STUDY, *, accession: bool = False) -> Intake:
         self.intake = Intake(
-            self.settings, self.worklist, lambda: datetime.now(UTC), kinds=ACCEPTED_SOP_CLASSES
+            self.settings,
+            self.worklist.arrivals,
+            lambda: datetime.now(UTC),
+            kinds=ACCEPTED_SOP_CLASSES,
         )
         with open_archive(peer, self.settings, filing(peer, self.intake)) as archive:
             wanted = order(archive, study, peer, accession=accession)
-            self.progress = list(fetch(wanted, archive, peer, self.intake, self.worklist))
+            self.progress = list(fetch(wanted, archive, peer, self.intake, self.worklist.arrivals))
         return self.intake
 
     def held(self) -> dict[str, set[str]]:
@@ -138,7 +141,7 @@ WANTED = {
 
 @pytest.mark.parametrize("how", WAYS)
 def test_ct_of_a_study_is_fetched_and_nothing_else(how: str, node: Puller, pacs: Orthanc) -> None:
-    intake = node.arrive.pull(ask(pacs, how))
+    intake = node.pull(ask(pacs, how))
     assert node.held() == WANTED
     assert intake.complete and not intake.left_out
     assert intake.summary.startswith("33 new objects, 2 series, 1 study; 0 already here")
@@ -149,7 +152,7 @@ def test_ct_of_a_study_is_fetched_and_nothing_else(how: str, node: Puller, pacs:
 def test_every_way_brings_the_same_bytes(node: Puller, pacs: Orthanc) -> None:
     sent = {ds.SOPInstanceUID: encoded(ds) for ds in CT.build()}
     for number, how in enumerate(WAYS):
-        intake = node.arrive.pull(ask(pacs, how))
+        intake = node.pull(ask(pacs, how))
         assert intake.complete
         assert f"{33 if number else 0} already here; 0 quarantined" in intake.summary
     for series in node.worklist.arrivals.study(STUDY):
@@ -164,22 +167,22 @@ def test_every_way_brings_the_same_bytes(node: Puller, pacs: Orthanc) -> None:
 
 @pytest.mark.parametrize("how", WAYS)
 def test_accession_number_stands_for_its_study(how: str, node: Puller, pacs: Orthanc) -> None:
-    assert node.arrive.pull(ask(pacs, how), "PULL1", accession=True).complete
+    assert node.pull(ask(pacs, how), "PULL1", accession=True).complete
     assert node.held() == WANTED
 
 
 @pytest.mark.parametrize("how", ["get", "web"])
 def test_study_that_is_not_there_is_said_to_be_so(how: str, node: Puller, pacs: Orthanc) -> None:
     with pytest.raises(Permanent, match=r"pacs has no study 1\.2\.3\.4"):
-        node.arrive.pull(ask(pacs, how), "1.2.3.4")
+        node.pull(ask(pacs, how), "1.2.3.4")
     with pytest.raises(Permanent, match="no study with accession number NOBODY"):
-        node.arrive.pull(ask(pacs, how), "NOBODY", accession=True)
+        node.pull(ask(pacs, how), "NOBODY", accession=True)
 
 
 @pytest.mark.parametrize("how", ["get", "web"])
 def test_study_without_ct_is_said_to_be_so(how: str, node: Puller, pacs: Orthanc) -> None:
     with pytest.raises(Permanent, match=r"no CT images at pacs \(MR\)"):
-        node.arrive.pull(ask(pacs, how), "MR1", accession=True)
+        node.pull(ask(pacs, how), "MR1", accession=True)
 
 
 @pytest.mark.parametrize("accession", ["PULL*", "P?LL1", "A\\B", " "])
@@ -187,12 +190,12 @@ def test_accession_number_that_would_match_others_is_refused(
     accession: str, node: Puller, pacs: Orthanc
 ) -> None:
     with pytest.raises(Permanent, match="no single accession number"):
-        node.arrive.pull(ask(pacs, "get"), accession, accession=True)
+        node.pull(ask(pacs, "get"), accession, accession=True)
 
 
 def test_word_for_a_study_uid_is_refused(node: Puller, pacs: Orthanc) -> None:
     with pytest.raises(Permanent, match="--accession"):
-        node.arrive.pull(ask(pacs, "get"), "PULL1")
+        node.pull(ask(pacs, "get"), "PULL1")
 
 
 def test_several_studies_of_one_accession_number_are_named(node: Puller, pacs: Orthanc) -> None:
@@ -200,23 +203,23 @@ def test_several_studies_of_one_accession_number_are_named(node: Puller, pacs: O
         twin = HEAD(study=f"twin {number}", gaps_mm=()).having(AccessionNumber="TWINS")
         upload(twin.build(), pacs)
     with pytest.raises(Permanent, match="2 studies") as said:
-        node.arrive.pull(ask(pacs, "get"), "TWINS", accession=True)
+        node.pull(ask(pacs, "get"), "TWINS", accession=True)
     assert uid("twin 1") in str(said.value) and uid("twin 2") in str(said.value)
 
 
 def test_peer_that_does_not_know_us_refuses_and_we_say_so(node: Puller, tmp_path: Path) -> None:
     with orthanc(tmp_path / "closed") as closed, pytest.raises(Retryable, match="pacs: "):
-        node.arrive.pull(ask(closed, "get"))
+        node.pull(ask(closed, "get"))
 
 
 def test_peer_that_is_down_or_silent_is_a_clear_error(node: Puller) -> None:
     for how in ("get", "web"):
         away = ask(Orthanc(9, "http://127.0.0.1:9"), how)
         with pytest.raises(Retryable, match=r"pacs: no (connection to|answer from)"):
-            node.arrive.pull(away)
+            node.pull(away)
     node.settings = node.settings.model_copy(update={"pull": Pull(timeout_s=0.5)})
     with mute_peer() as mute, pytest.raises(Retryable, match="did not answer"):
-        node.arrive.pull(ask(Orthanc(mute.port, ""), "get").model_copy(update={"how": "get"}))
+        node.pull(ask(Orthanc(mute.port, ""), "get").model_copy(update={"how": "get"}))
 
 
 def test_archive_that_does_not_know_the_node_moves_nothing_and_it_is_counted(
@@ -224,7 +227,7 @@ def test_archive_that_does_not_know_the_node_moves_nothing_and_it_is_counted(
 ) -> None:
     known_as = node.settings.receive.model_copy(update={"ae_title": "STRANGER"})
     node.settings = node.settings.model_copy(update={"receive": known_as})
-    intake = node.arrive.pull(ask(pacs, "move"))
+    intake = node.pull(ask(pacs, "move"))
     assert not intake.complete and not node.held()
     said = " ".join(left.reason for left in intake.left_out)
     assert "30 of 30 objects are not here" in said and "C-MOVE" in said
@@ -261,13 +264,13 @@ def test_study_of_another_patient_under_the_same_uid_is_kept_apart(
     for ds in first:
         node.intake = Intake(node.settings, node.worklist.arrivals, lambda: datetime.now(UTC))
         node.intake.take("first", encoded(ds))
-    intake = node.arrive.pull(ask(pacs, "get"))
+    intake = node.pull(ask(pacs, "get"))
     assert not intake.complete and "33 quarantined" in intake.summary
     assert len(node.worklist.quarantine.listed()) == 33
 
 
 def test_pulled_study_is_read_like_any_other(node: Puller, pacs: Orthanc) -> None:
-    node.arrive.pull(ask(pacs, "get"))
+    node.pull(ask(pacs, "get"))
     later = datetime.now(UTC) + timedelta(hours=1)
     corridor = WatchedNode.on(node.worklist, node.settings, lambda: Predictor(), lambda: later)  # type: ignore[arg-type,return-value]
     while work_once(corridor, "worker"):
@@ -320,21 +323,21 @@ def test_secret_comes_from_the_environment(
     with guarded_server(header) as url:
         peer = Source(name="pacs", how="web", url=url, **{key: "PACS_SECRET"})  # type: ignore[arg-type]
         with pytest.raises(BadConfiguration, match="PACS_SECRET is not set"):
-            node.arrive.pull(peer)
+            node.pull(peer)
         monkeypatch.setenv("PACS_SECRET", "wrong:secret")
         with pytest.raises(Retryable, match="401") as said:
-            node.arrive.pull(peer)
+            node.pull(peer)
         assert "wrong" not in str(said.value)
         monkeypatch.setenv("PACS_SECRET", value)
         with pytest.raises(Permanent, match="no study"):
-            node.arrive.pull(peer)
+            node.pull(peer)
 
 
 def test_secret_is_never_sent_in_clear(node: Puller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACS_SECRET", "abc")
     peer = Source(name="pacs", how="web", url="http://192.0.2.1/web", token_variable="PACS_SECRET")
     with pytest.raises(BadConfiguration, match="in clear"):
-        node.arrive.pull(peer)
+        node.pull(peer)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Hospital:
 
     def work(self) -> Row:
         """Let the node read and send all there is; return the study's row."""
-        node = Node(self.settings, self.worklist, lambda: Predictor(), later)  # type: ignore[arg-type,return-value]
+        node = Node.on(self.worklist, self.settings, lambda: Predictor(), later)  # type: ignore[arg-type,return-value]
         while work_once(node, "worker"):
             pass
         drain(self.settings, self.worklist.outbox, later, "deliver")

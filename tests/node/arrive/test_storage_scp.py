@@ -299,7 +299,7 @@ def test_error_of_our_own_is_a_processing_failure_and_names_no_patient(node, fil
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError(dcmread(files[0]).PatientName)
 
-    monkeypatch.setattr(node.worklist, "add", broken)
+    monkeypatch.setattr(node.worklist.arrivals, "add", broken)
     (result,) = node.send(files[0])
     assert result.status == Status.PROCESSING_FAILURE
     assert "Phantom" not in result.message
