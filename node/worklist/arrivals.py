@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.identity import Identity, PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Priority, Reason, State
 from node.worklist.database import insert
@@ -212,12 +213,8 @@ def differences(known: sa.Row[Any], header: Header) -> dict[str, tuple[str, str]
     """
     if known.study_instance_uid is None:
         return {}
-    pairs = {
-        "StudyInstanceUID": (known.study_instance_uid, header.study_instance_uid),
-        "PatientID": (known.patient_id, header.patient_id),
-        "PatientBirthDate": (known.patient_birth_date, header.patient_birth_date),
-    }
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    patient = PatientIdentity(known.patient_id, known.patient_birth_date)
+    return Identity(known.study_instance_uid, patient).differences(Identity.of(header))
 
 
 def _contradiction(known: sa.Row[Any], header: Header) -> str | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.records import Delivery, Identity, Predecessor, ReportObject
+from node.identity import Identity, PatientIdentity
+from node.records import Delivery, Predecessor, ReportObject
 from node.states import Priority, State
 from node.worklist.database import insert
 from node.worklist.events import note
@@ -153,7 +154,7 @@ def identities(db: sa.Connection, case_id: int) -> frozenset[Identity]:
         case, case.c.series_instance_uid == instance.c.series_instance_uid
     )
     rows = db.execute(of_case.where(case.c.id == case_id).distinct())
-    return frozenset(Identity(*row) for row in rows)
+    return frozenset(Identity(study, PatientIdentity(*patient)) for study, *patient in rows)
 
 
 def _record(db: sa.Connection, owed: Delivery, worker: str, changes: Mapping[str, Any]) -> None:

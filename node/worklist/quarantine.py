@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.identity import PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Reason
 from node.worklist import arrivals
@@ -233,15 +234,18 @@ def _follow_identity(db: sa.Connection, study_uid: str, now: datetime) -> None:
         for name in ("patient_id", "patient_birth_date")
     )
     of_study = sa.select(*identity).join(series).where(series.c.study_instance_uid == study_uid)
-    found = db.execute(of_study.distinct()).all()
+    found = [PatientIdentity(*row) for row in db.execute(of_study.distinct())]
     if len(found) != 1:
         return
-    patient_id, birth_date = found[0]
-    same = sa.and_(study.c.patient_id == patient_id, study.c.patient_birth_date == birth_date)
+    (patient,) = found
+    same = sa.and_(
+        study.c.patient_id == patient.patient_id,
+        study.c.patient_birth_date == patient.birth_date,
+    )
     changed = db.execute(
         study.update()
         .where(study.c.study_instance_uid == study_uid, ~same)
-        .values(patient_id=patient_id, patient_birth_date=birth_date)
+        .values(patient_id=patient.patient_id, patient_birth_date=patient.birth_date)
     )
     if changed.rowcount:
         note(db, "identity changed with all its instances", study_uid, None, now)

@@ -12,11 +12,11 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from node.errors import Retryable
+from node.identity import Identity
 from node.records import (
     Case,
     Delivery,
     Header,
-    Identity,
     Instance,
     Outcome,
     Predecessor,

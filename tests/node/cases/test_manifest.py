@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from node.cases.explain import compared
-from node.cases.manifest import MANIFEST
 from node.cases.pipeline import STAGES, Node
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
@@ -18,6 +17,7 @@ from tests.node.cases.test_worker import Clock, Predictor, receive, work
 from tests.support.builder import HEAD
 
 SMALL = HEAD(gaps_mm=(10.0,) * 14)
+MANIFEST = "manifest.json"
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
 
 

@@ -20,11 +20,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from node.errors import BadConfiguration, Permanent, Retryable
+from node.identity import Identity, PatientIdentity
 from node.records import (
     Case,
     Frame,
     Header,
-    Identity,
     Outcome,
     Predecessor,
     ReportObject,
@@ -1123,11 +1123,11 @@ class TestQuarantine:
 
     def test_the_identities_of_a_case_are_those_its_series_holds_now(self, store: Store) -> None:
         receive(store)
-        assert store.identities(1) == {Identity("1.7.1", "P1", "19500102")}
+        assert store.identities(1) == {Identity("1.7.1", PatientIdentity("P1", "19500102"))}
         other = header(2, patient_id="P9")
         store.add(other, stored("1-2"), caller="CT1", now=at(1))
         store.release_quarantined({1: other}, ADMIN)
-        assert {identity.patient_id for identity in store.identities(1)} == {"P1", "P9"}
+        assert {identity.patient.patient_id for identity in store.identities(1)} == {"P1", "P9"}
 
     def test_a_delivery_that_must_not_be_made_is_dead_and_says_why(self, store: Store) -> None:
         receive(store)
