@@ -73,10 +73,10 @@ class Findings:
     weights_sha256: str
     limitations: tuple[str, ...] = ()
 
-    def save(self, folder: Path) -> None:
-        """Write findings.json and mask.npz (mask and heat) into `folder`."""
-        np.savez_compressed(folder / "mask.npz", mask=self.mask, heat=self.heat)
-        (folder / "findings.json").write_text(json.dumps(self._values(), indent=1))
+    def save(self, values: Path, arrays: Path) -> None:
+        """Write mask and heat to `arrays` (NPZ), then all else to `values` (JSON)."""
+        np.savez_compressed(arrays, mask=self.mask, heat=self.heat)
+        values.write_text(json.dumps(self._values(), indent=1))
 
     @property
     def sha256(self) -> str:
@@ -94,14 +94,14 @@ class Findings:
         return values
 
     @classmethod
-    def load(cls, folder: Path) -> "Findings":
+    def load(cls, values: Path, arrays: Path) -> "Findings":
         """Read what `save` wrote; before there was an uncertainty every result was certain."""
-        values: dict[str, Any] = {"uncertainty": 0.0, "uncertain": False}
-        values |= json.loads((folder / "findings.json").read_text())
-        values["limitations"] = tuple(values.get("limitations", ()))
-        slices = tuple(SliceFinding(**finding) for finding in values.pop("slices"))
-        with np.load(folder / "mask.npz") as arrays:
-            return cls(**values, slices=slices, mask=arrays["mask"], heat=arrays["heat"])
+        found: dict[str, Any] = {"uncertainty": 0.0, "uncertain": False}
+        found |= json.loads(values.read_text())
+        found["limitations"] = tuple(found.get("limitations", ()))
+        slices = tuple(SliceFinding(**finding) for finding in found.pop("slices"))
+        with np.load(arrays) as held:
+            return cls(**found, slices=slices, mask=held["mask"], heat=held["heat"])
 
 
 class Unreadable(Exception):

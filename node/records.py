@@ -95,15 +95,6 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose an object is: what a result must share with the images that it speaks of."""
-
-    study_instance_uid: str
-    patient_id: str
-    patient_birth_date: str
-
-
-@dataclass(frozen=True, slots=True)
 class StoredObject:
     """Bytes that are on disk for good: fsynced, renamed, their folder fsynced."""
 
@@ -145,7 +136,7 @@ class Case:
     priority: Priority
     attempts: int
     folder: str
-    """Where its files lie: series.json, findings.json, mask.npz, report/*.dcm."""
+    """Where its files lie, relative to the data folder (`node.case_folder.CaseFolder`)."""
     supersedes: int | None = None
     """The case of the same series whose result this one replaces (late slices)."""
     reason_code: str | None = None
@@ -182,7 +173,7 @@ class Predecessor:
 
 @dataclass(frozen=True, slots=True)
 class SeriesPlan:
-    """What `assemble` decided about a series (series.json).
+    """What `assemble` decided about a series.
 
     To be read: its slices in order along the normal. Not to be analysed: everything received of it,
     so that the report can say what it speaks of.

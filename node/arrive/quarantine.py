@@ -1,22 +1,22 @@
 """Quarantine as an administrator works with it: look at what was set aside, release or discard it.
 
-What is released is read from disk again, and must still be the bytes that were received.
+A released object is read from disk again; its bytes must still be those that were received.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from node.arrive.spool import StoredBytes
 from node.dicom.read.header import read_header
 from node.errors import BadObject, IchnodeError, Permanent
 from node.records import Header, StoredObject
 from node.worklist import Decision, NotFound, Quarantine, Quarantined, Signature, Standing
 
 SETTLED_AFTER = timedelta(minutes=1)
-"""Chosen: bytes written more recently may belong to an object that is only now being filed, so
-they are not deleted. Filing one takes milliseconds."""
+"""Bytes written more recently are not deleted: they may belong to an object that is just being
+filed. It must exceed the time that filing one takes, which is milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Decided:
     """What became of one object."""
 
     entry: Quarantined
-    """As it stood before."""
+    """As it stood before the decision."""
     stays: str | None = None
     """Why it was not released; None if it was."""
     note: str = ""
@@ -62,7 +62,7 @@ def chosen(quarantine: Quarantine, number: int | None, study_uid: str | None) ->
 
 
 def examine(entry: Quarantined, quarantine: Quarantine, root: Path) -> Examined:
-    """Return what the bytes of an entry say, and where the worklist contradicts them."""
+    """Return what the bytes of an entry say, and what they contradict in the worklist."""
     try:
         header = _header(entry.stored, root)
     except IchnodeError as error:
@@ -73,10 +73,10 @@ def examine(entry: Quarantined, quarantine: Quarantine, root: Path) -> Examined:
 def release(
     entries: Sequence[Quarantined], quarantine: Quarantine, root: Path, signed: Signature
 ) -> list[Decided]:
-    """File objects by a person's will; see `node.worklist.Quarantine.release`.
+    """File objects because a person says so; see `node.worklist.Quarantine.release`.
 
-    An object whose bytes are gone, altered or still no DICOM stays where it is, as does one that
-    cannot be filed.
+    An object stays in quarantine if its bytes are gone, altered or no DICOM object, or if it cannot
+    be filed.
 
     Raises
     ------
@@ -101,9 +101,9 @@ def discard(
     *,
     delete: bool = False,
 ) -> list[Decided]:
-    """Decide that objects are not filed; remove their bytes only if told to.
+    """Decide that objects are not filed, and delete their bytes if `delete` says so.
 
-    Bytes that another row speaks of, or that came within `SETTLED_AFTER`, stay.
+    Bytes stay if another row speaks of them, or if they came within `SETTLED_AFTER`.
 
     Raises
     ------
@@ -116,12 +116,14 @@ def discard(
 def _discard(
     entry: Quarantined, quarantine: Quarantine, root: Path, signed: Signature, delete: bool
 ) -> Decided:
-    path = root / entry.stored.path
-    young = delete and path.exists() and _age(path, signed) < SETTLED_AFTER
+    stored_bytes = StoredBytes(root)
+    path = stored_bytes.locate(entry.stored.path)
+    age = stored_bytes.age(entry.stored.path, signed.at)
+    young = delete and age is not None and age < SETTLED_AFTER
     decision = quarantine.discard(entry.number, signed, delete=delete and not young)
     if decision is Decision.DELETED:
         try:
-            path.unlink(missing_ok=True)
+            stored_bytes.delete(entry.stored.path)
         except OSError as error:
             return Decided(entry, note=f"{path} could not be deleted: {error.strerror}")
         return Decided(entry, note="its bytes are deleted")
@@ -132,23 +134,19 @@ def _discard(
     return Decided(entry, note=f"its bytes stay at {path}")
 
 
-def _age(path: Path, signed: Signature) -> timedelta:
-    return timedelta(seconds=signed.at.timestamp() - path.stat().st_mtime)
-
-
 def _header(stored: StoredObject, root: Path) -> Header:
-    """Return what the bytes say, if they are still those received.
+    """Return what the bytes say, if they are still those that were received.
 
     Raises
     ------
     BadObject
         If they are gone, altered, or no DICOM object that can be filed.
     """
-    path = root / stored.path
+    stored_bytes = StoredBytes(root)
+    path = stored_bytes.locate(stored.path)
     try:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != stored.sha256:
-                raise BadObject(f"{path} is not what was received: its SHA-256 differs")
+        if stored_bytes.altered(stored.path, stored.sha256):
+            raise BadObject(f"{path} is not what was received: its SHA-256 differs")
         return read_header(path)
     except OSError as error:
         raise BadObject(f"{path} cannot be read: {error.strerror}") from error

@@ -1,7 +1,8 @@
 """The spool: received bytes on disk for good, under names that no sender chooses.
 
-A file is written beside its place, fsynced, renamed, and its folder fsynced: after `put` returns,
-neither `kill -9` nor a power cut loses it, and no reader ever sees half of it.
+A file is written beside its place, fsynced and renamed, and its folder is fsynced. So neither
+`kill -9` nor a power cut loses what `put` has returned, and whoever reads a file finds all of it.
+`Spool` takes bytes in; `StoredBytes` finds, checks and deletes them.
 """
 
 import hashlib
@@ -9,34 +10,90 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, get_args
 from uuid import uuid4
 
+from node.disk import sha256_of, sync_folder
 from node.errors import Retryable
 from node.records import StoredObject
 
 Area = Literal["received", "quarantine"]
 
 PARTIAL = "partial"
-"""Folder of the files being written; in the spool's own file system, so that a rename is atomic."""
+"""Folder of the files being written; it lies in the file system of the spool, so that a rename is
+atomic."""
 LEFTOVER_S = 3600.0
-"""A partial file this old belongs to a process that died (chosen: a write takes seconds)."""
+"""A partial file this old belongs to a process that died. It must exceed the time that one write
+takes, which is seconds."""
 
 
 class NoSpace(Retryable):
     """The spool takes no more bytes now: the disk is full, or fails."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """The bytes of stored objects, as they lie on disk now.
+
+    Attributes
+    ----------
+    root
+        The data folder, which the paths of stored objects are relative to.
+    """
+
+    root: Path
+
+    def locate(self, path: str) -> Path:
+        """Return where the file of a stored object lies."""
+        return self.root / path
+
+    def altered(self, path: str, sha256: str) -> str | None:
+        """Return the SHA-256 of a file that changed since it was received, None if it did not.
+
+        Parameters
+        ----------
+        path, sha256
+            Of the stored object.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read; FileNotFoundError if it is gone.
+        """
+        found = sha256_of(self.locate(path))
+        return None if found == sha256 else found
+
+    def age(self, path: str, now: datetime) -> timedelta | None:
+        """Return how long ago a file was written last, None if it is gone."""
+        file = self.locate(path)
+        if not file.exists():
+            return None
+        return timedelta(seconds=now.timestamp() - file.stat().st_mtime)
+
+    def delete(self, path: str) -> None:
+        """Delete a file, if it is still there.
+
+        Raises
+        ------
+        OSError
+            If it cannot be deleted.
+        """
+        self.locate(path).unlink(missing_ok=True)
+
+
 class Spool:
-    """Writes objects below `root` (the data folder), named by their content.
+    """Writes objects below `root` and names them by their content.
 
     Parameters
     ----------
     root
-        The data folder; paths of stored objects are relative to it.
+        The data folder, which the paths of stored objects are relative to.
     min_free_mb
-        Refuse to write when less is free, so that the database and the results still fit.
+        `put` refuses bytes when less than this is free, MiB, so that the database and the results
+        still fit.
     """
 
     def __init__(self, root: Path, min_free_mb: int) -> None:
@@ -46,12 +103,14 @@ class Spool:
         self._remove_leftovers()
 
     def put(self, chunks: Iterable[bytes], area: Area) -> StoredObject:
-        """Return once the bytes are on disk for good; the same bytes get the same path.
+        """Write the bytes, and return when they are on disk for good.
+
+        The same bytes get the same path.
 
         Raises
         ------
         NoSpace
-            If the disk is fuller than the watermark allows, or writing fails.
+            If less than `min_free_mb` is free, or writing fails.
         """
         try:
             return self._write(chunks, area)
@@ -69,17 +128,17 @@ class Spool:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder((self.root / path).parent)
+        sync_folder((self.root / path).parent)
         return StoredObject(path.as_posix(), sha256, size)
 
     def _make_folders(self) -> None:
-        """Make all folders at once, so that `put` need not, and enter them durably."""
+        """Make all folders durably, so that `put` need not make any."""
         _make_folder(self.root / PARTIAL)
         for area in get_args(Area):
             _make_folder(self.root / area)
             for number in range(256):
                 (self.root / area / f"{number:02x}").mkdir(exist_ok=True)
-            _sync_folder(self.root / area)
+            sync_folder(self.root / area)
 
     def _remove_leftovers(self) -> None:
         oldest = time.time() - LEFTOVER_S
@@ -104,13 +163,4 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the entries of a folder durable (fsync(2): a file's own fsync does not)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(folder.parent)

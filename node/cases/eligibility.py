@@ -22,6 +22,7 @@ from pydicom.uid import (
 
 from node.dicom.read.geometry import Stack, stack
 from node.errors import NotAnalysed
+from node.identity import PatientIdentity, disagreeing
 from node.records import Header, Instance, Series
 from node.settings import Assemble
 from node.states import Reason
@@ -256,7 +257,7 @@ Headers = Sequence[Header]
 
 
 def _mixed_identity(headers: Headers, _: Assemble) -> str | None:
-    if len({(h.patient_id, h.patient_birth_date) for h in headers}) < 2:
+    if not disagreeing(*(PatientIdentity.of(header).values() for header in headers)):
         return None
     return "the series holds images of different patients (PatientID or birth date); separate them"
 

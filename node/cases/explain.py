@@ -1,7 +1,7 @@
 """Why this series of a study is read and not another, and where its time went.
 
-What was decided is told as it was recorded then: by the plan of the series (series.json), or by the
-reason of its case. What is undecided is told as `node.cases.assemble.decide` sees it now, so the
+What was decided is told as it was recorded then: by the plan of the series, or by the reason of its
+case. What is undecided is told as `node.cases.assemble.decide` sees it now, so the
 explanation and the node never disagree. Pure, but for `explain_study`, which fetches the records.
 """
 
@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+from node.case_folder import CaseFolder
 from node.cases.assemble import decide
 from node.cases.choice import thickness_mm
 from node.cases.completeness import closing
@@ -152,16 +152,15 @@ def explain_study(name: str, worklist: Worklist, settings: Settings, now: dateti
         worklist.arrivals.study(uid),
         history,
         [worklist.cases.get(row.case_id) for row in history],
-        {row.case_id: plan for row in history if (plan := _plan(settings.data_dir / row.folder))},
+        {row.case_id: plan for row in history if (plan := _plan(row, settings))},
         settings.assemble,
         now,
         quarantined=len(worklist.quarantine.listed(uid)),
     )
 
 
-def _plan(folder: Path) -> SeriesPlan | None:
-    path = folder / "series.json"
-    return SeriesPlan.read(path) if path.exists() else None
+def _plan(row: Row, settings: Settings) -> SeriesPlan | None:
+    return CaseFolder(settings.data_dir, row.folder).read_plan()
 
 
 def explain(

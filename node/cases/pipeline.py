@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from models.findings import Findings
-from node.case_folder import make_durable
+from node.case_folder import CaseFolder
 from node.cases import manifest
 from node.cases.assemble import decide
 from node.cases.report import NotRead, write_report
@@ -16,7 +16,7 @@ from node.cases.triage import triage
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import NotAnalysed as Refused
 from node.outcomes import NotAnalysed, Outcome, Reported
-from node.records import Case, Parcel, SeriesPlan
+from node.records import Case, Parcel
 from node.settings import Settings
 from node.states import Reason, State
 from node.worklist import Arrivals, Cases, Outbox, Worklist
@@ -59,10 +59,10 @@ class Node:
         """The data folder that all stored paths are relative to."""
         return self.settings.data_dir
 
-    def folder(self, case: Case) -> Path:
+    def folder(self, case: Case) -> CaseFolder:
         """Return the case's folder, made if need be."""
-        folder = self.root / case.folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = CaseFolder(self.root, case.folder)
+        folder.make()
         return folder
 
 
@@ -76,12 +76,12 @@ def run_stage(case: Case, node: Node) -> Outcome:
     except Refused as refused:
         outcome = NotAnalysed(refused.code, str(refused))
     if outcome.state is not case.state:
-        make_durable(node.folder(case))
+        node.folder(case).make_durable()
     return outcome
 
 
 def _assemble(case: Case, node: Node) -> Outcome:
-    """RECEIVING -> ASSEMBLED, NOT_ANALYSED, SKIPPED, or not yet; leaves series.json.
+    """RECEIVING -> ASSEMBLED, NOT_ANALYSED, SKIPPED, or not yet; leaves the plan.
 
     A decision that a replay comes to again is the first one, date and all.
     """
@@ -96,25 +96,17 @@ def _assemble(case: Case, node: Node) -> Outcome:
     if plan is not None:
         folder = node.folder(case)
         plan = dataclasses.replace(plan, decided_at=now.isoformat(), replaces=replaces)
-        before = _plan_before(folder)
+        before = folder.read_plan()
         if before is None or not before.agrees(plan):
-            plan.write(folder / "series.json")
+            folder.write_plan(plan)
         manifest.note(folder, "assemble", settings=node.settings.assemble.model_dump(mode="json"))
     return outcome
 
 
-def _plan_before(folder: Path) -> SeriesPlan | None:
-    """Return the plan of an earlier run; one that is cut off was never committed."""
-    try:
-        return SeriesPlan.read(folder / "series.json")
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def _triage(case: Case, node: Node) -> Outcome:
-    """ASSEMBLED -> TRIAGED or NOT_ANALYSED; leaves findings.json and mask.npz."""
+    """ASSEMBLED -> TRIAGED or NOT_ANALYSED; leaves the findings."""
     folder = node.folder(case)
-    plan = SeriesPlan.read(folder / "series.json")
+    plan = folder.require_plan()
     detector = node.detector()
     manifest.note(
         folder,
@@ -124,30 +116,30 @@ def _triage(case: Case, node: Node) -> Outcome:
         runtime=detector.runtime,
         settings=node.settings.triage.model_dump(mode="json"),
     )
-    return triage(plan, detector, root=node.root, folder=folder, decode=node.decode)
+    return triage(plan, detector, folder=folder, decode=node.decode)
 
 
 def _report(case: Case, node: Node) -> Outcome:
-    """TRIAGED, NOT_ANALYSED -> REPORTED; leaves report/*.dcm and owes it to the destinations.
+    """TRIAGED, NOT_ANALYSED -> REPORTED; leaves the report and owes it to the destinations.
 
-    It leaves manifest.json too. Where there is one already, the case is replayed: its sources must
+    It leaves the manifest too. Where there is one already, the case is replayed: its sources must
     still be what was read, and the result is compared with the one before.
     """
     folder = node.folder(case)
-    plan = SeriesPlan.read(folder / "series.json")
+    plan = folder.require_plan()
     result: Findings | NotRead
     if case.state is State.NOT_ANALYSED:
         result = NotRead(case.reason_code or Reason.INTERNAL, case.reason or "")
     else:
-        result = Findings.load(folder)
+        result = folder.require_findings()
         known = (*plan.limitations, *result.limitations)
         plan = dataclasses.replace(plan, limitations=known)
-    before = manifest.read(folder)
+    before = folder.read_manifest()
     if before is not None and case.state is State.TRIAGED:
         manifest.require_sources(plan, node.root)
     manifest.note(folder, "report")
     when = datetime.fromisoformat(plan.decided_at)
-    objects = write_report(plan, result, node.root, folder, when, node.decode)
+    objects = write_report(plan, result, folder, when, node.decode)
     owed = tuple(
         (destination.name, Parcel.of(item))
         for destination in node.settings.deliver.destinations

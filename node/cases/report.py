@@ -6,8 +6,8 @@
     not analysed                sr.dcm
 
 The same plan, result and time give the same bytes under the same UIDs, so that a stage that is
-run again sends nothing twice; another result gets other UIDs, so that no peer holds different
-objects under one.
+run again sends each object once. Another result gets other UIDs, so that a UID means the same
+object at every peer.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 
 from models.findings import Findings
 from models.volume import Volume
+from node.case_folder import CaseFolder
 from node.dicom.read.pixels import Decoder, load_volume
 from node.dicom.write.capture import capture, draw, labels, shown_slices
 from node.dicom.write.seg import segmentation
@@ -43,23 +44,21 @@ class NotRead:
 def write_report(
     plan: SeriesPlan,
     result: Findings | NotRead,
-    root: Path,
-    folder: Path,
+    folder: CaseFolder,
     when: datetime,
     decode: Decoder = load_volume,
 ) -> tuple[ReportObject, ...]:
-    """Leave the report of a case in `folder`/report.
+    """Leave the report of a case in its folder.
 
     Parameters
     ----------
     plan
-        The series that was read, or everything received of one that was not.
+        The series that was read, or everything that was received of one that was not.
     result
-        What the reader said, or why nothing was read.
-    root
-        The data folder, which the paths of the plan and of the result are relative to.
+        What the detector found, or why the series was not read.
     folder
-        The case's folder.
+        The case's folder; the paths of the plan and of the returned objects are relative to its
+        data folder.
     when
         When the series was read, with an offset from UTC: the date of all objects.
     decode
@@ -68,28 +67,28 @@ def write_report(
     Returns
     -------
     tuple[ReportObject, ...]
-        What to deliver; each lies in a series of its own.
+        What to deliver; each object has a series of its own.
 
     Raises
     ------
     Permanent
-        If the source is on disk no more, or its instances name different patients. A report has no
-        identity to go under then, so none is written, not even "not analysed".
+        If the source is gone from the disk, or its instances name different patients. Then there
+        is no identity for a report, so none is written, not even "not analysed".
     Retryable
         If the disk is full or fails.
     """
     # Identity is copied, not judged; and pydicom would log the values that it finds wrong.
     with disable_value_validation():
-        objects, files = _compose(plan, result, root, when, decode)
-    report = folder / "report"
+        objects, picture = _compose(plan, result, folder.root, when, decode)
+        encoded = {kind: _encode(ds) for kind, ds in objects.items()}
     try:
-        _replace(report, files)
+        folder.replace_report(encoded, picture)
     except OSError as error:
-        raise Retryable(f"cannot write to {report}: {error.strerror}") from error
+        raise Retryable(f"cannot write to {folder.report}: {error.strerror}") from error
     return tuple(
         ReportObject(
             kind=kind,
-            path=(report / f"{kind}.dcm").relative_to(root).as_posix(),
+            path=folder.object_path(kind),
             sop_class_uid=str(ds.SOPClassUID),
             sop_instance_uid=str(ds.SOPInstanceUID),
             series_instance_uid=str(ds.SeriesInstanceUID),
@@ -100,19 +99,14 @@ def write_report(
 
 def _compose(
     plan: SeriesPlan, result: Findings | NotRead, root: Path, when: datetime, decode: Decoder
-) -> tuple[dict[str, Dataset], dict[str, bytes]]:
-    """Return the report's objects by kind, and the files that they and the picture make."""
+) -> tuple[dict[str, Dataset], bytes | None]:
+    """Return the report's objects by kind, and the picture as PNG if the series was read."""
     source = read_source(plan, root)
-    files: dict[str, bytes] = {}
-    if isinstance(result, NotRead):
-        code, said = result.reason_code, result.reason
-        mark = Imprint("sr", "ichnode NOT ANALYSED", when, reason_code=code, content=said)
-        objects = {"sr": not_analysed_report(source, mark, result.reason)}
-    else:
-        objects, picture = _describe(source, result, root, when, decode)
-        files["capture.png"] = picture
-    files |= {f"{kind}.dcm": _encode(ds) for kind, ds in objects.items()}
-    return objects, files
+    if not isinstance(result, NotRead):
+        return _describe(source, result, root, when, decode)
+    code, said = result.reason_code, result.reason
+    mark = Imprint("sr", "ichnode NOT ANALYSED", when, reason_code=code, content=said)
+    return {"sr": not_analysed_report(source, mark, said)}, None
 
 
 def _describe(
@@ -146,7 +140,7 @@ def _describe(
 
 
 def _load(plan: SeriesPlan, indices: list[int], root: Path, decode: Decoder) -> Volume:
-    """Return some of the planned slices alone: decoding takes most of a report's time."""
+    """Return only these slices of the plan: decoding takes most of a report's time."""
     few = tuple(plan.slices[index] for index in indices)
     try:
         return decode(dataclasses.replace(plan, slices=few, copies=()), root)
@@ -169,15 +163,3 @@ def _encode(ds: Dataset) -> bytes:
     file = BytesIO()
     ds.save_as(file, enforce_file_format=True)
     return file.getvalue()
-
-
-def _replace(report: Path, files: dict[str, bytes]) -> None:
-    """Leave just these files in the folder, each whole."""
-    report.mkdir(parents=True, exist_ok=True)
-    for stale in report.iterdir():
-        if stale.name not in files:
-            stale.unlink()
-    for name, content in files.items():
-        partial = report / f"{name}.partial"
-        partial.write_bytes(content)
-        partial.rename(report / name)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.findings import Findings, Unreadable
+from node.case_folder import CaseFolder
 from node.cases.quality import gate, measure
 from node.dicom.read.pixels import Decoder
 from node.errors import NotAnalysed, Permanent
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def triage(
-    plan: SeriesPlan, detector: "Detector", *, root: Path, folder: Path, decode: Decoder
+    plan: SeriesPlan, detector: "Detector", *, folder: CaseFolder, decode: Decoder
 ) -> Triaged:
-    """Read the planned series and leave findings.json and mask.npz in the case `folder`.
+    """Read the planned series and leave the findings in the case `folder`.
 
     Raises
     ------
@@ -30,7 +31,7 @@ def triage(
         If an image is on disk no more.
     """
     try:
-        volume = decode(plan, root)
+        volume = decode(plan, folder.root)
     except FileNotFoundError as lost:
         name = Path(str(lost.filename)).name
         raise Permanent(f"{name}: is on disk no more; send the series again") from lost
@@ -41,7 +42,7 @@ def triage(
     known = gate(measure(source, seen))
     findings = detector.judge(volume, source, seen, detector.look(seen))
     findings = replace(findings, limitations=known)
-    findings.save(folder)
+    folder.save_findings(findings)
     return _triaged(findings, plan)
 
 

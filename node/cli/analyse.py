@@ -4,21 +4,19 @@ The folder goes through a private worklist and spool, so that it is judged exact
 sent it.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from models.findings import Findings
 from node.arrive.intake import Intake
 from node.arrive.media import file_all, find
+from node.case_folder import CaseFolder
 from node.cases.decoding import decoding_process
 from node.cases.pipeline import Node
 from node.cases.worker import work_once
 from node.clock import utc_now
 from node.errors import BadObject
-from node.records import SeriesPlan
 from node.settings import Settings
 from node.worklist import Row, Worklist, upgrade
 
@@ -65,7 +63,7 @@ def analyse(
                 pass
             for number, row in enumerate(worklist.views.worklist(utc_now()), start=1):
                 if out is not None:
-                    _copy_report(node, row, out / str(number))
+                    _folder(row, node).copy_report(out / str(number))
                 yield describe(row, node)
 
 
@@ -102,15 +100,20 @@ def describe(row: Row, node: Node) -> dict[str, Any]:
     values = row.to_json()
     for name in NETWORK_FIELDS:
         del values[name]
-    return {**values, "slices": _slices(node.root / row.folder)}
+    return {**values, "slices": _slices(_folder(row, node))}
 
 
-def _slices(folder: Path) -> list[dict[str, Any]]:
+def _folder(row: Row, node: Node) -> CaseFolder:
+    return CaseFolder(node.root, row.folder)
+
+
+def _slices(folder: CaseFolder) -> list[dict[str, Any]]:
     """Return every source slice in reading order; probabilities are None if it was not read."""
-    if not (folder / "series.json").exists():
+    plan = folder.read_plan()
+    if plan is None:
         return []
-    plan = SeriesPlan.read(folder / "series.json")
-    findings = Findings.load(folder).slices if (folder / "findings.json").exists() else None
+    found = folder.read_findings()
+    findings = found.slices if found else None
     return [
         {
             "sop_instance_uid": ref.sop_instance_uid,
@@ -120,9 +123,3 @@ def _slices(folder: Path) -> list[dict[str, Any]]:
         }
         for index, ref in enumerate(plan.slices)
     ]
-
-
-def _copy_report(node: Node, row: Row, folder: Path) -> None:
-    report = node.root / row.folder / "report"
-    if report.is_dir():
-        shutil.copytree(report, folder, dirs_exist_ok=True)

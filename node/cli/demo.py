@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from node.arrive.media import files_in
+from node.case_folder import CaseFolder
 from node.cli.console import worklist_table
 from node.cli.pacs import archive
 from node.clock import utc_now
@@ -172,6 +173,6 @@ def _show_places(rows: Sequence[Row], data: Path, received: Path) -> None:
     objects = sorted(received.rglob("*.dcm"))
     console.print(f"{len(objects)} objects came back to the PACS, in {received}")
     for row in rows:
-        picture = data / row.folder / "report" / "capture.png"
+        picture = CaseFolder(data, row.folder).picture
         if picture.exists():
             console.print(f"{row.priority}: overlay picture {picture}", soft_wrap=True)

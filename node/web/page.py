@@ -24,7 +24,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from node.case_folder import case_folder
+from node.case_folder import CaseFolder, case_folder
 from node.errors import IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
@@ -175,7 +175,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _picture(data_dir: Path, folder: str) -> Path:
-    return data_dir / folder / "report" / "capture.png"
+    return CaseFolder(data_dir, folder).picture
 
 
 def _templates(clock: Callable[[], datetime]) -> Environment:

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.identity import Identity, PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Priority, Reason, State
 from node.worklist.database import insert
@@ -54,18 +55,16 @@ class Known:
     ----------
     case
         The newest case of its series; None where the series is new.
-    study_instance_uid, patient_id, patient_birth_date
-        The study that its series is filed under, else the study that the object names; None where
-        there is neither.
+    identity
+        Of the study that its series is filed under, else of the study that the object names; None
+        where there is neither.
     sha256, filed_under
         Digest and SeriesInstanceUID of the instance filed under its SOPInstanceUID; None where
         there is none.
     """
 
     case: NewestCase | None
-    study_instance_uid: str | None
-    patient_id: str | None
-    patient_birth_date: str | None
+    identity: Identity | None
     sha256: str | None
     filed_under: str | None
 
@@ -119,21 +118,20 @@ def look_up(db: sa.Connection, header: Header) -> Known:
         "series": header.series_instance_uid,
         "sop": header.sop_instance_uid,
     }
-    if row := db.execute(_SERIES_KNOWN, keys).one_or_none():
-        return Known(NewestCase(*row[:4]), *row[4:])
-    return Known(None, *db.execute(_STUDY_KNOWN, keys).one())
+    newest = None
+    row = db.execute(_SERIES_KNOWN, keys).one_or_none()
+    if row:
+        newest = NewestCase(row.id, row.state, row.claimed_by, row.due_at)
+    else:
+        row = db.execute(_STUDY_KNOWN, keys).one()
+    patient = PatientIdentity(row.patient_id, row.patient_birth_date)
+    identity = row.study_instance_uid and Identity(row.study_instance_uid, patient)
+    return Known(newest, identity, row.sha256, row.series_instance_uid)
 
 
 def differences(known: Known, header: Header) -> Mapping[str, tuple[str, str]]:
     """Return the study's value and the object's, by each attribute in which they differ."""
-    if known.study_instance_uid is None:
-        return {}
-    pairs = {
-        "StudyInstanceUID": (known.study_instance_uid, header.study_instance_uid),
-        "PatientID": (known.patient_id or "", header.patient_id),
-        "PatientBirthDate": (known.patient_birth_date or "", header.patient_birth_date),
-    }
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return {} if known.identity is None else known.identity.differences(Identity.of(header))
 
 
 def objection(known: Known, header: Header) -> tuple[Reason | Arrival, str] | None:
@@ -161,7 +159,7 @@ def keep(
 ) -> None:
     """File an object, in the place of the one filed under its SOPInstanceUID if there is one."""
     if known.case is None:
-        _open_series(db, header, now, new_study=known.study_instance_uid is None)
+        _open_series(db, header, now, new_study=known.identity is None)
     else:
         _touch_series(db, known.case, header, now)
     values = {

@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.records import Delivery, Identity, Parcel, Predecessor
+from node.identity import Identity, PatientIdentity
+from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
 from node.worklist.database import Database
 from node.worklist.events import note
@@ -122,7 +123,7 @@ class Outbox:
         )
         with self._database.read() as db:
             rows = db.execute(of_case.where(case.c.id == case_id).distinct())
-            return frozenset(Identity(*row) for row in rows)
+            return frozenset(Identity(study, PatientIdentity(*who)) for study, *who in rows)
 
     def predecessor(self, case_id: int, kind: str) -> Predecessor | None:
         """Return the DICOM object of this kind that the case's own will supersede at a peer.

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.identity import PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Reason
 from node.worklist import filing
@@ -136,7 +137,8 @@ class Quarantine:
         with self._database.read() as db:
             known = filing.look_up(db, header)
         differs = filing.differences(known, header)
-        return Standing(known.study_instance_uid, differs, known.sha256)
+        study_uid = known.identity.study_instance_uid if known.identity else None
+        return Standing(study_uid, differs, known.sha256)
 
     def release(self, objects: Mapping[int, Header], signed: Signature) -> Mapping[int, str]:
         """File objects by a person's will; return why one stays, by its number.
@@ -226,9 +228,10 @@ def _decidable(db: sa.Connection, number: int) -> Quarantined:
 
 def _no_place(known: Known, header: Header) -> str | None:
     """Return why no decision can file the object."""
-    if known.study_instance_uid not in (None, header.study_instance_uid):
+    identity = known.identity
+    if identity and identity.study_instance_uid != header.study_instance_uid:
         return (
-            f"its SeriesInstanceUID is filed under study {known.study_instance_uid}: "
+            f"its SeriesInstanceUID is filed under study {identity.study_instance_uid}: "
             "correct it at the source and send it again"
         )
     if known.filed_under not in (None, header.series_instance_uid):
@@ -278,15 +281,18 @@ def _follow_identity(db: sa.Connection, study_uid: str, now: datetime) -> None:
         for name in ("patient_id", "patient_birth_date")
     )
     of_study = sa.select(*identity).join(series).where(series.c.study_instance_uid == study_uid)
-    found = db.execute(of_study.distinct()).all()
+    found = [PatientIdentity(*row) for row in db.execute(of_study.distinct())]
     if len(found) != 1:
         return
-    patient_id, birth_date = found[0]
-    same = sa.and_(study.c.patient_id == patient_id, study.c.patient_birth_date == birth_date)
+    (patient,) = found
+    same = sa.and_(
+        study.c.patient_id == patient.patient_id,
+        study.c.patient_birth_date == patient.birth_date,
+    )
     changed = db.execute(
         study.update()
         .where(study.c.study_instance_uid == study_uid, ~same)
-        .values(patient_id=patient_id, patient_birth_date=birth_date)
+        .values(patient_id=patient.patient_id, patient_birth_date=patient.birth_date)
     )
     if changed.rowcount:
         note(db, "identity changed with all its instances", study_uid, None, now)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from node.case_folder import CaseFolder
 from node.cases.report import write_report
 from node.dicom.net import association, retrieve
 from node.states import Reason
@@ -33,7 +34,7 @@ def test_accepted_sop_classes_and_transfer_syntaxes_are_listed_and_no_others() -
 def test_sent_sop_classes_are_listed_and_no_others(tmp_path: Path) -> None:
     plan = write(tilted_volume(), tmp_path)
     when = datetime(2026, 1, 15, tzinfo=UTC)
-    objects = write_report(plan, findings(lesion()), tmp_path, tmp_path / "case", when)
+    objects = write_report(plan, findings(lesion()), CaseFolder(tmp_path, "case"), when)
     assert uids(section("### 2.3")) == {item.sop_class_uid for item in objects}
 
 

@@ -7,7 +7,8 @@ from node.deliver.answer import Answer, Verdict
 from node.dicom.net.store_scu import Part10File, Sent, send_files
 from node.dicom.read.identity import read_identity
 from node.errors import BadObject
-from node.records import Delivery, Identity
+from node.identity import Identity
+from node.records import Delivery
 from node.settings import Settings
 from node.worklist import Outbox
 
@@ -74,13 +75,8 @@ def _contradiction(path: Path, delivery: Delivery, sources: frozenset[Identity])
         held, sop_instance_uid = read_identity(path)
     except BadObject as error:
         return f"not sent: {error}; replay the case from report"
-    agrees = {
-        "SOPInstanceUID": sop_instance_uid == delivery.parcel.object.sop_instance_uid,
-        "StudyInstanceUID": {held.study_instance_uid} == {s.study_instance_uid for s in sources},
-        "PatientID": {held.patient_id} == {s.patient_id for s in sources},
-        "PatientBirthDate": {held.patient_birth_date} == {s.patient_birth_date for s in sources},
-    }
-    other = [keyword for keyword, same in agrees.items() if not same]
+    changed = sop_instance_uid != delivery.parcel.object.sop_instance_uid
+    other = [*(("SOPInstanceUID",) if changed else ()), *held.unlike(sources)]
     if not other:
         return None
     return (

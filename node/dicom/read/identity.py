@@ -7,7 +7,7 @@ from pydicom.filereader import read_partial
 
 from node.dicom.read.elements import text
 from node.errors import BadObject
-from node.records import Identity
+from node.identity import Identity, PatientIdentity
 
 _STUDY_INSTANCE_UID = 0x0020000D
 
@@ -29,7 +29,6 @@ def read_identity(path: Path) -> tuple[Identity, str]:
         raise BadObject(f"{path.name} cannot be read: {error}") from error
     identity = Identity(
         study_instance_uid=text(ds, "StudyInstanceUID"),
-        patient_id=text(ds, "PatientID"),
-        patient_birth_date=text(ds, "PatientBirthDate"),
+        patient=PatientIdentity(text(ds, "PatientID"), text(ds, "PatientBirthDate")),
     )
     return identity, text(ds, "SOPInstanceUID")

@@ -24,6 +24,7 @@ from node.dicom.read.header import OpenObject, open_object
 from node.dicom.write import codes
 from node.dicom.write.uids import derived_uid
 from node.errors import Permanent, Retryable
+from node.identity import disagreeing
 from node.records import Header, SeriesPlan, SliceRef
 from node.wording import RESEARCH_USE_ONLY
 
@@ -240,13 +241,12 @@ def _require_planned(plan: SeriesPlan, ref: SliceRef, header: Header) -> None:
 
 
 def _require_one_identity(plan: SeriesPlan, datasets: Sequence[Dataset]) -> None:
-    for keyword in MUST_AGREE:
-        values = {_sent(ds, keyword).strip(b"\0 ") for ds in datasets}
-        if len(values) > 1:
-            raise Permanent(
-                f"series {plan.series_instance_uid}: its instances disagree about {keyword}; "
-                "no report is written: correct the series at its source and send it again"
-            )
+    said = [{name: _sent(ds, name).strip(b"\0 ") for name in MUST_AGREE} for ds in datasets]
+    for keyword in disagreeing(*said):
+        raise Permanent(
+            f"series {plan.series_instance_uid}: its instances disagree about {keyword}; "
+            "no report is written: correct the series at its source and send it again"
+        )
 
 
 def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:

@@ -1,10 +1,11 @@
 import hashlib
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from node.arrive.spool import LEFTOVER_S, PARTIAL, NoSpace, Spool
+from node.arrive.spool import LEFTOVER_S, PARTIAL, NoSpace, Spool, StoredBytes
 from node.errors import Retryable
 
 
@@ -86,3 +87,35 @@ def test_partial_file_of_a_process_that_died_is_removed_at_start_and_a_fresh_one
     os.utime(old, (0, old.stat().st_mtime - LEFTOVER_S - 1))
     Spool(tmp_path, 0)
     assert files(tmp_path) == [fresh]
+
+
+def test_stored_bytes_are_found_and_known_to_be_those_received(tmp_path):
+    stored = Spool(tmp_path, 0).put([b"head and pixels"], "received")
+    held = StoredBytes(tmp_path)
+    path = held.locate(stored.path)
+    assert path.read_bytes() == b"head and pixels"
+    assert held.altered(stored.path, stored.sha256) is None
+    path.write_bytes(b"head and pixelt")
+    changed = hashlib.sha256(b"head and pixelt").hexdigest()
+    assert held.altered(stored.path, stored.sha256) == changed
+
+
+def test_lost_bytes_have_neither_digest_nor_age(tmp_path):
+    held = StoredBytes(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        held.altered("received/00/gone.dcm", "00")
+    assert held.age("received/00/gone.dcm", datetime.now(UTC)) is None
+
+
+def test_the_age_of_bytes_counts_from_when_they_were_written(tmp_path):
+    stored = Spool(tmp_path, 0).put([b"old"], "quarantine")
+    os.utime(tmp_path / stored.path, (0, 1_000_000_000))
+    now = datetime.fromtimestamp(1_000_000_090, UTC)
+    assert StoredBytes(tmp_path).age(stored.path, now) == timedelta(seconds=90)
+
+
+def test_bytes_can_be_deleted_twice(tmp_path):
+    stored = Spool(tmp_path, 0).put([b"discarded"], "quarantine")
+    for _ in range(2):
+        StoredBytes(tmp_path).delete(stored.path)
+    assert files(tmp_path) == []

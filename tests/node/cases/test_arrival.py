@@ -85,7 +85,7 @@ def arrive(
             assemble(node)
             case = max(worklist.cases.of_study(header.study_instance_uid), key=lambda case: case.id)
             assert case.state is State.ASSEMBLED, case.reason
-            plan = SeriesPlan.read(node.folder(case) / "series.json")
+            plan = node.folder(case).require_plan()
             return plan, load_volume(plan, node.root)
 
 

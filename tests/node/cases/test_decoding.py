@@ -235,9 +235,7 @@ def test_a_case_that_crashes_its_decoder_is_not_analysed_and_the_next_study_is_r
         receive(node, scan=HEAD)
         work(node, clock)
         crashed, read = sorted(worklist.views.worklist(clock.now), key=lambda row: row.case_id)
-        reports = [
-            node.folder(worklist.cases.get(row.case_id)) / "report" for row in (crashed, read)
-        ]
+        reports = [node.folder(worklist.cases.get(row.case_id)).report for row in (crashed, read)]
     assert (crashed.priority, crashed.reason_code) == (Priority.NOT_ANALYSED, Reason.UNDECODABLE)
     assert "SIGSEGV" in str(crashed.reason)
     assert [path.name for path in reports[0].iterdir()] == ["sr.dcm"]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from node.cases.explain import compared
-from node.cases.manifest import MANIFEST
 from node.cases.pipeline import STAGES
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
@@ -20,6 +19,8 @@ from tests.support.watched import WatchedNode
 
 SMALL = HEAD(gaps_mm=(10.0,) * 14)
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
+
+MANIFEST = "manifest.json"
 
 
 @pytest.fixture

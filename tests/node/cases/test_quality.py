@@ -14,6 +14,7 @@ from models.bundle import load_detector
 from models.findings import Findings
 from models.preprocess import Canvas, Frame, Slabs, slabs
 from models.volume import Volume
+from node.case_folder import CaseFolder
 from node.cases import quality
 from node.cases.quality import Quality, gate, measure
 from node.cases.triage import triage
@@ -225,8 +226,7 @@ def triaged(head: Phantom, folder: Path) -> Outcome:
     return triage(
         plan,
         Told(head.brain),  # type: ignore[arg-type]
-        root=folder,
-        folder=folder,
+        folder=CaseFolder(folder, ""),
         decode=lambda _plan, _root: head.volume,
     )
 
@@ -240,7 +240,7 @@ def test_limitations_of_headers_and_pixels_reach_the_worklist_and_the_findings(
     metal = "metal on 1 slice: streaks may hide or imitate blood"
     assert outcome.state is State.TRIAGED
     assert outcome.limitations == ("gantry tilt 4.0 degrees", metal)
-    assert Findings.load(tmp_path).limitations == (metal,)
+    assert CaseFolder(tmp_path, "").require_findings().limitations == (metal,)
 
 
 def noise(hu: np.ndarray) -> np.ndarray:

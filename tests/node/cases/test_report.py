@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from models.findings import Findings
+from node.case_folder import CaseFolder
 from node.cases.report import NotRead, write_report
 from node.dicom.read.header import read_header
 from node.dicom.read.identity import read_identity
@@ -43,7 +44,7 @@ def reported(
     plan: SeriesPlan, result: Findings | NotRead, root: Path, case: str = "1"
 ) -> dict[str, Dataset]:
     """Write the report; return its objects by kind."""
-    objects = write_report(plan, result, root, root / "cases" / case, WHEN)
+    objects = write_report(plan, result, CaseFolder(root, f"cases/{case}"), WHEN)
     return {Path(item.path).stem: dcmread(root / item.path) for item in objects}
 
 
@@ -73,7 +74,7 @@ def test_each_result_gets_its_objects_and_no_other(
 
 def test_objects_returned_lie_where_they_say_under_the_uids_they_say(tmp_path: Path) -> None:
     plan = write(tilted_volume(), tmp_path)
-    objects = write_report(plan, findings(lesion()), tmp_path, tmp_path / "cases/7", WHEN)
+    objects = write_report(plan, findings(lesion()), CaseFolder(tmp_path, "cases/7"), WHEN)
     for item in objects:
         ds = dcmread(tmp_path / item.path)
         uids = (ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID)
@@ -84,7 +85,7 @@ def test_objects_returned_lie_where_they_say_under_the_uids_they_say(tmp_path: P
 def test_the_same_result_written_again_is_the_same_to_the_byte(tmp_path: Path) -> None:
     plan = write(tilted_volume(), tmp_path)
     first, again = (
-        write_report(plan, findings(lesion()), tmp_path, tmp_path / case, WHEN)
+        write_report(plan, findings(lesion()), CaseFolder(tmp_path, case), WHEN)
         for case in ("first", "again")
     )
     assert [item.sop_instance_uid for item in first] == [item.sop_instance_uid for item in again]
@@ -98,12 +99,14 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     script = f"""
 from datetime import datetime
 from pathlib import Path
+from node.case_folder import CaseFolder
 from node.records import SeriesPlan
 from node.cases.report import NotRead, write_report
 root = Path({str(tmp_path)!r})
 result = NotRead({MISSING.reason_code.value!r}, {MISSING.reason!r})
 when = datetime.fromisoformat({WHEN.isoformat()!r})
-write_report(SeriesPlan.read(root / "series.json"), result, root, root / "cases/there", when)
+plan = SeriesPlan.read(root / "series.json")
+write_report(plan, result, CaseFolder(root, "cases/there"), when)
 """
     subprocess.run([sys.executable, "-c", script], check=True)
     there = contents(tmp_path / "cases/there/report")
@@ -213,8 +216,8 @@ def assert_identity_is_that_of(image: Path, root: Path) -> None:
     for kind in ("seg", "sr", "capture"):
         held, _ = read_identity(root / f"cases/1/report/{kind}.dcm")
         assert held.study_instance_uid == known.study_instance_uid
-        assert held.patient_id == known.patient_id
-        assert held.patient_birth_date == known.patient_birth_date
+        assert held.patient.patient_id == known.patient_id
+        assert held.patient.birth_date == known.patient_birth_date
 
 
 @pytest.mark.filterwarnings("ignore:Failed to decode byte string")
@@ -242,7 +245,7 @@ def test_a_malformed_birth_date_is_copied_and_never_logged(
         path.write_bytes(path.read_bytes().replace(b"19550401", b"1955-4-1"))
     plan = plan_of(paths, tmp_path)
     caplog.clear()
-    write_report(plan, findings(lesion()), tmp_path, tmp_path / "cases/1", WHEN)
+    write_report(plan, findings(lesion()), CaseFolder(tmp_path, "cases/1"), WHEN)
     assert "1955" not in caplog.text
     for kind in ("seg", "sr", "capture"):
         assert b"DA\x08\x001955-4-1" in (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()

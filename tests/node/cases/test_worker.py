@@ -139,7 +139,7 @@ def test_released_series_goes_all_the_way(node: WatchedNode, clock: Clock) -> No
         "fake@1",
     )
     assert row.volume_ml and 2 < row.volume_ml < 20
-    folder = node.folder(node.worklist.cases.get(row.case_id))
+    folder = node.folder(node.worklist.cases.get(row.case_id)).path
     assert {p.name for p in (folder / "report").iterdir()} >= {"seg.dcm", "sr.dcm", "capture.dcm"}
 
 
@@ -169,7 +169,7 @@ def test_reader_that_sees_no_brain_gives_not_analysed_and_a_report(
     (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNREADABLE)
     assert row.reason == "no brain found: 3 mL inside a skull"
-    folder = node.folder(node.worklist.cases.get(row.case_id))
+    folder = node.folder(node.worklist.cases.get(row.case_id)).path
     assert [p.name for p in (folder / "report").iterdir()] == ["sr.dcm"]
 
 
@@ -192,7 +192,7 @@ def test_bad_input_is_kept_and_reported_as_not_analysed(
     (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, reason)
     assert row.reason and row.probability is None
-    folder = node.folder(node.worklist.cases.get(row.case_id))
+    folder = node.folder(node.worklist.cases.get(row.case_id)).path
     assert [path.name for path in (folder / "report").iterdir()] == ["sr.dcm"]
     (series,) = node.worklist.arrivals.study(row.study_instance_uid)
     assert all((node.root / instance.stored.path).exists() for instance in series.instances)
@@ -224,7 +224,7 @@ def test_what_the_pixels_limit_stands_in_the_report_and_in_the_worklist(
     (row,) = node.worklist.views.worklist(clock.now)
     metal = "metal on 2 slices: streaks may hide or imitate blood"
     assert (row.priority, row.limitations) == (Priority.SUSPECTED, (metal,))
-    report = dcmread(node.folder(node.worklist.cases.get(row.case_id)) / "report" / "sr.dcm")
+    report = dcmread(node.folder(node.worklist.cases.get(row.case_id)).report / "sr.dcm")
     assert f"Limitation: {metal}" in report.to_json()
 
 
@@ -237,7 +237,7 @@ def test_a_head_lost_in_noise_is_not_analysed_and_its_report_says_why(
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.NOISE)
-    report = dcmread(node.folder(node.worklist.cases.get(row.case_id)) / "report" / "sr.dcm")
+    report = dcmread(node.folder(node.worklist.cases.get(row.case_id)).report / "sr.dcm")
     assert "too noisy" in report.to_json()
 
 
@@ -451,14 +451,14 @@ def test_replay_gives_the_same_result(node: WatchedNode, clock: Clock, stage: st
     work(node, clock)
     (before,) = node.worklist.views.worklist(clock.now)
     case = node.worklist.cases.get(before.case_id)
-    plan = SeriesPlan.read(node.folder(case) / "series.json")
-    seg = (node.folder(case) / "report" / "seg.dcm").read_bytes()
+    plan = node.folder(case).require_plan()
+    seg = (node.folder(case).report / "seg.dcm").read_bytes()
     node.worklist.cases.replay(case.id, STAGES[stage], clock.now)
     work(node, clock)
     (after,) = node.worklist.views.worklist(clock.now)
     assert (after.priority, after.volume_ml) == (before.priority, before.volume_ml)
-    assert SeriesPlan.read(node.folder(case) / "series.json").slices == plan.slices
-    assert (node.folder(case) / "report" / "seg.dcm").read_bytes() == seg
+    assert node.folder(case).require_plan().slices == plan.slices
+    assert (node.folder(case).report / "seg.dcm").read_bytes() == seg
 
 
 def test_incomplete_series_waits_for_the_idle_timer(node: WatchedNode, clock: Clock) -> None:

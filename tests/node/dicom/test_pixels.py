@@ -24,6 +24,7 @@ from models.bundle import load_detector
 from models.detector import Detector
 from models.findings import Findings
 from models.volume import Volume
+from node.case_folder import CaseFolder
 from node.cases.triage import triage
 from node.dicom.net.association import ACCEPTED_TRANSFER_SYNTAXES
 from node.dicom.read.pixels import load_volume
@@ -185,9 +186,10 @@ def triaged(folder: Path, detector: Detector) -> tuple[Outcome, Findings]:
     root = folder.with_name(f"{folder.name}-stored")
     _, plan = alone(store([path.read_bytes() for path in sorted(folder.iterdir())], root))
     assert plan is not None
-    (root / "case").mkdir()
-    outcome = triage(plan, detector, root=root, folder=root / "case", decode=load_volume)
-    return outcome, Findings.load(root / "case")
+    case = CaseFolder(root, "case")
+    case.make()
+    outcome = triage(plan, detector, folder=case, decode=load_volume)
+    return outcome, case.require_findings()
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from node.errors import BadConfiguration, Permanent, Retryable
+from node.identity import Identity, PatientIdentity
 from node.outcomes import (
     Failed,
     NotAnalysed,
@@ -35,7 +36,6 @@ from node.records import (
     Closing,
     Frame,
     Header,
-    Identity,
     Parcel,
     Predecessor,
     ReportObject,
@@ -1187,11 +1187,16 @@ class TestQuarantine:
         self, worklist: Worklist
     ) -> None:
         receive(worklist)
-        assert worklist.outbox.identities(1) == {Identity("1.7.1", "P1", "19500102")}
+        assert worklist.outbox.identities(1) == {
+            Identity("1.7.1", PatientIdentity("P1", "19500102"))
+        }
         other = header(2, patient_id="P9")
         worklist.arrivals.add(other, stored("1-2"), caller="CT1", now=at(1))
         worklist.quarantine.release({1: other}, ADMIN)
-        assert {identity.patient_id for identity in worklist.outbox.identities(1)} == {"P1", "P9"}
+        assert {identity.patient.patient_id for identity in worklist.outbox.identities(1)} == {
+            "P1",
+            "P9",
+        }
 
     def test_a_delivery_that_must_not_be_made_is_dead_and_says_why(
         self, worklist: Worklist

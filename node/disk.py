@@ -1,0 +1,32 @@
+"""Files that outlive a power cut, and the digests by which they are known again."""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the entries of a folder durable; the fsync of a file does not (fsync(2))."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hex digits.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read; FileNotFoundError if it is gone.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
