@@ -61,7 +61,7 @@ def _work(settings: Settings, store: Store, stop: threading.Event) -> None:
 
 
 def _deliver(settings: Settings, store: Store, stop: threading.Event) -> None:
-    from node.deliver.loop import deliver
+    from node.deliver import deliver
 
     deliver(settings, store, utc_now, stop)
 
