@@ -14,15 +14,12 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from node.clock import utc_now
 from node.log import event
 from node.settings import Settings
 from node.worklist import Worklist, claimant
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +58,7 @@ def _work(settings: Settings, worklist: Worklist, stop: threading.Event) -> None
 
 
 def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
-    from node.deliver.loop import deliver
+    from node.deliver import deliver
 
     deliver(settings, worklist.outbox, utc_now, stop)
 

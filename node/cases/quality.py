@@ -5,7 +5,7 @@
         -> how it lies, noise, metal, motion, defects (here) -> reader
 
 Everything is measured on what the networks are about to read. The limits below are chosen; what
-real heads and phantoms measure stands in ARCHITECTURE.md.
+real heads and phantoms measure stands in docs/decisions.md.
 """
 
 from dataclasses import dataclass

@@ -226,8 +226,8 @@ def test_json_is_plain_and_documented(node: WatchedNode, clock: Clock) -> None:
     work(node, clock)
     plain = told(node, clock).to_json()
     assert json.loads(json.dumps(plain)) == plain
-    readme = (ROOT / "README.md").read_text()
-    _, _, section = readme.partition("`ichnode explain --json`")
+    documented = (ROOT / "docs" / "json.md").read_text()
+    _, _, section = documented.partition("`ichnode explain --json`")
     keys = [*plain, *plain["series"][0], *plain["series"][1]["lost_to"]]
     keys += [*plain["series"][0]["cases"][0], *plain["time_budget"][0]]
     assert [key for key in keys if f"`{key}`" not in section] == []
