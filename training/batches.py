@@ -14,7 +14,7 @@ from models.preprocess import AIR, Array, channels, skull_channels
 from models.windows import BRAIN, Window
 from training import augment
 from training.augment import Random
-from training.datasets.prepared import Heads, Slices
+from training.prepared import Heads, Slices
 
 # Burduja 2020, the authors' code.
 SUBDURAL = Window(level=80, width=200)

@@ -32,9 +32,9 @@ from models.bundle import (
 from models.detector import Detector, Settings, Subtypes
 from models.networks import build_network
 from models.preprocess import Grid
-from training import recipe
+from training import prepared, recipe
 from training.card import failures_picture, model_card
-from training.datasets import physionet, prepared
+from training.datasets import physionet
 from training.locking import lock
 from training.measure import CROSS_VALIDATION, figures, phantom_cases, read_cases, real_cases
 from training.phantoms import demo_pair

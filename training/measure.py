@@ -16,8 +16,8 @@ from models.findings import SUBTYPES
 from models.preprocess import Canvas
 from training.datasets import physionet
 from training.datasets.case import Case
-from training.datasets.prepared import phantom_case
 from training.phantoms import random_phantom
+from training.phantoms.cases import phantom_case
 from training.statistics import Bools, auc, bootstrap, delong, wilson
 
 Floats = NDArray[np.floating[Any]]

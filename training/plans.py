@@ -19,13 +19,13 @@ from models.sequence import SequenceModel
 from models.skullstrip import skull_stripper
 from models.unet import InceptionUNet
 from models.weighting import WeightModel, fuse
-from training import losses, ranks
+from training import losses, prepared, ranks
 from training import recipe as recipes
 from training.augment import Random
 from training.batches import WINDOWS, Batch, HeadBatches, SliceBatches, Source
-from training.datasets import physionet, prepared
-from training.datasets.prepared import Heads, Slices, Strip
-from training.phantoms.implant import implanted_cases
+from training.datasets import physionet
+from training.phantoms.cases import implanted_cases
+from training.prepared import Heads, Slices, Strip
 from training.ranks import joined
 from training.recipe import (
     Attention,

@@ -18,7 +18,7 @@ from training import augment
 from training.augment import Random
 from training.batches import Windows
 from training.datasets.case import known_any
-from training.datasets.prepared import Slices
+from training.prepared import Slices
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Scans(NamedTuple):
     labels
         (n, 6) float32 of `models.classifiers.LABELS`; 0, 1 or NaN where unknown.
     patient
-        (n,) int32, see `training.datasets.prepared.Slices`.
+        (n,) int32, see `training.prepared.Slices`.
     copy
         (n,) int32, 0 as it is and from 1 on varied. A scan's slices stand together, from the feet
         to the head.

@@ -27,8 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from training import ranks
-from training.datasets import prepared
+from training import prepared, ranks
 from training.plans import Plan, plan, share_of_phantoms, weights_path
 from training.recipe import Recipe, Stage, read
 

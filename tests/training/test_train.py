@@ -7,7 +7,7 @@ import torch
 from models.findings import SUBTYPES
 from training import augment, losses
 from training.batches import SliceBatches, Source, three_windows
-from training.datasets.prepared import MARGIN, Slices
+from training.prepared import MARGIN, Slices
 
 
 def slices(count: int = 6) -> Slices:

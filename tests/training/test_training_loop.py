@@ -20,8 +20,8 @@ from models.classifiers import LABELS
 from tests.support import ROOT
 from training import plans, recipe, train
 from training.datasets import physionet
-from training.datasets.prepared import phantom_case
 from training.phantoms import phantom
+from training.phantoms.cases import phantom_case
 from training.recipe import Recipe
 
 SMALL = ROOT / "config" / "recipes" / "small.toml"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.findings import SUBTYPES
 from models.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,29 @@ def known_any(labels: Labels, axis: int) -> Labels:
     unknown = np.isnan(labels).any(axis)
     some = np.nan_to_num(labels).any(axis)
     return np.where(some, 1, np.where(unknown, np.nan, 0)).astype(np.float32)
+
+
+def slice_labels(lesions: NDArray[np.uint8], spacing_mm: tuple[float, float]) -> Labels:
+    """Return what a drawn label map shows: a slice shows a subtype from 10 square millimetres.
+
+    The limit is an estimate; nothing was measured.
+
+    Parameters
+    ----------
+    lesions
+        (z, y, x) uint8, 0 where there is no blood, else 1 + the subtype's index in `SUBTYPES`.
+    spacing_mm
+        Distance of rows and of columns.
+
+    Returns
+    -------
+    Labels
+        (z, 5) float32 of `SUBTYPES`, 0 or 1.
+    """
+    pixel_mm2 = spacing_mm[0] * spacing_mm[1]
+    codes = np.arange(1, len(SUBTYPES) + 1)
+    area_mm2 = np.stack([(lesions == code).sum((1, 2)) * pixel_mm2 for code in codes], axis=1)
+    return (area_mm2 >= 10).astype(np.float32)
 
 
 def study_labels(labels: Labels, bleeds: Labels) -> Labels:

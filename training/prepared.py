@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from models.findings import SUBTYPES
 from models.preprocess import Array, CoarseHead, Frame, Grid, canvas, coarse_head, slabs
 from models.volume import Volume
 from training.datasets import physionet
 from training.datasets.brain import inside_skull
-from training.datasets.case import Case, known_any, study_labels
-from training.phantoms import Phantom, random_phantom
+from training.datasets.case import Case, known_any
+from training.phantoms import random_phantom
+from training.phantoms.cases import phantom_case
 
 log = logging.getLogger(__name__)
 
@@ -183,24 +183,6 @@ def _drawn(seed: int, split: str, grid: Grid) -> tuple[Heads, Slices]:
     box = _labelled_box(drawn.volume, drawn.brain, grid)
     wide = replace(grid, rows=MARGIN[0], columns=MARGIN[1])
     return box, fine_slices(phantom_case(seed, drawn), wide, lambda _: box.inside[0] * 1.0, seed)
-
-
-def phantom_case(seed: int, drawn: Phantom) -> Case:
-    """Return a phantom as a case; a slice shows a subtype from 10 square millimetres."""
-    pixel = drawn.volume.spacing_mm[0] * drawn.volume.spacing_mm[1]
-    codes = np.arange(1, len(SUBTYPES) + 1)
-    area = np.stack([(drawn.lesions == code).sum((1, 2)) * pixel for code in codes], axis=1)
-    labels = (area >= 10).astype(np.float32)
-    bleeds = known_any(labels, axis=1)
-    return Case(
-        name=f"phantom {seed}",
-        patient=str(seed),
-        volume=drawn.volume,
-        labels=labels,
-        bleeds=bleeds,
-        study=study_labels(labels, bleeds),
-        mask=drawn.lesions > 0,
-    )
 
 
 def _labelled_box(volume: Volume, brain: NDArray[np.bool_], grid: Grid) -> Heads:
