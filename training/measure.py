@@ -3,10 +3,9 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,8 @@ from training.datasets import physionet
 from training.datasets.case import Case
 from training.phantoms import random_phantom
 from training.phantoms.cases import phantom_case
-from training.statistics import Bools, auc, bootstrap, delong, wilson
+from training.statistics import Bools, Floats, auc, bootstrap, delong, wilson
 
-Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.intp]
 
 CROSS_VALIDATION = "cross-validation.json"
@@ -75,6 +73,11 @@ class Result:
     subtypes: NDArray[np.float64]
     slab_truth: Bools
     witnessed: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def slice_bleeds(self) -> Bools:
+        """(z,) whether any subtype is labelled on each source slice."""
+        return np.asarray(self.slice_truth.any(1))
 
     @property
     def bleeds(self) -> bool:
@@ -144,7 +147,7 @@ def real_cases(root: Path, numbers: Sequence[int]) -> Iterator[Case]:
 def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[Case]:
     """Random phantoms in the order of their seeds, drawn ahead by all processors."""
     with ProcessPoolExecutor() as pool:
-        ahead = deque()
+        ahead: deque[Future[Case]] = deque()
         for seed in seeds:
             ahead.append(pool.submit(_phantom_case, seed, split))
             if len(ahead) > 2 * (os.cpu_count() or 1):
@@ -183,13 +186,20 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
     def figure(of: Callable[[Rows], float]) -> dict[str, object]:
         return _with_interval(of(np.arange(len(results))), bootstrap(of, bleeds))
 
+    def named(place: int) -> dict[str, object]:
+        return figure(
+            lambda picks: pooled(
+                picks, lambda c: c.subtypes[:, place], lambda c: c.slice_truth[:, place]
+            )
+        )
+
     return {
         "cases": len(results),
         "bleeding": int(bleeds.sum()),
         "slices": int(sum(len(case.slice_peaks) for case in results)),
         "case_auc": _case_auc(scores, bleeds),
         "slice_auc": figure(
-            lambda picks: pooled(picks, lambda c: c.slice_peaks, lambda c: c.slice_truth.any(1))
+            lambda picks: pooled(picks, lambda c: c.slice_peaks, lambda c: c.slice_bleeds)
         ),
         "sensitivity": _proportion(flagged[bleeds]),
         "specificity": _proportion(~flagged[~bleeds]),
@@ -201,14 +211,7 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
         "absolute_volume_error_ml": figure(
             lambda picks: _median(np.abs(volume_error[picks])[bleeds[picks]])
         ),
-        "subtype_slice_auc": {
-            name: figure(
-                lambda picks, i=i: pooled(
-                    picks, lambda c: c.subtypes[:, i], lambda c: c.slice_truth[:, i]
-                )
-            )
-            for i, name in enumerate(SUBTYPES)
-        },
+        "subtype_slice_auc": {name: named(place) for place, name in enumerate(SUBTYPES)},
         "missed": numbers[bleeds & ~flagged].tolist(),
         "false_alarms": numbers[flagged & ~bleeds].tolist(),
     }

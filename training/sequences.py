@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SLICES_AT_ONCE = 16
 
-Look = Callable[[Tensor], tuple[Tensor, Tensor]]
+Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
 """(n, c, y, x) windows -> features (n, F) and probabilities (n, 6), as in `Scans`."""
 
 
@@ -70,7 +70,7 @@ def _runs(*keys: NDArray[np.int32]) -> list[slice]:
 
 def scans(
     slices: Slices,
-    look: Look,
+    extract: Extractor,
     windows: Windows,
     size: tuple[int, int],
     copies: int,
@@ -94,7 +94,7 @@ def scans(
     """
     done = cache / f"{Scans._fields[-1]}.npy"
     if not done.exists():
-        read = list(_read(slices, look, windows, size, copies))
+        read = list(_read(slices, extract, windows, size, copies))
         cache.mkdir(parents=True, exist_ok=True)
         for name, parts in zip(Scans._fields, zip(*read, strict=True), strict=True):
             np.save(cache / f"{name}.npy", np.concatenate(parts))
@@ -103,7 +103,7 @@ def scans(
 
 
 def _read(
-    slices: Slices, look: Look, windows: Windows, size: tuple[int, int], copies: int
+    slices: Slices, extract: Extractor, windows: Windows, size: tuple[int, int], copies: int
 ) -> Iterator[Scans]:
     for part in track(_runs(slices.patient), "reading scans", transient=True):
         labels, patient = slices.labels[part], slices.patient[part]
@@ -119,7 +119,7 @@ def _read(
                 seen = _varied(hu, brain, size, np.random.default_rng((int(patient[0]), copy)))
             image = torch.from_numpy(windows(*seen))
             with torch.inference_mode():
-                found = [look(some) for some in torch.split(image, SLICES_AT_ONCE)]
+                found = [extract(some) for some in torch.split(image, SLICES_AT_ONCE)]
             features, probabilities = (
                 torch.cat(each).float().cpu().numpy() for each in zip(*found, strict=True)
             )

@@ -6,12 +6,13 @@ cannot give (one class only, nothing flagged) is NaN.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
 Z95 = float(stats.norm.ppf(0.975))
@@ -177,7 +178,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 def bootstrap(
     figure: Callable[[NDArray[np.intp]], float],
-    strata: Sequence[bool],
+    strata: Sequence[bool] | Bools,
     replications: int = 500,
     seed: int = 0,
 ) -> tuple[float, float]:

@@ -44,7 +44,8 @@ def inside_skull(hu: NDArray[np.float32], step_mm: float) -> NDArray[np.bool_]:
             edge = piece & ~ndimage.binary_erosion(piece)
             if near[edge].mean() < 0.7 or piece.sum() * step_mm**2 < 150:
                 plane[piece] = False
-    return brain
+    found: NDArray[np.bool_] = brain
+    return found
 
 
 def _disc(radius: int) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import torch
 
 from models.classifiers import LABELS
 from models.sequence import SequenceModel
-from training.measure import Floats, Result
+from training.measure import Result
 from training.papers.measured import Measured
 from training.recipe import Sequence
 from training.scores import (
@@ -22,7 +22,7 @@ from training.scores import (
     estimate,
     refuse_other_cases,
 )
-from training.statistics import slice_losses
+from training.statistics import Floats, slice_losses
 from training.tables import Cell, Table
 
 PAPER = "Burduja 2020, Sensors 20:5611"

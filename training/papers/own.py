@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from models.classifiers import LABELS
 from models.findings import SUBTYPES
-from training.measure import Floats
 from training.papers.measured import Measured
 from training.scores import METHOD, Scores, adjusted, compare, estimate
-from training.statistics import Bools
+from training.statistics import Bools, Floats
 from training.tables import Cell, Table
 
 
