@@ -95,6 +95,8 @@ class SliceBatches:
         Only slices of patients with a drawn mask are positive.
     exclusive
         No slice shows several subtypes.
+    choices
+        For each source the indices of the positive and of the normal slices that may be drawn.
     """
 
     sources: Sequence[Source]
@@ -104,10 +106,10 @@ class SliceBatches:
     windows: Windows = channels
     located: bool = True
     exclusive: bool = False
-    _choices: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = field(init=False)
+    choices: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._choices = [self._positive_and_normal(source) for source in self.sources]
+        self.choices = [self._positive_and_normal(source) for source in self.sources]
 
     def __call__(self, count: int, random: Random) -> Batch:
         """Draw `count` slices."""
@@ -128,7 +130,7 @@ class SliceBatches:
     def _draw(
         self, which: int, kind: str, random: Random
     ) -> tuple[Array, Array, Array, NDArray[np.float32]]:
-        source, (lesion, normal) = self.sources[which].slices, self._choices[which]
+        source, (lesion, normal) = self.sources[which].slices, self.choices[which]
         if kind == "painted" and not self.sources[which].painted:
             kind = "lesion"
         if kind == "lesion" and len(lesion) == 0:

@@ -109,7 +109,7 @@ def compare(
     """
     names = available_runtimes()
     detectors = [load_detector(bundle, name, store / "networks") for name in names]
-    volumes = track(_drawn(seeds, store, matrix), "reading", len(seeds))
+    volumes = track(drawn_ahead(seeds, store, matrix), "reading", len(seeds))
     scores = np.array([[_score(detector, volume) for detector in detectors] for volume in volumes])
     found = dict(zip(names, scores.T, strict=True))
     point = detectors[0].operating_point
@@ -157,12 +157,12 @@ def _table(
     )
 
 
-def _drawn(seeds: Sequence[int], store: Path, matrix: int | None) -> Iterator[Volume]:
+def drawn_ahead(seeds: Sequence[int], store: Path, matrix: int | None) -> Iterator[Volume]:
     """Draw the phantoms in other processes, ahead of the reading."""
     folder = store / f"phantoms-{_generator()[:16]}-{matrix or 'drawn'}"
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield from map(_load, pool.map(partial(_store, folder=folder, matrix=matrix), seeds))
+        yield from map(_load, pool.map(partial(store_phantom, folder=folder, matrix=matrix), seeds))
 
 
 def _generator() -> str:
@@ -171,7 +171,7 @@ def _generator() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
 
 
-def _store(seed: int, folder: Path, matrix: int | None) -> Path:
+def store_phantom(seed: int, folder: Path, matrix: int | None) -> Path:
     """Draw one phantom unless it is there; its HU are whole, so int16 loses nothing."""
     path = folder / f"{seed}.npz"
     if not path.exists():
