@@ -56,11 +56,11 @@ class Source(NamedTuple):
     Attributes
     ----------
     slices
-        A prepared set.
+        Prepared slices.
     share
-        Of the slices drawn, 0..1.
+        Share of the slices drawn, 0..1.
     rows
-        (n,) bool, which of them.
+        (n,) bool, the slices that may be drawn.
     painted
         Whether lesions are painted into every second normal slice.
     """
@@ -77,12 +77,12 @@ class SliceBatches:
 
     Kang 2023 trains each model on as many normal as positive slices. Painted lesions, or implants
     as a source, stand in for the thousands of positive slices that the paper has and this data set
-    has not (ours).
+    lacks (ours).
 
     Attributes
     ----------
     sources
-        Where from.
+        The slices to draw from.
     size
         (rows, columns) of the crop.
     only

@@ -57,14 +57,14 @@ Trained = Callable[[AnyStage], Any]
 """Gives the network of a sequence or attention stage."""
 
 SMALL = 6
-"""Phantoms of a small evaluation: enough to see that every table is made, for no figure."""
+"""Phantoms of a small evaluation: enough to see every table, too few for any figure."""
 
 
 def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     """Read the test cases, and write every table and figure that the recipe's networks allow.
 
-    The bundle of the recipe's own name is measured as it was shipped. Of any other recipe the
-    networks that are not trained yet are trained first, and stand beside its bundle's ensemble.
+    A recipe with the bundle's own name measures that bundle as it was shipped. Any other recipe
+    first trains the networks that are missing; they stand beside the bundle's ensemble.
 
     Parameters
     ----------
@@ -131,13 +131,13 @@ def _stem(data: str) -> str:
 
 
 def _with_parts(detector: Detector, whole: Ensemble) -> Detector:
-    """Return a reader that reports also the ensemble's parts, and its own subtypes."""
+    """Return a detector that also reports the ensemble's parts, and its own subtypes."""
     own_names = replace(detector.settings, subtypes="ensemble")
     return replace(_reading_by(detector, Combinations(whole)), settings=own_names)
 
 
 def _reading_by(detector: Detector, network: nn.Module) -> Detector:
-    """Return a reader with another network in its ensemble's place, and no study reader."""
+    """Return a detector with another network in its ensemble's place, and no model of scans."""
     grid = detector.settings.grid
     shape = (runtimes.batch_size(detector.runtime), 4, grid.rows, grid.columns)
     predict = runtimes.load(lambda: network, shape, detector.runtime)
@@ -145,7 +145,7 @@ def _reading_by(detector: Detector, network: nn.Module) -> Detector:
 
 
 def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Trained]:
-    """Return what the bundle's study readers read, and the readers."""
+    """Return the input of the bundle's sequence and attention models, and the models."""
     study = build_network("study", sizes, load_file(recipe.bundle / WEIGHTS))
     read = {each.reads for each in recipe.every(Study)}
     witnesses: Witnesses = {
@@ -155,7 +155,7 @@ def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Train
 
 
 def _witnesses(recipe: Recipe) -> tuple[Witnesses, Trained]:
-    """Return how each classifier, and whatever a study reader reads, sees a canvas.
+    """Return what each classifier, and each stage that a model of scans builds on, gives.
 
     A witness gives (s, 6 + F), the probabilities of `LABELS` and then the features.
     """

@@ -33,6 +33,7 @@ from models.bundle import (
 )
 from models.detector import Detector, Settings, Subtypes
 from models.networks import build_network
+from models.preprocess import Grid
 from training import prepared, recipe
 from training.card import failures_picture, model_card
 from training.datasets import physionet
@@ -128,7 +129,7 @@ def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
 def _detector(
     sizes: Mapping[str, object], tensors: Tensors, settings: Settings, where: str = "auto"
 ) -> Detector:
-    """Return a reader of these weights before they are a bundle."""
+    """Return a detector with these weights before they are a bundle."""
     grid, chosen = settings.grid, runtimes.choose(where)
 
     def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
@@ -146,7 +147,7 @@ def _detector(
 
 
 def _golden(sizes: Mapping[str, object], tensors: Tensors, settings: Settings) -> Tensors:
-    """Two slabs and the coarse box of the demo's bleeding phantom, and what plain torch sees."""
+    """Two slabs and the coarse box of the demo's bleeding phantom, and torch's output for them."""
     detector = _detector(sizes, tensors, settings, "torch")
     volume = demo_pair()[0].volume
     _, seen = detector.prepare(volume)
@@ -187,37 +188,42 @@ def _metadata(
         "networks": sizes,
         "reader": asdict(settings),
         "measured": measured,
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "hounsfield",
-                    "modality": "CT",
-                    "num_channels": 4,
-                    "spatial_shape": [settings.grid.rows, settings.grid.columns],
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": False,
-                    "channel_def": {
-                        "0": "stroke window W40/L40",
-                        "1": "brain window W80/L40",
-                        "2": "bone window W3000/L500",
-                        "3": "brain window, skull stripped",
-                    },
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "image",
-                    "format": "probability",
-                    "num_channels": 1,
-                    "spatial_shape": [settings.grid.rows, settings.grid.columns],
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": False,
-                    "channel_def": {"0": "intracranial hemorrhage"},
-                }
-            },
+        "network_data_format": _data_format(settings.grid),
+    }
+
+
+def _data_format(grid: Grid) -> dict[str, object]:
+    """Return what goes into the ensemble and comes out of it, in MONAI's words."""
+    return {
+        "inputs": {
+            "image": {
+                "type": "image",
+                "format": "hounsfield",
+                "modality": "CT",
+                "num_channels": 4,
+                "spatial_shape": [grid.rows, grid.columns],
+                "dtype": "float32",
+                "value_range": [0, 1],
+                "is_patch_data": False,
+                "channel_def": {
+                    "0": "stroke window W40/L40",
+                    "1": "brain window W80/L40",
+                    "2": "bone window W3000/L500",
+                    "3": "brain window, skull stripped",
+                },
+            }
+        },
+        "outputs": {
+            "pred": {
+                "type": "image",
+                "format": "probability",
+                "num_channels": 1,
+                "spatial_shape": [grid.rows, grid.columns],
+                "dtype": "float32",
+                "value_range": [0, 1],
+                "is_patch_data": False,
+                "channel_def": {"0": "intracranial hemorrhage"},
+            }
         },
     }
 

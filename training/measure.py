@@ -40,7 +40,7 @@ class Result:
     number
         Patient number or phantom seed.
     truth_ml, found_ml
-        Hemorrhage by the masks, and by the reader at its mask threshold.
+        Hemorrhage by the masks, and by the detector at its mask threshold.
     dense_ml
         What lies between `CLOT_HU` inside the skull: the plain threshold to compare with.
     dice
@@ -58,7 +58,7 @@ class Result:
     slab_truth
         (s, 5) bool, `SUBTYPES` labelled on each slab.
     witnessed
-        What other networks said of the same slabs, by their names, (s, k) float32 each.
+        Output of other networks for the same slabs, by their names, (s, k) float32 each.
     """
 
     number: int
@@ -90,7 +90,7 @@ class Result:
 
 
 Witness = Callable[[Canvas, Reading], NDArray[np.float32]]
-"""Another network: a canvas of s slabs, and what the reader saw there -> (s, k)."""
+"""Another network: a canvas of s slabs, and what the detector gave there -> (s, k)."""
 
 
 def read_cases(
@@ -180,8 +180,7 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
     def pooled(
         picks: Rows, score: Callable[[Result], Floats], truth: Callable[[Result], Bools]
     ) -> float:
-        chosen = [results[i] for i in picks]
-        return auc(np.concatenate([*map(score, chosen)]), np.concatenate([*map(truth, chosen)]))
+        return _pooled_auc([results[i] for i in picks], score, truth)
 
     def figure(of: Callable[[Rows], float]) -> dict[str, object]:
         return _with_interval(of(np.arange(len(results))), bootstrap(of, bleeds))
@@ -215,6 +214,13 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
         "missed": numbers[bleeds & ~flagged].tolist(),
         "false_alarms": numbers[flagged & ~bleeds].tolist(),
     }
+
+
+def _pooled_auc(
+    cases: Sequence[Result], score: Callable[[Result], Floats], truth: Callable[[Result], Bools]
+) -> float:
+    """AUC over the slices of all cases together."""
+    return auc(np.concatenate([*map(score, cases)]), np.concatenate([*map(truth, cases)]))
 
 
 def _case_auc(scores: Floats, bleeds: Bools) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """How far each runtime strays from float32: make precision.
 
-Every runtime of this machine reads the same phantoms as the node would, and what it says of each
-is compared with what torch says in float32 on the CPU. The phantoms are of the test range, which
-no network was trained on.
+Every runtime of this machine reads the same phantoms as the node would, and its output is
+compared with that of torch in float32 on the CPU. The phantoms are of the test range, on which no
+network was trained.
 """
 
 import argparse
@@ -97,11 +97,11 @@ def compare(
     Parameters
     ----------
     bundle
-        Whose networks.
+        The bundle whose networks are compared.
     folder
         Gets the table, and precision-cases.json with each case's probability by runtime.
     seeds
-        Of the phantoms.
+        Seeds of the phantoms.
     store
         Keeps the phantoms and OpenVINO's networks for the next run.
     matrix
@@ -126,7 +126,7 @@ def compare(
 
 
 def _score(detector: Detector, volume: Volume) -> float:
-    """Triage probability, NaN where the reader finds no head."""
+    """Triage probability, NaN where the detector finds no head."""
     try:
         return detector.read(volume).probability
     except Unreadable:
@@ -166,7 +166,7 @@ def drawn_ahead(seeds: Sequence[int], store: Path, matrix: int | None) -> Iterat
 
 
 def _generator() -> str:
-    """SHA-256 of the code that draws phantoms: other code draws others."""
+    """Return the SHA-256 of the code that draws phantoms, since other code draws other phantoms."""
     code = sorted(Path(phantoms.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
 

@@ -128,7 +128,7 @@ def slices_of(cases: Iterable[Case], grid: Grid, strip: Strip, cache: Path) -> S
 
 
 def _numbered(cases: Iterable[Case], grid: Grid, strip: Strip) -> Iterator[tuple[str, Slices]]:
-    """Each patient's number is its own, or else counts from 0 in the order of appearance."""
+    """Number the patients: by their own number, else from 0 in the order of appearance."""
     numbers: dict[str, int] = {}
     for case in cases:
         own = int(case.patient) if case.patient.isdecimal() else len(numbers)
@@ -137,7 +137,7 @@ def _numbered(cases: Iterable[Case], grid: Grid, strip: Strip) -> Iterator[tuple
 
 
 def fine_slices(case: Case, grid: Grid, strip: Strip, number: int) -> Slices:
-    """One case's slabs on the fine lattice of `grid`; the patient goes by `number`.
+    """One case's slabs on the fine lattice of `grid`; `number` stands for the patient.
 
     A slab shows what one of its slices shows. Without a mask `mask` is empty and `patient_ml` NaN.
     """
@@ -208,7 +208,7 @@ def _at_box(
 
 
 def _save(cache: Path, parts: Iterable[tuple[str, Slices | Heads]]) -> None:
-    """Write the parts' arrays one behind the other, as they come, and who is in them."""
+    """Write the arrays of all parts one behind the other, and the patients' numbers."""
     cache.mkdir(parents=True, exist_ok=True)
     patients: dict[str, int] = {}
     with ExitStack() as files:

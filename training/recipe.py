@@ -69,7 +69,7 @@ class Stage(_Strict):
         Share of the slices from patients' heads that are `training.phantoms.implant`'s (ours).
         At 0 lesions are painted into slices instead, of phantoms too.
     hold_out
-        Patients to learn nothing from, where it is not the split's training part: a fold.
+        Patients to learn nothing from, for a fold; if empty, the split's training part is learnt.
     """
 
     name: str
@@ -127,8 +127,8 @@ class Weights(Stage):
     names_subtypes
         The one of them whose subtype head and features the ensemble gives.
     unseen
-        Phantoms drawn for it alone, whatever `phantoms` share it has: on slices that its base
-        networks learnt from, the longest trained is always right (ours).
+        Phantoms drawn for it alone, whatever `phantoms` share it has (ours). On slices that its
+        base networks learnt from, the network trained longest would always be right.
     presence_loss
         Weight of this loss beside the Dice of the fused map.
     """
@@ -191,7 +191,7 @@ class Study(Stage):
         ensemble) or a classifier.
     copies
         How often each patient's scan is read: once as it is, and then varied (ours). Phantoms are
-        read once; there are as many as one wants.
+        read once, since more of them can be drawn.
     """
 
     reads: str
@@ -252,7 +252,7 @@ S = TypeVar("S", bound=Stage)
 
 
 class Recipe(_Strict):
-    """Everything that a training run depends on, but for the code and the data.
+    """Everything that a training run depends on, besides the code and the data.
 
     Attributes
     ----------
@@ -267,7 +267,7 @@ class Recipe(_Strict):
     checkpoint_every
         Steps between checkpoints.
     implants
-        Hemorrhages put into each normal patient's head: so many different heads that bleed.
+        How often hemorrhages are put into each normal patient's head: each time another head.
     bundle
         The ensemble that an evaluation measures.
     test_phantoms
@@ -332,7 +332,7 @@ def read(path: Path) -> Recipe:
     Raises
     ------
     BadRecipe
-        If it is no TOML, a key is unknown, or what it names is not there.
+        If the file is not TOML, a key is unknown, or a stage that it names is missing.
     """
     try:
         return Recipe.model_validate(tomllib.loads(path.read_text()))

@@ -29,7 +29,7 @@ Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Scans(NamedTuple):
-    """What a network saw on each slice of some scans.
+    """What a network gave for each slice of some scans.
 
     Attributes
     ----------
@@ -42,8 +42,8 @@ class Scans(NamedTuple):
     patient
         (n,) int32, see `training.prepared.Slices`.
     copy
-        (n,) int32, 0 as it is and from 1 on varied. A scan's slices stand together, from the feet
-        to the head.
+        (n,) int32, 0 for the scan as it is and from 1 on for varied copies. A scan's slices stand
+        together, from the feet to the head.
     """
 
     features: Array
@@ -80,8 +80,8 @@ def scans(
 
     Parameters
     ----------
-    look
-        The network.
+    extract
+        The network's features and probabilities.
     windows
         Its input channels.
     size

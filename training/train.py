@@ -1,8 +1,9 @@
 """Train the networks of a recipe: ichnode train RECIPE [STAGE ...].
 
 Every step is a function of (seed, stage, step), so a run that was killed goes on from its last
-checkpoint as if nothing had happened. On CUDA where there is any, else on CPU; on several devices
-by `torchrun --nproc-per-node 4 -m training.train RECIPE [STAGE ...]`, which deals each batch out.
+checkpoint as if nothing had happened. It runs on CUDA if there is a device, else on the CPU; on
+several devices by `torchrun --nproc-per-node 4 -m training.train RECIPE [STAGE ...]`, which deals
+each batch out.
 """
 
 import csv

@@ -64,15 +64,15 @@ def open_adapter(root: Path, mapping: Path) -> DataSet:
             cases[groups.get("patient") or groups["case"], groups["case"]].append((path, groups))
     if not cases:
         problems.append(f"no file below {root} matches {told.images.path}")
-    readers = defaultdict(list)
+    loaders = defaultdict(list)
     for (patient, case), files in cases.items():
-        readers[patient].append(partial(_read, root, told, table, patient, case, files))
+        loaders[patient].append(partial(_read, root, told, table, patient, case, files))
     return DataSet(
         name=told.name,
         citation=told.citation,
         licence=told.licence,
-        readers=readers,
-        bleeding=dict.fromkeys(readers, float("nan")),
+        loaders=loaders,
+        bleeding=dict.fromkeys(loaders, float("nan")),
         problems=problems,
     )
 

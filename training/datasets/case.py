@@ -1,4 +1,4 @@
-"""A labelled head CT, whatever data set it comes from, and a data set as a reader of them."""
+"""A labelled head CT, whatever data set it comes from, and a data set that loads them."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ class Case:
     name
         Unique in its data set.
     patient
-        Whose it is; a patient may have several cases.
+        The patient's name or number; a patient may have several cases.
     volume
         Slices in order along their normal.
     labels
@@ -102,7 +102,7 @@ class DataSet:
     ----------
     name, citation, licence
         For tables and the model card.
-    readers
+    loaders
         For each patient, in the data set's order, one function for each case.
         It returns the case or raises `Unreadable`.
     bleeding
@@ -115,7 +115,7 @@ class DataSet:
     name: str
     citation: str
     licence: str
-    readers: Mapping[str, Sequence[Callable[[], Case]]]
+    loaders: Mapping[str, Sequence[Callable[[], Case]]]
     bleeding: Mapping[str, float]
     problems: list[str] = field(default_factory=list)
 
@@ -125,13 +125,13 @@ class DataSet:
         self._note(found)
         log.info(
             "%s: %d patients, %d cases, %d problems so far",
-            *(self.name, len(self.readers), sum(map(len, self.readers.values())), len(found)),
+            *(self.name, len(self.loaders), sum(map(len, self.loaders.values())), len(found)),
             extra={"action": "data_set_opened"},
         )
 
     def patients(self) -> list[str]:
         """Return all patients, in the data set's order."""
-        return list(self.readers)
+        return list(self.loaders)
 
     def cases(self, patients: Sequence[str]) -> Iterator[Case]:
         """Read the cases of these patients, one after another.
@@ -141,11 +141,11 @@ class DataSet:
         read = 0
         before = len(self.problems)
         for patient in patients:
-            if patient not in self.readers:
+            if patient not in self.loaders:
                 self._note([f"patient {patient} is not in the data set"])
-            for reader in self.readers.get(patient, ()):
+            for load in self.loaders.get(patient, ()):
                 try:
-                    case = reader()
+                    case = load()
                 except Unreadable as error:
                     self._note([f"{error}; case left out"])
                     continue

@@ -73,7 +73,7 @@ class Measured:
 
     @property
     def slab_number(self) -> NDArray[np.int_]:
-        """(m,) whose each slab is."""
+        """(m,) the patient of each slab."""
         return np.repeat(self.number, [len(case.peaks) for case in self.results])
 
     @property

@@ -1,4 +1,4 @@
-"""Wu 2024: the attention reader, trained on study labels alone."""
+"""Wu 2024: the attention model, trained on study labels alone."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,7 +29,7 @@ Read = Mapping[int, tuple[float, Floats]]
 
 
 def tables(measured: Measured) -> list[Table]:
-    """Return a table for each attention reader of the recipe."""
+    """Return a table for each attention model of the recipe."""
     made = []
     stages = measured.stages(Attention)
     for stage in stages:
@@ -60,7 +60,7 @@ def _attend(network: AttentionModel, reads: str, case: Result) -> tuple[float, F
 
 
 def table(sets: Mapping[str, Scores], data: str) -> Table:
-    """PPV and AUC of the attention reader on each set ("local" and "external" in the paper)."""
+    """PPV and AUC of the attention model on each set ("local" and "external" in the paper)."""
     at = [f"{name} at {share:.0%}" for share in PREVALENCES for name in ("PPV", "NPV")]
 
     def row(name: str, scores: Scores) -> tuple[Cell, ...]:

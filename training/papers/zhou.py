@@ -34,13 +34,13 @@ TABLE = {
         "intraparenchymal": "0.76",
     },
 }
-"""The paper's values by timm's name; a class's is its sensitivity."""
+"""The paper's values by timm's name; the value of a class is its sensitivity."""
 
 
 def tables(measured: Measured) -> list[Table]:
     """Return the table of the recipe's exclusive classifiers.
 
-    The image-level split is tested on its own images, patients on both sides.
+    The image-level split is tested on its own images; its patients are on both sides.
     """
     splits: dict[str, dict[str, Classes]] = defaultdict(dict)
     for stage in measured.stages(Classifier):

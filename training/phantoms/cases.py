@@ -48,7 +48,7 @@ def implanted_cases(
     Parameters
     ----------
     cases
-        Real heads; those that bleed, or of which that is not known, are left out.
+        Real heads. Those that bleed or may bleed are left out.
     seed
         Same seed and case, same hemorrhages; another seed, others.
     inside
@@ -57,8 +57,8 @@ def implanted_cases(
     Yields
     ------
     Case
-        Of the same patient, for splits must keep the two together. A slice shows a subtype from
-        10 square millimetres, as a phantom does.
+        With the same patient, since splits must keep the two together. A slice shows a subtype
+        from 10 square millimetres, as in a phantom.
     """
     for case in cases:
         if case.study[0] != 0:

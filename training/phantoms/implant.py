@@ -5,9 +5,9 @@ slice and every distance is true. There a hemorrhage grows, as a surface in mm; 
 takes the share of it that its voxels hold. What is fluid and what is inside the skull is read from
 the full-resolution slices, so blood follows the sulci and the inner table of this very head.
 
-Three things are simplified: nothing is pushed aside (no midline shift, no effaced sulci), sutures
-are not found (an epidural is only limited in width), and no subdural lies on the tentorium: one
-that is planned there lies on the occipital convexity.
+Three things are simplified. Blood pushes nothing aside: the midline stays, and so do the sulci.
+Sutures are not found: an epidural is only limited in width. A subdural that is planned on the
+tentorium lies on the occipital convexity.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from training.phantoms.scene import BONE_HU, Scene, scene_of, soft_tissue_mean
 from training.phantoms.shapes import Box, Field, coverage
 
 LEAST_RISE_HU = 15.0
-"""Blood is at least this much denser than what it replaces, else nobody could label it."""
+"""Blood is at least this much denser than what it replaces, so that a person can see it (ours)."""
 
 MOST_ABOVE_BRAIN_HU = 12.0
 """Soft tissue is at most this much denser than the brain's median: what exceeds it is bone."""
@@ -35,7 +35,7 @@ MOST_ABOVE_BRAIN_HU = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Implanted:
-    """A real scan that bleeds now.
+    """A real scan with hemorrhages put in.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ def _filled(scene: Scene, growth: Growth, volume_ml: float) -> Field | None:
 def _share(
     scene: Scene, growth: Growth, surface: Field, z: int, labels: NDArray[np.uint8]
 ) -> Array | None:
-    """Return how much of each voxel of slice z is blood, (y, x) 0..1; None where there is none."""
+    """Return how much of each voxel of slice z is blood, (y, x) 0..1; None without blood."""
     # The surface on three planes of the slice, (y, x) each: a voxel averages over its thickness.
     reach = scene.lattice.volume.slice_extent_mm[z] / 3
     thirds = [scene.lattice.on_slice(surface, z, offset) for offset in (-reach, 0, reach)]

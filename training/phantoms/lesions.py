@@ -99,7 +99,10 @@ PLACES = {
         Place("tentorium", 0.15, (28, 50, -12), 8, 12),
     ),
 }
-"""The places of each subtype (chosen; a small room sends what is larger elsewhere)."""
+"""The places of each subtype; a hemorrhage larger than `most_ml` bleeds at another place.
+
+The shares and points are estimates; nothing was measured.
+"""
 
 
 def plan(

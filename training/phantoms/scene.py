@@ -15,10 +15,10 @@ CSF_HU = 9.0
 """Attenuation of cerebrospinal fluid."""
 
 LEAST_POOL_MM2 = 10.0
-"""Dark spots of a slice smaller than this are noise and no sulci."""
+"""Dark spots of a slice smaller than this are taken for noise (ours)."""
 
 BONE_HU = 90.0
-"""What is denser stays as it is: bone, its rim, and calcifications."""
+"""Voxels denser than this stay as they are: bone, its rim, and calcifications."""
 
 BRAIN_MM = (67.0, 85.0, 72.0)
 """Half width, half length and height above the middle of the standard head's cavity."""
@@ -197,7 +197,7 @@ def _signed(planes: Mask) -> Array:
 
 def _depth(cavity: Mask, upward: bool) -> Field:
     """Return the distance to what is not the cavity, which goes on below the lowest slice."""
-    # The lowest slice goes on for 40 steps, so that the neck is no outside.
+    # The lowest slice goes on for 40 steps: the neck counts as inside.
     below = ((40, 0) if upward else (0, 40), (0, 0), (0, 0))
     depth = ndimage.distance_transform_edt(np.pad(cavity, below, "edge"))
     depth = depth[40:] if upward else depth[:-40]
@@ -242,8 +242,8 @@ def _ventricles(flooded: Field, depth: Field, x: Field, y: Field, z: Field) -> F
     """Return the distance to the large fluid spaces in the middle of the brain, mm."""
     # Fluid deep in the middle of the brain, (w, v, u).
     middle = (np.abs(x) < 42) & (y > -50) & (y < 68) & (z > -12) & (z < 40) & (depth > 22)
-    middle &= (np.abs(x) < 24) | (y > 0)  # not the Sylvian fissure
-    middle &= (np.abs(x) > 14) | (y < 5) | (z > 8)  # nor the cisterns behind the midbrain
+    middle &= (np.abs(x) < 24) | (y > 0)  # without the Sylvian fissure
+    middle &= (np.abs(x) > 14) | (y < 5) | (z > 8)  # and without the cisterns behind the midbrain
     spaces = (flooded > 0.5) & middle
     # Of its connected pieces the large ones: a fifth of the largest, and at least 300 cubic mm.
     pieces, count = ndimage.label(spaces, np.ones((3, 3, 3)))

@@ -14,7 +14,7 @@ Point = Sequence[float] | NDArray[np.float64]
 
 WHOLE: Box = (slice(None), slice(None), slice(None))
 FAR = np.float32(99)
-"""A distance, in mm, that stands for nowhere near."""
+"""A distance, in mm, larger than any in a head: "not near"."""
 
 SHAPE = (190, 232, 182)
 """Voxels of the grid, (z, y, x), 1 mm each."""
