@@ -98,12 +98,14 @@ def heads_of(cases: Iterable[Case], grid: Grid, cache: Path) -> Heads:
 
 
 def _head(case: Case, grid: Grid) -> Heads:
+    # The rule needs pixels half as wide as those of the coarse box: (s, 2 y, 2 x).
     source = slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
     fine = Frame(
         head.frame.centre_mm, 2 * head.frame.rows, 2 * head.frame.columns, head.frame.step_mm / 2
     )
     inside = inside_skull(fine.sample(source), fine.step_mm).astype(np.float32)
+    # Its labels are brought to the box's pixels, then to its planes.
     labelled = replace(source, hu=inside, spacing_mm=(fine.step_mm, fine.step_mm))
     middle = ((fine.rows - 1) * fine.step_mm / 2, (fine.columns - 1) * fine.step_mm / 2)
     coarse = replace(head.frame, centre_mm=middle).sample(labelled)
@@ -141,10 +143,12 @@ def fine_slices(case: Case, grid: Grid, strip: Strip, number: int) -> Slices:
 
     A slab shows what one of its slices shows. Without a mask `mask` is empty and `patient_ml` NaN.
     """
+    # Slabs of the source slices, the coarse box for the stripper, then the canvas (s, y, x).
     source = slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
     fine = canvas(source, head, strip(head.hu), grid)
     count = len(fine.hu)
+    # The mask goes the same way, as a share of each slab; half of it counts.
     lesion, lesion_ml = np.zeros(fine.hu.shape, bool), np.nan
     if case.mask is not None:
         drawn = slabs(replace(case.volume, hu=case.mask.astype(np.float32)), grid.slab_mm)
