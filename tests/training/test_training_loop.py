@@ -116,7 +116,7 @@ def test_every_kind_of_stage_learns(trained: Recipe, stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["all", "weights", "weak", "exclusive"])
-def test_whatever_a_study_reader_reads_gives_features_and_six_probabilities(
+def test_whatever_a_model_of_scans_builds_on_gives_features_and_six_probabilities(
     trained: Recipe, stage: str
 ) -> None:
     channels = 3 if stage == "exclusive" else 4
