@@ -1,5 +1,7 @@
 """Variety for the training slices: pose, scanner, and lesions painted into real normal anatomy."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 from models.findings import SUBTYPES
 
 Random = np.random.Generator
+
+Plane = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 def pose(planes: Tensor, size: tuple[int, ...], random: Random, turn_deg: float = 20.0) -> Tensor:
@@ -108,21 +113,18 @@ def paint(
     hu, mask
         (y, x) float32 each; the mask is empty where the slice offers no place.
     """
+    # Distance to the skull within the slice, (y, x) mm.
     inside = brain > 0.5
     depth = ndimage.distance_transform_edt(inside)
     if inside.sum() < 2000 or depth.max() < 12:
         return hu, np.zeros_like(hu)
-    shape = {
-        "epidural": _crescent,
-        "subdural": _crescent,
-        "intraparenchymal": _blob,
-        "subarachnoid": _flood,
-        "intraventricular": _flood,
-    }[subtype](hu, inside, depth, subtype, random, small)
+    # The shape with soft edges, (y, x) 0..1, inside the skull alone.
+    drawn = SHAPES[subtype](hu, inside, depth, subtype, random, small)
     shape = np.clip(
-        ndimage.gaussian_filter(shape.astype(np.float32), random.uniform(0.5, 1.3)), 0, 1
+        ndimage.gaussian_filter(drawn.astype(np.float32), random.uniform(0.5, 1.3)), 0, 1
     )
     shape *= inside | (ndimage.gaussian_filter(brain, 1.0) > 0.4)
+    # The blood's own density, uneven, with the noise of the slice it replaces.
     density = random.uniform(47, 78) + 5 * _clouds(hu.shape, random, 4)
     if subtype == "intraparenchymal" and random.random() < 0.5:  # oedema rim
         rim = np.clip(ndimage.gaussian_filter(shape, random.uniform(3, 6)) * 1.5, 0, 1) * inside
@@ -135,7 +137,8 @@ def paint(
 def _clouds(shape: tuple[int, ...], random: Random, sigma: float) -> NDArray[np.float32]:
     """(y, x) smooth noise of standard deviation 1."""
     noise = ndimage.gaussian_filter(random.normal(size=shape), sigma)
-    return (noise / noise.std()).astype(np.float32)
+    scaled: Plane = (noise / noise.std()).astype(np.float32)
+    return scaled
 
 
 def _place(allowed: NDArray[np.bool_], random: Random) -> tuple[int, int]:
@@ -144,27 +147,38 @@ def _place(allowed: NDArray[np.bool_], random: Random) -> tuple[int, int]:
     return int(rows[pick]), int(columns[pick])
 
 
-def _blob(_hu, inside, depth, _subtype, random, small):
+def _blob(
+    _hu: Plane, inside: Mask, depth: Plane, _subtype: str, random: Random, small: bool
+) -> Mask:
+    """A blob anywhere in the brain, of a warped outline."""
+    # A point away from the skull, and a radius in pixels, drawn on a log scale.
     y, x = _place(depth > 6, random)
     radius = random.uniform(2, 6) if small else np.exp(random.uniform(np.log(3), np.log(28)))
     rows, columns = np.indices(inside.shape)
+    # A turned ellipse, (y, x): 1 in its middle, 0 on its rim, made uneven by noise.
     angle, stretch = random.uniform(0, np.pi), random.uniform(0.6, 1.0)
     along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
     across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
     level = 1 - np.hypot(along, across / stretch) / radius
-    return (
+    blob: Mask = (
         (level + 0.3 * _clouds(inside.shape, random, max(1.0, radius / 3)) > 0)
         & inside
         & (level > -1)
     )
+    return blob
 
 
-def _crescent(_hu, inside, depth, subtype, random, small):
+def _crescent(
+    _hu: Plane, inside: Mask, depth: Plane, subtype: str, random: Random, small: bool
+) -> Mask:
+    """A lens or a crescent along the skull."""
     y, x = _place((depth > 0) & (depth < 2), random)
+    # Each pixel's bearing from the middle of the brain, against that of the point, 0..pi.
     middle = np.argwhere(inside).mean(0)
     rows, columns = np.indices(inside.shape)
     bearing = np.arctan2(rows - middle[0], columns - middle[1])
     apart = np.abs(np.angle(np.exp(1j * (bearing - np.arctan2(y - middle[0], x - middle[1])))))
+    # How deep the blood reaches there: a short lens or a long crescent.
     thick = random.uniform(2, 4) if small else random.uniform(2.5, 14)
     if subtype == "epidural":
         profile = 1 - (apart / random.uniform(0.15, 0.5)) ** 2
@@ -172,23 +186,41 @@ def _crescent(_hu, inside, depth, subtype, random, small):
     else:
         profile = np.clip(1.5 - apart / random.uniform(0.4, 1.3), 0, 1)
     limit = thick * profile * (1 + 0.15 * _clouds(inside.shape, random, 5))
-    return inside & (depth < limit) & (depth > 0)
+    crescent: Mask = inside & (depth < limit) & (depth > 0)
+    return crescent
 
 
-def _flood(hu, inside, depth, subtype, random, small):
+def _flood(
+    hu: Plane, inside: Mask, depth: Plane, subtype: str, random: Random, small: bool
+) -> Mask:
+    """Blood in place of the fluid around a point."""
+    # Fluid in the middle of the brain for the ventricles, else all of it off the bone.
     smooth = ndimage.gaussian_filter(hu, 1.0)
     central = depth > 0.45 * depth.max()
     fluid = inside & (smooth < random.uniform(16, 22)) & (smooth > -5)
     fluid &= central if subtype == "intraventricular" else depth > 1
     if fluid.sum() < 10:
         return np.zeros(hu.shape, bool)
+    # Blood takes the fluid within an uneven circle around a random point of it.
     y, x = _place(fluid, random)
     rows, columns = np.indices(hu.shape)
     reach = random.uniform(6, 12) if small else random.uniform(12, 50)
     near = np.hypot(rows - y, columns - x) < reach * (1 + 0.2 * _clouds(hu.shape, random, 6))
     if subtype == "intraventricular":  # blood settles: keep the posterior part
         near &= rows > y - reach / 3
-    return ndimage.binary_dilation(fluid & near)
+    flooded: Mask = ndimage.binary_dilation(fluid & near)
+    return flooded
+
+
+Shape = Callable[[Plane, Mask, Plane, str, Random, bool], Mask]
+SHAPES: Mapping[str, Shape] = {
+    "epidural": _crescent,
+    "subdural": _crescent,
+    "intraparenchymal": _blob,
+    "subarachnoid": _flood,
+    "intraventricular": _flood,
+}
+"""How each subtype is painted, from (hu, inside, depth, subtype, random, small), (y, x) each."""
 
 
 def one_hot(subtype: str) -> NDArray[np.float32]:

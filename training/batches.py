@@ -14,7 +14,7 @@ from models.preprocess import AIR, Array, channels, skull_channels
 from models.windows import BRAIN, Window
 from training import augment
 from training.augment import Random
-from training.datasets.prepared import Heads, Slices
+from training.prepared import Heads, Slices
 
 # Burduja 2020, the authors' code.
 SUBDURAL = Window(level=80, width=200)
@@ -56,11 +56,11 @@ class Source(NamedTuple):
     Attributes
     ----------
     slices
-        A prepared set.
+        Prepared slices.
     share
-        Of the slices drawn, 0..1.
+        Share of the slices drawn, 0..1.
     rows
-        (n,) bool, which of them.
+        (n,) bool, the slices that may be drawn.
     painted
         Whether lesions are painted into every second normal slice.
     """
@@ -77,12 +77,12 @@ class SliceBatches:
 
     Kang 2023 trains each model on as many normal as positive slices. Painted lesions, or implants
     as a source, stand in for the thousands of positive slices that the paper has and this data set
-    has not (ours).
+    lacks (ours).
 
     Attributes
     ----------
     sources
-        Where from.
+        The slices to draw from.
     size
         (rows, columns) of the crop.
     only
@@ -95,6 +95,8 @@ class SliceBatches:
         Only slices of patients with a drawn mask are positive.
     exclusive
         No slice shows several subtypes.
+    choices
+        For each source the indices of the positive and of the normal slices that may be drawn.
     """
 
     sources: Sequence[Source]
@@ -104,10 +106,10 @@ class SliceBatches:
     windows: Windows = channels
     located: bool = True
     exclusive: bool = False
-    _choices: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = field(init=False)
+    choices: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._choices = [self._positive_and_normal(source) for source in self.sources]
+        self.choices = [self._positive_and_normal(source) for source in self.sources]
 
     def __call__(self, count: int, random: Random) -> Batch:
         """Draw `count` slices."""
@@ -128,7 +130,7 @@ class SliceBatches:
     def _draw(
         self, which: int, kind: str, random: Random
     ) -> tuple[Array, Array, Array, NDArray[np.float32]]:
-        source, (lesion, normal) = self.sources[which].slices, self._choices[which]
+        source, (lesion, normal) = self.sources[which].slices, self.choices[which]
         if kind == "painted" and not self.sources[which].painted:
             kind = "lesion"
         if kind == "lesion" and len(lesion) == 0:

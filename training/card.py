@@ -106,7 +106,7 @@ def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
 
 
 def failures_picture(detector: Detector, results: Sequence[Result]) -> bytes:
-    """PNG of the phantoms that `failures` names, one slice each; pictures of patients stay home."""
+    """PNG of the phantoms that `failures` names, one slice each; no patient is shown."""
     scores = {case.number: case.score(detector.settings) for case in results}
     numbers = failures(results, detector.settings)
     figure = Figure(figsize=(3 * max(len(numbers), 1), 3.6), dpi=80, layout="constrained")

@@ -18,7 +18,7 @@ def names(bases: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Combinations(nn.Module):
-    """An ensemble that also reports the peaks of its parts; it reads in the ensemble's place.
+    """An ensemble that also reports the peaks of its parts; it takes the ensemble's place.
 
     A smaller ensemble of N networks has the weight model's scores of these N alone, their softmax
     taken anew and the sum divided by N (ours; the paper seems to train a weight model for each).

@@ -23,10 +23,10 @@ from models.detector import Detector, Reading
 from models.ensemble import Ensemble
 from models.networks import build_network
 from models.preprocess import Canvas
+from models.unet import InceptionUNet
 from models.weighting import WeightModel
-from training import plans, ranks
+from training import ranks, stages
 from training import recipe as recipes
-from training.batches import WINDOWS
 from training.combinations import Combinations, names
 from training.datasets import physionet
 from training.datasets.case import Case
@@ -34,7 +34,6 @@ from training.locking import lock
 from training.measure import (
     CROSS_VALIDATION,
     LOCKED,
-    Floats,
     Witness,
     figures,
     phantom_cases,
@@ -44,24 +43,28 @@ from training.measure import (
 from training.papers import write
 from training.papers.measured import Measured
 from training.papers.own import cross_validation
-from training.recipe import Attention, Base, Classifier, Recipe, Sequence
+from training.recipe import AnyStage, Base, Classifier, Recipe, Study
 from training.sequences import SLICES_AT_ONCE
+from training.stages.base import BaseTask
+from training.stages.scans import slice_task
+from training.statistics import Floats
 from training.train import train
 
 log = logging.getLogger(__name__)
 
 Witnesses = Mapping[str, Witness]
-Trained = Callable[[Any], Any]
+Trained = Callable[[AnyStage], Any]
+"""Gives the network of a sequence or attention stage."""
 
 SMALL = 6
-"""Phantoms of a small evaluation: enough to see that every table is made, for no figure."""
+"""Phantoms of a small evaluation: enough to see every table, too few for any figure."""
 
 
 def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     """Read the test cases, and write every table and figure that the recipe's networks allow.
 
-    The bundle of the recipe's own name is measured as it was shipped. Of any other recipe the
-    networks that are not trained yet are trained first, and stand beside its bundle's ensemble.
+    A recipe with the bundle's own name measures that bundle as it was shipped. Any other recipe
+    first trains the networks that are missing; they stand beside the bundle's ensemble.
 
     Parameters
     ----------
@@ -101,7 +104,9 @@ def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Detector, folder
     rules = replace(bundled.settings, slope=1.0, intercept=0.0, subtypes="ensemble")
     bundled, results = replace(bundled, settings=rules), []
     for stage in folds:
-        alone = Ensemble([plans.trained(recipe, stage.name)], WeightModel(1), 0)
+        alone = Ensemble(
+            [cast(InceptionUNet, BaseTask(recipe, stage).trained())], WeightModel(1), 0
+        )
         detector = _reading_by(bundled, alone)
         results += read_cases(detector, real_cases(recipe.physionet, stage.hold_out))
     found = {key: each for key, each in figures(results, rules).items() if key not in LOCKED}
@@ -126,13 +131,13 @@ def _stem(data: str) -> str:
 
 
 def _with_parts(detector: Detector, whole: Ensemble) -> Detector:
-    """Return a reader that reports also the ensemble's parts, and its own subtypes."""
+    """Return a detector that also reports the ensemble's parts, and its own subtypes."""
     own_names = replace(detector.settings, subtypes="ensemble")
     return replace(_reading_by(detector, Combinations(whole)), settings=own_names)
 
 
 def _reading_by(detector: Detector, network: nn.Module) -> Detector:
-    """Return a reader with another network in its ensemble's place, and no study reader."""
+    """Return a detector with another network in its ensemble's place, and no model of scans."""
     grid = detector.settings.grid
     shape = (runtimes.batch_size(detector.runtime), 4, grid.rows, grid.columns)
     predict = runtimes.load(lambda: network, shape, detector.runtime)
@@ -140,9 +145,9 @@ def _reading_by(detector: Detector, network: nn.Module) -> Detector:
 
 
 def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Trained]:
-    """Return what the bundle's study readers read, and the readers."""
+    """Return the input of the bundle's sequence and attention models, and the models."""
     study = build_network("study", sizes, load_file(recipe.bundle / WEIGHTS))
-    read = {each.reads for each in recipe.stage if isinstance(each, Sequence | Attention)}
+    read = {each.reads for each in recipe.every(Study)}
     witnesses: Witnesses = {
         name: lambda _, reading: np.roll(reading.seen, len(LABELS), axis=1) for name in read
     }
@@ -150,26 +155,24 @@ def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Train
 
 
 def _witnesses(recipe: Recipe) -> tuple[Witnesses, Trained]:
-    """Return how each classifier, and whatever a study reader reads, sees a canvas.
+    """Return what each classifier, and each stage that a model of scans builds on, gives.
 
     A witness gives (s, 6 + F), the probabilities of `LABELS` and then the features.
     """
-    read = {each.reads for each in recipe.stage if isinstance(each, Sequence | Attention)}
-    read |= {each.name for each in recipe.stage if isinstance(each, Classifier)}
+    read = {each.reads for each in recipe.every(Study)}
+    read |= {each.name for each in recipe.every(Classifier)}
     witnesses = {name: _witness(recipe, name) for name in sorted(read)}
-    return witnesses, lambda stage: plans.trained(recipe, stage.name)
+    return witnesses, lambda stage: stages.task(recipe, stage).trained()
 
 
 def _witness(recipe: Recipe, name: str) -> Witness:
-    stage = recipe.named(name)
-    look = plans.look(recipe, name)
-    where = ranks.device().type
-    windows = WINDOWS[stage.windows if isinstance(stage, Classifier) else "kang"]
+    task = slice_task(recipe, name)
+    extract, windows, where = task.extractor(), task.windows, ranks.device().type
 
     def see(seen: Canvas, _reading: Reading) -> Floats:
         image = torch.from_numpy(windows(seen.hu, seen.brain))
         with torch.inference_mode(), torch.autocast(where, torch.bfloat16, enabled=recipe.bf16):
-            found = [look(part) for part in image.split(SLICES_AT_ONCE)]
+            found = [extract(part) for part in torch.split(image, SLICES_AT_ONCE)]
         features, probabilities = (torch.cat(each).float() for each in zip(*found, strict=True))
         return np.asarray(torch.cat((probabilities, features), 1).cpu().numpy(), np.float32)
 

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
+from torch import nn
 
 from models import runtime as runtimes
 from models.bundle import (
@@ -32,14 +34,15 @@ from models.bundle import (
 from models.detector import Detector, Settings, Subtypes
 from models.networks import build_network
 from models.preprocess import Grid
-from training import recipe
+from training import prepared, recipe
 from training.card import failures_picture, model_card
-from training.datasets import physionet, prepared
+from training.datasets import physionet
 from training.locking import lock
 from training.measure import CROSS_VALIDATION, figures, phantom_cases, read_cases, real_cases
 from training.phantoms import demo_pair
-from training.plans import trained
-from training.recipe import Attention, Recipe, Sequence, Weights
+from training.recipe import Recipe, Study, Weights
+from training.stages import task
+from training.stages.weights import WeightsTask
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +65,7 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
     plan = recipe.read(path)
     sizes, tensors = _tensors(plan)
     split = physionet.read_split(plan.split)
-    grid = Grid(**plan.grid.model_dump())
+    grid = plan.grid.lattice
     named_by: Subtypes = "sequence" if "study" in sizes else "ensemble"
     unlocked = Settings(operating_point=0.5, subtypes=named_by, grid=grid)
     detector = _detector(sizes, tensors, unlocked)
@@ -97,8 +100,8 @@ def export(path: Path, folder: Path, bundle_version: str) -> None:
 
 def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
     """Sizes and weights of the networks; floats as float16, batch statistics as float32."""
-    stage = next(each for each in plan.stage if isinstance(each, Weights))
-    whole = trained(plan, stage.name)
+    stage, *_ = plan.every(Weights)
+    whole = WeightsTask(plan, stage).trained()
     sizes: dict[str, object] = {
         "width": plan.network.width,
         "depth": plan.network.depth,
@@ -106,15 +109,13 @@ def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
         "names_subtypes": stage.names_subtypes,
         "literal_weights": whole.weights.literal,
     }
-    parts = {"ensemble": whole, "skullstrip.network": trained(plan, "skullstrip")}
-    detectors = [each for each in plan.stage if isinstance(each, Sequence | Attention)]
-    parts |= {f"study.{each.kind}": trained(plan, each.name) for each in detectors}
-    if detectors:
+    stripper = task(plan, plan.named("skullstrip")).trained()
+    parts: dict[str, nn.Module] = {"ensemble": whole, "skullstrip.network": stripper}
+    models = [each for each in plan.stage if isinstance(each, Study)]
+    parts |= {f"study.{each.kind}": task(plan, each).trained() for each in models}
+    if models:
         features = whole.bases[0].classify.in_features
-        sizes["study"] = {
-            each.kind: each.sizes(features) if isinstance(each, Sequence) else each.sizes()
-            for each in detectors
-        }
+        sizes["study"] = {each.kind: each.sizes(features) for each in models}
     tensors = {}
     for part, network in parts.items():
         for name, tensor in network.state_dict().items():
@@ -128,7 +129,7 @@ def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
 def _detector(
     sizes: Mapping[str, object], tensors: Tensors, settings: Settings, where: str = "auto"
 ) -> Detector:
-    """Return a reader of these weights before they are a bundle."""
+    """Return a detector with these weights before they are a bundle."""
     grid, chosen = settings.grid, runtimes.choose(where)
 
     def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
@@ -146,19 +147,18 @@ def _detector(
 
 
 def _golden(sizes: Mapping[str, object], tensors: Tensors, settings: Settings) -> Tensors:
-    """Two slabs and the coarse box of the demo's bleeding phantom, and what plain torch sees."""
+    """Two slabs and the coarse box of the demo's bleeding phantom, and torch's output for them."""
     detector = _detector(sizes, tensors, settings, "torch")
     volume = demo_pair()[0].volume
     _, seen = detector.prepare(volume)
     pick = np.sort(np.argsort(detector.look(seen).peaks)[[0, -1]])
-    golden = {
+    golden: dict[str, NDArray[Any]] = {
         "coarse_hu": prepared.coarse_box(volume, settings.grid),
         "hu": np.round(seen.hu[pick]).astype(np.int16),
         "brain": (seen.brain[pick] > 0.5).astype(np.uint8),
     }
-    return golden | {
-        name: found.astype(np.float16) for name, found in golden_output(detector, golden).items()
-    }
+    outputs = golden_output(detector, golden)
+    return golden | {name: found.astype(np.float16) for name, found in outputs.items()}
 
 
 def _metadata(
@@ -188,37 +188,42 @@ def _metadata(
         "networks": sizes,
         "reader": asdict(settings),
         "measured": measured,
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "hounsfield",
-                    "modality": "CT",
-                    "num_channels": 4,
-                    "spatial_shape": [settings.grid.rows, settings.grid.columns],
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": False,
-                    "channel_def": {
-                        "0": "stroke window W40/L40",
-                        "1": "brain window W80/L40",
-                        "2": "bone window W3000/L500",
-                        "3": "brain window, skull stripped",
-                    },
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "image",
-                    "format": "probability",
-                    "num_channels": 1,
-                    "spatial_shape": [settings.grid.rows, settings.grid.columns],
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": False,
-                    "channel_def": {"0": "intracranial hemorrhage"},
-                }
-            },
+        "network_data_format": _data_format(settings.grid),
+    }
+
+
+def _data_format(grid: Grid) -> dict[str, object]:
+    """Return what goes into the ensemble and comes out of it, in MONAI's words."""
+    return {
+        "inputs": {
+            "image": {
+                "type": "image",
+                "format": "hounsfield",
+                "modality": "CT",
+                "num_channels": 4,
+                "spatial_shape": [grid.rows, grid.columns],
+                "dtype": "float32",
+                "value_range": [0, 1],
+                "is_patch_data": False,
+                "channel_def": {
+                    "0": "stroke window W40/L40",
+                    "1": "brain window W80/L40",
+                    "2": "bone window W3000/L500",
+                    "3": "brain window, skull stripped",
+                },
+            }
+        },
+        "outputs": {
+            "pred": {
+                "type": "image",
+                "format": "probability",
+                "num_channels": 1,
+                "spatial_shape": [grid.rows, grid.columns],
+                "dtype": "float32",
+                "value_range": [0, 1],
+                "is_patch_data": False,
+                "channel_def": {"0": "intracranial hemorrhage"},
+            }
         },
     }
 

@@ -1,4 +1,4 @@
-"""Curves of readers' scores as PNG."""
+"""Curves of scores as PNG."""
 
 import io
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ def lock(settings: Settings, tuning: Sequence[Result]) -> Settings:
     """Calibrate the slices and lock the operating point on the tuning cases.
 
     The operating point is the middle of the gap in which sensitivity + specificity is largest,
-    the widest one in a tie. The score is no choice of these few cases.
+    the widest one in a tie. The score itself is fixed and does not depend on these few cases.
     """
     settings = calibrated(settings, tuning)
     scores = np.array([case.score(settings) for case in tuning])

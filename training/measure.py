@@ -3,10 +3,9 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,10 @@ from models.findings import SUBTYPES
 from models.preprocess import Canvas
 from training.datasets import physionet
 from training.datasets.case import Case
-from training.datasets.prepared import phantom_case
 from training.phantoms import random_phantom
-from training.statistics import Bools, auc, bootstrap, delong, wilson
+from training.phantoms.cases import phantom_case
+from training.statistics import Bools, Floats, auc, bootstrap, delong, wilson
 
-Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.intp]
 
 CROSS_VALIDATION = "cross-validation.json"
@@ -42,7 +40,7 @@ class Result:
     number
         Patient number or phantom seed.
     truth_ml, found_ml
-        Hemorrhage by the masks, and by the reader at its mask threshold.
+        Hemorrhage by the masks, and by the detector at its mask threshold.
     dense_ml
         What lies between `CLOT_HU` inside the skull: the plain threshold to compare with.
     dice
@@ -60,7 +58,7 @@ class Result:
     slab_truth
         (s, 5) bool, `SUBTYPES` labelled on each slab.
     witnessed
-        What other networks said of the same slabs, by their names, (s, k) float32 each.
+        Output of other networks for the same slabs, by their names, (s, k) float32 each.
     """
 
     number: int
@@ -77,6 +75,11 @@ class Result:
     witnessed: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
+    def slice_bleeds(self) -> Bools:
+        """(z,) whether any subtype is labelled on each source slice."""
+        return np.asarray(self.slice_truth.any(1))
+
+    @property
     def bleeds(self) -> bool:
         """Whether any slice is labelled."""
         return bool(self.slice_truth.any())
@@ -87,7 +90,7 @@ class Result:
 
 
 Witness = Callable[[Canvas, Reading], NDArray[np.float32]]
-"""Another network: a canvas of s slabs, and what the reader saw there -> (s, k)."""
+"""Another network: a canvas of s slabs, and what the detector gave there -> (s, k)."""
 
 
 def read_cases(
@@ -144,7 +147,7 @@ def real_cases(root: Path, numbers: Sequence[int]) -> Iterator[Case]:
 def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[Case]:
     """Random phantoms in the order of their seeds, drawn ahead by all processors."""
     with ProcessPoolExecutor() as pool:
-        ahead = deque()
+        ahead: deque[Future[Case]] = deque()
         for seed in seeds:
             ahead.append(pool.submit(_phantom_case, seed, split))
             if len(ahead) > 2 * (os.cpu_count() or 1):
@@ -177,11 +180,17 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
     def pooled(
         picks: Rows, score: Callable[[Result], Floats], truth: Callable[[Result], Bools]
     ) -> float:
-        chosen = [results[i] for i in picks]
-        return auc(np.concatenate([*map(score, chosen)]), np.concatenate([*map(truth, chosen)]))
+        return _pooled_auc([results[i] for i in picks], score, truth)
 
     def figure(of: Callable[[Rows], float]) -> dict[str, object]:
         return _with_interval(of(np.arange(len(results))), bootstrap(of, bleeds))
+
+    def named(place: int) -> dict[str, object]:
+        return figure(
+            lambda picks: pooled(
+                picks, lambda c: c.subtypes[:, place], lambda c: c.slice_truth[:, place]
+            )
+        )
 
     return {
         "cases": len(results),
@@ -189,7 +198,7 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
         "slices": int(sum(len(case.slice_peaks) for case in results)),
         "case_auc": _case_auc(scores, bleeds),
         "slice_auc": figure(
-            lambda picks: pooled(picks, lambda c: c.slice_peaks, lambda c: c.slice_truth.any(1))
+            lambda picks: pooled(picks, lambda c: c.slice_peaks, lambda c: c.slice_bleeds)
         ),
         "sensitivity": _proportion(flagged[bleeds]),
         "specificity": _proportion(~flagged[~bleeds]),
@@ -201,17 +210,17 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
         "absolute_volume_error_ml": figure(
             lambda picks: _median(np.abs(volume_error[picks])[bleeds[picks]])
         ),
-        "subtype_slice_auc": {
-            name: figure(
-                lambda picks, i=i: pooled(
-                    picks, lambda c: c.subtypes[:, i], lambda c: c.slice_truth[:, i]
-                )
-            )
-            for i, name in enumerate(SUBTYPES)
-        },
+        "subtype_slice_auc": {name: named(place) for place, name in enumerate(SUBTYPES)},
         "missed": numbers[bleeds & ~flagged].tolist(),
         "false_alarms": numbers[flagged & ~bleeds].tolist(),
     }
+
+
+def _pooled_auc(
+    cases: Sequence[Result], score: Callable[[Result], Floats], truth: Callable[[Result], Bools]
+) -> float:
+    """AUC over the slices of all cases together."""
+    return auc(np.concatenate([*map(score, cases)]), np.concatenate([*map(truth, cases)]))
 
 
 def _case_auc(scores: Floats, bleeds: Bools) -> dict[str, object]:

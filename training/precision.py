@@ -1,8 +1,8 @@
 """How far each runtime strays from float32: make precision.
 
-Every runtime of this machine reads the same phantoms as the node would, and what it says of each
-is compared with what torch says in float32 on the CPU. The phantoms are of the test range, which
-no network was trained on.
+Every runtime of this machine reads the same phantoms as the node would, and its output is
+compared with that of torch in float32 on the CPU. The phantoms are of the test range, on which no
+network was trained.
 """
 
 import argparse
@@ -97,11 +97,11 @@ def compare(
     Parameters
     ----------
     bundle
-        Whose networks.
+        The bundle whose networks are compared.
     folder
         Gets the table, and precision-cases.json with each case's probability by runtime.
     seeds
-        Of the phantoms.
+        Seeds of the phantoms.
     store
         Keeps the phantoms and OpenVINO's networks for the next run.
     matrix
@@ -109,7 +109,7 @@ def compare(
     """
     names = available_runtimes()
     detectors = [load_detector(bundle, name, store / "networks") for name in names]
-    volumes = track(_drawn(seeds, store, matrix), "reading", len(seeds))
+    volumes = track(drawn_ahead(seeds, store, matrix), "reading", len(seeds))
     scores = np.array([[_score(detector, volume) for detector in detectors] for volume in volumes])
     found = dict(zip(names, scores.T, strict=True))
     point = detectors[0].operating_point
@@ -126,7 +126,7 @@ def compare(
 
 
 def _score(detector: Detector, volume: Volume) -> float:
-    """Triage probability, NaN where the reader finds no head."""
+    """Triage probability, NaN where the detector finds no head."""
     try:
         return detector.read(volume).probability
     except Unreadable:
@@ -157,21 +157,21 @@ def _table(
     )
 
 
-def _drawn(seeds: Sequence[int], store: Path, matrix: int | None) -> Iterator[Volume]:
+def drawn_ahead(seeds: Sequence[int], store: Path, matrix: int | None) -> Iterator[Volume]:
     """Draw the phantoms in other processes, ahead of the reading."""
     folder = store / f"phantoms-{_generator()[:16]}-{matrix or 'drawn'}"
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield from map(_load, pool.map(partial(_store, folder=folder, matrix=matrix), seeds))
+        yield from map(_load, pool.map(partial(store_phantom, folder=folder, matrix=matrix), seeds))
 
 
 def _generator() -> str:
-    """SHA-256 of the code that draws phantoms: other code draws others."""
+    """Return the SHA-256 of the code that draws phantoms, since other code draws other phantoms."""
     code = sorted(Path(phantoms.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
 
 
-def _store(seed: int, folder: Path, matrix: int | None) -> Path:
+def store_phantom(seed: int, folder: Path, matrix: int | None) -> Path:
     """Draw one phantom unless it is there; its HU are whole, so int16 loses nothing."""
     path = folder / f"{seed}.npz"
     if not path.exists():

@@ -57,7 +57,7 @@ def wait() -> None:
 
 @contextmanager
 def first() -> Iterator[None]:
-    """Let the first process go ahead: what it prepares, the others find."""
+    """Let the first process go ahead and prepare what the others then find."""
     if rank() > 0:
         wait()
     yield
@@ -82,8 +82,8 @@ def share(size: int) -> slice:
 def joined(part: Tensor) -> Tensor:
     """Return all processes' parts of the batch, (n, ...) each, one behind the other.
 
-    A loss of the joined batch is what one process would compute, be it a mean over the batch or
-    not (Dice is none). Gradients flow back to the process that each part came from.
+    The loss of the joined batch is what one process would compute, also where it is no mean over
+    the batch, such as Dice. Gradients flow back to the process that each part came from.
     """
     return torch.cat(all_gather(part.contiguous())) if count() > 1 else part  # type: ignore[no-untyped-call]
 
@@ -91,8 +91,8 @@ def joined(part: Tensor) -> Tensor:
 def synchronised(network: nn.Module) -> nn.Module:
     """Return the network with batch norms that see the whole batch, where torch has such.
 
-    It has them on CUDA, and not for timm's norms that are activations too: converted, these would
-    lose the activation. Elsewhere each process normalises by its own part of the batch.
+    It has them on CUDA. timm's norms that are activations too stay as they are, since a converted
+    one would lose its activation. Elsewhere each process normalises by its own part of the batch.
     """
     norms = {type(each) for each in network.modules() if isinstance(each, _BatchNorm)}
     plain = norms <= {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}

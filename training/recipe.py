@@ -1,12 +1,14 @@
 """A recipe: what to train, on what and for how long, read from TOML."""
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.findings import SUBTYPES
+from models.preprocess import Grid
 from models.selection import How
 
 
@@ -26,6 +28,16 @@ class GridSize(_Strict):
     step_mm: float = Field(gt=0)
     slab_mm: float = Field(gt=0)
 
+    @property
+    def lattice(self) -> Grid:
+        """The lattice itself."""
+        return Grid(**self.model_dump())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
 
 class Phantoms(_Strict):
     """Phantoms beside the real slices: how many heads, from which seed on, and their share."""
@@ -42,7 +54,7 @@ class NetworkSize(_Strict):
     depth: int = Field(gt=0)
 
 
-class _Stage(_Strict):
+class Stage(_Strict):
     """One network's training.
 
     Attributes
@@ -57,7 +69,7 @@ class _Stage(_Strict):
         Share of the slices from patients' heads that are `training.phantoms.implant`'s (ours).
         At 0 lesions are painted into slices instead, of phantoms too.
     hold_out
-        Patients to learn nothing from, where it is not the split's training part: a fold.
+        Patients to learn nothing from, for a fold; if empty, the split's training part is learnt.
     """
 
     name: str
@@ -68,14 +80,18 @@ class _Stage(_Strict):
     implants: float = Field(0.0, ge=0, lt=1)
     hold_out: tuple[int, ...] = ()
 
+    def fault(self, _names: Collection[str]) -> str | None:
+        """Return what is wrong with the stage in a recipe whose stages have these names."""
+        return None
 
-class SkullStrip(_Stage):
+
+class SkullStrip(Stage):
     """The 3D U-Net that finds the inside of the skull."""
 
     kind: Literal["skullstrip"]
 
 
-class Base(_Stage):
+class Base(Stage):
     """A base network of the ensemble (Kang 2023).
 
     Attributes
@@ -101,7 +117,7 @@ class Base(_Stage):
     small_ml: float | None = None
 
 
-class Weights(_Stage):
+class Weights(Stage):
     """The ensemble's weight model (Kang 2023).
 
     Attributes
@@ -109,10 +125,10 @@ class Weights(_Stage):
     bases
         Its base networks, in order.
     names_subtypes
-        The one of them whose subtype head and features the reader reads.
+        The one of them whose subtype head and features the ensemble gives.
     unseen
-        Phantoms drawn for it alone, whatever `phantoms` share it has: on slices that its base
-        networks learnt from, the longest trained is always right (ours).
+        Phantoms drawn for it alone, whatever `phantoms` share it has (ours). On slices that its
+        base networks learnt from, the network trained longest would always be right.
     presence_loss
         Weight of this loss beside the Dice of the fused map.
     """
@@ -123,8 +139,14 @@ class Weights(_Stage):
     unseen: int = Field(gt=0)
     presence_loss: float = 0.3
 
+    def fault(self, _names: Collection[str]) -> str | None:
+        """Return that the network which names subtypes is none of the bases."""
+        if self.names_subtypes in self.bases:
+            return None
+        return f"stage {self.name!r}: {self.names_subtypes!r} is no base of it"
 
-class Classifier(_Stage):
+
+class Classifier(Stage):
     """A classifier of slices (Kang 2023's comparison, Burduja 2020's CNN, Zhou 2022).
 
     Attributes
@@ -159,8 +181,8 @@ class Classifier(_Stage):
         return self
 
 
-class _Study(_Stage):
-    """A reader of whole scans, over features that a trained network gives.
+class Study(Stage):
+    """A model of whole scans, over features that a trained network gives.
 
     Attributes
     ----------
@@ -169,15 +191,25 @@ class _Study(_Stage):
         ensemble) or a classifier.
     copies
         How often each patient's scan is read: once as it is, and then varied (ours). Phantoms are
-        read once; there are as many as one wants.
+        read once, since more of them can be drawn.
     """
 
     reads: str
     copies: int = Field(4, gt=0)
 
+    def fault(self, names: Collection[str]) -> str | None:
+        """Return that the stage which gives the features is not there."""
+        if self.reads in names:
+            return None
+        return f"stage {self.name!r} reads {self.reads!r}, which is not there"
 
-class Sequence(_Study):
-    """The sequence reader (Burduja 2020); sizes as in `models.sequence.SequenceReader`.
+    def sizes(self, features: int, /) -> dict[str, Any]:
+        """Return the arguments of the model that follow its `features`."""
+        raise NotImplementedError
+
+
+class Sequence(Study):
+    """The sequence model (Burduja 2020); sizes as in `models.sequence.SequenceModel`.
 
     Attributes
     ----------
@@ -194,31 +226,33 @@ class Sequence(_Study):
     layers: int = Field(3, gt=0)
     dropout: float = Field(0.3, ge=0, lt=1)
 
-    def sizes(self, features: int) -> dict[str, Any]:
-        """Return the arguments of the reader that follow its `features`."""
+    def sizes(self, features: int, /) -> dict[str, Any]:
+        """Return the arguments of the model that follow its `features`."""
         selected = features if self.selection == "all" else self.selected
         return {"selected": selected} | self.model_dump(include={"cells", "layers", "dropout"})
 
 
-class Attention(_Study):
-    """The attention reader (Wu 2024); sizes as in `models.attention.AttentionReader`."""
+class Attention(Study):
+    """The attention model (Wu 2024); sizes as in `models.attention.AttentionModel`."""
 
     kind: Literal["attention"]
     cells: int = Field(128, gt=0)
     hidden: int = Field(64, gt=0)
 
-    def sizes(self) -> dict[str, Any]:
-        """Return the arguments of the reader that follow its features."""
+    def sizes(self, _features: int, /) -> dict[str, Any]:
+        """Return the arguments of the model that follow its features."""
         return self.model_dump(include={"cells", "hidden"})
 
 
-Stage = Annotated[
+AnyStage = Annotated[
     SkullStrip | Base | Weights | Classifier | Sequence | Attention, Field(discriminator="kind")
 ]
 
+S = TypeVar("S", bound=Stage)
+
 
 class Recipe(_Strict):
-    """Everything that a training run depends on, but for the code and the data.
+    """Everything that a training run depends on, besides the code and the data.
 
     Attributes
     ----------
@@ -233,7 +267,7 @@ class Recipe(_Strict):
     checkpoint_every
         Steps between checkpoints.
     implants
-        Hemorrhages put into each normal patient's head: so many different heads that bleed.
+        How often hemorrhages are put into each normal patient's head: each time another head.
     bundle
         The ensemble that an evaluation measures.
     test_phantoms
@@ -255,7 +289,7 @@ class Recipe(_Strict):
     grid: GridSize
     phantoms: Phantoms
     network: NetworkSize
-    stage: tuple[Stage, ...]
+    stage: tuple[AnyStage, ...]
 
     @model_validator(mode="after")
     def _stages_exist(self) -> Self:
@@ -263,20 +297,22 @@ class Recipe(_Strict):
         if len(set(names)) < len(names):
             raise ValueError(f"a stage is there twice: {', '.join(names)}")
         for each in self.stage:
-            if isinstance(each, _Study) and each.reads not in names:
-                raise ValueError(f"stage {each.name!r} reads {each.reads!r}, which is not there")
-            if isinstance(each, Weights) and each.names_subtypes not in each.bases:
-                raise ValueError(f"stage {each.name!r}: {each.names_subtypes!r} is no base of it")
+            if fault := each.fault(names):
+                raise ValueError(fault)
         return self
 
     @property
     def folds(self) -> list[Base]:
-        """The base networks that hold patients out, but for those that others start from."""
-        bases = [stage for stage in self.stage if isinstance(stage, Base)]
+        """The base networks that hold patients out, without those that others start from."""
+        bases = self.every(Base)
         begun = {stage.start for stage in bases}
         return [stage for stage in bases if stage.hold_out and stage.name not in begun]
 
-    def named(self, stage: str) -> Any:
+    def every(self, kind: type[S]) -> list[S]:
+        """Return the stages of a kind, in their order."""
+        return [stage for stage in self.stage if isinstance(stage, kind)]
+
+    def named(self, stage: str) -> AnyStage:
         """Return the stage of this name.
 
         Raises
@@ -296,7 +332,7 @@ def read(path: Path) -> Recipe:
     Raises
     ------
     BadRecipe
-        If it is no TOML, a key is unknown, or what it names is not there.
+        If the file is not TOML, a key is unknown, or a stage that it names is missing.
     """
     try:
         return Recipe.model_validate(tomllib.loads(path.read_text()))

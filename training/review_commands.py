@@ -168,15 +168,15 @@ def revise(
     undecided cases with votes and remarks (for the consensus meeting), and
     labels.csv: the labels of all cases for training, blank where not labelled.
     """
-    from training import review as rules
+    from training import revision
     from training.readings import write_labels
     from training.review_report import revision_report
 
     with _errors():
         cases, read = _load(review, files)
-        verdicts = rules.revise([each for each in cases if each.difficult], read, needed)
-        after = rules.revised_cases(cases, verdicts)
-        measured = rules.before_and_after(cases, after, threshold)
+        verdicts = revision.revise([each for each in cases if each.difficult], read, needed)
+        after = revision.revised_cases(cases, verdicts)
+        measured = revision.before_and_after(cases, after, threshold)
         _finish(revision_report(verdicts, read, measured), review / "revision")
         write_labels(review / LABELS, after, {each.case for each in verdicts if each.revised})
     typer.echo(f"The labels of all {len(after)} cases, for training: {review / LABELS}")

@@ -14,13 +14,12 @@ from training.readings import LABELS, Labels, Reading, Result
 from training.review import (
     PAPER_KAPPA,
     Agreement,
-    Measured,
     Performance,
     Proportion,
     Readings,
-    Verdict,
     figure,
 )
+from training.revision import Measured, Verdict
 from training.tables import grid
 
 CAVEAT = (

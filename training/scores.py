@@ -1,4 +1,4 @@
-"""One reader's scores of cases: its figures with their intervals, and readers compared.
+"""One model's scores of cases: its figures with their intervals, and models compared.
 
 Patients are resampled, never slices, and tests count patients too. Where a figure is 0 or 1 no
 draw varies, and an interval of no width would claim certainty: Wilson's interval (Newcombe's for
@@ -43,16 +43,16 @@ Edge = Callable[[bool], tuple[float, float]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """One reader's scores of a set of cases (slices or studies).
+    """One model's scores of a set of cases (slices or studies).
 
     Attributes
     ----------
     truth
         (n,) bool.
     score
-        (n,) float, the higher the more suspect.
+        (n,) float; a higher score is more suspect.
     patient
-        (n,) whose case it is, numbers or names.
+        (n,) the patient of each case, by number or name.
     threshold
         A case is called positive from here: 0.5 [paper], or the point locked on the tuning set.
 
@@ -114,14 +114,14 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """One reader's probabilities of the six labels.
+    """One model's probabilities of the six labels.
 
     Attributes
     ----------
     truth, score
         (n, 6) bool and float, in the order of `LABELS`.
     patient
-        (n,) whose slice or scan it is.
+        (n,) the patient of each slice or scan.
     threshold
         As in `Scores`, of every label.
 
@@ -162,7 +162,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classes:
-    """One reader's probabilities of the exclusive classes.
+    """One model's probabilities of the exclusive classes.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class Classes:
     score
         (n, 6) float, softmax over `CLASSES`.
     patient
-        (n,) whose image it is.
+        (n,) the patient of each image.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def estimate(
     figures
         (r, f) of (r, n) weights, see `training.statistics.draws`.
     patient
-        (n,) whose case it is.
+        (n,) the patient of each case.
     positive
         (n,) patients with a positive case are a stratum of their own.
     edges

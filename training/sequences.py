@@ -18,18 +18,18 @@ from training import augment
 from training.augment import Random
 from training.batches import Windows
 from training.datasets.case import known_any
-from training.datasets.prepared import Slices
+from training.prepared import Slices
 
 log = logging.getLogger(__name__)
 
 SLICES_AT_ONCE = 16
 
-Look = Callable[[Tensor], tuple[Tensor, Tensor]]
+Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
 """(n, c, y, x) windows -> features (n, F) and probabilities (n, 6), as in `Scans`."""
 
 
 class Scans(NamedTuple):
-    """What a network saw on each slice of some scans.
+    """What a network gave for each slice of some scans.
 
     Attributes
     ----------
@@ -40,10 +40,10 @@ class Scans(NamedTuple):
     labels
         (n, 6) float32 of `models.classifiers.LABELS`; 0, 1 or NaN where unknown.
     patient
-        (n,) int32, see `training.datasets.prepared.Slices`.
+        (n,) int32, see `training.prepared.Slices`.
     copy
-        (n,) int32, 0 as it is and from 1 on varied. A scan's slices stand together, from the feet
-        to the head.
+        (n,) int32, 0 for the scan as it is and from 1 on for varied copies. A scan's slices stand
+        together, from the feet to the head.
     """
 
     features: Array
@@ -70,7 +70,7 @@ def _runs(*keys: NDArray[np.int32]) -> list[slice]:
 
 def scans(
     slices: Slices,
-    look: Look,
+    extract: Extractor,
     windows: Windows,
     size: tuple[int, int],
     copies: int,
@@ -80,8 +80,8 @@ def scans(
 
     Parameters
     ----------
-    look
-        The network.
+    extract
+        The network's features and probabilities.
     windows
         Its input channels.
     size
@@ -94,7 +94,7 @@ def scans(
     """
     done = cache / f"{Scans._fields[-1]}.npy"
     if not done.exists():
-        read = list(_read(slices, look, windows, size, copies))
+        read = list(_read(slices, extract, windows, size, copies))
         cache.mkdir(parents=True, exist_ok=True)
         for name, parts in zip(Scans._fields, zip(*read, strict=True), strict=True):
             np.save(cache / f"{name}.npy", np.concatenate(parts))
@@ -103,7 +103,7 @@ def scans(
 
 
 def _read(
-    slices: Slices, look: Look, windows: Windows, size: tuple[int, int], copies: int
+    slices: Slices, extract: Extractor, windows: Windows, size: tuple[int, int], copies: int
 ) -> Iterator[Scans]:
     for part in track(_runs(slices.patient), "reading scans", transient=True):
         labels, patient = slices.labels[part], slices.patient[part]
@@ -119,7 +119,7 @@ def _read(
                 seen = _varied(hu, brain, size, np.random.default_rng((int(patient[0]), copy)))
             image = torch.from_numpy(windows(*seen))
             with torch.inference_mode():
-                found = [look(some) for some in torch.split(image, SLICES_AT_ONCE)]
+                found = [extract(some) for some in torch.split(image, SLICES_AT_ONCE)]
             features, probabilities = (
                 torch.cat(each).float().cpu().numpy() for each in zip(*found, strict=True)
             )

@@ -6,12 +6,13 @@ cannot give (one class only, nothing flagged) is NaN.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
 Z95 = float(stats.norm.ppf(0.975))
@@ -23,7 +24,7 @@ LABEL_WEIGHTS = (2, 1, 1, 1, 1, 1)
 """RSNA 2019: "any" counts twice, each of the five subtypes once."""
 
 BLOCK = 50
-"""So many draws are weighed at once, which bounds the memory."""
+"""This many draws are weighed at once, which bounds the memory."""
 
 CLIP = 1e-15
 """The log loss sees no probability nearer to 0 or 1 (as the challenge's scorer; Burduja 2020)."""
@@ -104,7 +105,7 @@ class Areas:
 def delong(scores: ArrayLike, truth: ArrayLike, patients: ArrayLike | None = None) -> Areas:
     """Areas under correlated ROC curves by DeLong 1988, in the fast form of Sun and Xu 2014.
 
-    Slices of one patient are no independent cases. With `patients` the placements are summed
+    Slices of one patient are not independent cases. With `patients` the placements are summed
     within each patient first (Obuchowski 1997, doi 10.2307/2533958), which is DeLong's own
     estimate where each patient has one case.
 
@@ -177,7 +178,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 def bootstrap(
     figure: Callable[[NDArray[np.intp]], float],
-    strata: Sequence[bool],
+    strata: Sequence[bool] | Bools,
     replications: int = 500,
     seed: int = 0,
 ) -> tuple[float, float]:
@@ -232,7 +233,7 @@ def draws(
     figures
         (r, f) of (r, n) float weights, which say how often each case is drawn.
     patients
-        (n,) whose case it is.
+        (n,) the patient of each case.
     positive
         (n,) bool; patients with a positive case are a stratum of their own.
     """

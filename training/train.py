@@ -1,8 +1,9 @@
 """Train the networks of a recipe: ichnode train RECIPE [STAGE ...].
 
 Every step is a function of (seed, stage, step), so a run that was killed goes on from its last
-checkpoint as if nothing had happened. On CUDA where there is any, else on CPU; on several devices
-by `torchrun --nproc-per-node 4 -m training.train RECIPE [STAGE ...]`, which deals each batch out.
+checkpoint as if nothing had happened. It runs on CUDA if there is a device, else on the CPU; on
+several devices by `torchrun --nproc-per-node 4 -m training.train RECIPE [STAGE ...]`, which deals
+each batch out.
 """
 
 import csv
@@ -14,10 +15,11 @@ import platform
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import numpy as np
 import torch
@@ -27,18 +29,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from training import ranks
-from training.datasets import prepared
-from training.plans import Plan, plan, share_of_phantoms, weights_path
-from training.recipe import Recipe, Stage, read
+from training import prepared, ranks, stages
+from training.recipe import AnyStage, Recipe, read
+from training.stages.task import Draw, Task, weights_path
 
 log = logging.getLogger(__name__)
 
 RECALIBRATION_BATCHES = 60
 
 
-def train(path: Path, stages: tuple[str, ...] = ()) -> None:
-    """Train the recipe's stages (all where none is named) that are not finished yet.
+def train(path: Path, named: tuple[str, ...] = ()) -> None:
+    """Train these stages of the recipe that are not finished yet; without names, all of them.
 
     Raises
     ------
@@ -46,13 +47,13 @@ def train(path: Path, stages: tuple[str, ...] = ()) -> None:
         If the recipe has no stage of that name, or a stage that it builds on is not finished.
     """
     recipe = read(path)
-    chosen = [recipe.named(name) for name in stages] or recipe.stage
+    chosen = [recipe.named(name) for name in named] or recipe.stage
     with ranks.group():
         for stage in chosen:
             fit(recipe, stage)
 
 
-def fit(recipe: Recipe, stage: Stage) -> None:
+def fit(recipe: Recipe, stage: AnyStage) -> None:
     """Train one stage and write its averaged weights to `weights_path`.
 
     Beside them lie the last checkpoint, `log.csv` (step, loss, learning rate) and `run.json`
@@ -62,47 +63,103 @@ def fit(recipe: Recipe, stage: Stage) -> None:
     if finished.exists():
         return
     torch.manual_seed(recipe.seed)
+    task = stages.task(recipe, stage)
     with ranks.first():  # what it prepares, the others find
-        task = plan(recipe, stage)
-    device, main = ranks.device(), ranks.rank() == 0
-    network = ranks.synchronised(_placed(task.network.train(), device, stage))
-    averaged = AveragedModel(network, multi_avg_fn=_ema(), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=stage.rate, weight_decay=task.decay)
+        network, draw = task.network(), task.batches
+    main = ranks.rank() == 0
+    state = _State.of(network, task)
     last = finished.with_name("last.pt")
-    begin = _resume(last, network, averaged, optimizer)
-    objective = ranks.spread(_Objective(network, task.loss), unused=stage.kind == "base")
+    begin = state.load(last)
+    objective = ranks.spread(_Objective(state.network, task.loss), unused=task.unused)
     if main:
         finished.parent.mkdir(parents=True, exist_ok=True)
-        _record(finished.with_name("run.json"), recipe, stage, begin)
+        _record(finished.with_name("run.json"), task, begin)
     with _progress(main) as progress, _log(finished.with_name("log.csv"), begin, main) as file:
         bar = progress.add_task(stage.name, total=stage.steps, completed=begin, loss=0.0, rate=0.0)
         rows = csv.writer(file)
-        for step, batch in enumerate(_batches(task, recipe, stage, begin), begin):
+        for step, batch in enumerate(_batches(draw, task, begin), begin):
             rate = stage.rate * _schedule(step, stage.steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            torch.manual_seed(zlib.crc32(f"{recipe.seed} {stage.name} {step}".encode()))  # dropout
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and task.bf16):
-                loss = objective(_moved(batch, device), step)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            averaged.update_parameters(network)
-            rows.writerow((step, f"{loss.item():.5f}", f"{rate:.3e}"))
-            progress.update(bar, advance=1, loss=loss.item(), rate=rate)
+            loss = _learn(state, objective, task, batch, step, rate)
+            rows.writerow((step, f"{loss:.5f}", f"{rate:.3e}"))
+            progress.update(bar, advance=1, loss=loss, rate=rate)
             if main and (step + 1) % recipe.checkpoint_every == 0:
                 file.flush()
-                _save(last, step + 1, network, averaged, optimizer)
+                state.save(last, step + 1)
                 log.info(
-                    *("%s: step %d, loss %.4f", stage.name, step + 1, loss.item()),
+                    *("%s: step %d, loss %.4f", stage.name, step + 1, loss),
                     extra={"action": "checkpoint"},
                 )
-    _recalibrate(averaged.module, task, recipe, stage)
+    _recalibrate(state.averaged.module, draw, task)
     if main:
-        torch.save(averaged.module.state_dict(), finished.with_suffix(".part"))
+        torch.save(state.averaged.module.state_dict(), finished.with_suffix(".part"))
         finished.with_suffix(".part").replace(finished)
     ranks.wait()  # the next stage may build on this one
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a checkpoint holds: the network, its running average and the optimizer."""
+
+    network: nn.Module
+    averaged: AveragedModel
+    optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def of(cls, network: nn.Module, task: Task[Any]) -> Self:
+        """Return the state before the first step, on this process's device."""
+        network = ranks.synchronised(_placed(network.train(), task))
+        return cls(
+            network,
+            AveragedModel(network, multi_avg_fn=_ema(), use_buffers=True),
+            torch.optim.AdamW(network.parameters(), lr=task.stage.rate, weight_decay=task.decay),
+        )
+
+    def load(self, path: Path) -> int:
+        """Load the last checkpoint if there is one; return the step to go on with."""
+        if not path.exists():
+            return 0
+        state = torch.load(path, map_location=ranks.device(), weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+
+    def save(self, path: Path, step: int) -> None:
+        """Write a checkpoint in one rename, so that a kill never leaves half of one."""
+        part = path.with_suffix(".part")
+        state = {
+            "step": step,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, part)
+        part.replace(path)
+
+
+def _learn(
+    state: _State, objective: nn.Module, task: Task[Any], batch: Any, step: int, rate: float
+) -> float:
+    """Make one step at this learning rate; return the loss before it."""
+    device = ranks.device()
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    seed = f"{task.recipe.seed} {task.stage.name} {step}"
+    torch.manual_seed(zlib.crc32(seed.encode()))  # for dropout
+    with _precision(task):
+        loss: Tensor = objective(_moved(batch, device), step)
+    state.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
+    state.optimizer.step()
+    state.averaged.update_parameters(state.network)
+    return loss.item()
+
+
+def _precision(task: Task[Any]) -> torch.autocast:
+    """Return the context in which the task's network is computed."""
+    enabled = task.recipe.bf16 and task.bf16
+    return torch.autocast(ranks.device().type, torch.bfloat16, enabled=enabled)
 
 
 class _Objective(nn.Module):
@@ -124,24 +181,24 @@ class _Steps(Dataset[Any]):
     Each process draws all of it and keeps its part, so the draws do not depend on their number.
     """
 
-    def __init__(self, task: Plan, recipe: Recipe, stage: Stage) -> None:
-        self.draw, self.batch = task.draw, stage.batch
-        self.seed = (recipe.seed, zlib.crc32(stage.name.encode()))
-        self.part = ranks.share(stage.batch)
+    def __init__(self, draw: Draw, task: Task[Any]) -> None:
+        self.draw, self.batch = draw, task.stage.batch
+        self.seed = (task.recipe.seed, zlib.crc32(task.stage.name.encode()))
+        self.part = ranks.share(self.batch)
 
     def __getitem__(self, step: int) -> Any:
         drawn = self.draw(self.batch, np.random.default_rng((*self.seed, step)))
         return type(drawn)(*(each[self.part] for each in drawn))
 
 
-def _batches(task: Plan, recipe: Recipe, stage: Stage, begin: int) -> DataLoader[Any]:
+def _batches(draw: Draw, task: Task[Any], begin: int) -> DataLoader[Any]:
     """Batches of the steps from `begin` on; on CUDA drawn ahead by other processes."""
     cuda = torch.cuda.is_available()
     workers = max(1, (os.cpu_count() or 1) // ranks.count()) if cuda else 0
     return DataLoader(
-        _Steps(task, recipe, stage),
+        _Steps(draw, task),
         batch_size=None,
-        sampler=range(begin, stage.steps),
+        sampler=range(begin, task.stage.steps),
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,  # the prepared slices stay mapped
         pin_memory=cuda,
@@ -152,18 +209,18 @@ def _moved(batch: Any, device: torch.device) -> Any:
     return type(batch)(*(each.to(device, non_blocking=True) for each in batch))
 
 
-def _placed(network: nn.Module, device: torch.device, stage: Stage) -> nn.Module:
-    """Move the network to its device, 2D convolutions with channels last."""
-    layout = torch.contiguous_format if stage.kind == "skullstrip" else torch.channels_last
-    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
+def _placed(network: nn.Module, task: Task[Any]) -> nn.Module:
+    """Move the network to this process's device, 2D convolutions with channels last."""
+    layout = torch.channels_last if task.channels_last else torch.contiguous_format
+    return network.to(ranks.device()).to(memory_format=layout)
 
 
 def _ema() -> Any:
     return get_ema_multi_avg_fn(0.99)  # type: ignore[no-untyped-call]
 
 
-def _recalibrate(network: nn.Module, task: Plan, recipe: Recipe, stage: Stage) -> None:
-    """Measure the batch statistics anew: those of the averaged weights are nobody's average."""
+def _recalibrate(network: nn.Module, draw: Draw, task: Task[Any]) -> None:
+    """Measure the batch statistics of the averaged weights, which no step has measured."""
     norms = [each for each in network.modules() if isinstance(each, _BatchNorm)]
     if not norms:
         return
@@ -171,12 +228,12 @@ def _recalibrate(network: nn.Module, task: Plan, recipe: Recipe, stage: Stage) -
         norm.reset_running_stats()
         norm.momentum = None  # plain mean over the batches below
     network.train()
-    device, part = ranks.device(), ranks.share(stage.batch)
-    precision = torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16 and task.bf16)
+    device, stage = ranks.device(), task.stage
+    part = ranks.share(stage.batch)
     for index in range(RECALIBRATION_BATCHES):
-        drawn = task.draw(stage.batch, np.random.default_rng((recipe.seed, index)))
+        drawn = draw(stage.batch, np.random.default_rng((task.recipe.seed, index)))
         batch = type(drawn)(*(each[part] for each in drawn))
-        with torch.no_grad(), precision:
+        with torch.no_grad(), _precision(task):
             task.loss(network, _moved(batch, device), stage.steps)
 
 
@@ -186,34 +243,6 @@ def _schedule(step: int, steps: int) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm))))
-
-
-def _resume(
-    path: Path, network: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
-) -> int:
-    """Load the last checkpoint if there is one; the step to go on with."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location=ranks.device(), weights_only=True)
-    network.load_state_dict(state["network"])
-    averaged.load_state_dict(state["averaged"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def _save(
-    path: Path, step: int, network: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    """Write a checkpoint in one rename, so that a kill never leaves half of one."""
-    part = path.with_suffix(".part")
-    state = {
-        "step": step,
-        "network": network.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    torch.save(state, part)
-    part.replace(path)
 
 
 def _log(path: Path, begin: int, main: bool) -> TextIO:
@@ -228,10 +257,10 @@ def _log(path: Path, begin: int, main: bool) -> TextIO:
     return file
 
 
-def _record(path: Path, recipe: Recipe, stage: Stage, begin: int) -> None:
+def _record(path: Path, task: Task[Any], begin: int) -> None:
     """Write down what this run depends on."""
     versions = {each: _version(each) for each in ("ichnode", "torch", "monai", "timm", "numpy")}
-    patients = share_of_phantoms(recipe, stage) < 1
+    recipe, patients = task.recipe, task.phantom_share < 1
     found = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "from_step": begin,
@@ -240,7 +269,7 @@ def _record(path: Path, recipe: Recipe, stage: Stage, begin: int) -> None:
         "versions": versions | {"python": platform.python_version()},
         "device": _device_name(),
         "processes": ranks.count(),
-        "stage": stage.model_dump(mode="json"),
+        "stage": task.stage.model_dump(mode="json"),
         "recipe": recipe.model_dump(mode="json", exclude={"stage"}),
     }
     path.write_text(json.dumps(found, indent=2) + "\n")

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import multiprocessing, nn
 
-from models import unet
 from tests.support import ROOT
 from training import recipe, train
 
@@ -18,7 +17,7 @@ SMALL = ROOT / "config" / "recipes" / "small.toml"
 
 def without_batch_norm() -> None:
     """On CPU, torch has no batch norm that sees the batches of all processes."""
-    unet._bn_relu = lambda _channels: nn.Sequential(nn.ReLU())
+    nn.BatchNorm2d = lambda _channels: nn.Identity()
 
 
 def one_of_two(rank: int, path: Path, port: int) -> None:
@@ -38,7 +37,7 @@ def test_two_processes_give_the_result_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(unet, "_bn_relu", unet._bn_relu)
+    monkeypatch.setattr(nn, "BatchNorm2d", nn.BatchNorm2d)
     without_batch_norm()
     path = tmp_path / "recipe.toml"
     text = (

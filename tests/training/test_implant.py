@@ -11,14 +11,10 @@ from models.findings import SUBTYPES
 from models.volume import Volume
 from training.datasets.case import Case
 from training.phantoms import Phantom, Scanner, phantom
-from training.phantoms.implant import (
-    Implanted,
-    Lattice,
-    implant,
-    implanted_cases,
-    look,
-    skull_inside,
-)
+from training.phantoms.cases import implanted_cases, skull_inside
+from training.phantoms.implant import Implanted, implant
+from training.phantoms.lattice import Lattice
+from training.phantoms.scene import scene_of
 
 SMALL = Scanner(rows=176, columns=160, spacing_mm=(1.35, 1.3), tilt_deg=12.0)
 WISHED_ML = {
@@ -133,7 +129,7 @@ def test_intraventricular_blood_sinks_to_the_patients_back_however_the_image_is_
         )
         brain = brain[:, ::-1, ::-1]
         out = implant(volume, brain, 5, ("intraventricular",), WISHED_ML)
-    scene = look(volume, brain)
+    scene = scene_of(volume, brain)
     nearby = np.stack([scene.lattice.on_slice(scene.ventricles, z) for z in range(len(brain))])
     pool = (nearby < 2) & (scene.fluid > 0.5)
     blood = out.lesions > 0
@@ -150,7 +146,7 @@ def test_subarachnoid_blood_takes_the_place_of_fluid_and_spares_the_ventricles(
     smooth = ndimage.uniform_filter(head.volume.hu, (1, 3, 3))
     assert np.median(smooth[blood]) < 24
     assert np.median(smooth[head.brain]) > 26
-    scene = look(head.volume, head.brain)
+    scene = scene_of(head.volume, head.brain)
     ventricles = np.stack([scene.lattice.on_slice(scene.ventricles, z) for z in range(len(blood))])
     assert ventricles[blood].min() > 1
 

@@ -8,7 +8,14 @@ import pytest
 
 from models.runtime import available_runtimes
 from tests.support import ROOT
-from training.precision import SHIPPED, Deviation, compare, deviation
+from training.precision import (
+    SHIPPED,
+    Deviation,
+    compare,
+    deviation,
+    drawn_ahead,
+    store_phantom,
+)
 
 REFERENCE = np.array([0.10, 0.495, 0.90, np.nan])
 
@@ -57,11 +64,9 @@ def test_the_shipped_networks_hold_the_limits_on_a_few_phantoms(tmp_path: Path) 
 
 
 def test_a_second_run_finds_its_phantoms_drawn(tmp_path: Path) -> None:
-    from training.precision import _drawn, _store
-
-    (first,) = _drawn(range(1), tmp_path, 64)
+    (first,) = drawn_ahead(range(1), tmp_path, 64)
     (stored,) = tmp_path.glob("phantoms-*/0.npz")
     written = stored.stat().st_mtime_ns
-    _store(0, stored.parent, 64)
+    store_phantom(0, stored.parent, 64)
     assert stored.stat().st_mtime_ns == written
     assert first.hu.shape[1:] == (64, 64)

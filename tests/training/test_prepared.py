@@ -11,7 +11,7 @@ import pytest
 from models.preprocess import Grid
 from models.volume import Volume
 from training.datasets.case import Case, known_any, study_labels
-from training.datasets.prepared import Slices, heads_of, slices_of
+from training.prepared import Slices, heads_of, slices_of
 
 GRID = Grid(rows=32, columns=32)
 

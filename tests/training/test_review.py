@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from models.findings import SUBTYPES
 from training.readings import Reading, Result, ReviewError, read_readings, read_results
-from training.review import agree, majority, revise, select
+from training.review import agree, select
 from training.review_commands import app
+from training.revision import majority, revise
 
 RESULTS = """\
 case,probability,truth,R1,R2,R3,StudyInstanceUID,subdural

@@ -1,4 +1,4 @@
-"""A reader's figures and their intervals, and readers compared on the same cases."""
+"""A model's figures and their intervals, and models compared on the same cases."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def test_figures_are_those_of_the_scores_and_lie_in_their_intervals() -> None:
         assert cell.interval[0] < cell.value < cell.interval[1]
 
 
-def test_the_threshold_is_the_readers_own() -> None:
+def test_the_threshold_is_the_models_own() -> None:
     cases = scores()
     strict = replace(cases, threshold=0.9).measure()
     assert strict["AUC"] == cases.measure()["AUC"]

@@ -7,7 +7,7 @@ import torch
 from models.findings import SUBTYPES
 from training import augment, losses
 from training.batches import SliceBatches, Source, three_windows
-from training.datasets.prepared import MARGIN, Slices
+from training.prepared import MARGIN, Slices
 
 
 def slices(count: int = 6) -> Slices:
@@ -71,17 +71,17 @@ def test_only_the_rows_of_a_source_are_drawn() -> None:
 def test_a_positive_slice_needs_a_mask_unless_labels_are_enough() -> None:
     unlocated = slices()._replace(patient_ml=np.full(6, np.nan, np.float32))
     shown = SliceBatches([source(unlocated)], (208, 176), only=("intraventricular",))
-    assert len(shown._choices[0][0]) == 0
+    assert len(shown.choices[0][0]) == 0
     shown = SliceBatches([source(unlocated)], (208, 176), located=False)
-    assert shown._choices[0][0].tolist() == [0, 2, 4]
+    assert shown.choices[0][0].tolist() == [0, 2, 4]
 
 
 def test_exclusive_classes_leave_out_slices_with_two_subtypes() -> None:
     found = slices()
     found.labels[2, 0] = 1
     draw = SliceBatches([source(found)], (208, 176), exclusive=True)
-    assert draw._choices[0][0].tolist() == [0, 4]
-    assert draw._choices[0][1].tolist() == [1, 3, 5]
+    assert draw.choices[0][0].tolist() == [0, 4]
+    assert draw.choices[0][1].tolist() == [1, 3, 5]
 
 
 @pytest.mark.parametrize("subtype", ["intraparenchymal", "subdural", "epidural"])

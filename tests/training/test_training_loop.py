@@ -18,11 +18,15 @@ import torch
 
 from models.classifiers import LABELS
 from tests.support import ROOT
-from training import plans, recipe, train
+from training import recipe, stages, train
+from training.batches import WINDOWS
 from training.datasets import physionet
-from training.datasets.prepared import phantom_case
 from training.phantoms import phantom
+from training.phantoms.cases import phantom_case
 from training.recipe import Recipe
+from training.sequences import scans
+from training.stages import classifier, heads
+from training.stages.task import weights_path
 
 SMALL = ROOT / "config" / "recipes" / "small.toml"
 
@@ -56,7 +60,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(train, "RECALIBRATION_BATCHES", 1)
-        patch.setattr(plans, "FITTED_SLICES", 4)
+        patch.setattr(classifier, "FITTED_SLICES", 4)
         yield folder / "recipe.toml"
     torch.set_num_threads(threads)
 
@@ -101,37 +105,41 @@ def test_a_killed_training_goes_on_to_the_same_loss_curve(small: Path) -> None:
 def test_every_kind_of_stage_learns(trained: Recipe, stage: str) -> None:
     assert np.isfinite(losses_of(trained, stage)).all()
     torch.manual_seed(trained.seed)
-    before = plans.plan(trained, trained.named(stage)).network.state_dict()
-    after = torch.load(plans.weights_path(trained, stage), weights_only=True)
+    task = stages.task(trained, trained.named(stage))
+    before = task.network().state_dict()
+    after = torch.load(weights_path(trained, stage), weights_only=True)
     assert all(tensor.isfinite().all() for tensor in after.values())
-    if stage != "weights":  # whose plan is the finished network already
+    if stage != "weights":  # whose network is the finished network already
         moved = [name for name, tensor in before.items() if not tensor.equal(after[name])]
         assert any(name.endswith("weight") for name in moved)
-    plans.trained(trained, stage)
+    task.trained()
 
 
 @pytest.mark.parametrize("stage", ["all", "weights", "weak", "exclusive"])
-def test_whatever_a_study_reader_reads_gives_features_and_six_probabilities(
+def test_whatever_a_model_of_scans_builds_on_gives_features_and_six_probabilities(
     trained: Recipe, stage: str
 ) -> None:
     channels = 3 if stage == "exclusive" else 4
     with torch.inference_mode():
-        features, probabilities = plans.look(trained, stage)(torch.rand(2, channels, 208, 176))
+        features, probabilities = stages.task(trained, trained.named(stage)).extractor()(
+            torch.rand(2, channels, 208, 176)
+        )
     assert features.shape[0] == 2 and probabilities.shape == (2, len(LABELS))
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
 def test_whole_scans_are_read_once_and_their_copies_are_varied(trained: Recipe) -> None:
     stage = trained.named("attention")
-    ((found, share),) = plans.study_sources(trained, stage)
+    ((found, share),) = stages.task(trained, stage).sources()
     assert share == 1 and len(found.parts()) == trained.phantoms.count
     assert (found.labels[:, 0] == (found.labels[:, 1:] == 1).any(1)).all()
-    slices = plans.sources(trained, trained.named("all"))[0].slices
+    whole = stages.task(trained, trained.named("all"))
+    slices = whole.sources()[0].slices
     head = type(slices)(*(each[slices.patient == slices.patient[0]] for each in slices))
-    twice = plans.scans(
+    twice = scans(
         head,
-        plans.look(trained, "all"),
-        plans.WINDOWS["kang"],
+        whole.extractor(),
+        WINDOWS["kang"],
         (208, 176),
         2,
         trained.runs / "data" / "twice",
@@ -148,9 +156,9 @@ def test_implants_of_training_patients_alone_take_the_place_of_painted_lesions(
     held_out, trains = 49, 50
     monkeypatch.setattr(physionet, "patients", lambda _: (held_out, trains))
     monkeypatch.setattr(physionet, "load", lambda _, number: replace(head, patient=str(number)))
-    monkeypatch.setattr(plans, "stripper", lambda _: lambda hu: (hu > 0).astype(np.float32))
+    monkeypatch.setattr(heads, "stripper", lambda _: lambda hu: (hu > 0).astype(np.float32))
     stage = trained.named("all").model_copy(update={"phantoms": 0.5, "implants": 0.4})
-    real, bled, phantoms = plans.sources(trained.model_copy(update={"implants": 2}), stage)
+    real, bled, phantoms = stages.task(trained.model_copy(update={"implants": 2}), stage).sources()
     assert (real.share, bled.share, phantoms.share) == pytest.approx((0.3, 0.2, 0.5))
     assert not any(each.painted for each in (real, bled, phantoms))
     assert set(bled.slices.patient) == {held_out, trains}
@@ -166,10 +174,10 @@ def test_the_weight_model_learns_from_phantoms_that_its_base_networks_did_not_se
     seen = {
         int(seed)
         for base in weighing.bases
-        for source in plans.sources(trained, trained.named(base))
+        for source in stages.task(trained, trained.named(base)).sources()
         for seed in source.slices.patient
     }
-    (source,) = plans.sources(trained, weighing)
+    (source,) = stages.task(trained, weighing).sources()
     assert seen == {1000, 1001, 1002} and set(source.slices.patient) == {1003, 1004}
 
 
@@ -178,8 +186,8 @@ def test_a_split_by_image_tests_on_patients_that_it_learnt_from() -> None:
     patient = np.repeat(np.arange(50, 100, dtype=np.int32), 20)
 
     def parts(name: str) -> list[np.ndarray]:
-        stage = found.named(name)
-        return [plans.rows(found, stage, patient, part) for part in ("train", "tune", "test")]
+        task = stages.task(found, found.named(name))
+        return [task.rows(patient, part) for part in ("train", "tune", "test")]
 
     by_image = parts("resnet18-by-image")
     assert [part.sum() for part in by_image] == [800, 100, 100]

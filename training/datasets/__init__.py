@@ -1,4 +1,4 @@
-"""Readers of public head CT data sets, and the writer of CT series."""
+"""Public head CT data sets, loaded case by case, and the writer of CT series."""
 
 from importlib import import_module
 from pathlib import Path

@@ -1,45 +1,7 @@
-r"""A data set of a format that we do not know, read by a mapping that its owner writes.
+"""A data set of a format that we do not know, read by a mapping that its owner writes.
 
 AI-Hub 34101, which Kang 2023 trained on, publishes no description of its format: nothing of it is
-assumed here. The mapping is a TOML file that says where images, labels, masks and polygons lie and
-what their fields are called; a key that the mapping leaves out is unknown, never guessed.
-
-    name = "AI-Hub 34101"
-    citation = "..."
-    licence = "..."
-
-    [images]
-    path = '(?P<patient>\w+)/(?P<case>\w+)/(?P<slice>\d+)\.png'
-    format = "grey"                   # or "dicom", "nifti" (one file a case)
-    slope = 1.0                       # "grey" alone: HU = slope * value + intercept
-    intercept = -1024.0
-    spacing_mm = [0.45, 0.45]         # between rows, between columns
-    slice_mm = 5.0
-    first = "feet"                    # or "head": which end the lowest slice number is at
-
-    [labels]
-    file = "labels.csv"               # one table, or JSON files: "labels/{case}/{slice}.json"
-    key_column = "image"              # of the table
-    key = "{case}_{slice}"            # what stands in it
-    yes = ["1"]
-    no = ["0"]
-    fields = {any = "ICH", epidural = "EDH"}    # column, or "dotted.path" in the JSON
-
-    [masks]
-    file = "masks/{case}/{slice}.png"           # of the format of the images; "dicom": of grey
-    codes = {1 = "epidural"}          # left out: whatever is not 0 is hemorrhage
-    missing = "empty"                 # no file, no lesion; or "unknown"
-
-    [polygons]
-    file = "labels/{case}/{slice}.json"
-    list = "shapes"                   # dotted path of the list of polygons
-    points = "points"                 # [[x, y], ...] or [x, y, x, y, ...], in pixels
-    label = "label"
-    codes = {EDH = "epidural"}
-    missing = "empty"
-
-Names in braces are the groups of `images.path`; for "nifti" `slice` counts from 1 along the file's
-third axis. Orientation of grey images: the patient's right is at the left, anterior is up.
+assumed here. `training.datasets.mapping` says what the mapping holds.
 """
 
 import csv
@@ -51,79 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict
 
 from models.findings import SUBTYPES
 from models.volume import Volume
 from training.datasets import dicom, nifti
 from training.datasets.case import Case, DataSet, Labels, Unreadable, known_any, study_labels
-
-Subtype = Literal["epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural"]
-Missing = Literal["empty", "unknown"]
-FIELDS = ("any", *SUBTYPES)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Images(_Strict):
-    """Where the images are and what they hold; see the module."""
-
-    path: str
-    format: Literal["dicom", "nifti", "grey"]
-    slope: float = 1.0
-    intercept: float = 0.0
-    spacing_mm: tuple[float, float] | None = None
-    slice_mm: float | None = None
-    first: Literal["feet", "head"] | None = None
-
-
-class LabelFields(_Strict):
-    """Where the labels of the slices are; see the module."""
-
-    file: str
-    key_column: str = ""
-    key: str = ""
-    yes: tuple[str, ...]
-    no: tuple[str, ...]
-    fields: dict[Literal["any"] | Subtype, str]
-
-
-class Masks(_Strict):
-    """Where the masks are; see the module."""
-
-    file: str
-    missing: Missing
-    codes: dict[str, Subtype] | None = None
-
-
-class Polygons(_Strict):
-    """Where the polygons are; see the module."""
-
-    file: str
-    missing: Missing
-    list: str
-    points: str
-    label: str
-    codes: dict[str, Subtype]
-
-
-class Mapped(_Strict):
-    """The whole mapping; see the module."""
-
-    name: str
-    citation: str
-    licence: str
-    images: Images
-    labels: LabelFields | None = None
-    masks: Masks | None = None
-    polygons: Polygons | None = None
+from training.datasets.mapping import FIELDS, Images, LabelFields, Mapped, Masks, Polygons, check
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +54,7 @@ def open_adapter(root: Path, mapping: Path) -> DataSet:
         If the mapping or its table of labels is missing.
     """
     told = Mapped.model_validate(tomllib.loads(mapping.read_text()))
-    _check(told)
+    check(told)
     table, problems = _table(root, told.labels)
     cases: defaultdict[tuple[str, str], list[tuple[Path, dict[str, str]]]] = defaultdict(list)
     pattern = re.compile(told.images.path)
@@ -164,34 +64,17 @@ def open_adapter(root: Path, mapping: Path) -> DataSet:
             cases[groups.get("patient") or groups["case"], groups["case"]].append((path, groups))
     if not cases:
         problems.append(f"no file below {root} matches {told.images.path}")
-    readers = defaultdict(list)
+    loaders = defaultdict(list)
     for (patient, case), files in cases.items():
-        readers[patient].append(partial(_read, root, told, table, patient, case, files))
+        loaders[patient].append(partial(_read, root, told, table, patient, case, files))
     return DataSet(
         name=told.name,
         citation=told.citation,
         licence=told.licence,
-        readers=readers,
-        bleeding=dict.fromkeys(readers, float("nan")),
+        loaders=loaders,
+        bleeding=dict.fromkeys(loaders, float("nan")),
         problems=problems,
     )
-
-
-def _check(told: Mapped) -> None:
-    groups = re.compile(told.images.path).groupindex
-    images, labels = told.images, told.labels
-    if "case" not in groups or ("slice" not in groups and images.format == "grey"):
-        raise ValueError("images.path must name the groups case and, for grey images, slice")
-    if images.format == "grey" and None in (images.spacing_mm, images.slice_mm, images.first):
-        raise ValueError("grey images need spacing_mm, slice_mm and first: they carry no geometry")
-    if labels and labels.file.endswith(".csv") and not (labels.key_column and labels.key):
-        raise ValueError("a table of labels needs key_column and key")
-    if told.polygons and (told.masks or images.format == "nifti"):
-        raise ValueError("polygons go with DICOM or grey images, and without masks")
-    files = [part.file for part in (labels, told.masks, told.polygons) if part]
-    named = {field for file in files for field in re.findall(r"{(\w+)}", file)}
-    if lost := named - groups.keys() - {"slice"}:
-        raise ValueError(f"images.path has no group {', '.join(sorted(lost))}")
 
 
 def _read(
@@ -296,7 +179,7 @@ def _grey(root: Path, images: Images, files: Sequence[tuple[Path, dict[str, str]
             planes[place] = grey, groups
     if not planes:
         raise Unreadable(f"{ordered[0][0].relative_to(root).as_posix()}: no slice can be read")
-    assert images.spacing_mm is not None and images.slice_mm is not None  # by _check
+    assert images.spacing_mm is not None and images.slice_mm is not None  # by `check`
     places = sorted(planes)
     hu = np.stack([planes[place][0] for place in places]) * np.float32(images.slope)
     volume = Volume(

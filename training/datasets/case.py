@@ -1,4 +1,4 @@
-"""A labelled head CT, whatever data set it comes from, and a data set as a reader of them."""
+"""A labelled head CT, whatever data set it comes from, and a data set that loads them."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.findings import SUBTYPES
 from models.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Case:
     name
         Unique in its data set.
     patient
-        Whose it is; a patient may have several cases.
+        The patient's name or number; a patient may have several cases.
     volume
         Slices in order along their normal.
     labels
@@ -65,6 +66,29 @@ def known_any(labels: Labels, axis: int) -> Labels:
     return np.where(some, 1, np.where(unknown, np.nan, 0)).astype(np.float32)
 
 
+def slice_labels(lesions: NDArray[np.uint8], spacing_mm: tuple[float, float]) -> Labels:
+    """Return what a drawn label map shows: a slice shows a subtype from 10 square millimetres.
+
+    The limit is an estimate; nothing was measured.
+
+    Parameters
+    ----------
+    lesions
+        (z, y, x) uint8, 0 where there is no blood, else 1 + the subtype's index in `SUBTYPES`.
+    spacing_mm
+        Distance of rows and of columns.
+
+    Returns
+    -------
+    Labels
+        (z, 5) float32 of `SUBTYPES`, 0 or 1.
+    """
+    pixel_mm2 = spacing_mm[0] * spacing_mm[1]
+    codes = np.arange(1, len(SUBTYPES) + 1)
+    area_mm2 = np.stack([(lesions == code).sum((1, 2)) * pixel_mm2 for code in codes], axis=1)
+    return (area_mm2 >= 10).astype(np.float32)
+
+
 def study_labels(labels: Labels, bleeds: Labels) -> Labels:
     """(6,) what the labels of the slices, (z, 5) and (z,), say about the study."""
     return known_any(np.column_stack((bleeds, labels)), axis=0)
@@ -78,7 +102,7 @@ class DataSet:
     ----------
     name, citation, licence
         For tables and the model card.
-    readers
+    loaders
         For each patient, in the data set's order, one function for each case.
         It returns the case or raises `Unreadable`.
     bleeding
@@ -91,7 +115,7 @@ class DataSet:
     name: str
     citation: str
     licence: str
-    readers: Mapping[str, Sequence[Callable[[], Case]]]
+    loaders: Mapping[str, Sequence[Callable[[], Case]]]
     bleeding: Mapping[str, float]
     problems: list[str] = field(default_factory=list)
 
@@ -101,13 +125,13 @@ class DataSet:
         self._note(found)
         log.info(
             "%s: %d patients, %d cases, %d problems so far",
-            *(self.name, len(self.readers), sum(map(len, self.readers.values())), len(found)),
+            *(self.name, len(self.loaders), sum(map(len, self.loaders.values())), len(found)),
             extra={"action": "data_set_opened"},
         )
 
     def patients(self) -> list[str]:
         """Return all patients, in the data set's order."""
-        return list(self.readers)
+        return list(self.loaders)
 
     def cases(self, patients: Sequence[str]) -> Iterator[Case]:
         """Read the cases of these patients, one after another.
@@ -117,11 +141,11 @@ class DataSet:
         read = 0
         before = len(self.problems)
         for patient in patients:
-            if patient not in self.readers:
+            if patient not in self.loaders:
                 self._note([f"patient {patient} is not in the data set"])
-            for reader in self.readers.get(patient, ()):
+            for load in self.loaders.get(patient, ()):
                 try:
-                    case = reader()
+                    case = load()
                 except Unreadable as error:
                     self._note([f"{error}; case left out"])
                     continue

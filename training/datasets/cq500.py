@@ -66,14 +66,14 @@ def open_cq500(root: Path, cache: Path, series: Literal["one", "all"] = "one") -
             folder = str(PurePosixPath(header.path).parent)
             studies[f"CQ500-CT-{found[1]}"][folder].append(header)
     problems += [f"{name}: images, but no reads" for name in studies if name not in reads]
-    readers = {}
+    loaders = {}
     for name, study in reads.items():
         chosen = suitable(studies[name].values())
         if not chosen:
             problems.append(f"{name}: no suitable series among {len(studies[name])}, left out")
             continue
         chosen = chosen if series == "all" else chosen[:1]
-        readers[name] = [partial(_read, root, name, study, slices) for slices in chosen]
+        loaders[name] = [partial(_read, root, name, study, slices) for slices in chosen]
     return DataSet(
         name="CQ500",
         citation=(
@@ -81,8 +81,8 @@ def open_cq500(root: Path, cache: Path, series: Literal["one", "all"] = "one") -
             "head CT scans: a retrospective study, Lancet 2018;392:2388-2396"
         ),
         licence="CC BY-NC-SA 4.0",
-        readers=readers,
-        bleeding={name: float(reads[name][0]) for name in readers},
+        loaders=loaders,
+        bleeding={name: float(reads[name][0]) for name in loaders},
         problems=problems,
     )
 

@@ -1,8 +1,8 @@
 """CT series of public data sets, from DICOM files that lack much of what the standard asks for.
 
-Headers are read once into an index; a series is put in order by ImagePositionPatient projected on
-the slice normal (PS3.3 C.7.6.2.1.1), by nothing else. The node reads DICOM by far stricter rules of
-its own, because there a slice left out would be a patient's.
+Headers are read once into an index; a series is put in order by ImagePositionPatient alone,
+projected on the slice normal (PS3.3 C.7.6.2.1.1). The node has stricter rules of its own for DICOM:
+a slice left out there would be a patient's.
 """
 
 import json
@@ -176,7 +176,7 @@ def read_stack(root: Path, headers: Sequence[Header]) -> Stack:
     Raises
     ------
     Unreadable
-        If no slice is left, or the orientation is none.
+        If no slice is left, or the orientation is invalid.
     """
     ordered, problems = in_order(headers)
     slices, kept = [], []

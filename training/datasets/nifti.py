@@ -65,7 +65,7 @@ def read_scan(image: Path, label: Path | None) -> Scan:
     Raises
     ------
     Unreadable
-        If the image is missing, broken, or its affine says not where the slices lie.
+        If the image is missing, broken, or its affine does not say where the slices lie.
     """
     opened = _open(image)
     problems = []
@@ -138,7 +138,7 @@ def _volume(path: Path, image: nibabel.Nifti1Image, turn: NDArray[np.float64]) -
 def open_bhsd(root: Path, images: str = "images", masks: str = "ground truths") -> DataSet:
     """Open the 192 volumes of BHSD with a label map (the folder `label_192`).
 
-    The images come from RSNA 2019: a reader that was trained on RSNA must not be tested on them.
+    The images come from RSNA 2019: a detector that was trained on RSNA must not be tested on them.
     Public file names look like `<PatientID>_<StudyInstanceUID>.nii.gz` of RSNA; where they do,
     `patient` is that PatientID and the overlap with an RSNA split can be found, where they do not
     (a renamed copy) no check by name is possible: then keep the whole set out.
@@ -186,16 +186,16 @@ def _pairs(
         raise FileNotFoundError(f"{name}: no folder {images}")
     files = {path.name.partition(".")[0]: path for path in sorted(images.glob("*.nii*"))}
     drawn = {path.name.partition(".")[0]: path for path in sorted(masks.glob("*.nii*"))}
-    readers = defaultdict(list)
+    loaders = defaultdict(list)
     for case, path in files.items():
         patient = case.partition("_ID_")[0]
-        readers[patient].append(partial(_read_pair, case, patient, path, drawn.get(case), codes))
+        loaders[patient].append(partial(_read_pair, case, patient, path, drawn.get(case), codes))
     return DataSet(
         name=name,
         citation=citation,
         licence=licence,
-        readers=readers,
-        bleeding=dict.fromkeys(readers, float("nan")),
+        loaders=loaders,
+        bleeding=dict.fromkeys(loaders, float("nan")),
         problems=[f"{drawn[case].name}: mask without an image" for case in drawn.keys() - files],
     )
 
@@ -277,7 +277,7 @@ def open_physionet(root: Path) -> DataSet:
             "model, Data 2020;5(1):14; PhysioNet doi 10.13026/4nae-zg36"
         ),
         licence="PhysioNet Restricted Health Data License 1.5.0",
-        readers={
+        loaders={
             patient: [partial(_read_physionet, root, patient, path, rows.get(patient, {}))]
             for patient, path in scans.items()
         },

@@ -55,7 +55,7 @@ def open_jpg(root: Path) -> DataSet:
             "model, Data 2020;5(1):14, doi 10.3390/data5010014"
         ),
         licence="CC BY 4.0 (release 1.0.0; later releases are restricted)",
-        readers={patient: [partial(_read, root, rows)] for patient, rows in patients.items()},
+        loaders={patient: [partial(_read, root, rows)] for patient, rows in patients.items()},
         bleeding={
             patient: float(any(row[name.capitalize()] == "1" for row in rows for name in SUBTYPES))
             for patient, rows in patients.items()
@@ -69,7 +69,7 @@ def patients(root: Path) -> list[int]:
 
 
 def load(root: Path, number: int) -> Case:
-    """Read one patient; a recipe names whom it learns from, so none is left out in silence.
+    """Read one patient of those that a recipe names; a patient that cannot be read is an error.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def hounsfield(
 
 
 class Split(NamedTuple):
-    """Patient numbers of each part; no patient is in two."""
+    """Patient numbers of each part; each patient is in one part."""
 
     train: tuple[int, ...]
     tune: tuple[int, ...]

@@ -48,11 +48,7 @@ def open_rsna(root: Path, cache: Path) -> DataSet:
     problems += [f"{name}: labelled, but there is no file" for name in labels if name not in there]
     problems += [f"{name}: no label" for name in sorted(there - labels.keys())]
     problems += [header.problem for header in headers if header.problem]
-    patients: defaultdict[str, defaultdict[str, list[Header]]]
-    patients = defaultdict(lambda: defaultdict(list))
-    for header in headers:
-        if not header.problem:
-            patients[header.patient][header.series].append(header)
+    patients = _by_series([header for header in headers if not header.problem])
 
     def of(slices: Sequence[Header]) -> dict[str, Labels]:
         return {name: labels.get(name, UNKNOWN) for name in (_image(s.path) for s in slices)}
@@ -64,7 +60,7 @@ def open_rsna(root: Path, cache: Path) -> DataSet:
             "the RSNA 2019 Brain CT Hemorrhage Challenge, Radiol Artif Intell 2020;2(3):e190211"
         ),
         licence="RSNA terms of use: research and education, no commercial use",
-        readers={
+        loaders={
             patient: [partial(_read, root, slices, of(slices)) for slices in series.values()]
             for patient, series in sorted(patients.items())
         },
@@ -74,6 +70,15 @@ def open_rsna(root: Path, cache: Path) -> DataSet:
         },
         problems=problems,
     )
+
+
+def _by_series(headers: Sequence[Header]) -> Mapping[str, Mapping[str, list[Header]]]:
+    """Return the headers by patient, then by series."""
+    patients: defaultdict[str, defaultdict[str, list[Header]]]
+    patients = defaultdict(lambda: defaultdict(list))
+    for header in headers:
+        patients[header.patient][header.series].append(header)
+    return patients
 
 
 def read_labels(path: Path) -> tuple[dict[str, Labels], list[str]]:

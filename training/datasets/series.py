@@ -107,25 +107,31 @@ def write_series(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index, pixels in enumerate(stored):
-        ds = Dataset()
-        _patient_and_study(ds, identity)
-        _series_and_equipment(ds, identity)
-        _plane(ds, volume, index)
-        _acquisition(ds, volume, kernel)
+        ds = _instance(volume, identity, index, kernel)
         _pixels(ds, pixels, signed, bits_stored, photometric)
-        ds.SOPClassUID = CTImageStorage
-        ds.SOPInstanceUID = uid(identity.series_instance_uid, str(index))
-        ds.InstanceNumber = index + 1
         if padding_hu is not None:
             ds.PixelPaddingValue = padding_hu - INTERCEPT_HU
         if images_in_acquisition:
             ds.ImagesInAcquisition = len(stored)
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         path = folder / f"{index + 1:04d}.dcm"
         ds.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def _instance(volume: Volume, identity: Identity, index: int, kernel: str) -> Dataset:
+    """Return the CT instance of one slice, without its pixels."""
+    ds = Dataset()
+    _patient_and_study(ds, identity)
+    _series_and_equipment(ds, identity)
+    _plane(ds, volume, index)
+    _acquisition(ds, volume, kernel)
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = uid(identity.series_instance_uid, str(index))
+    ds.InstanceNumber = index + 1
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return ds
 
 
 def _stored(volume: Volume, signed: bool, bits_stored: int) -> np.ndarray:

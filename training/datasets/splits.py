@@ -1,8 +1,8 @@
 """Who trains and who tests: patients dealt into parts, written to TOML and read back.
 
 A patient is in one part only; reading checks it. That holds within a data set: BHSD's images come
-from RSNA 2019 (see `training.datasets.nifti.open_bhsd`), so one of them must not test a reader that
-was trained on the other.
+from RSNA 2019 (see `training.datasets.nifti.open_bhsd`), so one of them must not test a detector
+that was trained on the other.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Burduja 2020: a CNN alone, and with a sequence reader over its features."""
+"""Burduja 2020: a CNN alone, and with a sequence model over its features."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 
 from models.classifiers import LABELS
 from models.sequence import SequenceModel
-from training.measure import Floats, Result
+from training.measure import Result
 from training.papers.measured import Measured
 from training.recipe import Sequence
 from training.scores import (
@@ -22,7 +22,7 @@ from training.scores import (
     estimate,
     refuse_other_cases,
 )
-from training.statistics import slice_losses
+from training.statistics import Floats, slice_losses
 from training.tables import Cell, Table
 
 PAPER = "Burduja 2020, Sensors 20:5611"
@@ -34,7 +34,7 @@ TABLE_2 = {CNN: "0.06259", "PCA-120 + predictions": "0.04989"}
 
 
 def tables(measured: Measured) -> list[Table]:
-    """Return Tables 2 and 3 for each network that sequence readers of the recipe read."""
+    """Return Tables 2 and 3 for each network that a sequence model of the recipe builds on."""
     stages = measured.stages(Sequence)
     made = []
     networks = dict.fromkeys(stage.reads for stage in stages)
@@ -43,7 +43,7 @@ def tables(measured: Measured) -> list[Table]:
         for stage in stages:
             if stage.reads == reads:
                 network = measured.trained(stage)
-                models[_selection(stage)] = measured.labelled(partial(_follow, network, reads))
+                models[_selection(stage)] = measured.labelled(partial(_sequence, network, reads))
         data = f"{measured.data}; features of {reads}"
         best = {name: models[name] for name in list(models)[:2]}
         scans = {name: model.by_scan(model.patient) for name, model in best.items()}
@@ -65,7 +65,7 @@ def _alone(reads: str, case: Result) -> Floats:
     return case.witnessed[reads][:, : len(LABELS)]
 
 
-def _follow(network: SequenceModel, reads: str, case: Result) -> Floats:
+def _sequence(network: SequenceModel, reads: str, case: Result) -> Floats:
     probabilities, features = np.split(case.witnessed[reads], [len(LABELS)], axis=1)
     with torch.inference_mode():
         logits = network(torch.from_numpy(features)[None], torch.from_numpy(probabilities)[None])
@@ -78,7 +78,7 @@ def table_2(models: Mapping[str, Labelled], data: str) -> Table:
     Parameters
     ----------
     models
-        On the same slices: `CNN` and each sequence reader, by the names of `TABLE_2`.
+        On the same slices: `CNN` and each sequence model, by the names of `TABLE_2`.
     data
         Data set and split.
     """

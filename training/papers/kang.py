@@ -3,13 +3,17 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.findings import SUBTYPES
-from training.measure import Floats, Result
+from training.measure import Result
 from training.papers.measured import Measured, named
 from training.recipe import Classifier
 from training.scores import METHOD, Scores, adjusted, compare, counts
-from training.statistics import Bools
+from training.statistics import Bools, Floats
 from training.tables import Cell, Table
 
 PAPER = "Kang 2023, Front Neurol 14:1321964"
@@ -61,20 +65,16 @@ def tables(measured: Measured) -> list[Table]:
 
 def _combinations_of_cases(measured: Measured) -> tuple[dict[str, Scores], Bools]:
     rules = measured.rules
-    arms = {
-        arm: measured.cases(
-            lambda case, place=place: rules.triage(rules.calibrate(_peaks(case, place)))
-        )
-        for arm, place in _places(measured).items()
-    }
+
+    def score(place: int | None, case: Result) -> float:
+        return rules.triage(rules.calibrate(_peaks(place, case)))
+
+    arms = {arm: measured.cases(partial(score, place)) for arm, place in _places(measured).items()}
     return arms, measured.case_subtypes
 
 
 def _combinations_of_slices(measured: Measured) -> tuple[dict[str, Scores], Bools]:
-    arms = {
-        arm: measured.slabs(lambda case, place=place: _peaks(case, place))
-        for arm, place in _places(measured).items()
-    }
+    arms = {arm: measured.slabs(partial(_peaks, place)) for arm, place in _places(measured).items()}
     return arms, measured.labels[:, 1:]
 
 
@@ -83,16 +83,18 @@ def _places(measured: Measured) -> dict[str, int | None]:
     return {ALL_FIVE: None} | {arm: place for place, arm in enumerate(measured.arms)}
 
 
-def _peaks(case: Result, place: int | None) -> Floats:
+def _peaks(place: int | None, case: Result) -> Floats:
     return case.peaks if place is None else case.base_peaks[:, place]
 
 
 def classifiers(measured: Measured) -> dict[str, Scores]:
     """Case scores of the weakly trained classifiers, the largest triage score of their slabs."""
+
+    def score(name: str, case: Result) -> float:
+        return measured.rules.triage(_any(name, case))
+
     return {
-        stage.backbone: measured.cases(
-            lambda case, name=stage.name: measured.rules.triage(case.witnessed[name][:, 0])
-        )
+        stage.backbone: measured.cases(partial(score, stage.name))
         for stage in measured.stages(Classifier)
         if not stage.exclusive and not stage.location
     }
@@ -104,10 +106,13 @@ def _weak_and_located(measured: Measured) -> dict[str, dict[str, Scores]]:
     for stage in measured.stages(Classifier):
         if not stage.exclusive:
             arm = "located" if stage.location else "weak"
-            arms[stage.backbone][arm] = measured.slabs(
-                lambda case, name=stage.name: case.witnessed[name][:, 0]
-            )
+            arms[stage.backbone][arm] = measured.slabs(partial(_any, stage.name))
     return {network: found for network, found in arms.items() if len(found) == 2}
+
+
+def _any(name: str, case: Result) -> NDArray[np.float32]:
+    """(s,) what the network of this name says of each slab: the probability of any hemorrhage."""
+    return case.witnessed[name][:, 0]
 
 
 def table_2(networks: Mapping[str, Mapping[str, Scores]], reference: str, data: str) -> Table:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detector import Settings
-from training.measure import Floats, Result
-from training.recipe import Recipe
+from training.measure import Result
+from training.recipe import Recipe, Stage
 from training.scores import Labelled, Scores
-from training.statistics import Bools
+from training.statistics import Bools, Floats
 
 NETWORKS = {
     "densenet121": "DenseNet121",
@@ -21,7 +21,7 @@ NETWORKS = {
     "resnet18": "ResNet-18",
 }
 
-_S = TypeVar("_S")
+S = TypeVar("S", bound=Stage)
 
 
 def named(network: str) -> str:
@@ -73,7 +73,7 @@ class Measured:
 
     @property
     def slab_number(self) -> NDArray[np.int_]:
-        """(m,) whose each slab is."""
+        """(m,) the patient of each slab."""
         return np.repeat(self.number, [len(case.peaks) for case in self.results])
 
     @property
@@ -102,6 +102,6 @@ class Measured:
         found = self.of_slabs(score).astype(float)
         return Labelled(self.labels, found, self.slab_number)
 
-    def stages(self, kind: type[_S]) -> list[_S]:
+    def stages(self, kind: type[S]) -> list[S]:
         """Return the recipe's stages of a kind."""
-        return [each for each in self.recipe.stage if isinstance(each, kind)]
+        return self.recipe.every(kind)

@@ -9,15 +9,32 @@ from numpy.typing import NDArray
 
 from models.classifiers import LABELS
 from models.findings import SUBTYPES
-from training.measure import Floats
 from training.papers.measured import Measured
 from training.scores import METHOD, Scores, adjusted, compare, estimate
-from training.statistics import Bools
+from training.statistics import Bools, Floats
 from training.tables import Cell, Table
+
+ARMS = ("detector", "threshold")
+
+COLUMNS = (
+    "hemorrhage",
+    "cases",
+    "detection AUC",
+    "HU threshold AUC",
+    "naming AUC",
+    "volume error, mL (median)",
+    "absolute volume error, mL (median)",
+)
+
+EXPLAINED = (
+    "Detection: cases of the subtype, mixed ones among them, against all normal ones; p "
+    "against the HU threshold. Naming: the subtype's probability on all cases "
+    "(any: as detection). Volume error: found less true."
+)
 
 
 def tables(measured: Measured) -> list[Table]:
-    """Return the table of the phantoms; volumes of patients are not compared, by rough masks."""
+    """Return the table of the phantoms; patients' masks are too rough to compare volumes."""
     if not measured.of_phantoms:
         return []
     results = measured.results
@@ -49,11 +66,11 @@ def phantoms(
     Parameters
     ----------
     read, by_threshold
-        The reader's and the HU threshold's scores of the same cases.
+        The detector's and the HU threshold's scores of the same cases.
     subtypes
         (n, 5) bool, `SUBTYPES` of each case.
     probabilities
-        (n, 5) the reader's, of them.
+        (n, 5) the detector's, of them.
     volumes_ml
         (n,) true and (n,) found volumes in mL.
     data
@@ -61,23 +78,19 @@ def phantoms(
     """
     groups = dict(zip(LABELS, (read.truth, *subtypes.T), strict=True))
     arms = {
-        name: {"reader": read.among(group), "threshold": by_threshold.among(group)}
+        name: dict(zip(ARMS, (read.among(group), by_threshold.among(group)), strict=True))
         for name, group in groups.items()
     }
-    p = adjusted({name: compare(pair, "threshold")["reader"] for name, pair in arms.items()})
+    p = adjusted({name: compare(pair, ARMS[1])[ARMS[0]] for name, pair in arms.items()})
     errors = volumes_ml[1] - volumes_ml[0]
 
     def row(name: str, group: Bools) -> tuple[Cell, ...]:
-        detection, baseline = (arms[name][arm].measure()["AUC"] for arm in ("reader", "threshold"))
-        naming = detection
-        if name in SUBTYPES:
-            named = probabilities[:, SUBTYPES.index(name)]
-            naming = Scores(group, named, read.patient).measure()["AUC"]
+        detection, baseline = (arms[name][arm].measure()["AUC"] for arm in ARMS)
         return (
             Cell(int(group.sum())),
             replace(detection, p=p[name]),
             baseline,
-            naming,
+            _naming(name, group, probabilities, read.patient) or detection,
             *_medians(errors[group], read.patient[group]),
         )
 
@@ -85,25 +98,22 @@ def phantoms(
         "phantom",
         "Phantoms: detection, naming and volume by subtype",
         data,
-        (
-            "hemorrhage",
-            "cases",
-            "detection AUC",
-            "HU threshold AUC",
-            "naming AUC",
-            "volume error, mL (median)",
-            "absolute volume error, mL (median)",
-        ),
+        COLUMNS,
         {name: row(name, group) for name, group in groups.items()},
         (
             f"{read.count()}. Phantoms show that nothing is broken, not how well"
             " patients are read.",
-            "Detection: cases of the subtype, mixed ones among them, against all normal ones; p "
-            "against the HU threshold. Naming: the subtype's probability on all cases "
-            "(any: as detection). Volume error: found less true.",
+            EXPLAINED,
             METHOD,
         ),
     )
+
+
+def _naming(name: str, group: Bools, probabilities: Floats, patient: NDArray[Any]) -> Cell | None:
+    """AUC of a subtype's probability on all cases; None for "any", which has none of its own."""
+    if name not in SUBTYPES:
+        return None
+    return Scores(group, probabilities[:, SUBTYPES.index(name)], patient).measure()["AUC"]
 
 
 def _medians(errors: Floats, patient: NDArray[Any]) -> list[Cell]:

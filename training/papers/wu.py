@@ -1,17 +1,18 @@
-"""Wu 2024: the attention reader, trained on study labels alone."""
+"""Wu 2024: the attention model, trained on study labels alone."""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from models.attention import AttentionModel, slice_scores
 from models.classifiers import LABELS
-from training.measure import Floats, Result
+from training.measure import Result
 from training.papers.measured import Measured
 from training.recipe import Attention
 from training.scores import INTERVALS, Scores, counts
-from training.statistics import predictive_values
+from training.statistics import Floats, predictive_values
 from training.tables import Cell, Table
 
 PAPER = "Wu 2024, Radiology AI, ryai.230296"
@@ -23,18 +24,30 @@ PREVALENCES = (0.06, 0.15)
 """Shares of bleeding studies at which predictive values are given (ours)."""
 
 
+Read = Mapping[int, tuple[float, Floats]]
+"""By case the study's probability, and the scores of its slices (s,)."""
+
+
 def tables(measured: Measured) -> list[Table]:
-    """Return a table for each attention reader of the recipe."""
+    """Return a table for each attention model of the recipe."""
     made = []
     stages = measured.stages(Attention)
     for stage in stages:
         network = measured.trained(stage)
         read = {case.number: _attend(network, stage.reads, case) for case in measured.results}
-        studies = measured.cases(lambda case, read=read: read[case.number][0])
-        slices = measured.slabs(lambda case, read=read: read[case.number][1])
+        studies = measured.cases(partial(_study, read))
+        slices = measured.slabs(partial(_slices, read))
         found = table({"studies": studies, "slices by attention": slices}, measured.data)
         made.append(replace(found, name=f"wu-{stage.name}") if len(stages) > 1 else found)
     return made
+
+
+def _study(read: Read, case: Result) -> float:
+    return read[case.number][0]
+
+
+def _slices(read: Read, case: Result) -> Floats:
+    return read[case.number][1]
 
 
 def _attend(network: AttentionModel, reads: str, case: Result) -> tuple[float, Floats]:
@@ -47,7 +60,7 @@ def _attend(network: AttentionModel, reads: str, case: Result) -> tuple[float, F
 
 
 def table(sets: Mapping[str, Scores], data: str) -> Table:
-    """PPV and AUC of the attention reader on each set ("local" and "external" in the paper)."""
+    """PPV and AUC of the attention model on each set ("local" and "external" in the paper)."""
     at = [f"{name} at {share:.0%}" for share in PREVALENCES for name in ("PPV", "NPV")]
 
     def row(name: str, scores: Scores) -> tuple[Cell, ...]:

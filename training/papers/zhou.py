@@ -3,20 +3,22 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training import plans
-from training.batches import WINDOWS
 from training.losses import CLASSES
-from training.measure import Floats
+from training.measure import Result
 from training.papers.measured import Measured, named
 from training.recipe import Classifier, Recipe
 from training.scores import INTERVALS, Classes, counts
 from training.sequences import SLICES_AT_ONCE, centre
-from training.statistics import Bools, draws, percentiles
+from training.stages import heads
+from training.stages.scans import slice_task
+from training.statistics import Bools, Floats, draws, percentiles
 from training.tables import Cell, Table
 
 PAPER = "Zhou 2022, Curr Pharm Des 28(4)"
@@ -32,13 +34,13 @@ TABLE = {
         "intraparenchymal": "0.76",
     },
 }
-"""The paper's values by timm's name; a class's is its sensitivity."""
+"""The paper's values by timm's name; the value of a class is its sensitivity."""
 
 
 def tables(measured: Measured) -> list[Table]:
     """Return the table of the recipe's exclusive classifiers.
 
-    The image-level split is tested on its own images, patients on both sides.
+    The image-level split is tested on its own images; its patients are on both sides.
     """
     splits: dict[str, dict[str, Classes]] = defaultdict(dict)
     for stage in measured.stages(Classifier):
@@ -47,7 +49,7 @@ def tables(measured: Measured) -> list[Table]:
         if stage.split_by == "patient":
             splits[PATIENT_LEVEL][stage.backbone] = _classes(
                 measured.labels[:, 1:],
-                measured.of_slabs(lambda case, name=stage.name: case.witnessed[name][:, :6]),
+                measured.of_slabs(partial(_six, stage.name)),
                 measured.slab_number,
             )
         elif not measured.of_phantoms:
@@ -55,22 +57,28 @@ def tables(measured: Measured) -> list[Table]:
     return [table(splits, measured.data)] if splits else []
 
 
+def _six(name: str, case: Result) -> NDArray[np.float32]:
+    """(s, 6) the probabilities of `models.classifiers.LABELS` on each slab."""
+    return case.witnessed[name][:, :6]
+
+
 def _held_out_images(recipe: Recipe, stage: Classifier) -> Classes:
-    slices = plans.patients(recipe)
-    chosen = np.flatnonzero(plans.rows(recipe, stage, slices.patient, "test"))
-    look = plans.look(recipe, stage.name)
-    size = recipe.grid.rows, recipe.grid.columns
+    task, slices = slice_task(recipe, stage.name), heads.patients(recipe)
+    chosen = np.flatnonzero(task.rows(slices.patient, "test"))
+    extract, size = task.extractor(), recipe.grid.size
     found = []
     for index in np.array_split(chosen, -(-len(chosen) // SLICES_AT_ONCE)):
-        hu, brain = (centre(each[index], size) for each in (slices.hu, slices.brain))
-        image = WINDOWS[stage.windows](hu.astype(np.float32), brain / np.float32(255))
+        hu, brain = (
+            centre(each[index].astype(np.float32), size) for each in (slices.hu, slices.brain)
+        )
+        image = task.windows(hu, brain / np.float32(255))
         with torch.inference_mode():
-            found.append(look(torch.from_numpy(image))[1].float().cpu().numpy())
+            found.append(extract(torch.from_numpy(image))[1].float().cpu().numpy())
     truth = slices.labels[chosen] == 1
     return _classes(truth, np.concatenate(found), slices.patient[chosen])
 
 
-def _classes(truth: Bools, probabilities: Floats, number: NDArray[np.int_]) -> Classes:
+def _classes(truth: Bools, probabilities: Floats, number: NDArray[np.integer[Any]]) -> Classes:
     """Slices of at most one subtype; (n, 6) any and `SUBTYPES` become normal and `SUBTYPES`."""
     single = truth.sum(1) <= 1
     score = np.column_stack((1 - probabilities[:, 0], probabilities[:, 1:]))[single]

@@ -5,7 +5,7 @@ A phantom is a head (`head`, `skull`, `brain`) with hemorrhages (`lesions`) and 
 "phantom".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from models.volume import Volume
 from training.phantoms import lesions
 from training.phantoms.brain import draw_brain
 from training.phantoms.confounders import CONFOUNDERS, random_confounders
-from training.phantoms.head import random_traits
+from training.phantoms.head import Head, random_traits
 from training.phantoms.scanner import Beam, Scanner, beam, random_scanner, scan
 from training.phantoms.shapes import space
 from training.phantoms.skull import draw_skull
@@ -88,6 +88,22 @@ def phantom(
     ]
     if confounders is None:
         confounders = random_confounders(rng)
+    head, labels = _head(rng, planned, confounders)
+    scanner = scanner or Scanner()
+    volume, seen = scan(rng, scanner, head.hu), beam(scanner)
+    label_map = _label_map(seen, labels, volume.voxel_ml)
+    volumes = {
+        SUBTYPES[code - 1]: float(volume.voxel_ml @ (label_map == code).sum(axis=(1, 2)))
+        for code in np.unique(label_map[label_map > 0])
+    }
+    brain = seen.sample(head.intracranial) > 0.5
+    return Phantom(volume, label_map, brain, volumes, confounders)
+
+
+def _head(
+    rng: np.random.Generator, planned: Sequence[lesions.Lesion], confounders: tuple[str, ...]
+) -> tuple[Head, NDArray[np.uint8]]:
+    """Return a head with these lesions and look-alikes, and the lesions' labels on its grid."""
     push, effaced = lesions.mass_effect(rng, planned)
     traits = random_traits(rng)
     coordinates = space(
@@ -101,15 +117,7 @@ def phantom(
         CONFOUNDERS[name][1](rng, inside)
     labels = np.zeros(head.hu.shape, np.uint8)
     labels[box] = lesions.draw(rng, inside, planned)
-    scanner = scanner or Scanner()
-    volume, seen = scan(rng, scanner, head.hu), beam(scanner)
-    label_map = _label_map(seen, labels, volume.voxel_ml)
-    volumes = {
-        SUBTYPES[code - 1]: float(volume.voxel_ml @ (label_map == code).sum(axis=(1, 2)))
-        for code in np.unique(label_map[label_map > 0])
-    }
-    brain = seen.sample(head.intracranial) > 0.5
-    return Phantom(volume, label_map, brain, volumes, confounders)
+    return head, labels
 
 
 def _label_map(
@@ -117,7 +125,7 @@ def _label_map(
 ) -> NDArray[np.uint8]:
     """Return the labels in the slices: for each subtype as many voxels as hold its blood.
 
-    Half a voxel as the limit would lose sheets thinner than a voxel, which much blood is.
+    A limit of half a voxel would lose sheets thinner than a voxel, and much blood lies in such.
     """
     found = np.zeros(seen.shape, np.uint8)
     codes = np.unique(labels[labels > 0])
@@ -132,7 +140,7 @@ def _label_map(
 
 
 def random_phantom(seed: int, *, split: str = "train", matrix: int | None = None) -> Phantom:
-    """Return a phantom of which everything is drawn: about half bleed.
+    """Return a phantom with everything drawn at random; about half of them bleed.
 
     Parameters
     ----------
@@ -160,7 +168,7 @@ TOGETHER = {
     ("epidural", "subarachnoid"): 0.03,
     ("subdural", "intraparenchymal", "subarachnoid"): 0.03,
 }
-"""How often subtypes occur together among heads that bleed (chosen)."""
+"""How often subtypes occur together among heads that bleed. An estimate; nothing was measured."""
 
 
 def random_subtypes(rng: np.random.Generator) -> tuple[str, ...]:

@@ -108,7 +108,8 @@ def _fissure_distance(s: Space, falx: Field, open_: float) -> Field:
     ).astype(np.float32)
     middle = np.where(falx < FAR, falx, s.x)
     half = 0.9 + 1.0 * open_ * coverage(s.y + 10, 50)
-    return np.maximum(np.abs(middle) - half, edge - s.z).astype(np.float32)
+    surface: Field = np.maximum(np.abs(middle) - half, edge - s.z).astype(np.float32)
+    return surface
 
 
 def _sylvian_distance(rng: np.random.Generator, s: Space, open_: float) -> Field:
@@ -122,7 +123,8 @@ def _sylvian_distance(rng: np.random.Generator, s: Space, open_: float) -> Field
     wall = 37 - 0.008 * (s.y + 2) ** 2 + 1.2 * bend
     insula = np.abs(x - wall) - half * (1 - ((s.z - 6) / 16) ** 2)
     insula = np.maximum(insula, np.maximum(np.abs(s.z - 6) - 12, np.abs(s.y + 2) - 24))
-    return np.minimum(fissure, insula)
+    surface: Field = np.minimum(fissure, insula)
+    return surface
 
 
 def _sulci(rng: np.random.Generator, s: Space, depth: Field, near: Field, open_: float) -> Field:
@@ -138,7 +140,10 @@ def _sulci(rng: np.random.Generator, s: Space, depth: Field, near: Field, open_:
     sheet = map_coordinates(_folding(rng), points, order=1, mode="grid-wrap", output=np.float32)
     reach = np.float32(13) + 5 * smooth_noise(rng, 16, s.x.shape)[near]
     half = (0.15 + 1.1 * open_) * (1 - deep / np.maximum(reach, 3))
-    return np.where(deep < reach, 2 * np.abs(sheet) - half, deep - reach + 2 * np.abs(sheet))
+    surface: Field = np.where(
+        deep < reach, 2 * np.abs(sheet) - half, deep - reach + 2 * np.abs(sheet)
+    )
+    return surface
 
 
 def _folding(rng: np.random.Generator, n: int = 96) -> Field:
@@ -151,7 +156,8 @@ def _folding(rng: np.random.Generator, n: int = 96) -> Field:
     k = np.sqrt(f[:, None, None] ** 2 + f[None, :, None] ** 2 + f[: n // 2 + 1] ** 2)
     field = irfftn(spectrum * np.exp(-(((k - 1 / 11) / 0.018) ** 2)), (n, n, n))
     slope = np.sqrt(sum(g * g for g in np.gradient(field)))
-    return (field / np.maximum(slope, 0.35 * slope.mean())).astype(np.float32)
+    surface: Field = (field / np.maximum(slope, 0.35 * slope.mean())).astype(np.float32)
+    return surface
 
 
 def _hindbrain(rng: np.random.Generator, h: Head, white: Field, outside: Field) -> None:
@@ -190,7 +196,8 @@ def _cerebellum(h: Head) -> Field:
     distance = np.maximum(distance, np.maximum(h.cavity + gap, h.tentorium + 1))
     box, magna = s.ellipsoid((0, 64, -66), (9, 16, 12))
     distance[box] = np.maximum(distance[box], -magna)
-    return distance
+    surface: Field = distance
+    return surface
 
 
 def _cisterns(h: Head, stem: Field) -> Field:
@@ -201,7 +208,8 @@ def _cisterns(h: Head, stem: Field) -> Field:
     suprasellar = s.ellipsoid((0, -9, -25), (15, 13, 8))
     interpeduncular = s.ellipsoid((0, -1, -19), (5, 5, 7))
     quadrigeminal = s.ellipsoid((0, 32, -5), (9, 6, 8))
-    return np.minimum(ambient, s.everywhere(suprasellar, interpeduncular, quadrigeminal))
+    surface: Field = np.minimum(ambient, s.everywhere(suprasellar, interpeduncular, quadrigeminal))
+    return surface
 
 
 def _fill(rng: np.random.Generator, h: Head, white: Field, outside: Field) -> None:

@@ -1,4 +1,4 @@
-"""What looks like blood and is none, and what hides it: calcium, sinuses, tumours, artefacts.
+"""What looks like blood, and what hides it: calcium, sinuses, tumours, artefacts.
 
 Each confounder draws into a head that is cropped to its `skull_box`; motion is the scanner's.
 """

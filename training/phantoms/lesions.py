@@ -99,7 +99,10 @@ PLACES = {
         Place("tentorium", 0.15, (28, 50, -12), 8, 12),
     ),
 }
-"""The places of each subtype (chosen; a small room sends what is larger elsewhere)."""
+"""The places of each subtype; a hemorrhage larger than `most_ml` bleeds at another place.
+
+The shares and points are estimates; nothing was measured.
+"""
 
 
 def plan(
@@ -129,7 +132,7 @@ def plan(
     side = float(rng.choice((-1.0, 1.0)))
     focus = rng.normal(place.focus, place.spread_mm)
     if place.name == "lobar":  # under the cortex, not on the table
-        focus *= min(1, 0.62 / np.linalg.norm(focus / (67, 85, 71)))
+        focus *= min(1.0, 0.62 / float(np.linalg.norm(focus / (67, 85, 71))))
     x, y, z = focus.tolist()
     hu = float(np.clip(rng.normal(*fresh_hu), 50, 80))
     if rng.random() < 0.12:
@@ -194,15 +197,16 @@ def _lowest(field: Field, allowed: Mask, volume_ml: float) -> Mask:
         return allowed
     count = min(values.size, max(1, round(1000 * volume_ml)))
     level = np.partition(values, count - 1)[count - 1]
-    return allowed & (field <= level)
+    lowest: Mask = allowed & (field <= level)
+    return lowest
 
 
 def _distance(head: Head, focus: Sequence[float]) -> Field:
     """Return the distance to a point, (z, y, x) float32, mm."""
     s = head.space
-    return np.sqrt((s.x - focus[0]) ** 2 + (s.y - focus[1]) ** 2 + (s.z - focus[2]) ** 2).astype(
-        np.float32
-    )
+    square = (s.x - focus[0]) ** 2 + (s.y - focus[1]) ** 2 + (s.z - focus[2]) ** 2
+    away: Field = np.sqrt(square).astype(np.float32)
+    return away
 
 
 def _on_table(head: Head, focus: Sequence[float]) -> tuple[float, float, float]:

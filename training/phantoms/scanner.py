@@ -85,7 +85,8 @@ class Beam:
     def sample(self, field: Field | NDArray[np.bool_]) -> Field:
         """Return the slices of `field`, (z, y, x) float32; 0 beyond the sides of the grid."""
         lines = self.rows @ np.ascontiguousarray(field, np.float32).reshape(-1, SHAPE[2])
-        return (lines @ self.columns.T).reshape(self.shape)
+        slices: Field = (lines @ self.columns.T).reshape(self.shape)
+        return slices
 
 
 @lru_cache(maxsize=2)
@@ -141,7 +142,8 @@ def _spread(d: NDArray[np.float64], sd: float) -> NDArray[np.float64]:
     brain is as much as blood: hence the division.
     """
     weight = np.exp(-((d / sd) ** 2) / 2)
-    return weight / weight.sum(axis=-1, keepdims=True)
+    weights: NDArray[np.float64] = weight / weight.sum(axis=-1, keepdims=True)
+    return weights
 
 
 def _frame(s: Scanner) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -209,7 +211,8 @@ def _noise(rng: np.random.Generator, s: Scanner) -> Field:
     )
     fine -= coarse
     fine *= np.float32(s.noise_hu) / fine.std()
-    return fine
+    noise: Field = fine
+    return noise
 
 
 def _headrest(s: Scanner) -> Field:

@@ -14,7 +14,7 @@ Point = Sequence[float] | NDArray[np.float64]
 
 WHOLE: Box = (slice(None), slice(None), slice(None))
 FAR = np.float32(99)
-"""A distance, in mm, that stands for nowhere near."""
+"""A distance, in mm, larger than any in a head: "not near"."""
 
 SHAPE = (190, 232, 182)
 """Voxels of the grid, (z, y, x), 1 mm each."""
@@ -51,7 +51,8 @@ def _spline_basis(n: int, knot_mm: float) -> Field:
     near = 2 / 3 - d**2 + d**3 / 2
     far = np.clip(2 - d, 0, None) ** 3 / 6
     basis = np.where(d < 1, near, far)
-    return (basis / np.sqrt((basis**2).sum(axis=1).mean())).astype(np.float32)
+    scaled: Field = (basis / np.sqrt((basis**2).sum(axis=1).mean())).astype(np.float32)
+    return scaled
 
 
 def smooth_min(a: Field, b: Field, width: float) -> Field:
@@ -106,7 +107,7 @@ class Space:
 
     def box(self, points: Point | Sequence[Point], reach_mm: float) -> Box:
         """Return the part of the grid within `reach_mm` of these anatomical points, and warp."""
-        patient = np.atleast_2d(points) @ np.linalg.inv(self.affine).T
+        patient = np.atleast_2d(np.asarray(points, float)) @ np.linalg.inv(self.affine).T
         index = patient[:, ::-1] - self.origin_mm
         low = np.floor(index.min(axis=0) - 1.15 * reach_mm - 9).astype(int)
         high = np.ceil(index.max(axis=0) + 1.15 * reach_mm + 9).astype(int)

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from models.findings import SUBTYPES
 from models.preprocess import Array, CoarseHead, Frame, Grid, canvas, coarse_head, slabs
 from models.volume import Volume
 from training.datasets import physionet
 from training.datasets.brain import inside_skull
-from training.datasets.case import Case, known_any, study_labels
-from training.phantoms import Phantom, random_phantom
+from training.datasets.case import Case, known_any
+from training.phantoms import random_phantom
+from training.phantoms.cases import phantom_case
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +98,14 @@ def heads_of(cases: Iterable[Case], grid: Grid, cache: Path) -> Heads:
 
 
 def _head(case: Case, grid: Grid) -> Heads:
+    # The rule needs pixels half as wide as those of the coarse box: (s, 2 y, 2 x).
     source = slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
     fine = Frame(
         head.frame.centre_mm, 2 * head.frame.rows, 2 * head.frame.columns, head.frame.step_mm / 2
     )
     inside = inside_skull(fine.sample(source), fine.step_mm).astype(np.float32)
+    # Its labels are brought to the box's pixels, then to its planes.
     labelled = replace(source, hu=inside, spacing_mm=(fine.step_mm, fine.step_mm))
     middle = ((fine.rows - 1) * fine.step_mm / 2, (fine.columns - 1) * fine.step_mm / 2)
     coarse = replace(head.frame, centre_mm=middle).sample(labelled)
@@ -128,7 +130,7 @@ def slices_of(cases: Iterable[Case], grid: Grid, strip: Strip, cache: Path) -> S
 
 
 def _numbered(cases: Iterable[Case], grid: Grid, strip: Strip) -> Iterator[tuple[str, Slices]]:
-    """Each patient's number is its own, or else counts from 0 in the order of appearance."""
+    """Number the patients: by their own number, else from 0 in the order of appearance."""
     numbers: dict[str, int] = {}
     for case in cases:
         own = int(case.patient) if case.patient.isdecimal() else len(numbers)
@@ -137,14 +139,16 @@ def _numbered(cases: Iterable[Case], grid: Grid, strip: Strip) -> Iterator[tuple
 
 
 def fine_slices(case: Case, grid: Grid, strip: Strip, number: int) -> Slices:
-    """One case's slabs on the fine lattice of `grid`; the patient goes by `number`.
+    """One case's slabs on the fine lattice of `grid`; `number` stands for the patient.
 
     A slab shows what one of its slices shows. Without a mask `mask` is empty and `patient_ml` NaN.
     """
+    # Slabs of the source slices, the coarse box for the stripper, then the canvas (s, y, x).
     source = slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
     fine = canvas(source, head, strip(head.hu), grid)
     count = len(fine.hu)
+    # The mask goes the same way, as a share of each slab; half of it counts.
     lesion, lesion_ml = np.zeros(fine.hu.shape, bool), np.nan
     if case.mask is not None:
         drawn = slabs(replace(case.volume, hu=case.mask.astype(np.float32)), grid.slab_mm)
@@ -185,24 +189,6 @@ def _drawn(seed: int, split: str, grid: Grid) -> tuple[Heads, Slices]:
     return box, fine_slices(phantom_case(seed, drawn), wide, lambda _: box.inside[0] * 1.0, seed)
 
 
-def phantom_case(seed: int, drawn: Phantom) -> Case:
-    """Return a phantom as a case; a slice shows a subtype from 10 square millimetres."""
-    pixel = drawn.volume.spacing_mm[0] * drawn.volume.spacing_mm[1]
-    codes = np.arange(1, len(SUBTYPES) + 1)
-    area = np.stack([(drawn.lesions == code).sum((1, 2)) * pixel for code in codes], axis=1)
-    labels = (area >= 10).astype(np.float32)
-    bleeds = known_any(labels, axis=1)
-    return Case(
-        name=f"phantom {seed}",
-        patient=str(seed),
-        volume=drawn.volume,
-        labels=labels,
-        bleeds=bleeds,
-        study=study_labels(labels, bleeds),
-        mask=drawn.lesions > 0,
-    )
-
-
 def _labelled_box(volume: Volume, brain: NDArray[np.bool_], grid: Grid) -> Heads:
     source = slabs(volume, grid.slab_mm)
     head = coarse_head(source, grid)
@@ -226,7 +212,7 @@ def _at_box(
 
 
 def _save(cache: Path, parts: Iterable[tuple[str, Slices | Heads]]) -> None:
-    """Write the parts' arrays one behind the other, as they come, and who is in them."""
+    """Write the arrays of all parts one behind the other, and the patients' numbers."""
     cache.mkdir(parents=True, exist_ok=True)
     patients: dict[str, int] = {}
     with ExitStack() as files:

@@ -1,0 +1,79 @@
+"""Phantoms, and real heads with hemorrhages put in, as labelled cases."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from models.preprocess import Frame, slabs
+from models.volume import Volume
+from training.datasets.brain import inside_skull
+from training.datasets.case import Case, known_any, slice_labels, study_labels
+from training.phantoms import TOGETHER, Phantom
+from training.phantoms.implant import implant
+from training.phantoms.lattice import Mask
+
+
+def phantom_case(seed: int, drawn: Phantom) -> Case:
+    """Return a phantom as a case, labelled by its own lesions."""
+    labels = slice_labels(drawn.lesions, drawn.volume.spacing_mm)
+    bleeds = known_any(labels, axis=1)
+    return Case(
+        name=f"phantom {seed}",
+        patient=str(seed),
+        volume=drawn.volume,
+        labels=labels,
+        bleeds=bleeds,
+        study=study_labels(labels, bleeds),
+        mask=drawn.lesions > 0,
+    )
+
+
+def skull_inside(volume: Volume, step_mm: float = 1.0) -> Mask:
+    """Return the inside of the skull as `implant` wants it, (z, y, x) bool, without a network."""
+    source = slabs(volume, 5.0)
+    size_mm = [(n - 1) * d for n, d in zip(source.hu.shape[1:], source.spacing_mm, strict=True)]
+    rows, columns = (int(length / step_mm) + 1 for length in size_mm)
+    frame = Frame((size_mm[0] / 2, size_mm[1] / 2), rows, columns, step_mm)
+    inside = inside_skull(frame.sample(source), step_mm).astype(np.float32)
+    native = frame.spread(inside, source.hu.shape[1:], source.spacing_mm) > 0.5
+    return source.restore(native[source.of_slice].astype(np.uint8)) > 0
+
+
+def implanted_cases(
+    cases: Iterable[Case], seed: int, inside: Callable[[Volume], Mask] = skull_inside
+) -> Iterator[Case]:
+    """Yield each case that is known not to bleed with random hemorrhages in it.
+
+    Parameters
+    ----------
+    cases
+        Real heads. Those that bleed or may bleed are left out.
+    seed
+        Same seed and case, same hemorrhages; another seed, others.
+    inside
+        Finds the inside of the skull of a volume.
+
+    Yields
+    ------
+    Case
+        With the same patient, since splits must keep the two together. A slice shows a subtype
+        from 10 square millimetres, as in a phantom.
+    """
+    for case in cases:
+        if case.study[0] != 0:
+            continue
+        rng = np.random.default_rng([seed, *case.name.encode()])
+        subtypes = list(TOGETHER)[rng.choice(len(TOGETHER), p=list(TOGETHER.values()))]
+        bled = implant(case.volume, inside(case.volume), int(rng.integers(1 << 32)), subtypes)
+        labels = slice_labels(bled.lesions, case.volume.spacing_mm)
+        bleeds = known_any(labels, axis=1)
+        yield replace(
+            case,
+            name=f"{case.name} implanted {seed}",
+            volume=bled.volume,
+            labels=labels,
+            bleeds=bleeds,
+            study=study_labels(labels, bleeds),
+            mask=bled.lesions > 0,
+        )

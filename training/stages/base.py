@@ -1,0 +1,62 @@
+"""A base network of the ensemble: it marks hemorrhage and names subtypes (Kang 2023)."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from models.ensemble import peak
+from models.unet import InceptionUNet
+from training import losses
+from training.batches import Batch, SliceBatches
+from training.ranks import joined
+from training.recipe import Base, Recipe
+from training.stages.slices import SliceTask
+from training.stages.task import Weights, weights_of
+
+
+class BaseTask(SliceTask[Base]):
+    """Learns the lesion's mask, its presence and its subtypes, the encoder alone at first."""
+
+    unused = True
+
+    def network(self) -> InceptionUNet:
+        """Return a new network, or one with the weights of the stage that this one starts from."""
+        network = base_network(self.recipe)
+        if self.stage.start:
+            network.load_state_dict(weights_of(self.recipe, self.stage.start))
+        return network
+
+    @cached_property
+    def batches(self) -> SliceBatches:
+        """Slices, of which the positive ones show the stage's subtypes."""
+        size, stage = self.recipe.grid.size, self.stage
+        return SliceBatches(self.sources(), size, stage.only, stage.small_ml)
+
+    def loss(self, network: InceptionUNet, batch: Batch, step: int) -> Tensor:
+        """Return the weighted sum of segmentation, presence and subtype loss."""
+        image = batch.image.contiguous(memory_format=torch.channels_last)
+        mask, labels = joined(batch.mask), joined(batch.labels)
+        if step < self.stage.encoder_steps:
+            return losses.named(joined(network.name(image)), labels)
+        segmented, named = map(joined, network(image))
+        return (
+            losses.segmentation(segmented, mask)
+            + self.stage.presence_loss * losses.presence(segmented, mask)
+            + self.stage.subtype_loss * losses.named(named, labels)
+        )
+
+    def fitting(self, _weights: Weights) -> InceptionUNet:
+        """Return a network of the recipe's size."""
+        return base_network(self.recipe)
+
+    def extract(self, network: InceptionUNet, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return encoder features; "any" is the map's peak."""
+        segmented, features = network.read(image)
+        subtypes = torch.sigmoid(network.classify(features))
+        return features, torch.cat((peak(torch.sigmoid(segmented)), subtypes), 1)
+
+
+def base_network(recipe: Recipe) -> InceptionUNet:
+    """Return an untrained base network of the recipe's size."""
+    return InceptionUNet(recipe.network.width, recipe.network.depth)

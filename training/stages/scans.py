@@ -1,0 +1,63 @@
+"""What the stages share that learn from whole scans: sequences of a trained network's features."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, TypeVar
+
+from training.prepared import Slices
+from training.recipe import Recipe, Study
+from training.sequences import ScanBatches, Scans, scans
+from training.stages import heads
+from training.stages.base import BaseTask
+from training.stages.classifier import ClassifierTask
+from training.stages.slices import SliceTask
+from training.stages.task import Task
+from training.stages.weights import WeightsTask
+
+S = TypeVar("S", bound=Study)
+
+SLICE_TASKS: Mapping[str, type[SliceTask[Any]]] = {
+    "base": BaseTask,
+    "weights": WeightsTask,
+    "classifier": ClassifierTask,
+}
+"""The kinds of stages that give features of slices."""
+
+
+def slice_task(recipe: Recipe, name: str) -> SliceTask[Any]:
+    """Return the task of the stage of this name, which gives features of slices."""
+    stage = recipe.named(name)
+    return SLICE_TASKS[stage.kind](recipe, stage)
+
+
+class ScanTask(Task[S]):
+    """A task whose network reads whole scans, over features that another stage gives."""
+
+    decay = 0.0
+    bf16 = False
+
+    @cached_property
+    def batches(self) -> ScanBatches:
+        """Whole scans, each as likely as the others of its source."""
+        return ScanBatches(self.sources())
+
+    def sources(self) -> list[tuple[Scans, float]]:
+        """Return scans of patients, implants and phantoms as the other stage gives them."""
+        recipe, stage, share = self.recipe, self.stage, self.phantom_share
+        parts = []
+        if share < 1:
+            once = self._scans(heads.patients(recipe), stage.copies, f"real-{stage.copies}")
+            real = [(once, (1 - share) * (1 - stage.implants))]
+            if stage.implants > 0:
+                bled = self._scans(heads.implants(recipe), 1, "implants")
+                real.append((bled, (1 - share) * stage.implants))
+            parts += [(each.chosen(self.rows(each.patient)), part) for each, part in real]
+        if share > 0:
+            parts.append((self._scans(heads.phantoms(recipe)[1], 1, "phantoms"), share))
+        return parts
+
+    def _scans(self, slices: Slices, copies: int, name: str) -> Scans:
+        giving = slice_task(self.recipe, self.stage.reads)
+        cache = self.recipe.runs / "data" / self.stage.reads / name
+        size = self.recipe.grid.size
+        return scans(slices, giving.extractor(), giving.windows, size, copies, cache)
