@@ -144,8 +144,8 @@ def test_runtimes_agree_on_the_same_weights(bundle: Path) -> None:
 def test_a_cached_network_needs_no_torch(bundle: Path, tmp_path: Path) -> None:
     load_detector(bundle, "openvino", tmp_path)
     code = (
-        "import sys; from pathlib import Path; from models.bundle import load_reader;"
-        f"load_reader(Path({str(bundle)!r}), 'openvino', Path({str(tmp_path)!r}));"
+        "import sys; from pathlib import Path; from models.bundle import load_detector;"
+        f"load_detector(Path({str(bundle)!r}), 'openvino', Path({str(tmp_path)!r}));"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
