@@ -30,6 +30,8 @@ from models.preprocess import Grid
 from models.runtime import available_runtimes, choose, load
 from training.export import write_bundle
 
+pytestmark = pytest.mark.networks
+
 SIZES = {
     "width": 8,
     "depth": 2,

@@ -13,6 +13,8 @@ from models import unet
 from tests.support import ROOT
 from training import recipe, train
 
+pytestmark = pytest.mark.networks
+
 SMALL = ROOT / "config" / "recipes" / "small.toml"
 
 
