@@ -210,7 +210,7 @@ def test_auto_takes_the_fastest_runtime_and_an_absent_one_is_refused() -> None:
 def test_openvino_comes_without_its_telemetry() -> None:
     """A node talks to its peers alone; OpenVINO's maker is none of them."""
     code = (
-        "import sys; from models.runtime import _openvino; _openvino(); "
+        "import sys; from models.runtime import device; device('openvino'); "
         "print([name for name in sys.modules if name.startswith('openvino_telemetry.')], "
         "sys.modules['openvino_telemetry'])"
     )

@@ -20,11 +20,9 @@ from node.errors import NotAnalysed, Retryable
 from node.records import SeriesPlan
 from node.settings import Decode, Settings
 from node.states import Priority, Reason, State
-from node.worklist import Worklist, upgrade
 from tests.support import ROOT, decoders
 from tests.support.builder import HEAD, alone, encoded, store, uid
 from tests.support.peers import wait_until
-from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive, work, working_node
 
 LIMITS = Decode(timeout_s=60, memory_mb=512)

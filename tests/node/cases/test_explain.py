@@ -24,7 +24,7 @@ from node.cases.worker import work_once
 from node.cli.console import explained
 from node.settings import Settings
 from node.states import Priority, Reason, State
-from node.worklist import NotFound, Worklist, upgrade
+from node.worklist import NotFound
 from tests.support import ROOT
 from tests.support.builder import HEAD, Scan, encoded, uid
 from tests.support.watched import WatchedNode

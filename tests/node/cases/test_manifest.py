@@ -13,7 +13,7 @@ from node.cases.manifest import MANIFEST
 from node.cases.pipeline import STAGES
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
-from node.worklist import IllegalMove, Row, Worklist, upgrade
+from node.worklist import IllegalMove, Row
 from tests.support.builder import HEAD
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive, work, working_node
