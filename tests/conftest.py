@@ -1,12 +1,29 @@
-"""What many tests need: the real head CT beside the project, and peers from Debian."""
+"""What many tests need: the real head CT, peers from Debian, and the shipped networks."""
 
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import BUNDLE
+from tests.support.sharing import shared
+
+if TYPE_CHECKING:
+    from models.detector import Detector
+
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+MARKED = {"data": "data", "networks": "networks", "detector": "networks"}
+"""The marker of each test that uses a fixture."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a test needs by the fixtures that it uses, so that no test is left unmarked."""
+    for item in items:
+        for fixture in MARKED.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKED[fixture])
 
 
 def require(found: bool, what: str) -> None:
@@ -29,3 +46,22 @@ def data() -> Path:
     """The folder of real head CT, ../shared/data from the project's root."""
     require(DATA.is_dir(), f"real head CT at {DATA}")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache folder of the shipped networks, converted once for all tests of a run."""
+    from models.bundle import load_detector
+
+    with shared(tmp_path_factory, "networks") as folder:
+        if not any(folder.iterdir()):
+            load_detector(BUNDLE, "auto", folder)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def detector(networks: Path) -> "Detector":
+    """The shipped networks, loaded once."""
+    from models.bundle import load_detector
+
+    return load_detector(BUNDLE, "auto", networks)

@@ -1,9 +1,12 @@
 """The attention reader: where its weight may lie, and that it learns to find the slice."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from models.attention import AttentionModel, slice_scores
+
+pytestmark = pytest.mark.networks
 
 LENGTHS = (6, 2, 4)
 

@@ -30,6 +30,8 @@ from models.preprocess import Grid
 from models.runtime import available_runtimes, choose, load
 from training.export import write_bundle
 
+pytestmark = pytest.mark.networks
+
 SIZES = {
     "width": 8,
     "depth": 2,
@@ -144,8 +146,8 @@ def test_runtimes_agree_on_the_same_weights(bundle: Path) -> None:
 def test_a_cached_network_needs_no_torch(bundle: Path, tmp_path: Path) -> None:
     load_detector(bundle, "openvino", tmp_path)
     code = (
-        "import sys; from pathlib import Path; from models.bundle import load_reader;"
-        f"load_reader(Path({str(bundle)!r}), 'openvino', Path({str(tmp_path)!r}));"
+        "import sys; from pathlib import Path; from models.bundle import load_detector;"
+        f"load_detector(Path({str(bundle)!r}), 'openvino', Path({str(tmp_path)!r}));"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
@@ -208,7 +210,7 @@ def test_auto_takes_the_fastest_runtime_and_an_absent_one_is_refused() -> None:
 def test_openvino_comes_without_its_telemetry() -> None:
     """A node talks to its peers alone; OpenVINO's maker is none of them."""
     code = (
-        "import sys; from models.runtime import _openvino; _openvino(); "
+        "import sys; from models.runtime import device; device('openvino'); "
         "print([name for name in sys.modules if name.startswith('openvino_telemetry.')], "
         "sys.modules['openvino_telemetry'])"
     )

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from models.classifiers import BURDUJA, KANG, LABELS, ZHOU, SliceClassifier
 
+pytestmark = pytest.mark.networks
+
 
 @pytest.fixture(scope="module")
 def network() -> SliceClassifier:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from models.classifiers import SliceClassifier
 from models.gradcam import grad_cam, grad_cams
 
+pytestmark = pytest.mark.networks
+
 
 @pytest.fixture(scope="module")
 def network() -> SliceClassifier:

@@ -17,6 +17,8 @@ from models.unet import InceptionUNet
 from models.weighting import WeightModel
 from tests.support import ROOT
 
+pytestmark = pytest.mark.networks
+
 SHAPE = (4, 4, 48, 32)
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from models.selection import Selection, fit
 from models.sequence import SequenceModel
 
+pytestmark = pytest.mark.networks
+
 LENGTHS = (7, 3, 5)
 
 

@@ -10,23 +10,17 @@ from models.bundle import METADATA, load_detector
 from models.detector import Detector
 from models.runtime import available_runtimes
 from models.volume import Volume
-from tests.support import ROOT
+from tests.support import BUNDLE, ROOT
 from training.datasets.physionet import load, read_split
 
-SHIPPED = ROOT / "models" / "bundles" / "ich-ensemble"
 HELD_OUT = read_split(ROOT / "config" / "recipes" / "physionet-split.toml").test
 BLEEDING = (75, 81)
 NORMAL = (100, 117)
 
 
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    return load_detector(SHIPPED, "auto", tmp_path_factory.mktemp("cache"))
-
-
 @pytest.mark.parametrize("runtime", available_runtimes())
-def test_every_runtime_reproduces_the_golden_output(runtime: str, tmp_path: Path) -> None:
-    assert load_detector(SHIPPED, runtime, tmp_path).runtime == runtime
+def test_every_runtime_reproduces_the_golden_output(runtime: str, networks: Path) -> None:
+    assert load_detector(BUNDLE, runtime, networks).runtime == runtime
 
 
 @pytest.mark.parametrize("number", BLEEDING)
@@ -53,8 +47,8 @@ def test_a_held_out_patient_without_hemorrhage_is_not_suspected(
 
 
 def test_the_card_states_the_figures_of_the_metadata() -> None:
-    measured = json.loads((SHIPPED / METADATA).read_text())["measured"]["held-out"]
-    card = (SHIPPED / "docs" / "README.md").read_text()
+    measured = json.loads((BUNDLE / METADATA).read_text())["measured"]["held-out"]
+    card = (BUNDLE / "docs" / "README.md").read_text()
     assert f"{measured['case_auc']['value']:.3f}" in card
     assert f"({measured['sensitivity']['count']})" in card
     assert "Research use only" in card

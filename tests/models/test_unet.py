@@ -9,6 +9,8 @@ from models.skullstrip import skull_stripper
 from models.unet import Inception, InceptionUNet
 from models.weighting import WeightModel, fuse
 
+pytestmark = pytest.mark.networks
+
 
 def test_the_network_segments_at_the_size_of_its_input_and_names_five_subtypes() -> None:
     segmented, named = InceptionUNet(8, 2)(torch.rand(3, 4, 48, 32))

@@ -16,6 +16,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from models.detector import Detector
 from node.states import Priority
 from node.worklist.rows import Row
 from tests.conftest import require_program
@@ -60,12 +61,6 @@ port = {pacs.port}
 def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     with orthanc(tmp_path_factory.mktemp("orthanc")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the nodes keep their converted networks, so that only the first converts them."""
-    return tmp_path_factory.mktemp("networks")
 
 
 @pytest.fixture(scope="module")
@@ -258,18 +253,14 @@ def test_late_slices_bring_a_report_that_names_the_one_the_pacs_has(
 
 
 def test_reading_is_the_same_whichever_way_the_study_comes(
-    patient: Case, networks: Path, tmp_path: Path
+    patient: Case, detector: Detector, tmp_path: Path
 ) -> None:
     """`ichnode analyse` on a folder gives what the network's way gives."""
-    from node.cases.detector import load_detector
     from node.cli.analyse import analyse
     from node.settings import Settings
 
     files, identity = written(patient, tmp_path / "sent", "analyse")
     base = Settings(data_dir=tmp_path / "data")
-    base.data_dir.mkdir()
-    (base.data_dir / "cache").symlink_to(networks)
-    detector = load_detector(base)
     (study,) = analyse(tmp_path / "sent", base, lambda: detector, tmp_path / "out")
     whole_hu = np.rint(patient.volume.hu)  # as DICOM stores them
     direct = detector.read(replace(patient.volume, hu=whole_hu))

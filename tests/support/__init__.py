@@ -4,3 +4,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's folder."""
+
+BUNDLE = ROOT / "models" / "bundles" / "ich-ensemble"
+"""The networks that ichnode ships."""

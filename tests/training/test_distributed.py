@@ -12,6 +12,8 @@ from torch import multiprocessing, nn
 from tests.support import ROOT
 from training import recipe, train
 
+pytestmark = pytest.mark.networks
+
 SMALL = ROOT / "config" / "recipes" / "small.toml"
 
 

@@ -50,7 +50,11 @@ def test_no_readable_case_leaves_no_difference_to_state() -> None:
     assert deviation(nothing, nothing, 0.5).largest == 0.0
 
 
-def test_the_shipped_networks_hold_the_limits_on_a_few_phantoms(tmp_path: Path) -> None:
+def test_the_shipped_networks_hold_the_limits_on_a_few_phantoms(
+    networks: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "networks").symlink_to(networks)
     seeds = range(2)
     found = compare(ROOT / SHIPPED, tmp_path, seeds, tmp_path / "store", matrix=96)
     assert set(found) == set(available_runtimes()) - {"torch"}

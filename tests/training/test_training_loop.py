@@ -18,6 +18,8 @@ import torch
 
 from models.classifiers import LABELS
 from tests.support import ROOT
+from tests.support.recipes import SMALL, small_recipe
+from tests.support.sharing import shared
 from training import recipe, stages, train
 from training.batches import WINDOWS
 from training.datasets import physionet
@@ -28,7 +30,7 @@ from training.sequences import scans
 from training.stages import classifier, heads
 from training.stages.task import weights_path
 
-SMALL = ROOT / "config" / "recipes" / "small.toml"
+pytestmark = pytest.mark.networks
 
 DYING = """
 import os, signal, sys
@@ -53,23 +55,24 @@ train.train(Path(sys.argv[1]), ("all",))
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The small recipe with a folder of its own; on one thread, so that sums keep their order."""
     folder = tmp_path_factory.mktemp("small")
-    text = SMALL.read_text().replace('"runs/small"', f'"{folder / "runs"}"')
-    (folder / "recipe.toml").write_text(text)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(train, "RECALIBRATION_BATCHES", 1)
         patch.setattr(classifier, "FITTED_SLICES", 4)
-        yield folder / "recipe.toml"
+        yield small_recipe(folder)
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
-def trained(small: Path) -> Recipe:
+def trained(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    del small  # its patches, which make training quick, hold here as well
     pytest.importorskip("timm")
-    train.train(small)
-    return recipe.read(small)
+    with shared(tmp_path_factory, "small-recipe") as folder:
+        path = small_recipe(folder)
+        train.train(path)
+        return recipe.read(path)
 
 
 def losses_of(found: Recipe, stage: str) -> list[float]:

@@ -25,10 +25,10 @@ from node.errors import BadConfiguration, Permanent, Retryable
 from node.settings import Pull, Receive, Settings, Source, source
 from node.states import Priority
 from node.worklist import Worklist, upgrade
-from tests.node.cases.test_worker import Predictor
 from tests.support.builder import HEAD, Scan, encoded, uid
 from tests.support.peers import Orthanc, free_port, mute_peer, orthanc
 from tests.support.watched import WatchedNode
+from tests.support.working import Predictor
 
 WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 STUDY, SERIES, MIXED = uid("pulled"), uid("pulled", "head"), uid("pulled", "mixed")

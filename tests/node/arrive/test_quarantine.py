@@ -25,9 +25,9 @@ from node.dicom.net.store_scu import send_files
 from node.settings import Assemble, Deliver, Destination, Receive, Settings
 from node.states import Priority, Reason
 from node.worklist import Decision, Row, Worklist, upgrade
-from tests.node.cases.test_worker import Predictor
 from tests.support.builder import HEAD, each, encoded, uid
 from tests.support.peers import peer, wait_until
+from tests.support.working import Predictor
 
 STUDY = uid("study")
 P2 = HEAD(name="other", patient="P2")

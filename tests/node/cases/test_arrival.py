@@ -22,9 +22,9 @@ from node.records import SeriesPlan
 from node.settings import Settings
 from node.states import State
 from node.worklist import Worklist, upgrade
-from tests.node.cases.test_worker import Clock
 from tests.support.builder import HEAD, Edit, Scan, again, encoded, plus
 from tests.support.watched import WatchedNode
+from tests.support.working import Clock
 
 TENS = HEAD(gaps_mm=(10.0,) * 14, thickness_mm=10.0)
 SENT: dict[str, tuple[Scan, *tuple[Edit, ...]]] = {

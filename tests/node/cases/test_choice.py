@@ -133,7 +133,9 @@ def ask(*arguments: str) -> str:
     return done.stdout
 
 
-def test_one_of_eight_mixed_series_is_read_and_explain_says_why(tmp_path: Path) -> None:
+def test_one_of_eight_mixed_series_is_read_and_explain_says_why(
+    networks: Path, tmp_path: Path
+) -> None:
     bleeding = phantom(
         49,
         subtypes=("intraparenchymal", "intraventricular"),
@@ -146,7 +148,7 @@ def test_one_of_eight_mixed_series_is_read_and_explain_says_why(tmp_path: Path) 
     ports = {"dicom": free_port(), "web": free_port()}
     with storescp(tmp_path / "pacs") as pacs:
         toml = SETTINGS.format(**ports, pacs=pacs.port)
-        with running_node(tmp_path / "node", toml) as node:
+        with running_node(tmp_path / "node", toml, networks) as node:
             node.wait_until_listening()
             push(files, ports["dicom"])
             (row,) = node.wait_for(lambda _: finished(node), 400)

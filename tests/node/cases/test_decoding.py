@@ -20,12 +20,10 @@ from node.errors import NotAnalysed, Retryable
 from node.records import SeriesPlan
 from node.settings import Decode, Settings
 from node.states import Priority, Reason, State
-from node.worklist import Worklist, upgrade
-from tests.node.cases.test_worker import Clock, Predictor, receive, work
 from tests.support import ROOT, decoders
 from tests.support.builder import HEAD, alone, encoded, store, uid
 from tests.support.peers import wait_until
-from tests.support.watched import WatchedNode
+from tests.support.working import Clock, Predictor, receive, work, working_node
 
 LIMITS = Decode(timeout_s=60, memory_mb=512)
 
@@ -225,12 +223,9 @@ def test_the_process_imports_no_network() -> None:
 def test_a_case_that_crashes_its_decoder_is_not_analysed_and_the_next_study_is_read(
     decode: Decoder, tmp_path: Path
 ) -> None:
-    clock, settings = Clock(), Settings(data_dir=tmp_path / "data")
-    settings.data_dir.mkdir()
-    upgrade(settings.url)
-    with Worklist(settings.url) as worklist:
-        detector = Predictor()
-        node = WatchedNode.on(worklist, settings, lambda: detector, clock, decode)  # type: ignore[arg-type,return-value]
+    clock = Clock()
+    with working_node(Settings(data_dir=tmp_path / "data"), clock, Predictor()) as opened:
+        node, worklist = replace(opened, decode=decode), opened.worklist
         receive(node, scan=HEAD(study="crash"))
         receive(node, scan=HEAD)
         work(node, clock)

@@ -24,11 +24,11 @@ from node.cases.worker import work_once
 from node.cli.console import explained
 from node.settings import Settings
 from node.states import Priority, Reason, State
-from node.worklist import NotFound, Worklist, upgrade
-from tests.node.cases.test_worker import Clock, Predictor, receive, receive_files, work
+from node.worklist import NotFound
 from tests.support import ROOT
 from tests.support.builder import HEAD, Scan, encoded, uid
 from tests.support.watched import WatchedNode
+from tests.support.working import Clock, Predictor, receive, receive_files, work, working_node
 
 SOFT = HEAD(gaps_mm=(10.0,) * 14)
 BONE = SOFT(name="bone", description="Head 5.0 H60s", kernel="H60s")
@@ -39,32 +39,9 @@ STUDY = (SOFT, BONE, CTA, SCOUT, CORONAL)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock) -> Iterator[WatchedNode]:
-    with opened(tmp_path / "data", clock) as found:
+def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
+    with working_node(Settings(data_dir=tmp_path / "data"), clock, predictor) as found:
         yield found
-
-
-class opened:  # noqa: N801  a context manager, used like a function
-    """A node on a new database, with the reader of `tests.node.cases.test_worker`."""
-
-    def __init__(self, folder: Path, clock: Clock) -> None:
-        settings = Settings(data_dir=folder)
-        folder.mkdir()
-        upgrade(settings.url)
-        detector = Predictor()
-        self.worklist = Worklist(settings.url)
-        self.node = WatchedNode.on(self.worklist, settings, lambda: detector, clock)  # type: ignore[arg-type,return-value]
-
-    def __enter__(self) -> WatchedNode:
-        return self.node
-
-    def __exit__(self, *error: object) -> None:
-        self.worklist.close()
 
 
 def images(*scans: Scan) -> list[bytes]:
@@ -255,7 +232,10 @@ def outcome(files: Sequence[bytes], order: random.Random | None) -> tuple[Any, d
     With `order` its images are shuffled, some sent twice, and dealt to up to three associations.
     """
     clock = Clock()
-    with TemporaryDirectory() as folder, opened(Path(folder, "data"), clock) as node:
+    with (
+        TemporaryDirectory() as folder,
+        working_node(Settings(data_dir=Path(folder, "data")), clock, Predictor()) as node,
+    ):
         if order is None:
             receive_files(list(files), node)
         else:

@@ -12,10 +12,10 @@ from node.cases.explain import compared
 from node.cases.pipeline import STAGES
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
-from node.worklist import IllegalMove, Row, Worklist, upgrade
-from tests.node.cases.test_worker import Clock, Predictor, receive, work
+from node.worklist import IllegalMove, Row
 from tests.support.builder import HEAD
 from tests.support.watched import WatchedNode
+from tests.support.working import Clock, Predictor, receive, work, working_node
 
 SMALL = HEAD(gaps_mm=(10.0,) * 14)
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
@@ -24,22 +24,10 @@ MANIFEST = "manifest.json"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def predictor() -> Predictor:
-    return Predictor()
-
-
-@pytest.fixture
 def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
     settings = Settings(data_dir=tmp_path / "data", deliver={"destinations": (PACS,)})
-    settings.data_dir.mkdir()
-    upgrade(settings.url)
-    with Worklist(settings.url) as worklist:
-        yield WatchedNode.on(worklist, settings, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
+    with working_node(settings, clock, predictor) as found:
+        yield found
 
 
 def case(node: WatchedNode, clock: Clock) -> Row:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from models.bundle import load_detector
+from models.detector import Detector
 from models.findings import Findings
 from models.preprocess import Canvas, Frame, Slabs, slabs
 from models.volume import Volume
@@ -22,7 +22,6 @@ from node.errors import NotAnalysed
 from node.outcomes import Outcome
 from node.records import SeriesPlan, SliceRef
 from node.states import Reason, State
-from tests.support import ROOT
 from tests.support.builder import HEAD, alone, series
 from tests.support.reported import findings, real_tilted_head
 from training.datasets import physionet
@@ -315,10 +314,11 @@ def test_a_child_is_read_with_a_limitation_and_an_unknown_age_says_nothing(
 
 
 @pytest.mark.data
-def test_real_heads_are_read_without_a_limitation(data: Path, tmp_path: Path) -> None:
+def test_real_heads_are_read_without_a_limitation(
+    data: Path, detector: Detector, tmp_path: Path
+) -> None:
     from node.dicom.read.pixels import load_volume
 
-    detector = load_detector(ROOT / "models" / "bundles" / "ich-ensemble", "auto", tmp_path)
     volumes = [
         physionet.load(data / "physionet_ct_ich", number).volume for number in TRAINING_PATIENTS
     ]
@@ -329,7 +329,7 @@ def test_real_heads_are_read_without_a_limitation(data: Path, tmp_path: Path) ->
 @pytest.mark.data
 @pytest.mark.parametrize("number", [51, 56])
 def test_coronal_slices_of_a_real_head_are_not_axial_whatever_their_header_says(
-    data: Path, tmp_path: Path, number: int
+    data: Path, detector: Detector, number: int
 ) -> None:
     head = physionet.load(data / "physionet_ct_ich", number).volume
     up_mm = float(np.median(np.diff(head.positions_mm @ head.normal)))
@@ -342,7 +342,6 @@ def test_coronal_slices_of_a_real_head_are_not_axial_whatever_their_header_says(
         spacing_mm=(1.0, 1.0),
         thickness_mm=5.0,
     )
-    detector = load_detector(ROOT / "models" / "bundles" / "ich-ensemble", "auto", tmp_path)
     with pytest.raises(NotAnalysed, match="not axial, whatever the header says") as refused:
         gate(measure(*detector.prepare(mislabelled)))
     assert refused.value.code == Reason.NOT_AXIAL

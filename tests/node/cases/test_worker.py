@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,123 +9,22 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
-from models.detector import Detector
-from models.detector import Settings as Rules
-from models.findings import SUBTYPES, Findings, SliceFinding, Unreadable
-from models.preprocess import Canvas, Slabs
-from models.volume import Volume
-from node.arrive.filing import ingest
-from node.arrive.spool import Spool
+from models.findings import Unreadable
 from node.cases.pipeline import STAGES
 from node.cases.worker import work_once
 from node.cli.pacs import archive
 from node.records import SeriesPlan
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
-from node.worklist import Worklist, upgrade
 from tests.support.builder import HEAD, Scan, again, encoded, pixels
 from tests.support.watched import WatchedNode
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 15, 8, 30, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def wait(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-
-def soft_tissue(box: np.ndarray) -> tuple[np.ndarray]:
-    """A skull stripper for heads without a scalp."""
-    return (((box[:, :1] > 0.2) & (box[:, 1:] < 0.45)).astype(np.float32),)
-
-
-PREPARING = Detector("", "", "torch", Rules(operating_point=0.5), soft_tissue, lambda _: ())
-
-
-class Predictor:
-    """Marks everything between 70 and 75 HU; fails on demand."""
-
-    name, weights_sha256, runtime = "fake@1", "0" * 64, "torch"
-
-    def __init__(self) -> None:
-        self.failures: list[Exception] = []
-        self.uncertainty = 0.04
-        self.read_volumes: list[Volume] = []
-
-    def prepare(self, volume: Volume) -> tuple[Slabs, Canvas]:
-        self.read_volumes.append(volume)
-        if self.failures:
-            raise self.failures.pop()
-        return PREPARING.prepare(volume)
-
-    def look(self, seen: Canvas) -> None:
-        pass
-
-    def judge(self, volume: Volume, *_: object) -> Findings:
-        mask = (volume.hu >= 70) & (volume.hu <= 75)
-        return Findings(
-            probability=0.9 if mask.any() else 0.1,
-            suspected=bool(mask.any()),
-            uncertainty=self.uncertainty,
-            uncertain=self.uncertainty > 0.2,
-            volume_ml=float((mask.sum((1, 2)) * volume.voxel_ml).sum()),
-            subtypes=dict.fromkeys(SUBTYPES, 0.2),
-            slices=tuple(SliceFinding(0.9 if plane.any() else 0.1) for plane in mask),
-            key_slice=int(mask.sum((1, 2)).argmax()) if mask.any() else None,
-            mask=mask,
-            heat=mask.astype(np.uint8) * 200,
-            bundle="fake@1",
-            weights_sha256="0" * 64,
-        )
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def predictor() -> Predictor:
-    return Predictor()
+from tests.support.working import Clock, Predictor, receive, receive_files, work, working_node
 
 
 @pytest.fixture
 def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    settings = Settings(data_dir=tmp_path / "data")
-    settings.data_dir.mkdir()
-    upgrade(settings.url)
-    with Worklist(settings.url) as worklist:
-        yield WatchedNode.on(worklist, settings, lambda: predictor, clock)  # type: ignore[arg-type,return-value]
-
-
-def receive(
-    node: WatchedNode, *, scan: Scan = HEAD, released: bool = True, only: slice = slice(None)
-) -> None:
-    receive_files([encoded(ds) for ds in scan.build()[only]], node, released=released)
-
-
-def receive_files(files: list[bytes], node: WatchedNode, *, released: bool = True) -> None:
-    spool = Spool(node.root, min_free_mb=0)
-    series = set()
-    for data in files:
-        header, _ = ingest(data, node.worklist.arrivals, spool, caller="CT1", now=node.clock())
-        series.add(header.series_instance_uid)
-    if released:
-        node.worklist.arrivals.release(series, node.clock())
-
-
-def work(node: WatchedNode, clock: Clock) -> None:
-    """Let time pass and the worker work until nothing is left to do."""
-    for _ in range(100):
-        clock.wait(1)
-        while work_once(node, "worker"):
-            pass
+    with working_node(Settings(data_dir=tmp_path / "data"), clock, predictor) as found:
+        yield found
 
 
 def test_released_series_goes_all_the_way(node: WatchedNode, clock: Clock) -> None:

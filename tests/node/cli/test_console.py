@@ -11,7 +11,7 @@ from node.cli.console import quarantine_table, summary, worklist_table
 from node.records import StoredObject
 from node.states import Priority
 from node.worklist import Decision, Quarantined
-from tests.node.worklist.test_rows import row
+from tests.support.rows import row
 
 
 def test_an_uncertain_study_says_so_beside_its_priority() -> None:

@@ -20,7 +20,16 @@ def doctor(folder: Path, toml: str, *, before: tuple[str, ...] = ()) -> tuple[in
     return done.exit_code, re.sub(r"[│\s]+", " ", done.stdout)
 
 
-def test_a_fresh_installation_is_sound_and_told_what_is_not_set(tmp_path: Path) -> None:
+def converted(networks: Path, folder: Path) -> None:
+    """Give the node its networks converted already, as after its first start."""
+    (folder / "data").mkdir()
+    (folder / "data" / "cache").symlink_to(networks)
+
+
+def test_a_fresh_installation_is_sound_and_told_what_is_not_set(
+    networks: Path, tmp_path: Path
+) -> None:
+    converted(networks, tmp_path)
     toml = f"[receive]\nport = {free_port()}\n[web]\nport = {free_port()}\n"
     code, said = doctor(tmp_path, toml)
     assert code == 1 and "✗ bad database" in said and "run `ichnode db upgrade`" in said
@@ -34,7 +43,8 @@ def test_a_fresh_installation_is_sound_and_told_what_is_not_set(tmp_path: Path) 
 
 
 @pytest.mark.peer
-def test_peers_are_asked(tmp_path: Path) -> None:
+def test_peers_are_asked(networks: Path, tmp_path: Path) -> None:
+    converted(networks, tmp_path)
     dead = free_port()
     with storescp(tmp_path / "scp") as pacs:
         code, said = doctor(

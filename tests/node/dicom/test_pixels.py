@@ -20,7 +20,6 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from models.bundle import load_detector
 from models.detector import Detector
 from models.findings import Findings
 from models.volume import Volume
@@ -33,7 +32,6 @@ from node.outcomes import Outcome
 from node.records import SeriesPlan
 from node.states import Reason
 from tests.conftest import require_program
-from tests.support import ROOT
 from tests.support.builder import HEAD, Scan, alone, encoded, store
 
 SMALL = HEAD(gaps_mm=(10.0,) * 14, thickness_mm=10.0)
@@ -135,7 +133,6 @@ def test_enhanced_ct_gives_the_volume_of_the_classic_series(tmp_path: Path) -> N
 
 # --- from the coded files to the findings ---------------------------------------------------------
 
-BUNDLE = ROOT / "models" / "bundles" / "ich-ensemble"
 SENT = HEAD(signed=False, bits_stored=12)
 Coder = Callable[[list[Path], Path], None]
 
@@ -174,11 +171,6 @@ DEGRADED: dict[str, Coder] = {
     **{f"DCMTK {s}": by_dcmtk(s) for s in DCMTK if UID(s) in WITHIN_HU},
     **{f"pydicom {s.name}": by_pydicom(s) for s in PYDICOM if s in WITHIN_HU},
 }
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    return load_detector(BUNDLE, "auto", tmp_path_factory.mktemp("cache"))
 
 
 def triaged(folder: Path, detector: Detector) -> tuple[Outcome, Findings]:
