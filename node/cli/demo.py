@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from node.arrive.media import files_in
-from node.cli.console import worklist_table
+from node.cli.console.worklist import worklist_table
 from node.cli.pacs import archive
 from node.clock import utc_now
 from node.dicom.net.store_scu import echo, send_files

@@ -19,7 +19,7 @@ from node.arrive.pull import fetch, filing, open_archive, order
 from node.arrive.storage_scp import Receiver
 from node.cases.pipeline import Node
 from node.cases.worker import work_once
-from node.cli.app import app
+from node.cli import app
 from node.cli.doctor import _sources
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.errors import BadConfiguration, Permanent, Retryable
