@@ -20,7 +20,7 @@ from node.arrive.storage_scp import Receiver
 from node.cases.pipeline import Node
 from node.cases.worker import work_once
 from node.cli import app
-from node.cli.doctor import _sources
+from node.cli.doctor import check_sources
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.errors import BadConfiguration, Permanent, Retryable
 from node.settings import Pull, Receive, Settings, Source, source
@@ -403,6 +403,6 @@ def test_help_shows_how() -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_doctor_asks_a_source_as_pull_would(pacs: Orthanc, way: str, tmp_path: Path) -> None:
     asked = Settings(data_dir=tmp_path, pull=Pull(sources=(ask(pacs, way),)))
-    assert [(check.verdict, check.found) for check in _sources(asked)] == [
+    assert [(check.verdict, check.found) for check in check_sources(asked)] == [
         ("ok", "answers a query")
     ]
