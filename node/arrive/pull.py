@@ -5,22 +5,18 @@ running node. Either way the worklist says in the end which have come.
 """
 
 import logging
-import os
 import re
 import time
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Protocol
-from urllib.parse import urlsplit
 
+from node.arrive.archive import Archive
 from node.arrive.intake import Intake, LeftOut
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES, Status
-from node.dicom.net.retrieve import Take, dimse_archive
-from node.errors import BadConfiguration, IchnodeError, Permanent, Retryable
+from node.dicom.net.retrieve import Take
+from node.errors import IchnodeError, Permanent, Retryable
 from node.log import event
-from node.settings import Settings, Source
+from node.settings import Source
 from node.worklist.store import Store
 
 logger = logging.getLogger(__name__)
@@ -30,22 +26,6 @@ MOVED_S = 10.0
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _WILDCARDS = set("*?\\")
-
-
-class Archive(Protocol):
-    """A peer that can be asked what it holds, and to send it."""
-
-    def studies(self, accession_number: str) -> list[str]:
-        """Return the UIDs of the studies with this accession number."""
-
-    def modalities(self, study: str) -> dict[str, str]:
-        """Return the Modality of each series of a study, by its UID."""
-
-    def images(self, study: str, series: str) -> dict[str, str]:
-        """Return the SOP class of each object of a series, by its UID; "" where it is not said."""
-
-    def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
-        """Have a series sent, or only these of its images; yield how many were sent so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,33 +70,6 @@ def filing(source: Source, intake: Intake) -> Take:
             return Status.PROCESSING_FAILURE
 
     return take
-
-
-def open_archive(source: Source, settings: Settings, take: Take) -> AbstractContextManager[Archive]:
-    """Return a source's archive, open while the block runs; `take` gets what it sends.
-
-    Raises
-    ------
-    Retryable
-        If there is no connection with it.
-    BadConfiguration
-        If its secret is not set, or would be sent in clear.
-    """
-    if source.how == "web":
-        from node.dicom.net.dicomweb import web_archive
-
-        token, login = _secrets(source)
-        timeout_s = settings.pull.timeout_s
-        return web_archive(
-            source.url, source.name, token=token, login=login, timeout_s=timeout_s, take=take
-        )
-    return dimse_archive(
-        source,
-        move=source.how == "move",
-        ae_title=settings.receive.ae_title,
-        timeout_s=settings.pull.timeout_s,
-        take=take,
-    )
 
 
 def order(archive: Archive, study: str, source: Source, *, accession: bool = False) -> Order:
@@ -217,26 +170,3 @@ def _wait_for(
     deadline = time.monotonic() + seconds
     while not set(wanted) <= _held(store, study, series) and time.monotonic() < deadline:
         time.sleep(0.2)
-
-
-def _secrets(source: Source) -> tuple[str, str]:
-    """Return the bearer token and the login of a source, from its environment variables."""
-    named = (source.token_variable, source.login_variable)
-    for name in filter(None, named):
-        if not os.environ.get(name):
-            raise BadConfiguration(f"{source.name}: the environment variable {name} is not set")
-    if any(named) and not _is_private(source.url):
-        raise BadConfiguration(
-            f"{source.name}: a secret would go over the network in clear; its url must be https"
-        )
-    token, login = (os.environ[name] if name else "" for name in named)
-    return token, login
-
-
-def _is_private(url: str) -> bool:
-    """Return whether nobody on the network can read along: https, or this machine."""
-    parts = urlsplit(url)
-    try:
-        return parts.scheme == "https" or ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return parts.hostname == "localhost"

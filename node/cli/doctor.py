@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from node.arrive.pull import open_archive
+from node.arrive.archive import open_archive
 from node.cases.detector import load_detector
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import echo

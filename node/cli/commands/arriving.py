@@ -79,8 +79,9 @@ def pull(
     from rich.console import Console
     from rich.progress import Progress
 
+    from node.arrive.archive import open_archive
     from node.arrive.intake import Intake
-    from node.arrive.pull import fetch, filing, open_archive, order
+    from node.arrive.pull import fetch, filing, order
     from node.clock import utc_now
     from node.dicom.net.association import ACCEPTED_SOP_CLASSES
     from node.settings import source as find

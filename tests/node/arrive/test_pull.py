@@ -14,8 +14,9 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 from typer.testing import CliRunner
 
+from node.arrive.archive import open_archive
 from node.arrive.intake import Intake
-from node.arrive.pull import fetch, filing, open_archive, order
+from node.arrive.pull import fetch, filing, order
 from node.arrive.storage_scp import Receiver
 from node.cases.pipeline import Node
 from node.cases.worker import work_once
