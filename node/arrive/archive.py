@@ -13,7 +13,7 @@ from node.settings import Settings, Source
 
 
 class Archive(Protocol):
-    """A peer that can be asked what it holds, and to send it."""
+    """A peer that can be queried, and asked to send what it has."""
 
     def studies(self, accession_number: str) -> list[str]:
         """Return the UIDs of the studies with this accession number."""
@@ -22,10 +22,10 @@ class Archive(Protocol):
         """Return the Modality of each series of a study, by its UID."""
 
     def images(self, study: str, series: str) -> dict[str, str]:
-        """Return the SOP class of each object of a series, by its UID; "" where it is not said."""
+        """Return the SOP class of each object of a series, by its UID; "" if it is unknown."""
 
     def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
-        """Have a series sent, or only these of its images; yield how many were sent so far."""
+        """Have a series sent, or only these of its images; yield how many have been sent so far."""
 
 
 def open_archive(source: Source, settings: Settings, take: Take) -> AbstractContextManager[Archive]:
@@ -34,9 +34,9 @@ def open_archive(source: Source, settings: Settings, take: Take) -> AbstractCont
     Raises
     ------
     Retryable
-        If there is no connection with it.
+        If there is no connection to it.
     BadConfiguration
-        If its secret is not set, or would be sent in clear.
+        If its secret is not set, or would be sent unencrypted.
     """
     if source.how == "web":
         from node.dicom.net.dicomweb import web_archive
@@ -70,7 +70,7 @@ def _secrets(source: Source) -> tuple[str, str]:
 
 
 def _is_private(url: str) -> bool:
-    """Return whether nobody on the network can read along: https, or this machine."""
+    """Return whether the network cannot read what is sent there: it is https, or this machine."""
     parts = urlsplit(url)
     try:
         return parts.scheme == "https" or ip_address(parts.hostname or "").is_loopback

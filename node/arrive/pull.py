@@ -1,7 +1,7 @@
-"""`ichnode pull`: the CT series of a study, fetched from an archive and filed as a C-STORE's are.
+"""`ichnode pull`: fetches the CT series of a study from an archive and files them.
 
-By C-GET or DICOMweb the objects come to this process; by C-MOVE the archive sends them to the
-running node. Either way the worklist says in the end which have come.
+By C-GET and DICOMweb the objects come to this process. By C-MOVE the archive sends them to the
+running node. In the end the worklist tells which have come.
 """
 
 import logging
@@ -22,7 +22,8 @@ from node.worklist.store import Store
 logger = logging.getLogger(__name__)
 
 MOVED_S = 10.0
-"""How long after a C-MOVE its objects may still come (chosen): some archives answer before that."""
+"""How long after a C-MOVE its objects are waited for. It must exceed the time by which an archive
+answers before its last C-STORE; nothing was measured."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _WILDCARDS = set("*?\\")
@@ -34,9 +35,9 @@ class RemoteSeries:
 
     series_instance_uid: str
     wanted: frozenset[str]
-    """Its objects that the node takes; none if the archive does not list objects."""
+    """UIDs of its objects that the node takes; empty if the archive does not list objects."""
     whole: bool
-    """Whether these are all there are."""
+    """Whether these are all of its objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,12 @@ class Order:
 
     @property
     def objects(self) -> int:
-        """How many objects that is."""
+        """How many objects are wanted."""
         return sum(len(series.wanted) for series in self.series)
 
 
 def filing(source: Source, intake: Intake) -> Take:
-    """Return what files into `intake` each object that the source sends."""
+    """Return a function that files into `intake` each object that the source sends."""
     caller = source.ae_title or source.name
 
     def take(file: bytes, named: tuple[str, str]) -> Status:
@@ -64,7 +65,7 @@ def filing(source: Source, intake: Intake) -> Take:
         except Retryable as error:
             intake.left_out.append(LeftOut(name, str(error)))
             return Status.OUT_OF_RESOURCES
-        except Exception:  # whatever it is, the archive must not believe that we have the object
+        except Exception:  # whatever it is, the archive must learn that we do not have it
             logger.exception("not stored", extra=event("store_failed"))
             intake.left_out.append(LeftOut(name, "internal error, see the log"))
             return Status.PROCESSING_FAILURE
@@ -73,7 +74,7 @@ def filing(source: Source, intake: Intake) -> Take:
 
 
 def order(archive: Archive, study: str, source: Source, *, accession: bool = False) -> Order:
-    """Return what to fetch: the CT series of the study, less objects of classes not taken.
+    """Return what to fetch: of the study's CT series, the objects of the accepted SOP classes.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def order(archive: Archive, study: str, source: Source, *, accession: bool = Fal
     Raises
     ------
     Permanent
-        If there is no such study, or several, or it has no CT series.
+        If the archive has no such study, or several, or the study has no CT images.
     """
     uid = _study_of(archive, study, source) if accession else study
     if not _UID.fullmatch(uid):
@@ -107,7 +108,7 @@ def fetch(
 ) -> Iterator[int]:
     """Fetch what was ordered; yield how many objects have come so far.
 
-    What does not come stands in `intake.left_out`. The series are released once all has come.
+    `intake.left_out` says what did not come. The series are released once everything has come.
     """
     done = 0
     for series in order.series:

@@ -1,4 +1,4 @@
-"""An association with a peer, from its request to its end, and why there is none."""
+"""An association that we request of a peer, or the reason why there is none."""
 
 import socket
 import threading
@@ -13,11 +13,11 @@ from node.errors import Retryable
 
 
 class Peer(Protocol):
-    """What has to be known of a peer: a destination's or a source's settings."""
+    """What is needed to reach a peer: a destination's or a source's settings."""
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """Its name in messages."""
 
     @property
     def ae_title(self) -> str:
@@ -47,19 +47,19 @@ def associated(
     Parameters
     ----------
     ae_title
-        Our own.
+        Our own AE title.
     roles
         SCP/SCU role selections to negotiate (PS3.7 D.3.3.4).
     handlers
-        pynetdicom's (event, function) pairs, for what the peer asks of us.
+        pynetdicom's (event, function) pairs, for what the peer requests of us.
 
     Raises
     ------
     Retryable
-        If there is none: the message says which of the ways to fail it was.
+        If there is no association; the message says why.
     """
     ae = application_entity(ae_title, timeout_s=timeout_s)
-    sockets: list[socket.socket] = []  # pynetdicom drops one that did not connect without closing
+    sockets: list[socket.socket] = []  # pynetdicom leaves one open that did not connect
     connected = threading.Event()
 
     def connect(event: evt.Event) -> None:
@@ -87,7 +87,7 @@ def associated(
         _keep_answers(assoc)
         yield assoc
     except Retryable:
-        if assoc.is_established:  # perhaps not for long: a release would wait for its answer
+        if assoc.is_established:  # a release would wait for an answer that may not come
             assoc.abort()
         raise
     finally:
@@ -97,18 +97,18 @@ def associated(
 
 
 def _keep_answers(assoc: Any) -> None:
-    """Let nobody but the one who asked take what the peer sends.
+    """Keep pynetdicom's own thread from taking the answers to our requests.
 
-    pynetdicom's own thread looks for requests, and is stopped while an answer is waited for; but
-    just after an answer it may be taken for stopped, take the next one and drop it (its issue 875).
-    What a peer asks of us during a C-GET is read by who sent the C-GET.
+    That thread reads the peer's requests, and is paused while an answer is awaited. Just after an
+    answer it may run although it counts as paused, take the next answer and drop it (pynetdicom's
+    issue 875). A peer's C-STORE during a C-GET is read by the thread that sent the C-GET.
     """
     get_msg = assoc.dimse.get_msg
     assoc.dimse.get_msg = lambda block=False: get_msg(block) if block else (None, None)
 
 
 def _why_not(assoc: Any, peer: Peer, connected: bool) -> str:
-    """Return why there is no association, in words that say where to look."""
+    """Return why there is no association, so that an admin knows where to look."""
     if not connected:
         return f"no connection to {peer.host}:{peer.port}"
     response = assoc.acceptor.primitive
@@ -120,7 +120,7 @@ def _why_not(assoc: Any, peer: Peer, connected: bool) -> str:
 
 
 def tune(event: evt.Event, timeout_s: float = 10.0) -> None:
-    """Make a connection send at once, and let no read or write of it last for ever."""
+    """Turn Nagle's algorithm off for a connection, and limit each read and write of it."""
     connection = event.assoc.dul.socket.socket
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     limit_time(connection, timeout_s)
