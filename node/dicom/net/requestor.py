@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from pynetdicom import evt
+from pynetdicom import AE, evt
 
 from node.dicom.net.association import application_entity, limit_time
 from node.errors import Retryable
@@ -59,31 +59,11 @@ def associated(
         If there is no association; the message says why.
     """
     ae = application_entity(ae_title, timeout_s=timeout_s)
-    sockets: list[socket.socket] = []  # pynetdicom leaves one open that did not connect
-    connected = threading.Event()
-
-    def connect(event: evt.Event) -> None:
-        sockets.append(event.assoc.dul.socket.socket)
-
-    def opened(event: evt.Event) -> None:
-        tune(event, timeout_s)
-        connected.set()
-
-    try:
-        assoc = ae.associate(
-            peer.host,
-            peer.port,
-            contexts,
-            ae_title=peer.ae_title,
-            max_pdu=ae.maximum_pdu_size,
-            ext_neg=list(roles),
-            evt_handlers=[(evt.EVT_ACSE_SENT, connect), (evt.EVT_CONN_OPEN, opened), *handlers],
-        )
-    except OSError as error:
-        raise Retryable(f"{peer.name}: {peer.host}: {error.strerror}") from error
+    connection = _Connection(timeout_s)
+    assoc = _request(ae, peer, contexts, list(roles), [*connection.handlers, *handlers])
     try:
         if not assoc.is_established:
-            raise Retryable(f"{peer.name}: {_why_not(assoc, peer, connected.is_set())}")
+            raise Retryable(f"{peer.name}: {_why_not(assoc, peer, connection.is_open)}")
         _keep_answers(assoc)
         yield assoc
     except Retryable:
@@ -93,7 +73,49 @@ def associated(
     finally:
         if assoc.is_established:
             assoc.release()
-        sockets[0].close()
+        connection.close()
+
+
+def _request(ae: AE, peer: Peer, contexts: list[Any], roles: list[Any], handlers: list[Any]) -> Any:
+    """Return the association once the peer has answered the request, or has not in time."""
+    try:
+        return ae.associate(
+            peer.host,
+            peer.port,
+            contexts,
+            ae_title=peer.ae_title,
+            max_pdu=ae.maximum_pdu_size,
+            ext_neg=roles,
+            evt_handlers=handlers,
+        )
+    except OSError as error:
+        raise Retryable(f"{peer.name}: {peer.host}: {error.strerror}") from error
+
+
+class _Connection:
+    """The TCP connection of an association, as pynetdicom tells of it."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._sockets: list[socket.socket] = []
+        self._opened = threading.Event()
+        self.handlers = [(evt.EVT_ACSE_SENT, self._requested), (evt.EVT_CONN_OPEN, self._connected)]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the peer took the connection."""
+        return self._opened.is_set()
+
+    def close(self) -> None:
+        """Close the socket: pynetdicom leaves one open that did not connect."""
+        self._sockets[0].close()
+
+    def _requested(self, event: evt.Event) -> None:
+        self._sockets.append(event.assoc.dul.socket.socket)
+
+    def _connected(self, event: evt.Event) -> None:
+        tune(event, self._timeout_s)
+        self._opened.set()
 
 
 def _keep_answers(assoc: Any) -> None:
