@@ -1,4 +1,4 @@
-"""Structured logging: UTC, one `action` a line, never an identity.
+"""Structured logging: each line has a time in UTC and one `action`, and no identity.
 
 Call sites pass `extra=event("stored", case=12, ...)`; the values must not hold a name, a patient
 ID, an accession number or a birth date.
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def event(action: str, **values: object) -> dict[str, dict[str, object]]:
-    """Return the `extra` of a log call: what was done, and the values that tell it apart."""
+    """Return the `extra` of a log call: what was done, and the values that describe it."""
     return {"event": {"action": action, **values}}
 
 
@@ -45,7 +45,7 @@ class TextFormatter(logging.Formatter):
 
 
 def configure(level: str, *, as_json: bool) -> None:
-    """Send the node's log to standard error; libraries speak from WARNING up."""
+    """Send the log to standard error: the node's from `level` up, libraries' from WARNING up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -1,7 +1,7 @@
-"""`ichnode serve`: each role in a process of its own, one that dies is started again.
+"""`ichnode serve`: runs each role in a process of its own, and starts again one that dies.
 
-receive and web answer the network, work reads, deliver empties the outbox. They meet in the
-database alone, so any of them may also run by itself, under systemd or on another machine.
+receive and web answer the network, work reads, deliver sends what the outbox holds. They meet in
+the database alone, so each can also run by itself, under systemd or on another machine.
 """
 
 import logging
@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 Role = Literal["receive", "work", "deliver", "web"]
 ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
 RESTART_S = (0.5, 30.0)
-"""First and longest wait before a role that died is started again; chosen."""
+"""First and longest wait before a role that died is started again. An estimate; nothing was
+measured."""
 
 
 def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
@@ -41,7 +42,7 @@ def _receive(settings: Settings, worklist: Worklist, stop: threading.Event) -> N
     from node.arrive.storage_scp import Receiver
 
     with Receiver(settings, worklist.arrivals, utc_now):
-        while not stop.wait(1.0):  # not for ever: see `stop_on_signal`
+        while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`
             pass
 
 
@@ -52,7 +53,7 @@ def _work(settings: Settings, worklist: Worklist, stop: threading.Event) -> None
     from node.cases.worker import work
 
     detector = cache(lambda: load_detector(settings))
-    detector()  # before the first case arrives, not after
+    detector()  # loaded before the first case arrives
     with decoding_process(settings.decode) as decode:
         work(Node.on(worklist, settings, detector, utc_now, decode), claimant(), stop)
 
@@ -81,11 +82,11 @@ def stop_on_signal() -> threading.Event:
     """Return an event that SIGTERM, SIGINT, or the supervisor's death sets.
 
     Wait for it with a time limit: Python runs a signal's handler between two steps of the main
-    thread, so one that comes just as an endless wait begins would never be seen.
+    thread, so that a signal just before an endless wait would have no effect.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        # By a thread: the handler may interrupt a `stop.wait` that holds the event's own lock.
+        # In a thread: the handler may interrupt a `stop.wait` that holds the event's own lock.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     if os.environ.get(_SUPERVISED):
         threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
@@ -96,13 +97,13 @@ _SUPERVISED = "ICHNODE_SUPERVISED"
 
 
 def _wait_for_parent(stop: threading.Event) -> None:
-    """Standard input is a pipe that the supervisor holds: its end is the supervisor's end."""
-    os.read(sys.stdin.fileno(), 1)  # not the buffered reader: it may not be held at exit
+    """Set `stop` when standard input ends: it is a pipe that the supervisor holds open."""
+    os.read(sys.stdin.fileno(), 1)  # unbuffered: a buffer's lock would be held at exit
     stop.set()
 
 
 def supervise(config: Path | None, stop: threading.Event) -> None:
-    """Run all roles as child processes until `stop` is set; start again what dies."""
+    """Run all roles as child processes until `stop` is set; start again one that dies."""
     children = {role: _Child(role, config) for role in ROLES}
     while not stop.wait(0.2):
         for child in children.values():
@@ -142,6 +143,6 @@ class _Child:
         self.process = self._start()
 
     def terminate(self) -> None:
-        """Ask the process to finish what it has in hand and stop."""
+        """Ask the process to finish its current work and stop."""
         if self.process.poll() is None:
             self.process.terminate()

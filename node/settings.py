@@ -1,4 +1,4 @@
-"""Settings: one TOML file, environment variables for secrets, read once and passed down."""
+"""Settings: read once from one TOML file and the environment (for secrets), and passed down."""
 
 import difflib
 import re
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from node.errors import BadConfiguration
 
 BUNDLES = Path(__file__).parents[1] / "models" / "bundles"
-"""The bundles that come with ichnode, each in a folder by its name."""
+"""Has a folder for each bundle that comes with ichnode, by its name."""
 
 
 class _Section(BaseModel):
@@ -63,12 +63,12 @@ class Decode(_Section):
 
 
 def _bundle_folder(bundle: Path) -> Path:
-    """Return the folder of a bundle that comes with ichnode, or the folder as it was given."""
+    """Return the folder of a bundle that comes with ichnode, or the given folder."""
     return {folder.name: folder for folder in BUNDLES.glob("*")}.get(str(bundle), bundle)
 
 
 class Triage(_Section):
-    """The reader."""
+    """The detector: its bundle, and how it runs."""
 
     bundle: Annotated[Path, AfterValidator(_bundle_folder)] = Field(
         Path("ich-ensemble"),
@@ -140,7 +140,7 @@ class Source(_Section):
 
 
 class Pull(_Section):
-    """Where studies are fetched from when a person asks for one."""
+    """Where `ichnode pull` fetches studies from."""
 
     timeout_s: float = Field(60.0, gt=0, description="silence of a source that ends it, seconds")
     sources: tuple[Source, ...] = Field((), description="who can be asked, one table for each")
@@ -169,7 +169,7 @@ class Log(_Section):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. An unknown key is an error."""
+    """All settings. An unknown key is an error."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix="ICHNODE_", env_nested_delimiter="__"
@@ -232,7 +232,7 @@ def peer(text: str, settings: Settings) -> Destination:
 def source(text: str, settings: Settings) -> Source:
     """Return the source of that name, or the one that an address describes.
 
-    "AE_TITLE@HOST:PORT" is asked by C-GET, "https://HOST/PATH" by DICOMweb.
+    "AE_TITLE@HOST:PORT" is a source for C-GET, "https://HOST/PATH" for DICOMweb.
 
     Raises
     ------
@@ -257,7 +257,7 @@ def source(text: str, settings: Settings) -> Source:
 
 
 def _address(text: str) -> dict[str, Any] | None:
-    """Return what "AE_TITLE@HOST:PORT" says, by the names of the settings."""
+    """Return the parts of "AE_TITLE@HOST:PORT" by the settings' names; None of another text."""
     match = re.fullmatch(r"(?P<ae_title>[^@]{1,16})@(?P<host>.+):(?P<port>\d{1,5})", text)
     if match is None:
         return None

@@ -1,1 +1,1 @@
-"""What comes in, by whichever way: bytes to the spool, rows to the worklist."""
+"""What the node receives, by every way: bytes go to the spool, rows to the worklist."""

@@ -22,11 +22,17 @@ LOCAL_LIMIT = (2, 3, 2)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who may associate with us: the callers known, and how we are called."""
+    """Who may associate with us, and under which AE title.
+
+    Attributes
+    ----------
+    callers
+        AE title and network of each known caller; None is any address. Empty admits this machine
+        alone.
+    """
 
     ae_title: str
     callers: tuple[tuple[str, IPv4Network | IPv6Network | None], ...]
-    """AE title and network of each caller; None is any address. Empty admits this machine only."""
 
     @classmethod
     def of(cls, ae_title: str, allowed: Iterable[str]) -> Self:
@@ -35,7 +41,7 @@ class Admission:
         Raises
         ------
         BadConfiguration
-            If an address is none.
+            If the text after "@" is not an address or network.
         """
         callers = []
         for caller in allowed:
@@ -67,6 +73,6 @@ class Admission:
 
 
 def _ip(address: str) -> IPv4Address | IPv6Address:
-    """Return the address; an IPv4 peer of an IPv6 socket is the IPv4 peer."""
+    """Return the address; that of an IPv4 peer at an IPv6 socket as IPv4."""
     ip = ip_address(address.partition("%")[0])
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip

@@ -1,4 +1,4 @@
-"""Filing one object: its bytes on disk for good, its row committed, or kept in quarantine."""
+"""Files one object: makes its bytes durable and commits its row, or keeps it in quarantine."""
 
 import logging
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from node.worklist import Arrival, Arrivals
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
-"""Files are copied to the spool in pieces of this size."""
+"""Files are copied to the spool in pieces of this size, so that memory holds one piece."""
 
 
 class Mismatch(BadObject):
-    """The dataset's SOP class or instance UID contradicts the request's."""
+    """The dataset's SOP class or instance UID differs from the request's."""
 
 
 def ingest(
@@ -33,16 +33,16 @@ def ingest(
     now: datetime,
     announced: tuple[str, str] | None = None,
 ) -> tuple[Header, Arrival]:
-    """File one Part 10 object: spooled for good, then its row committed.
+    """File one Part 10 object: its bytes are durable in the spool, then its row is committed.
 
     Parameters
     ----------
     source
         The object's bytes, or a file that holds them.
     caller
-        Who sent it: an AE title, or "" for a file.
+        The sender's AE title; "" for a file.
     announced
-        SOP class and instance UID of the C-STORE request, which the dataset must bear out.
+        SOP class and instance UID of the C-STORE request, which the dataset must repeat.
 
     Raises
     ------
@@ -61,15 +61,16 @@ def ingest(
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """What became of an object: filed, or kept in quarantine."""
+    """What became of an object: it is filed, or kept in quarantine."""
 
     status: Status
-    """What its C-STORE is answered."""
+    """The answer to its C-STORE."""
     comment: str = ""
     """Why it was not filed; "" if it was."""
     header: Header | None = None
-    """None where it is in quarantine for what it is."""
+    """None if it could not be filed and is in quarantine."""
     arrival: Arrival | None = None
+    """What it was to the worklist; None as for `header`."""
 
 
 def file_or_set_aside(

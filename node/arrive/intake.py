@@ -1,8 +1,8 @@
-"""Files objects that came by another way than a C-STORE, and counts what became of each.
+"""Files objects that arrive by another way than a C-STORE, and counts what became of each.
 
-Each is kept as a C-STORE keeps it: durable before the next is looked at, its data set byte for byte
-under file meta information of our own. So an object is the same one whichever way it came, and
-comes but once.
+Each is kept as a C-STORE keeps it: durable before the next is read, its dataset byte for byte after
+file meta information of our own. So an object gives the same file whichever way it arrives, and a
+second arrival is recognised as a duplicate.
 """
 
 from collections.abc import Callable, Collection
@@ -27,9 +27,9 @@ class LeftOut:
     Attributes
     ----------
     name
-        The file's, or the UID of the object or series.
+        The file's name, or the UID of the object or series.
     fault
-        Whether it should have been filed, so that a person must look.
+        Whether it should have been filed: a person has to find out why it was not.
     """
 
     name: str
@@ -38,17 +38,19 @@ class LeftOut:
 
 
 class Intake:
-    """Takes objects into the spool and the worklist; `left_out` says what it did not file, and why.
+    """Takes objects into the spool and the worklist.
 
     Parameters
     ----------
     kinds
-        The SOP classes taken; None takes every one.
+        The SOP classes that are taken; None takes all.
 
     Attributes
     ----------
     series
-        UIDs of the series of which an object was filed, now or before.
+        UIDs of the series that have a filed object, new or there before.
+    left_out
+        What was not filed, and why.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Intake:
         self.left_out: list[LeftOut] = []
 
     def take_file(self, name: str, path: Path) -> None:
-        """Take a file as `take` does; one that is no DICOM or cannot be read is left out.
+        """Take a file as `take` does; leave it out if it is not DICOM or cannot be read.
 
         Raises
         ------
@@ -88,16 +90,16 @@ class Intake:
     def take(
         self, name: str, file: bytes, *, caller: str = "", announced: tuple[str, str] | None = None
     ) -> Status:
-        """Return what a C-STORE of this Part 10 file would be answered, having filed it.
+        """File a Part 10 file; return the status with which its C-STORE would be answered.
 
         Parameters
         ----------
         name
-            How `left_out` calls the object.
+            The object's name in `left_out`.
         caller
-            Who gave it: an AE title, or "" for a file.
+            The source's AE title; "" for a file.
         announced
-            SOP class and instance UID that it came under, which it must bear out.
+            SOP class and instance UID that it was announced with, which it must have.
 
         Raises
         ------
@@ -110,7 +112,7 @@ class Intake:
             header = read_header(file)
             file = _under_our_meta(file, header)
         except BadObject:
-            pass  # to quarantine, as it came
+            pass  # it goes to quarantine as it is
         else:
             if self._kinds is not None and header.sop_class_uid not in self._kinds:
                 self._other += 1
@@ -132,7 +134,7 @@ class Intake:
         return filed.status
 
     def count(self, study: str, series: str, *, new: int, here: int) -> None:
-        """Count objects of one series that are filed: new ones, and those that were here before."""
+        """Count filed objects of one series: the new ones, and those that were here before."""
         self._new += new
         self._here += here
         if new or here:
@@ -140,9 +142,9 @@ class Intake:
             self._studies.add(study)
 
     def release(self) -> None:
-        """Record that all there is of these series has come, so that they are read without delay.
+        """Record that everything of these series has arrived, so that they are read without delay.
 
-        It is the evidence that a released association is.
+        This is the same evidence as a released association.
         """
         if self.series:
             self._arrivals.release(self.series, self._clock())
@@ -156,12 +158,12 @@ class Intake:
 
     @property
     def complete(self) -> bool:
-        """Whether something was filed, or here before, and nothing is missing."""
+        """Whether something was filed, or was here before, and nothing is missing."""
         return bool(self.series) and not any(left.fault for left in self.left_out)
 
     @property
     def summary(self) -> str:
-        """What became of everything, in one line."""
+        """What became of all objects, in one line."""
         studies = "1 study" if len(self._studies) == 1 else f"{len(self._studies)} studies"
         parts = [
             f"{self._new} new objects, {len(self.series)} series, {studies}",
@@ -180,6 +182,6 @@ def is_dicom(path: Path) -> bool:
 
 
 def _under_our_meta(file: bytes, header: Header) -> bytes:
-    """Return the file as C-STORE would have brought it."""
+    """Return the file as the storage SCP would have stored it."""
     named = (header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)
     return part10_prefix(*named) + dataset_of(file)

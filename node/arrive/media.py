@@ -1,7 +1,7 @@
 """`ichnode import`: files from a folder, or from a medium with a DICOMDIR, into the running node.
 
-Nothing outside the folder is ever read: neither through a symbolic link, nor because a DICOMDIR
-says so. Source files are read alone.
+Only files inside the folder are read: symbolic links and DICOMDIR entries that lead out of it are
+refused. The files themselves stay as they are.
 """
 
 import os
@@ -20,14 +20,14 @@ MISSING = "missing: the DICOMDIR lists it, and no such file is there"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The files to import, and what was left out before any was opened."""
+    """The files to import, and what was left out before one was opened."""
 
     root: Path
     files: Sequence[Path]
     left_out: Sequence[LeftOut] = ()
 
     def name(self, file: Path) -> str:
-        """Return how a person finds the file below the folder."""
+        """Return the file's path below the folder."""
         return str(file.relative_to(self.root))
 
 
@@ -37,8 +37,8 @@ def find(path: Path, *, all_files: bool = False) -> Found:
     Parameters
     ----------
     path
-        A file is taken alone, unless it is a DICOMDIR. A folder with a DICOMDIR at its root is a
-        medium: the files that this lists are taken. All files of any other folder are.
+        A file other than a DICOMDIR is taken alone. A folder with a DICOMDIR at its root is a
+        medium: the files that the DICOMDIR lists are taken. Of another folder, all files are.
     all_files
         Take the files that the DICOMDIR does not list as well.
     """
@@ -67,8 +67,8 @@ def file_all(found: Found, intake: Intake) -> Iterator[Path]:
     Raises
     ------
     Retryable
-        If the spool or the database takes no more; then nothing is released, and what was filed is
-        "already here" the next time.
+        If the spool or the database cannot take more. Then nothing is released, and the next import
+        counts what was filed as "already here".
     """
     intake.left_out += found.left_out
     for file in found.files:
@@ -78,7 +78,7 @@ def file_all(found: Found, intake: Intake) -> Iterator[Path]:
 
 
 def _walk(root: Path) -> tuple[list[Path], list[LeftOut]]:
-    """Return the files in and below a folder, by name, and what cannot be entered."""
+    """Return the files in and below a folder, by name, and what cannot be read of it."""
     files, closed = [], []
 
     def unreadable(error: OSError) -> None:
@@ -95,13 +95,13 @@ def _walk(root: Path) -> tuple[list[Path], list[LeftOut]]:
 
 
 def _named(unlisted: Iterable[Path], root: Path) -> list[LeftOut]:
-    """Name the DICOM files that a DICOMDIR does not list, not the viewer's that come with it."""
+    """Return the DICOM files among the unlisted ones; a medium's viewer brings others."""
     reason = "the DICOMDIR does not list it (--all-files takes it)"
     return [LeftOut(str(f.relative_to(root)), reason, fault=False) for f in unlisted if _may_be(f)]
 
 
 def _may_be(file: Path) -> bool:
-    """Return whether the file is a DICOM file, as far as can be known."""
+    """Return whether the file is DICOM; True if it cannot be read."""
     try:
         return is_dicom(file)
     except OSError:
@@ -109,7 +109,7 @@ def _may_be(file: Path) -> bool:
 
 
 def _listed(index: Path) -> tuple[list[Path], list[LeftOut]]:
-    """Return the files that a DICOMDIR lists, and what it lists in vain.
+    """Return the files that a DICOMDIR lists, and its entries that lead to no file.
 
     Raises
     ------
@@ -128,12 +128,12 @@ def _listed(index: Path) -> tuple[list[Path], list[LeftOut]]:
 
 
 def _resolve(root: Path, file_id: str) -> Path:
-    r"""Return the file below `root` that a Referenced File ID means, "DICOM\PA1\IM1".
+    r"""Return the file below `root` that a Referenced File ID such as "DICOM\PA1\IM1" means.
 
     Raises
     ------
     BadObject
-        If it leads outside the folder, or to no file.
+        If it leads outside the folder, or no such file exists.
     """
     parts = [part.strip() for part in re.split(r"[\\/]", file_id)]
     if not parts[0] or PureWindowsPath(parts[0]).drive or ".." in parts:
@@ -149,9 +149,9 @@ def _resolve(root: Path, file_id: str) -> Path:
 
 
 def _entry(folder: Path, name: str) -> Path:
-    """Return a folder's entry of that name, else of that name but for case and version.
+    """Return a folder's entry of that name, else one that differs in case and version alone.
 
-    ISO 9660 has capital letters and ";1"; a mount or a copy often has neither.
+    ISO 9660 names have capital letters and end in ";1"; a mount or a copy often drops both.
     """
     if name in ("", "."):
         return folder
@@ -171,5 +171,5 @@ def _within(path: Path, root: Path) -> bool:
 
 
 def files_in(path: Path) -> list[Path]:
-    """Return every file in and below a folder, by name; a file is its own only one."""
+    """Return every file in and below a folder, by name; of a file, the file itself."""
     return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())

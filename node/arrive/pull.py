@@ -1,51 +1,32 @@
-"""`ichnode pull`: the CT series of a study, fetched from an archive and filed as a C-STORE's are.
+"""`ichnode pull`: fetches the CT series of a study from an archive and files them.
 
-By C-GET or DICOMweb the objects come to this process; by C-MOVE the archive sends them to the
-running node. Either way the worklist says in the end which have come.
+By C-GET and DICOMweb the objects come to this process. By C-MOVE the archive sends them to the
+running node. In the end the worklist tells which have come.
 """
 
 import logging
-import os
 import re
 import time
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Protocol
-from urllib.parse import urlsplit
 
+from node.arrive.archive import Archive
 from node.arrive.intake import Intake, LeftOut
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES, Status
-from node.dicom.net.retrieve import Take, dimse_archive
-from node.errors import BadConfiguration, IchnodeError, Permanent, Retryable
+from node.dicom.net.retrieve import Take
+from node.errors import IchnodeError, Permanent, Retryable
 from node.log import event
-from node.settings import Settings, Source
+from node.settings import Source
 from node.worklist import Arrivals
 
 logger = logging.getLogger(__name__)
 
 MOVED_S = 10.0
-"""How long after a C-MOVE its objects may still come (chosen): some archives answer before that."""
+"""How long after a C-MOVE its objects are waited for. It must exceed the time by which an archive
+answers before its last C-STORE; nothing was measured."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _WILDCARDS = set("*?\\")
-
-
-class Archive(Protocol):
-    """A peer that can be asked what it holds, and to send it."""
-
-    def studies(self, accession_number: str) -> list[str]:
-        """Return the UIDs of the studies with this accession number."""
-
-    def modalities(self, study: str) -> dict[str, str]:
-        """Return the Modality of each series of a study, by its UID."""
-
-    def images(self, study: str, series: str) -> dict[str, str]:
-        """Return the SOP class of each object of a series, by its UID; "" where it is not said."""
-
-    def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
-        """Have a series sent, or only these of its images; yield how many were sent so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +35,9 @@ class RemoteSeries:
 
     series_instance_uid: str
     wanted: frozenset[str]
-    """Its objects that the node takes; none if the archive does not list objects."""
+    """UIDs of its objects that the node takes; empty if the archive does not list objects."""
     whole: bool
-    """Whether these are all there are."""
+    """Whether these are all of its objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +50,12 @@ class Order:
 
     @property
     def objects(self) -> int:
-        """How many objects that is."""
+        """How many objects are wanted."""
         return sum(len(series.wanted) for series in self.series)
 
 
 def filing(source: Source, intake: Intake) -> Take:
-    """Return what files into `intake` each object that the source sends."""
+    """Return a function that files into `intake` each object that the source sends."""
     caller = source.ae_title or source.name
 
     def take(file: bytes, named: tuple[str, str]) -> Status:
@@ -84,7 +65,7 @@ def filing(source: Source, intake: Intake) -> Take:
         except Retryable as error:
             intake.left_out.append(LeftOut(name, str(error)))
             return Status.OUT_OF_RESOURCES
-        except Exception:  # whatever it is, the archive must not believe that we have the object
+        except Exception:  # whatever it is, the archive must learn that we do not have it
             logger.exception("not stored", extra=event("store_failed"))
             intake.left_out.append(LeftOut(name, "internal error, see the log"))
             return Status.PROCESSING_FAILURE
@@ -92,35 +73,8 @@ def filing(source: Source, intake: Intake) -> Take:
     return take
 
 
-def open_archive(source: Source, settings: Settings, take: Take) -> AbstractContextManager[Archive]:
-    """Return a source's archive, open while the block runs; `take` gets what it sends.
-
-    Raises
-    ------
-    Retryable
-        If there is no connection with it.
-    BadConfiguration
-        If its secret is not set, or would be sent in clear.
-    """
-    if source.how == "web":
-        from node.dicom.net.dicomweb import web_archive
-
-        token, login = _secrets(source)
-        timeout_s = settings.pull.timeout_s
-        return web_archive(
-            source.url, source.name, token=token, login=login, timeout_s=timeout_s, take=take
-        )
-    return dimse_archive(
-        source,
-        move=source.how == "move",
-        ae_title=settings.receive.ae_title,
-        timeout_s=settings.pull.timeout_s,
-        take=take,
-    )
-
-
 def order(archive: Archive, study: str, source: Source, *, accession: bool = False) -> Order:
-    """Return what to fetch: the CT series of the study, less objects of classes not taken.
+    """Return what to fetch: of the study's CT series, the objects of the accepted SOP classes.
 
     Parameters
     ----------
@@ -130,7 +84,7 @@ def order(archive: Archive, study: str, source: Source, *, accession: bool = Fal
     Raises
     ------
     Permanent
-        If there is no such study, or several, or it has no CT series.
+        If the archive has no such study, or several, or the study has no CT images.
     """
     uid = _study_of(archive, study, source) if accession else study
     if not _UID.fullmatch(uid):
@@ -154,7 +108,7 @@ def fetch(
 ) -> Iterator[int]:
     """Fetch what was ordered; yield how many objects have come so far.
 
-    What does not come stands in `intake.left_out`. The series are released once all has come.
+    `intake.left_out` says what did not come. The series are released once everything has come.
     """
     done = 0
     for series in order.series:
@@ -217,26 +171,3 @@ def _wait_for(
     deadline = time.monotonic() + seconds
     while not set(wanted) <= _held(arrivals, study, series) and time.monotonic() < deadline:
         time.sleep(0.2)
-
-
-def _secrets(source: Source) -> tuple[str, str]:
-    """Return the bearer token and the login of a source, from its environment variables."""
-    named = (source.token_variable, source.login_variable)
-    for name in filter(None, named):
-        if not os.environ.get(name):
-            raise BadConfiguration(f"{source.name}: the environment variable {name} is not set")
-    if any(named) and not _is_private(source.url):
-        raise BadConfiguration(
-            f"{source.name}: a secret would go over the network in clear; its url must be https"
-        )
-    token, login = (os.environ[name] if name else "" for name in named)
-    return token, login
-
-
-def _is_private(url: str) -> bool:
-    """Return whether nobody on the network can read along: https, or this machine."""
-    parts = urlsplit(url)
-    try:
-        return parts.scheme == "https" or ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return parts.hostname == "localhost"

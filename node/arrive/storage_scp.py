@@ -1,7 +1,7 @@
-"""The storage SCP: bytes to the spool, a row to the worklist, and only then the status.
+"""The storage SCP: writes the bytes to the spool and a row to the worklist, then answers.
 
 Success (0000) means that the bytes and their folder are fsynced and the row is committed. An object
-that is refused for what it is (A900, C000, C100) is kept in quarantine, with the reason.
+that is refused for its content (A900, C000, C100) is kept in quarantine, with the reason.
 """
 
 import logging
@@ -17,8 +17,8 @@ from typing import Any, Self
 from node.arrive.admission import LOCAL_LIMIT, Admission
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
-from node.dicom.net.acceptor import AssociationLost, IncomingAssociation, StoreRequest
-from node.dicom.net.association import Status
+from node.dicom.net.acceptor import IncomingAssociation, StoreRequest
+from node.dicom.net.association import AssociationLost, Status
 from node.errors import IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
@@ -27,12 +27,14 @@ from node.worklist import Arrivals
 logger = logging.getLogger(__name__)
 
 SPARE_CONNECTIONS = 64
-"""TCP connections beyond `max_associations` that may be open, so that a peer over the limit is told
-so and a silent one takes no association's place (chosen)."""
+"""TCP connections that may be open beyond `max_associations`: so a peer over the limit is told so,
+and a silent peer takes no association's place. An estimate; nothing was measured."""
 ASSOCIATE_TIMEOUT_S = 10.0
-"""A connection that asks for no association within this time is closed (chosen)."""
+"""A connection that requests no association within this time is closed. It must exceed a network
+round trip."""
 STOP_TIMEOUT_S = 10.0
-"""How long `stop` waits for the objects at hand to be stored (chosen)."""
+"""How long `stop` waits until the objects being received are stored. It must exceed the writing of
+one object."""
 
 
 class Receiver:
@@ -72,22 +74,27 @@ class Receiver:
         logger.info("listening", extra=say)
 
     def stop(self) -> None:
-        """Stop listening and hang up; an object at hand is stored and answered first."""
+        """Stop listening and close every connection; an object being stored is answered first."""
         self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
         for thread, connection in list(self._open.items()):
-            with suppress(OSError):  # the peer was faster
+            with suppress(OSError):  # the peer closed it first
                 connection.shutdown(socket.SHUT_RD)
             thread.join(STOP_TIMEOUT_S)
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open, with an association or without."""
+        return len(self._open)
+
     def may_connect(self, address: str) -> bool:
-        """Return whether to talk to this address at all."""
+        """Return whether a connection from this address is served at all."""
         if not self._admission.knows_address(address):
             logger.warning("stranger", extra=event("stranger", address=address))
             return False
-        return len(self._open) < self._settings.max_associations + SPARE_CONNECTIONS
+        return self.connections < self._settings.max_associations + SPARE_CONNECTIONS
 
     def serve(self, connection: socket.socket, address: str) -> None:
         """Serve one connection to its end, in its own thread."""
@@ -124,7 +131,7 @@ class Receiver:
             del self._open[threading.current_thread()]
 
     def _take_all(self, incoming: IncomingAssociation, caller: str) -> None:
-        """Answer requests until the peer releases; only that says that it sent all it wanted."""
+        """Answer requests until the peer releases: a release says that it sent all it wanted to."""
         series: set[str] = set()
         for request in incoming.store_requests():
             incoming.answer(request, *self._take(request, caller, series))
@@ -134,7 +141,7 @@ class Receiver:
         incoming.release()
 
     def _take(self, request: StoreRequest, caller: str, series: set[str]) -> tuple[Status, str]:
-        """Return the status and Error Comment of a C-STORE, its object filed or quarantined."""
+        """File or quarantine the object of a C-STORE; return its status and Error Comment."""
         try:
             if request.file is None:
                 return Status.OUT_OF_RESOURCES, f"over {self._settings.max_object_mb} MB"
@@ -142,7 +149,7 @@ class Receiver:
         except Retryable as error:
             logger.error("not stored: %s", error, extra=event("out_of_resources"))
             return Status.OUT_OF_RESOURCES, str(error)
-        except Exception:  # whatever it is, the peer must not believe that we have the object
+        except Exception:  # whatever it is, the peer must learn that we do not have the object
             logger.exception("not stored", extra=event("store_failed"))
             return Status.PROCESSING_FAILURE, "internal error, see the node's log"
 
@@ -167,7 +174,7 @@ class Receiver:
 
 
 class _Server(ThreadingTCPServer):
-    """One thread a connection; strangers cost none."""
+    """Serves each connection in a thread of its own; an unknown address gets none."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -183,7 +190,7 @@ class _Server(ThreadingTCPServer):
         return self._receiver.may_connect(client_address[0])
 
     def finish_request(self, request: Any, client_address: tuple[Any, ...]) -> None:
-        """Serve a connection, in its own thread."""
+        """Serve a connection; this runs in the connection's thread."""
         self._receiver.serve(request, client_address[0])
 
     def handle_error(self, _request: object, _client_address: object) -> None:

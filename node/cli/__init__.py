@@ -1,4 +1,4 @@
-"""The command line: one file a group of commands; each parses and calls."""
+"""The command line: `app` has every command; each command parses its arguments and calls."""
 
 from node.cli.app import app
 

@@ -1,7 +1,6 @@
-"""`ichnode analyse`: the node's own stages on a folder of files, without network.
+"""`ichnode analyse`: runs the node's own stages on a folder of files, without network.
 
-The folder goes through a private worklist and spool, so that it is judged exactly as if a PACS had
-sent it.
+The folder goes through a private worklist and spool, so that it is judged as if a PACS had sent it.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ NETWORK_FIELDS = (
     *("prior", "received_at", "flagged_at", "delivered_at", "door_to_flag_s"),
     *("closed_by", "saved_s", "deliveries"),
 )
+"""Fields of the worklist's JSON that say something only of studies received by network."""
 
 
 def analyse(
@@ -36,7 +36,7 @@ def analyse(
     out: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield one object a study: the worklist's, less the network's fields, plus every slice.
+    """Yield one object for each study: the worklist's without `NETWORK_FIELDS`, and every slice.
 
     Parameters
     ----------
@@ -45,12 +45,12 @@ def analyse(
     out
         Where each study's report objects and picture go, in a folder by its number.
     tell
-        Hears what goes on and which files are no DICOM objects.
+        Is called with a line on what is read, and on each file that is left out.
 
     Raises
     ------
     BadObject
-        If there is no DICOM object at all.
+        If no file is a DICOM object that can be filed.
     """
     with TemporaryDirectory(prefix="ichnode-") as temporary:
         private = _private(settings, Path(temporary))
@@ -68,7 +68,7 @@ def analyse(
 
 
 def _private(settings: Settings, folder: Path) -> Settings:
-    """Return settings that touch nothing outside `folder` and ask not when slices came."""
+    """Return settings that write inside `folder` alone and wait for no more slices."""
     return settings.model_copy(
         update={
             "data_dir": folder,
@@ -108,7 +108,7 @@ def _folder(row: Row, node: Node) -> CaseFolder:
 
 
 def _slices(folder: CaseFolder) -> list[dict[str, Any]]:
-    """Return every source slice in reading order; probabilities are None if it was not read."""
+    """Return every source slice in reading order; its probabilities are None if it was not read."""
     plan = folder.read_plan()
     if plan is None:
         return []

@@ -1,16 +1,12 @@
 """`ichnode demo`: a scanner, a node and a PACS on one machine, over real associations.
 
-The node runs as a hospital's would: `ichnode serve`, on SQLite and a local spool. Only the images
-are made up, unless a folder of real ones is given.
+The node runs as in a hospital: `ichnode serve`, on SQLite and a local spool. The images are
+phantoms, unless a folder of real ones is given.
 """
 
 import shutil
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -18,18 +14,19 @@ from rich.progress import track
 
 from node.arrive.media import files_in
 from node.case_folder import CaseFolder
-from node.cli.console import worklist_table
+from node.cli.console.worklist import worklist_table
+from node.cli.local_node import as_peer, configure, serving
 from node.cli.pacs import archive
 from node.clock import utc_now
-from node.dicom.net.store_scu import echo, send_files
+from node.dicom.net.store_scu import send_files
 from node.errors import Permanent, Retryable
-from node.settings import Destination, Settings, load
+from node.settings import Settings, load
 from node.wording import RESEARCH_USE_ONLY
 from node.worklist import Row, Worklist, upgrade
 
-START_S = 60.0
 READ_S = 600.0
-"""How long the demo waits for the node to answer, and to read what it was sent; chosen."""
+"""How long the demo waits for its results. It must exceed the loading of the networks and the
+reading of two studies on two slow cores."""
 
 console = Console()
 
@@ -72,67 +69,6 @@ def _phantoms(folder: Path) -> list[Path]:
     return files
 
 
-def configure(folder: Path, data: Path, pacs_port: int | None = None) -> Path:
-    """Write a node's settings: free ports on loopback, and a PACS on that port if there is one."""
-    dicom_port, web_port = _free_ports(2)
-    path = folder / "ichnode.toml"
-    text = (
-        f'data_dir = "{data.absolute()}"\n'
-        f'[receive]\nhost = "127.0.0.1"\nport = {dicom_port}\nmin_free_mb = 64\n'
-        "[assemble]\nprior_after_days = 0\n"
-        f"[web]\nport = {web_port}\n"
-    )
-    if pacs_port is not None:
-        text += (
-            '[[deliver.destinations]]\nname = "demo"\nae_title = "DEMO_PACS"\n'
-            f'host = "127.0.0.1"\nport = {pacs_port}\n'
-        )
-    path.write_text(text)
-    return path
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return so many different TCP ports that are free on loopback now."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-@contextmanager
-def serving(config: Path, log: Path) -> Iterator[None]:
-    """Run `ichnode serve` while the block runs; yield once it answers C-ECHO."""
-    command = [sys.executable, "-m", "node.cli", "serve", "--config", str(config)]
-    settings = load(config)
-    with log.open("wb") as stream, subprocess.Popen(command, stderr=stream) as process:
-        try:
-            console.print("starting the node; its first flags wait for the networks to load")
-            _wait_for_answer(settings, process)
-            yield
-        finally:
-            process.terminate()
-
-
-def _wait_for_answer(settings: Settings, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_S
-    while process.poll() is None:
-        try:
-            echo(as_peer(settings), settings)
-            return
-        except Retryable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-    raise Permanent(f"the node stopped with status {process.returncode}; see its log")
-
-
-def as_peer(settings: Settings) -> Destination:
-    """Return the node itself as somebody to send to."""
-    receive = settings.receive
-    return Destination(name="node", ae_title=receive.ae_title, host="127.0.0.1", port=receive.port)
-
-
 def _send(files: Sequence[Path], settings: Settings) -> None:
     """Push the files to the node, as a scanner would.
 
@@ -152,7 +88,7 @@ def _send(files: Sequence[Path], settings: Settings) -> None:
 
 
 def _wait_for_results(settings: Settings) -> list[Row]:
-    """Wait until every study is read and delivered; say each step that a study takes."""
+    """Wait until every study is read and delivered, and print each step that a study takes."""
     deadline = time.monotonic() + READ_S
     said: set[tuple[str, str]] = set()
     with Worklist(settings.url) as worklist, console.status("reading"):

@@ -1,4 +1,4 @@
-"""`ichnode doctor`: what an admin checks before trusting an installation, each check one line."""
+"""`ichnode doctor`: checks an installation before it is trusted; each check gives one line."""
 
 import shutil
 import socket
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from node.arrive.pull import open_archive
+from node.arrive.archive import open_archive
 from node.cases.detector import load_detector
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import echo
@@ -17,12 +17,16 @@ from node.errors import IchnodeError
 from node.settings import Settings
 from node.worklist import Worklist
 
-LOOKS = {"ok": ("✓ ok", "green"), "note": ("! note", "yellow"), "bad": ("✗ bad", "bold red")}
+VERDICT_STYLES = {
+    "ok": ("✓ ok", "green"),
+    "note": ("! note", "yellow"),
+    "bad": ("✗ bad", "bold red"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at: `verdict` is ok, note (worth a thought) or bad (will not work)."""
+    """One thing checked: `verdict` is ok, note (consider it) or bad (it will not work)."""
 
     verdict: str
     what: str
@@ -34,14 +38,15 @@ def examine(settings: Settings) -> int:
     table = Table(title="ichnode doctor - research use only")
     for name in ("", "what", "found"):
         table.add_column(name, overflow="fold")
-    checks = [check for look in LOOKED_AT for check in look(settings)]
+    checks = [found for check in CHECKS for found in check(settings)]
     for check in checks:
-        table.add_row(Text(*LOOKS[check.verdict]), check.what, check.found)
+        table.add_row(Text(*VERDICT_STYLES[check.verdict]), check.what, check.found)
     Console().print(table)
     return int(any(check.verdict == "bad" for check in checks))
 
 
-def _disk(settings: Settings) -> Iterator[Check]:
+def check_disk(settings: Settings) -> Iterator[Check]:
+    """Check that the data folder can be written and has room."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         (settings.data_dir / ".doctor").write_bytes(b"")
@@ -60,7 +65,8 @@ def _disk(settings: Settings) -> Iterator[Check]:
     )
 
 
-def _database(settings: Settings) -> Iterator[Check]:
+def check_database(settings: Settings) -> Iterator[Check]:
+    """Check that the database is of this version; count its cases."""
     try:
         with Worklist(settings.url) as worklist:
             counts = ", ".join(f"{n} {state}" for state, n in worklist.views.counts().items() if n)
@@ -69,7 +75,8 @@ def _database(settings: Settings) -> Iterator[Check]:
         yield Check("bad", "database", str(error))
 
 
-def _detector(settings: Settings) -> Iterator[Check]:
+def check_detector(settings: Settings) -> Iterator[Check]:
+    """Check that the bundle loads and gives its golden output."""
     try:
         detector = load_detector(settings)
     except IchnodeError as error:
@@ -78,7 +85,8 @@ def _detector(settings: Settings) -> Iterator[Check]:
     yield Check("ok", "reader", f"{detector.name} on {detector.runtime}, golden output reproduced")
 
 
-def _ports(settings: Settings) -> Iterator[Check]:
+def check_ports(settings: Settings) -> Iterator[Check]:
+    """Check that the ports to listen on are free."""
     for name, host, port in (
         ("DICOM", settings.receive.host, settings.receive.port),
         ("triage page", settings.web.host, settings.web.port),
@@ -93,7 +101,8 @@ def _ports(settings: Settings) -> Iterator[Check]:
                 yield Check("ok", f"{name} port {host}:{port}", "free")
 
 
-def _callers(settings: Settings) -> Iterator[Check]:
+def check_callers(settings: Settings) -> Iterator[Check]:
+    """Say which callers may send."""
     callers = settings.receive.allowed_callers
     if callers:
         yield Check("ok", "who may send", ", ".join(callers))
@@ -101,7 +110,8 @@ def _callers(settings: Settings) -> Iterator[Check]:
         yield Check("note", "who may send", "this machine only: set receive.allowed_callers")
 
 
-def _destinations(settings: Settings) -> Iterator[Check]:
+def check_destinations(settings: Settings) -> Iterator[Check]:
+    """Check that each destination answers C-ECHO."""
     if not settings.deliver.destinations:
         yield Check("note", "destinations", "none: results stay here; set deliver.destinations")
     for destination in settings.deliver.destinations:
@@ -115,8 +125,8 @@ def _destinations(settings: Settings) -> Iterator[Check]:
             yield Check(verdict, f"{destination.name} ({where})", f"C-ECHO 0x{status:04X}")
 
 
-def _sources(settings: Settings) -> Iterator[Check]:
-    """Ask each source for a study that it does not have, as `ichnode pull` would for one it has."""
+def check_sources(settings: Settings) -> Iterator[Check]:
+    """Check each source: query it for an accession number that no study has."""
     for source in settings.pull.sources:
         what = f"{source.name} ({source.url or f'{source.ae_title}@{source.host}:{source.port}'})"
         try:
@@ -128,12 +138,12 @@ def _sources(settings: Settings) -> Iterator[Check]:
             yield Check("ok", what, "answers a query")
 
 
-LOOKED_AT: tuple[Callable[[Settings], Iterator[Check]], ...] = (
-    _disk,
-    _database,
-    _detector,
-    _ports,
-    _callers,
-    _destinations,
-    _sources,
+CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
+    check_disk,
+    check_database,
+    check_detector,
+    check_ports,
+    check_callers,
+    check_destinations,
+    check_sources,
 )

@@ -1,4 +1,4 @@
-"""A PACS that the demo brings along."""
+"""The demo's PACS."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from node.dicom.net.requestor import tune
 
 @contextmanager
 def archive(ae_title: str, folder: Path) -> Iterator[int]:
-    """Run a storage SCP on loopback that files what it gets in `folder`; yield its port.
+    """Run a storage SCP on loopback that files what it receives in `folder`; yield its port.
 
-    It stands for a PACS where there is none (`ichnode demo`): an object sent twice is one file.
+    The file's name follows from the SOP Instance UID: an object sent twice is one file.
     """
 
     def keep(event: evt.Event) -> int:

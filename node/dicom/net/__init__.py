@@ -1,1 +1,1 @@
-"""DICOM over the network: associations that come in and go out, and DICOMweb."""
+"""DICOM over the network: incoming and outgoing associations, and DICOMweb."""

@@ -1,4 +1,4 @@
-"""What every association has in common, coming in and going out."""
+"""What incoming and outgoing associations share."""
 
 import logging
 import math
@@ -35,11 +35,11 @@ _config.LOG_RESPONSE_IDENTIFIERS = False
 _config.LOG_HANDLER_LEVEL = "none"
 # A file is sent as its own bytes, not read and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
-# It logs a traceback for each stranger's garbage; what an admin needs, the node says itself.
+# It logs a traceback for each malformed PDU; the node logs what an admin needs.
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.166449660676388099961241460658124792884")
-"""Names this implementation (PS3.7 D.3.3.2); a random UUID drawn once (PS3.5 B.2)."""
+"""The UID of this implementation (PS3.7 D.3.3.2), from a random UUID (PS3.5 B.2)."""
 IMPLEMENTATION_VERSION_NAME = "ICHNODE_0_1"
 
 ACCEPTED_SOP_CLASSES = (
@@ -47,8 +47,8 @@ ACCEPTED_SOP_CLASSES = (
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
 )
-"""What the node takes in. Other classes are not negotiated, so that no peer believes they are kept.
-"""
+"""What the node receives. Other classes are not negotiated: their sender learns that we do not keep
+them."""
 ACCEPTED_TRANSFER_SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -63,11 +63,15 @@ ACCEPTED_TRANSFER_SYNTAXES = (
     JPEGExtended12Bit,
     JPEGBaseline8Bit,
 )
-"""In order of preference: lossy ones only where the peer offers nothing else. Never Deflated, which
-is inflated without bound."""
+"""In order of preference: lossy ones come last. Deflated is left out, since it inflates without
+bound."""
 
 MAX_PDU_BYTES = 262144
-"""Largest PDU that we ask peers to answer with; as a sender we follow the peer's own limit."""
+"""Largest PDU that we ask peers to answer with; what we send keeps to the peer's own limit."""
+
+
+class AssociationLost(Exception):
+    """The association ended without a release; the message says how."""
 
 
 class Status(IntEnum):
@@ -86,25 +90,26 @@ class Status(IntEnum):
 def stored_by_peer(status: int) -> bool:
     """Return whether a C-STORE response means that the peer has the object.
 
-    Warnings (Bxxx; 0001, 0107 and 0116 of PS3.7 C.3) say so too: it was stored, with a remark.
+    A warning (Bxxx; 0001, 0107 and 0116 of PS3.7 C.3) means that it was stored, with a remark.
     """
     return status in (0x0000, 0x0001, 0x0107, 0x0116) or status & 0xF000 == 0xB000
 
 
 def refused_by_peer(status: int) -> bool:
-    """Return whether a C-STORE response is about the object, so that it will be the same again.
+    """Return whether a C-STORE response refuses the object itself: a retry gets the same response.
 
-    0117 invalid instance, 0122 SOP class not supported, A9xx mismatch, Cxxx cannot understand;
-    A7xx (out of resources), 0110 (processing failure) and 0124 (not authorised) are about the peer.
+    These are 0117 (invalid instance), 0122 (SOP class not supported), A9xx (mismatch) and Cxxx
+    (cannot understand). A7xx (out of resources), 0110 (processing failure) and 0124 (not
+    authorised) concern the peer.
     """
     return status in (0x0117, 0x0122) or status & 0xFF00 == 0xA900 or status & 0xF000 == 0xC000
 
 
 def application_entity(ae_title: str, *, timeout_s: float) -> AE:
-    """Return an application entity that names this implementation and waits nowhere for ever.
+    """Return an application entity that names this implementation and limits all waits.
 
-    It has no limit on silence: pynetdicom would abort a second time while it waits for an answer,
-    which its state machine takes for a fault.
+    It has no network timeout: with one, pynetdicom would abort a second time while it waits for an
+    answer, which its state machine reports as a fault.
     """
     ae = AE(ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -126,9 +131,9 @@ def contexts_in() -> list[Any]:
 def contexts_out(kinds: Iterable[tuple[str, str]]) -> list[Any]:
     """Return the contexts to propose for objects of these (SOP class, transfer syntax).
 
-    One transfer syntax a context, so that the peer can accept each as the object stands, and
-    Implicit VR Little Endian beside, which each peer must know (PS3.5 10.1) and into which
-    uncompressed objects can be re-encoded.
+    Each context has one transfer syntax, so that the peer can accept the one that an object is
+    stored in. Uncompressed objects are proposed in Implicit VR Little Endian too: every peer must
+    know it (PS3.5 10.1), and they can be re-encoded into it.
     """
     wanted = {(UID(sop_class), UID(syntax)) for sop_class, syntax in kinds}
     wanted |= {(c, ImplicitVRLittleEndian) for c, syntax in wanted if not syntax.is_compressed}
@@ -148,10 +153,10 @@ def contexts_archive() -> list[Any]:
 
 
 def limit_time(connection: socket.socket, seconds: float) -> None:
-    """Let each read and write of a blocking socket end within this time.
+    """Let each read and write of a blocking socket end within this time, rounded up to seconds.
 
-    The kernel's limits, not `settimeout`: that would make the socket non-blocking and each PDU many
-    reads, of which every single one may take so long.
+    These are the kernel's limits. `settimeout` would make the socket non-blocking and each PDU many
+    reads, each of which could take this long.
     """
     whole = math.ceil(seconds)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -159,9 +164,9 @@ def limit_time(connection: socket.socket, seconds: float) -> None:
 
 
 def part10_prefix(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """Return what goes before a dataset to make it a Part 10 file (PS3.10 7.1).
+    """Return the preamble and file meta information of a Part 10 file (PS3.10 7.1).
 
-    It holds nothing of the sender or the time, so that the same object gives the same file.
+    They name neither the sender nor the time, so that the same object gives the same file.
     """
     values = (
         (0x0002, b"UI", sop_class_uid),

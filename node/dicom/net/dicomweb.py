@@ -15,12 +15,12 @@ from node.dicom.net.retrieve import Take
 from node.dicom.read.header import DAMAGE
 from node.errors import Retryable
 
-# They log addresses, and an accession number stands in those.
+# They log addresses, which may hold an accession number.
 for library in ("dicomweb_client", "urllib3"):
     logging.getLogger(library).setLevel(logging.CRITICAL)
 
 AS_STORED = (("application/dicom", "*"),)
-"""In whatever transfer syntax the archive holds an object."""
+"""The transfer syntax that the archive stores an object in, whichever it is."""
 STUDY, SERIES, SOP_INSTANCE = "0020000D", "0020000E", "00080018"
 MODALITY, SOP_CLASS = "00080060", "00080016"
 
@@ -29,14 +29,14 @@ MODALITY, SOP_CLASS = "00080060", "00080016"
 def web_archive(
     url: str, name: str, *, token: str, login: str, timeout_s: float, take: Take
 ) -> Iterator["WebArchive"]:
-    """Yield the archive at a DICOMweb base URL; https is verified as the system's libraries do.
+    """Yield the archive at a DICOMweb base URL; a certificate is verified as `requests` does.
 
     Parameters
     ----------
     token, login
         A bearer token, or "user:password"; "" for none.
     take
-        Files what comes.
+        Files each object that comes.
     """
     user, _, password = login.partition(":")
     with create_session_from_user_pass(user, password) if login else create_session() as session:
@@ -48,7 +48,7 @@ def web_archive(
 
 
 class WebArchive:
-    """What a DICOMweb server holds."""
+    """A DICOMweb server that can be queried, and retrieved from."""
 
     def __init__(self, client: DICOMwebClient, name: str, take: Take) -> None:
         self._client = client
@@ -61,7 +61,7 @@ class WebArchive:
         Raises
         ------
         Retryable
-            If the server does not answer, or not with success.
+            If the server does not answer with success.
         """
         filters = {"AccessionNumber": accession_number}
         found = self._search(self._client.search_for_studies, search_filters=filters)
@@ -78,17 +78,17 @@ class WebArchive:
         return {_value(item, SOP_INSTANCE): _value(item, SOP_CLASS) for item in found}
 
     def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
-        """Fetch a series, or only these of its images; yield how many came so far.
+        """Fetch a series, or only these of its images; yield how many have come so far.
 
         Raises
         ------
         Retryable
-            If the server refuses, or its answer ends too soon or is no DICOM.
+            If the server refuses, or its answer is cut short or is no DICOM.
         """
         try:
             for number, ds in enumerate(self._objects(study, series, images), start=1):
                 named = (str(ds.SOPClassUID), str(ds.SOPInstanceUID))
-                self._take(ds.buffer.getvalue(), named)  # as it came: `ds` is only a view of it
+                self._take(ds.buffer.getvalue(), named)  # the bytes as they came, which `ds` views
                 yield number
         except RequestException as error:
             raise Retryable(f"{self._name}: {_why(error)}") from error
@@ -113,7 +113,7 @@ class WebArchive:
 
 
 def _why(error: RequestException) -> str:
-    """Return what went wrong, without the address: it may hold an accession number."""
+    """Return what went wrong; the address is left out, since it may hold an accession number."""
     if isinstance(error, HTTPError) and error.response is not None:
         code = error.response.status_code
         hint = ": see token_variable and login_variable" if code in (401, 403) else ""

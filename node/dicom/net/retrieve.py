@@ -23,7 +23,7 @@ from node.dicom.read.elements import text
 from node.errors import Permanent, Retryable
 
 Take = Callable[[bytes, tuple[str, str]], Status]
-"""Files a Part 10 object that came as this SOP class and instance UID; says what to answer."""
+"""Files a Part 10 object announced with this SOP class and instance UID; returns its status."""
 
 FIND = StudyRootQueryRetrieveInformationModelFind
 GET = StudyRootQueryRetrieveInformationModelGet
@@ -43,9 +43,9 @@ def dimse_archive(
     Parameters
     ----------
     move
-        Retrieve by C-MOVE to our own storage SCP, not by C-GET.
+        Whether to retrieve by C-MOVE to our own storage SCP; else by C-GET.
     take
-        Files what C-GET brings.
+        Files each object that C-GET brings.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def dimse_archive(
     contexts = [build_context(FIND), build_context(MOVE if move else GET)]
     roles = []
     if not move:
-        # One syntax a context, so that the peer may send each object as it stands.
+        # Each context has one transfer syntax: the peer can send each object as it is stored.
         pairs = [(c, s) for c in ACCEPTED_SOP_CLASSES for s in ACCEPTED_TRANSFER_SYNTAXES]
         contexts += [build_context(sop_class, syntax) for sop_class, syntax in pairs]
         roles = [build_role(sop_class, scp_role=True) for sop_class in ACCEPTED_SOP_CLASSES]
@@ -78,7 +78,13 @@ def dimse_archive(
 
 
 class DimseArchive:
-    """What a peer holds; `move_to` is the AE title to move to, None gets over this association."""
+    """A peer that can be queried, and retrieved from.
+
+    Parameters
+    ----------
+    move_to
+        The AE title that C-MOVE sends to; with None, C-GET brings objects over this association.
+    """
 
     def __init__(self, assoc: Any, name: str, move_to: str | None) -> None:
         self._assoc = assoc
@@ -91,7 +97,7 @@ class DimseArchive:
         Raises
         ------
         Retryable, Permanent
-            If the peer does not answer, or not with success.
+            If the peer does not answer with success.
         """
         found = self._find("STUDY", AccessionNumber=accession_number, StudyInstanceUID="")
         return [text(ds, "StudyInstanceUID") for ds in found]
@@ -104,7 +110,7 @@ class DimseArchive:
     def images(self, study: str, series: str) -> dict[str, str]:
         """Return the SOP class of each object of a series, by its UID; raises as `studies`.
 
-        It is "" where the peer does not say.
+        It is "" if the peer does not say.
         """
         found = self._find(
             "IMAGE",
@@ -116,7 +122,7 @@ class DimseArchive:
         return {text(ds, "SOPInstanceUID"): text(ds, "SOPClassUID") for ds in found}
 
     def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
-        """Have a series sent, or only these of its images; yield how many were sent so far.
+        """Have a series sent, or only these of its images; yield how many have been sent so far.
 
         Raises
         ------
@@ -127,7 +133,7 @@ class DimseArchive:
         if not images:
             yield from self._retrieve("SERIES", **keys)
         failed: Retryable | None = None
-        for number, image in enumerate(sorted(images), start=1):  # few archives take a list of UIDs
+        for number, image in enumerate(sorted(images), start=1):  # few archives take a list
             try:
                 yield from (number for _ in self._retrieve("IMAGE", **keys, SOPInstanceUID=image))
             except Retryable as error:
@@ -136,7 +142,7 @@ class DimseArchive:
             raise failed
 
     def _retrieve(self, level: str, **keys: str) -> Iterator[int]:
-        """Yield how many objects were sent, as often as the peer says."""
+        """Yield how many objects have been sent, each time that the peer says so."""
         wanted = _identifier(level, keys)
         if self._move_to is None:
             answers = self._ask(self._assoc.send_c_get, "C-GET", wanted, GET)
@@ -153,14 +159,14 @@ class DimseArchive:
     def _ask(
         self, send: Callable[..., Any], what: str, *arguments: Any
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
-        """Yield the answers to a request, the last of which must be a success.
+        """Yield the answers to a request: pending ones, then a success.
 
         Raises
         ------
         Permanent
             If the peer did not accept the service.
         Retryable
-            If it answers anything but success, or not at all.
+            If it answers with a failure, or does not answer.
         """
         try:
             answers = send(*arguments)
@@ -197,5 +203,5 @@ def _identifier(level: str, keys: dict[str, str]) -> Dataset:
 
 
 def _number(answer: Dataset, which: str) -> int:
-    """Return a count of sub-operations (PS3.7 C.4.2.1); 0 where the peer leaves it out."""
+    """Return a count of sub-operations (PS3.7 C.4.2.1); 0 if the peer leaves it out."""
     return int(answer.get(f"NumberOf{which}Suboperations") or 0)

@@ -1,4 +1,4 @@
-"""C-ECHO and C-STORE as an SCU: files go to a peer as they lie on disk."""
+"""C-ECHO and C-STORE as an SCU: sends files to a peer as they are stored."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -27,14 +27,14 @@ class Sent:
 
     path: Path
     status: int | None
-    """The peer's status verbatim; None where it gave none."""
+    """The peer's status verbatim; None if it gave none."""
     message: str = ""
     refused: bool = False
-    """Whether the same object will be refused again, until something changes at the peer."""
+    """Whether the peer will refuse the same object again, until something changes there."""
 
     @property
     def stored(self) -> bool:
-        """Whether the peer said that it has the object; a warning says so too."""
+        """Whether the peer answered that it has the object; a warning means so too."""
         return self.status is not None and stored_by_peer(self.status)
 
 
@@ -54,7 +54,7 @@ class Part10File:
         Raises
         ------
         BadObject
-            If the file is no complete Part 10 file, or cannot be read.
+            If the file is not a complete Part 10 file, or cannot be read.
         """
         try:
             meta = read_file_meta_info(path)
@@ -90,7 +90,7 @@ def send_files(
 ) -> Iterator[Sent]:
     """Send files to a peer over one association; yield how each ended, in their order.
 
-    Nothing is raised for a peer that is down or a file that is no DICOM: the results say so.
+    A peer that is down and a file that is not DICOM raise nothing: the results say so.
     """
     left = deque(_item(path) for path in files)
     kinds = {(i.sop_class_uid, i.transfer_syntax_uid) for i in left if isinstance(i, Part10File)}
@@ -117,7 +117,7 @@ def _item(path: Path) -> Part10File | Sent:
 def _associated(
     peer: Destination, contexts: list[Any], settings: Settings
 ) -> AbstractContextManager[Any]:
-    """Return `node.dicom.net.requestor.associated` with a destination, as the settings say."""
+    """Return an association with the AE title and time limit of the settings."""
     return associated(
         peer,
         contexts,
@@ -127,12 +127,12 @@ def _associated(
 
 
 def _send(item: Part10File | Sent, assoc: Any, high_priority: bool) -> Sent:
-    """Send one object, as it lies on disk where the peer accepts that.
+    """Send one object in its stored transfer syntax, or re-encoded if the peer refuses that one.
 
     Raises
     ------
     Retryable
-        If the association is gone; whether the peer has the object is not known.
+        If the association has ended; the peer may have the object.
     """
     if isinstance(item, Sent):
         return item

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from node.arrive.intake import Intake, LeftOut
 from node.arrive.media import Found, file_all, find
 from node.arrive.storage_scp import Receiver
-from node.cli.app import app
+from node.cli import app
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.dicom.net.store_scu import send_files
 from node.dicom.read.dicomdir import referenced_files

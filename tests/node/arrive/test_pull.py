@@ -14,12 +14,13 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 from typer.testing import CliRunner
 
+from node.arrive.archive import open_archive
 from node.arrive.intake import Intake
-from node.arrive.pull import fetch, filing, open_archive, order
+from node.arrive.pull import fetch, filing, order
 from node.arrive.storage_scp import Receiver
 from node.cases.worker import work_once
-from node.cli.app import app
-from node.cli.doctor import _sources
+from node.cli import app
+from node.cli.doctor import check_sources
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.errors import BadConfiguration, Permanent, Retryable
 from node.settings import Pull, Receive, Settings, Source, source
@@ -406,6 +407,6 @@ def test_help_shows_how() -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_doctor_asks_a_source_as_pull_would(pacs: Orthanc, way: str, tmp_path: Path) -> None:
     asked = Settings(data_dir=tmp_path, pull=Pull(sources=(ask(pacs, way),)))
-    assert [(check.verdict, check.found) for check in _sources(asked)] == [
+    assert [(check.verdict, check.found) for check in check_sources(asked)] == [
         ("ok", "answers a query")
     ]

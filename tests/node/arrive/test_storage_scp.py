@@ -22,7 +22,8 @@ from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.arrive.storage_scp import Receiver
 from node.dicom.net.association import Status, contexts_out
-from node.dicom.net.store_scu import _associated, echo, send_files
+from node.dicom.net.requestor import associated
+from node.dicom.net.store_scu import echo, send_files
 from node.errors import BadConfiguration, BadObject, Retryable
 from node.settings import Receive, Settings
 from node.worklist import Arrival, Worklist, database, upgrade
@@ -56,6 +57,9 @@ class Node:
     @property
     def peer(self):
         return peer("ICHNODE", self.receiver.port)
+
+    def associated(self, contexts):
+        return associated(self.peer, contexts, ae_title="CT1", timeout_s=30)
 
     def send(self, *files: Path):
         return list(send_files(files, self.peer, self.settings))
@@ -202,10 +206,10 @@ def test_release_of_the_association_releases_its_series(node, files):
 
 def test_aborted_association_releases_nothing(node, files):
     kinds = {(dcmread(files[0]).SOPClassUID, dcmread(files[0]).file_meta.TransferSyntaxUID)}
-    with _associated(node.peer, contexts_out(kinds), node.settings) as assoc:
+    with node.associated(contexts_out(kinds)) as assoc:
         assert assoc.send_c_store(files[0]).Status == 0
         assoc.abort()
-    wait_until(lambda: not node.receiver._open)
+    wait_until(lambda: not node.receiver.connections)
     assert not released(node)
 
 
@@ -273,7 +277,7 @@ def test_other_sop_classes_and_deflated_data_are_not_negotiated(node, files, tmp
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     ds.save_as(tmp_path / "deflated.dcm")
     kinds = {(ds.SOPClassUID, DeflatedExplicitVRLittleEndian)}
-    with _associated(node.peer, contexts_out(kinds), node.settings) as assoc:
+    with node.associated(contexts_out(kinds)) as assoc:
         accepted = [cx.transfer_syntax[0] for cx in assoc.accepted_contexts]
     assert DeflatedExplicitVRLittleEndian not in accepted
 
@@ -372,7 +376,7 @@ def test_association_beyond_the_limit_is_told_so_and_silent_connections_do_not_c
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
         kinds = contexts_out({("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")})
         with (
-            _associated(node.peer, kinds, node.settings),
+            node.associated(kinds),
             pytest.raises(Retryable, match="[Ll]ocal limit"),
         ):
             echo(node.peer, node.settings)
@@ -442,7 +446,7 @@ def test_peer_that_says_nothing_or_drips_does_not_delay_others_and_is_closed(tmp
 def test_stop_is_prompt_though_connections_are_open(tmp_path):
     with listening_node(tmp_path) as node:
         silent = socket.create_connection(("127.0.0.1", node.receiver.port))
-        wait_until(lambda: node.receiver._open)
+        wait_until(lambda: node.receiver.connections)
         start = time.monotonic()
     assert time.monotonic() - start < 3
     silent.close()
@@ -452,7 +456,7 @@ def test_idle_association_is_aborted(tmp_path):
     kinds = contexts_out({("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")})
     with (
         listening_node(tmp_path, network_timeout_s=1.0) as node,
-        _associated(node.peer, kinds, node.settings) as assoc,
+        node.associated(kinds) as assoc,
     ):
         wait_until(lambda: assoc.is_aborted)
 
@@ -470,7 +474,7 @@ def test_object_larger_than_the_limit_is_refused_and_the_next_one_taken(tmp_path
 def test_peer_that_does_not_wait_for_answers_gets_them_in_order(node, files):
     ds = dcmread(files[0])
     kinds = {(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)}
-    with _associated(node.peer, contexts_out(kinds), node.settings) as assoc:
+    with node.associated(contexts_out(kinds)) as assoc:
         context = assoc._get_valid_context(*kinds.pop(), "scu", allow_conversion=False)
         assoc._reactor_checkpoint.clear()  # or it takes the answers for itself
         for message_id in range(20):

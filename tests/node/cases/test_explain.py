@@ -21,7 +21,7 @@ from node.arrive.spool import Spool
 from node.cases.explain import NOT_WAITED_FOR, Explanation, Told, explain_study
 from node.cases.pipeline import STAGES
 from node.cases.worker import work_once
-from node.cli.console import explained
+from node.cli.console.explanation import explained
 from node.settings import Settings
 from node.states import Priority, Reason, State
 from node.worklist import NotFound

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from node.cli.app import app
+from node.cli import app
 from node.settings import load
 from node.worklist.store import upgrade
 from tests.support import ROOT
@@ -20,15 +21,15 @@ COMMANDS = [
     "worklist",
     "echo",
     "send",
-    "explain",
     "replay",
-    "quarantine",
+    "explain",
     "doctor",
-    "db",
     "bench",
     "train",
     "export",
     "evaluate",
+    "quarantine",
+    "db",
     "review",
 ]
 
@@ -44,11 +45,19 @@ def test_every_command_explains_itself(command: str) -> None:
     assert code == 0 and "Usage" in text
 
 
-def test_help_imports_neither_the_networks_nor_dicom() -> None:
-    heavy = "{'torch', 'openvino', 'monai', 'pydicom', 'highdicom', 'sqlalchemy', 'scipy', 'timm'}"
-    code = f"import sys, node.cli.app; print({heavy} & set(sys.modules) or 'light')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "light"
+HEAVY = {
+    *("torch", "openvino", "monai", "timm", "numpy", "scipy"),
+    *("pydicom", "pynetdicom", "highdicom", "sqlalchemy", "pydantic"),
+}
+
+
+def test_help_lists_every_command_and_imports_neither_networks_nor_dicom_nor_database() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "node.cli", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.findall(r"^│ ([a-z]+)  ", done.stdout, re.M) == COMMANDS
+    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    assert "typer" in names
+    assert not HEAVY & {name.partition(".")[0] for name in names}
 
 
 def test_error_is_one_line_and_status_2(tmp_path: Path) -> None:

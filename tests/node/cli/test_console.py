@@ -7,7 +7,9 @@ from io import StringIO
 
 from rich.console import Console
 
-from node.cli.console import quarantine_table, summary, worklist_table
+from node.cli.console.analysed import summary
+from node.cli.console.quarantine import quarantine_table
+from node.cli.console.worklist import worklist_table
 from node.records import StoredObject
 from node.states import Priority
 from node.worklist import Decision, Quarantined

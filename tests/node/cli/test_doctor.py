@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from node.cli.app import app
+from node.cli import app
 from tests.support.peers import free_port, storescp
 
 

@@ -15,13 +15,15 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification
 
-from node.dicom.net.acceptor import LONGEST_PDU_BYTES, AssociationLost, IncomingAssociation
+from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.association import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
+    AssociationLost,
     Status,
     part10_prefix,
 )
+from node.dicom.net.pdu import LONGEST_PDU_BYTES
 
 STORE_CONTEXT, ECHO_CONTEXT, FOREIGN_CONTEXT = 1, 3, 5
 ABORTED, RELEASED = 7, 6

@@ -1,0 +1,53 @@
+"""`ichnode serve`, `doctor` and `db`: run an installation, check it, bring its database up."""
+
+from typing import Annotated
+
+import typer
+
+from node.cli.commands.invocation import Config, configured
+from node.errors import BadConfiguration
+
+db = typer.Typer(no_args_is_help=True, help="The worklist's database.")
+
+
+def serve(
+    config: Config = None,
+    role: Annotated[str, typer.Option(help="all, or one of receive, work, deliver, web.")] = "all",
+) -> None:
+    """Run the node until it is told to stop (SIGTERM, Ctrl-C).
+
+    `--role all` runs each role in a process of its own and starts again what dies.
+    """
+    from node.serve import ROLES, run_role, stop_on_signal, supervise
+    from node.worklist import upgrade
+
+    with configured(config) as settings:
+        known = {name: name for name in ROLES}
+        if role == "all":
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            if not settings.database_url:
+                upgrade(settings.url, idle_s=settings.assemble.idle_s)
+            supervise(config, stop_on_signal())
+        elif role in known:
+            run_role(known[role], settings, stop_on_signal())
+        else:
+            raise BadConfiguration(f"no role {role!r}: all, {', '.join(ROLES)}")
+
+
+def doctor(config: Config = None) -> None:
+    """Check this installation: settings, disk, database, reader, ports and peers."""
+    from node.cli.doctor import examine
+
+    with configured(config) as settings:
+        raise typer.Exit(examine(settings))
+
+
+@db.command("upgrade")
+def db_upgrade(config: Config = None) -> None:
+    """Create the worklist's tables, or bring them to this version."""
+    from node.worklist import upgrade
+
+    with configured(config) as settings:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        upgrade(settings.url, idle_s=settings.assemble.idle_s)
+        typer.echo("the database is up to date")

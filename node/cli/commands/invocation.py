@@ -1,0 +1,48 @@
+"""What commands share: their common options, the settings they run on, and how they fail."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node import log
+from node.errors import IchnodeError
+
+if TYPE_CHECKING:
+    from node.settings import Settings
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="ICHNODE_CONFIG",
+        help="Settings in TOML; config/ichnode.toml explains each key.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: a stable interface.")]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Print an `IchnodeError` in one line and leave with status 2; leave with 130 on Ctrl-C."""
+    try:
+        yield
+    except IchnodeError as error:
+        typer.secho(f"ichnode: {error}", err=True, fg="red")
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def configured(config: Path | None) -> Iterator["Settings"]:
+    """Yield the settings, with the log set up by them and errors printed in one line."""
+    from node.settings import load
+
+    with one_line_errors():
+        settings = load(config)
+        log.configure(settings.log.level, as_json=settings.log.json_lines)
+        yield settings

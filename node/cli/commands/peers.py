@@ -1,0 +1,54 @@
+"""`ichnode echo` and `send`: verify a DICOM peer, and send it files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.cli.commands.invocation import Config, configured
+
+PeerName = Annotated[
+    str, typer.Argument(metavar="PEER", help="AE_TITLE@HOST:PORT or a destination")
+]
+
+
+def echo(peer: PeerName, config: Config = None) -> None:
+    """Verify a DICOM peer with C-ECHO."""
+    from node.dicom.net.store_scu import echo as ask
+    from node.settings import peer as find
+
+    with configured(config) as settings:
+        status = ask(find(peer, settings), settings)
+        typer.echo(f"{peer} answers 0x{status:04X}")
+        raise typer.Exit(0 if status == 0 else 1)
+
+
+def send(
+    path: Annotated[Path, typer.Argument(exists=True, help="DICOM file or folder.")],
+    peer: PeerName,
+    config: Config = None,
+) -> None:
+    """Send DICOM files to a peer with C-STORE."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from node.arrive.media import files_in
+    from node.dicom.net.store_scu import send_files
+    from node.settings import peer as find
+
+    with configured(config) as settings:
+        files = files_in(path)
+        console = Console(stderr=True)
+        results = list(
+            track(
+                send_files(files, find(peer, settings), settings),
+                "sending",
+                total=len(files),
+                console=console,
+            )
+        )
+        failed = [result for result in results if not result.stored]
+        for result in failed:
+            console.print(f"{result.path}: {result.message}")
+        typer.echo(f"{len(results) - len(failed)} of {len(files)} stored by {peer}")
+        raise typer.Exit(1 if failed or len(results) < len(files) else 0)

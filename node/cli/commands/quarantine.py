@@ -1,0 +1,161 @@
+"""`ichnode quarantine`: list what was set aside, look at it, release it, discard it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node.cli.commands.invocation import Config, Json, configured
+
+if TYPE_CHECKING:
+    from node.settings import Settings
+    from node.worklist import Signature, Worklist
+
+quarantine = typer.Typer(
+    no_args_is_help=True, help="What was received and set aside: look at it, release or discard it."
+)
+EntryNumber = Annotated[int, typer.Argument(metavar="NUMBER", help="As in `quarantine list`.")]
+EntryNumbers = Annotated[
+    int | None, typer.Argument(metavar="NUMBER", help="As in `quarantine list`.")
+]
+StudyOption = Annotated[
+    str | None, typer.Option("--study", metavar="UID", help="Everything open of this study.")
+]
+By = Annotated[
+    str | None, typer.Option("--by", help="Who decides; else the name you are logged in by.")
+]
+Why = Annotated[str, typer.Option("--why", help="For the record; no patient's name.")]
+
+
+@quarantine.command("list")
+def quarantine_list(
+    config: Config = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="What was released or discarded too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List what was received and set aside, oldest first; alike objects of a study in one line.
+
+    MIXED_IDENTITY: another PatientID or birth date than its study's (its sender got C100).
+
+    CHANGED: other bytes under a SOPInstanceUID that is filed (its sender got 0000).
+
+    CANNOT_UNDERSTAND, MISMATCH: could not be filed at all (C000, A900).
+    """
+    from rich.console import Console
+
+    from node.cli.console.quarantine import quarantine_table
+    from node.worklist import Worklist
+
+    with configured(config) as settings, Worklist(settings.url) as worklist:
+        entries = worklist.quarantine.listed(decided=everything)
+        if as_json:
+            typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
+        elif entries:
+            Console().print(quarantine_table(entries))
+        else:
+            typer.echo("nothing is in quarantine")
+
+
+@quarantine.command("show")
+def quarantine_show(number: EntryNumber, config: Config = None) -> None:
+    """Show one object: whose it says it is, and where the worklist contradicts it.
+
+    It names PatientID and birth date, never the patient's name.
+    """
+    from node.arrive.quarantine import examine
+    from node.cli.console.quarantine import quarantined_object
+    from node.worklist import Worklist
+
+    with configured(config) as settings, Worklist(settings.url) as worklist:
+        entry = worklist.quarantine.get(number)
+        typer.echo(quarantined_object(examine(entry, worklist.quarantine, settings.data_dir)))
+
+
+@quarantine.command("release")
+def quarantine_release(
+    number: EntryNumbers = None,
+    study: StudyOption = None,
+    by: By = None,
+    why: Why = "",
+    config: Config = None,
+) -> None:
+    """File objects that were set aside; the running node then reads their series again.
+
+    MIXED_IDENTITY: you vouch that it is the same patient, as after an ID was corrected at the
+    console. The object is filed under its study as it is. A series that then is of one identity
+    is read, and its result carries that identity; a series that mixes two is NOT ANALYSED. What
+    comes later under the other identity is quarantined again, until all of the study bears it.
+
+    CHANGED: it takes the place of the object filed before, which stays on disk, listed by --all.
+
+    Any other is tried again, and stays if it still cannot be filed.
+
+    A finished case is superseded, as by a late slice. Status 1 if anything stays. For example:
+
+        ichnode quarantine release 7 --why "ID corrected at CT1"
+
+        ichnode quarantine release --study 1.2.840.99.1 --by "A. Admin"
+    """
+    from node.arrive.quarantine import chosen, release
+    from node.cli.console.quarantine import decided
+
+    with decision(config, by, why) as (settings, worklist, signed):
+        found = release(
+            chosen(worklist.quarantine, number, study),
+            worklist.quarantine,
+            settings.data_dir,
+            signed,
+        )
+        for result in found:
+            typer.echo(decided(result, "is filed"))
+        raise typer.Exit(1 if any(result.stays for result in found) else 0)
+
+
+@quarantine.command("discard")
+def quarantine_discard(
+    number: EntryNumbers = None,
+    study: StudyOption = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove the bytes too; nothing brings them back.")
+    ] = False,
+    by: By = None,
+    why: Why = "",
+    config: Config = None,
+) -> None:
+    """Decide that objects are not filed; their rows and events stay, whatever is deleted.
+
+    Without --delete the bytes stay as well, and `release NUMBER` still takes the decision back.
+    Sent again, the same object is quarantined again. For example:
+
+        ichnode quarantine discard 7 --why "test phantom"
+
+        ichnode quarantine discard --study 1.2.840.99.1 --delete
+    """
+    from node.arrive.quarantine import chosen, discard
+    from node.cli.console.quarantine import decided
+
+    with decision(config, by, why) as (settings, worklist, signed):
+        entries = chosen(worklist.quarantine, number, study)
+        for result in discard(
+            entries, worklist.quarantine, settings.data_dir, signed, delete=delete
+        ):
+            typer.echo(decided(result, "is discarded"))
+
+
+@contextmanager
+def decision(
+    config: Path | None, by: str | None, why: str
+) -> Iterator[tuple["Settings", "Worklist", "Signature"]]:
+    """Yield what a decision is made on, and who signs it."""
+    from getpass import getuser
+
+    from node.clock import utc_now
+    from node.worklist import Signature, Worklist
+
+    with configured(config) as settings, Worklist(settings.url) as worklist:
+        yield settings, worklist, Signature(by or getuser(), utc_now(), why)

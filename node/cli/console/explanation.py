@@ -1,0 +1,80 @@
+"""What `ichnode explain` says of a study: each series and why, and the time each step took."""
+
+from collections.abc import Mapping
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from node.cases.explain import Explanation, Told
+from node.cli.console.worklist import PRIORITY_STYLES, figure
+from node.wording import RESEARCH_USE_ONLY
+
+TAKEN = {True: Text("▶ read", "bold"), False: Text("– not read"), None: Text("… undecided")}
+
+
+def explained(told: Explanation) -> Group:
+    """Return why a study's series are read or not, and its time budget, as a page."""
+    heading = Text.assemble(PRIORITY_STYLES[told.priority], f"  study {told.study_instance_uid}")
+    heading.append(f", accession {told.accession_number or '-'}, case {told.case_id}")
+    aside = f"{told.quarantined} objects of this study are in quarantine: it may be incomplete"
+    return Group(
+        Text(RESEARCH_USE_ONLY, "bold"),
+        heading,
+        *([Text(aside, "bold")] if told.quarantined else ()),
+        _series_table(told),
+        _time_table(told),
+    )
+
+
+def _series_table(told: Explanation) -> Table:
+    table = Table(expand=False, show_lines=True)
+    table.add_column("", no_wrap=True)
+    for name in ("series", "why"):
+        table.add_column(name, overflow="fold")
+    names = {one.series_instance_uid: one.description for one in told.series}
+    for one in told.series:
+        table.add_row(TAKEN[one.taken], _described(one), _why(one, names))
+    return table
+
+
+def _described(one: Told) -> str:
+    facts = (
+        f"{one.images} images",
+        f"{one.thickness_mm:.1f} mm thick" if one.thickness_mm else "",
+        f"over {one.coverage_mm:.0f} mm" if one.coverage_mm else "",
+        f"kernel {one.kernel}" if one.kernel else "",
+        "\\".join(one.image_type),
+        "contrast agent" if one.contrast else "",
+    )
+    said = ", ".join(fact for fact in facts if fact)
+    return f"{one.description or 'without a description'}\n{said}\n{one.series_instance_uid}"
+
+
+def _why(one: Told, names: Mapping[str, str]) -> str:
+    lines = []
+    if one.decision:
+        lines.append(one.decision)
+    elif one.reason:
+        lines.append(f"{one.reason_code}: {one.reason}" if one.reason_code else one.reason)
+    if one.lost_to:
+        lines.append(f"lost to {names[one.lost_to.to_series]!r} by: {one.lost_to.line}")
+    if one.closed_at and one.closed_by and one.saved_s is not None:
+        sooner = f", {one.saved_s:.1f} s before the idle timer" if one.saved_s else ""
+        lines.append(f"closed at {one.closed_at:%H:%M:%S} UTC{sooner}: {one.closed_by}")
+    lines += [f"limitation: {text}" for text in one.limitations]
+    for case in one.cases:
+        older = f", supersedes case {case.supersedes}" if case.supersedes else ""
+        lines.append(f"case {case.case_id}: {case.state}, {case.priority}{older}")
+    return "\n".join(lines)
+
+
+def _time_table(told: Explanation) -> Table:
+    table = Table(expand=False)
+    for name in ("step", "at (UTC)"):
+        table.add_column(name)
+    table.add_column("seconds", justify="right")
+    for step in told.time_budget:
+        table.add_row(step.step, f"{step.at:%Y-%m-%d %H:%M:%S}", f"{step.seconds:.2f}")
+    table.add_row("door to flag", "", figure(told.door_to_flag_s, 2), style="bold")
+    return table

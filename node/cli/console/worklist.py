@@ -1,0 +1,74 @@
+"""The worklist as a table."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from node.states import Priority
+from node.wording import RESEARCH_USE_ONLY
+from node.worklist import Row
+
+PRIORITY_STYLES = {
+    Priority.SUSPECTED: ("▲ SUSPECTED", "bold black on #e69f00"),
+    Priority.NOT_ANALYSED: ("■ NOT ANALYSED", "bold white on #0072b2"),
+    Priority.PENDING: ("… PENDING", ""),
+    Priority.NOT_SUSPECTED: ("○ NOT SUSPECTED", "dim"),
+}
+"""A word with a shape, and a style with a colour-blind-safe colour (Okabe and Ito)."""
+
+SUBTYPE_SHOWN = 0.5
+"""A subtype is named from this probability up: there it is likelier present than absent."""
+
+ABBREVIATIONS = {
+    "epidural": "EDH",
+    "intraparenchymal": "IPH",
+    "intraventricular": "IVH",
+    "subarachnoid": "SAH",
+    "subdural": "SDH",
+}
+
+
+def worklist_table(rows: Sequence[Row]) -> Table:
+    """Return the worklist, in its order, as a table."""
+    table = Table(title=RESEARCH_USE_ONLY, title_style="bold", expand=False)
+    for name in ("priority", "patient"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("subtype or reason", overflow="fold")
+    for name in ("mL", "prob.", "door to\nflag, s", "sent"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            _priority(row),
+            row.patient_id,
+            row.reason or _subtypes(row),
+            figure(row.volume_ml, 1),
+            figure(row.probability, 2),
+            figure(row.door_to_flag_s, 1),
+            _deliveries(row),
+        )
+    return table
+
+
+def _priority(row: Row) -> Text:
+    uncertain = [("\n? UNCERTAIN", "bold")] if row.uncertain else []
+    prior = ["\nprior"] if row.prior else []
+    aside = [f"\n{row.quarantined} set aside"] if row.quarantined else []
+    return Text.assemble(PRIORITY_STYLES[row.priority], *uncertain, *prior, *aside)
+
+
+def _subtypes(row: Row) -> str:
+    named = [ABBREVIATIONS[name] for name, p in row.subtypes.items() if p >= SUBTYPE_SHOWN]
+    return ", ".join(named) if row.priority is Priority.SUSPECTED else ""
+
+
+def figure(value: float | None, digits: int) -> str:
+    """Return the value with so many decimals, or "-" if there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _deliveries(row: Row) -> str:
+    if not row.deliveries:
+        return "-"
+    sent = sum(delivery.status == "SENT" for delivery in row.deliveries)
+    return f"{sent}/{len(row.deliveries)}"

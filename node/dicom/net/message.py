@@ -1,0 +1,159 @@
+"""DIMSE messages: their command sets (PS3.7 6.3), and messages put together from fragments."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from node.dicom.net.pdu import AbortReason, Pdv, ProtocolError
+
+LONGEST_COMMAND_BYTES = 1 << 16
+"""A longer command set is refused. A C-STORE request's has some 200 bytes."""
+
+NO_DATASET = 0x0101
+"""Command Data Set Type of a message without a dataset (PS3.7 E.1)."""
+RESPONSE = 0x8000
+"""Set in the Command Field of a response (PS3.7 E.1)."""
+
+_ELEMENT = struct.Struct("<HHL")
+_US = struct.Struct("<H")
+
+CommandSet = Mapping[int, bytes]
+"""The values of a command set by element number; their group is 0000."""
+
+
+class Field(IntEnum):
+    """Element numbers of command fields (PS3.7 E.1)."""
+
+    AFFECTED_SOP_CLASS_UID = 0x0002
+    COMMAND_FIELD = 0x0100
+    MESSAGE_ID = 0x0110
+    MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    COMMAND_DATA_SET_TYPE = 0x0800
+    STATUS = 0x0900
+    ERROR_COMMENT = 0x0902
+    AFFECTED_SOP_INSTANCE_UID = 0x1000
+
+
+class Command(IntEnum):
+    """Command Field values of the requests that the node knows (PS3.7 E.1)."""
+
+    C_STORE_RQ = 0x0001
+    C_ECHO_RQ = 0x0030
+    C_CANCEL_RQ = 0x0FFF
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One DIMSE message.
+
+    Attributes
+    ----------
+    dataset
+        Its fragments, () if the message has none; None if it exceeds the limit and was dropped.
+    """
+
+    context_id: int
+    command: CommandSet
+    dataset: tuple[memoryview, ...] | None
+
+
+class MessageAssembly:
+    """One message that grows by its fragments (PS3.8 E.2).
+
+    Parameters
+    ----------
+    max_dataset_bytes
+        A larger dataset is read and dropped.
+    """
+
+    def __init__(self, max_dataset_bytes: int) -> None:
+        self._max_bytes = max_dataset_bytes
+        self._encoded = bytearray()
+        self._command: CommandSet | None = None
+        self._dataset: list[memoryview] | None = []
+        self._bytes = 0
+
+    def add(self, fragment: Pdv) -> Message | None:
+        """Add a fragment; return the message once it is whole.
+
+        Raises
+        ------
+        ProtocolError
+            If the fragment continues no message, or the command set is too long or damaged.
+        """
+        if fragment.is_command:
+            return self._add_command(fragment)
+        return self._add_dataset(fragment)
+
+    def _add_command(self, fragment: Pdv) -> Message | None:
+        self._encoded += fragment.value
+        if len(self._encoded) > LONGEST_COMMAND_BYTES:
+            raise ProtocolError(AbortReason.INVALID_PARAMETER, "endless command")
+        if not fragment.is_last:
+            return None
+        self._command = decode_command(self._encoded)
+        if number(self._command, Field.COMMAND_DATA_SET_TYPE) != NO_DATASET:
+            return None
+        return Message(fragment.context_id, self._command, ())
+
+    def _add_dataset(self, fragment: Pdv) -> Message | None:
+        if self._command is None:
+            raise ProtocolError(AbortReason.UNEXPECTED_PDU, "a dataset without a command")
+        self._bytes += len(fragment.value)
+        if self._bytes > self._max_bytes:
+            self._dataset = None
+        if self._dataset is not None:
+            self._dataset.append(fragment.value)
+        if not fragment.is_last:
+            return None
+        dataset = None if self._dataset is None else tuple(self._dataset)
+        return Message(fragment.context_id, self._command, dataset)
+
+
+def decode_command(data: bytearray) -> CommandSet:
+    """Return the values of a command set in Implicit VR Little Endian (PS3.7 6.3.1).
+
+    Raises
+    ------
+    ProtocolError
+        If it is cut short, or holds an element of another group.
+    """
+    fields = {}
+    start = 0
+    while start + _ELEMENT.size <= len(data):
+        group, element, length = _ELEMENT.unpack_from(data, start)
+        start += _ELEMENT.size
+        if group != 0 or start + length > len(data):
+            raise ProtocolError(AbortReason.INVALID_PARAMETER, "a command that cannot be read")
+        fields[element] = bytes(data[start : start + length])
+        start += length
+    return fields
+
+
+def encode_command(fields: CommandSet) -> bytes:
+    """Return a command set with its group length; values that are empty are left out."""
+    elements = b"".join(
+        _ELEMENT.pack(0, tag, len(value) + len(value) % 2)
+        + value
+        + (b" " if tag == Field.ERROR_COMMENT else b"\0") * (len(value) % 2)
+        for tag, value in sorted(fields.items())
+        if value
+    )
+    return _ELEMENT.pack(0, 0, 4) + struct.pack("<L", len(elements)) + elements
+
+
+def us(value: int) -> bytes:
+    """Return a number as a value of VR US."""
+    return _US.pack(value)
+
+
+def number(fields: CommandSet, field: Field) -> int:
+    """Return a field of VR US; 0 if it is missing or damaged."""
+    value = fields.get(field, b"")
+    return int.from_bytes(value, "little") if len(value) == _US.size else 0
+
+
+def text(fields: CommandSet, field: Field) -> str:
+    """Return a field of VR UI, without its padding; "" if it is missing."""
+    return fields.get(field, b"").rstrip(b"\0 ").decode("ascii", "replace")
