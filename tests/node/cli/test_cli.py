@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.settings import load
-from node.worklist.store import upgrade
+from node.worklist import upgrade
 from tests.support import ROOT
 from tests.support.peers import ct_series
 
