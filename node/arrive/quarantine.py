@@ -145,7 +145,7 @@ def _header(stored: StoredObject, root: Path) -> Header:
     stored_bytes = StoredBytes(root)
     path = stored_bytes.locate(stored.path)
     try:
-        if stored_bytes.altered(stored.path, stored.sha256):
+        if stored_bytes.altered(stored.path, stored.sha256) is not None:
             raise BadObject(f"{path} is not what was received: its SHA-256 differs")
         return read_header(path)
     except OSError as error:

@@ -1,8 +1,8 @@
 """Why this series of a study is read and not another, and where its time went.
 
 What was decided is told as it was recorded then: by the plan of the series, or by the reason of its
-case. What is undecided is told as `node.cases.assemble.decide` sees it now, so the
-explanation and the node never disagree. Pure, but for `explain_study`, which fetches the records.
+case. What is undecided is told as `node.cases.assemble.decide` sees it now, so the explanation and
+the node never disagree. Pure, but for `explain_study`, which fetches the records.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
