@@ -55,7 +55,7 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("models/windows.py", "models.detector", "no circles"),
     ("node/serve.py", "node.worklist.tables", "the door of node.worklist is its package"),
     ("node/serve.py", "node.deliver.loop", "the door of node.deliver is its package"),
-    ("node/serve.py", "node.web.page", "the door of node.web is its package"),
+    ("node/serve.py", "node.web.app", "the door of node.web is its package"),
     ("node/serve.py", "node.arrive.filing", "the doors of node.arrive"),
     ("node/serve.py", "node.cases.choice", "the doors of node.cases"),
     ("node/cases/report.py", "node.dicom.write.codes", "the doors of node.dicom"),
