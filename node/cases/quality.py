@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.preprocess import Array, Canvas, Slabs
+from models.preprocess import Array, Canvas
+from models.slabs import Slabs
 from node.errors import NotAnalysed
 from node.states import Reason
 

@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from models.detector import Detector
 from models.findings import Findings
-from models.preprocess import Canvas, Frame, Slabs, slabs
+from models.preprocess import Canvas, Frame
+from models.slabs import Slabs, make_slabs
 from models.volume import Volume
 from node.case_folder import CaseFolder
 from node.cases import quality
@@ -34,8 +35,8 @@ TRAINING_PATIENTS = (51, 56, 84, 115)
 
 def prepared(volume: Volume, brain: np.ndarray) -> tuple[Slabs, Canvas]:
     """What a reader prepares whose skull stripper is told the truth."""
-    source = slabs(volume, 5.0)
-    inside = replace(source, hu=slabs(replace(volume, hu=brain.astype(np.float32)), 5.0).hu)
+    source = make_slabs(volume, 5.0)
+    inside = replace(source, hu=make_slabs(replace(volume, hu=brain.astype(np.float32)), 5.0).hu)
     middle = [
         float(np.flatnonzero((inside.hu > 0.5).any(others))[[0, -1]].mean()) * mm
         for others, mm in zip(((0, 2), (0, 1)), inside.spacing_mm, strict=True)
@@ -208,13 +209,13 @@ class Told:
 
     brain: np.ndarray
 
-    def prepare(self, volume: Volume) -> tuple[Slabs, Canvas]:
+    def preprocess(self, volume: Volume) -> tuple[Slabs, Canvas]:
         return prepared(volume, self.brain)
 
-    def look(self, seen: Canvas) -> None:
+    def infer(self, canvas: Canvas) -> None:
         pass
 
-    def judge(self, volume: Volume, *_: object) -> Findings:
+    def state_findings(self, volume: Volume, *_: object) -> Findings:
         return findings(volume.hu > 2000)
 
 
@@ -323,7 +324,7 @@ def test_real_heads_are_read_without_a_limitation(
         physionet.load(data / "physionet_ct_ich", number).volume for number in TRAINING_PATIENTS
     ]
     volumes.append(load_volume(real_tilted_head(data, tmp_path), tmp_path))
-    assert [gate(measure(*detector.prepare(volume))) for volume in volumes] == [()] * 5
+    assert [gate(measure(*detector.preprocess(volume))) for volume in volumes] == [()] * 5
 
 
 @pytest.mark.data
@@ -343,5 +344,5 @@ def test_coronal_slices_of_a_real_head_are_not_axial_whatever_their_header_says(
         thickness_mm=5.0,
     )
     with pytest.raises(NotAnalysed, match="not axial, whatever the header says") as refused:
-        gate(measure(*detector.prepare(mislabelled)))
+        gate(measure(*detector.preprocess(mislabelled)))
     assert refused.value.code == Reason.NOT_AXIAL
