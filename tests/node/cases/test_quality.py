@@ -34,15 +34,15 @@ TRAINING_PATIENTS = (51, 56, 84, 115)
 
 
 def prepared(volume: Volume, brain: np.ndarray) -> tuple[Slabs, Canvas]:
-    """What a reader prepares whose skull stripper is told the truth."""
-    source = make_slabs(volume, 5.0)
-    inside = replace(source, hu=make_slabs(replace(volume, hu=brain.astype(np.float32)), 5.0).hu)
+    """What a detector prepares whose skull stripper is told the truth."""
+    slabs = make_slabs(volume, 5.0)
+    inside = replace(slabs, hu=make_slabs(replace(volume, hu=brain.astype(np.float32)), 5.0).hu)
     middle = [
         float(np.flatnonzero((inside.hu > 0.5).any(others))[[0, -1]].mean()) * mm
         for others, mm in zip(((0, 2), (0, 1)), inside.spacing_mm, strict=True)
     ]
     frame = Frame((middle[0], middle[1]), 208, 176, 1.0)
-    return source, Canvas(frame.sample(source), np.clip(frame.sample(inside), 0, 1), frame)
+    return slabs, Canvas(frame.sample(slabs), np.clip(frame.sample(inside), 0, 1), frame)
 
 
 def measured(head: Phantom) -> Quality:
@@ -205,7 +205,7 @@ def test_a_head_that_is_cut_off_is_said_so(clean: Phantom, kept: slice, end: str
 
 @dataclass(frozen=True)
 class Told:
-    """A reader whose skull stripper is told the truth and whose networks see a bleed anywhere."""
+    """A detector whose skull stripper is told the truth and whose networks see a bleed anywhere."""
 
     brain: np.ndarray
 
@@ -289,7 +289,7 @@ def test_an_infant_is_not_analysed(age: str, words: str) -> None:
     outcome, plan = alone(series(HEAD.having(PatientAge=age)))
     assert (outcome.state, outcome.reason_code) == (State.NOT_ANALYSED, Reason.AGE)
     assert outcome.reason == (
-        f"the patient is {words} old: the reader was not trained on children under 2 years"
+        f"the patient is {words} old: the networks were not trained on children under 2 years"
     )
     assert plan is not None
 
@@ -297,8 +297,8 @@ def test_an_infant_is_not_analysed(age: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("age", "limited"),
     [
-        ("002Y", ("the patient is 2 years old: the reader was trained mostly on adults",)),
-        ("017Y", ("the patient is 17 years old: the reader was trained mostly on adults",)),
+        ("002Y", ("the patient is 2 years old: the networks were trained mostly on adults",)),
+        ("017Y", ("the patient is 17 years old: the networks were trained mostly on adults",)),
         ("018Y", ()),
         (None, ()),
     ],
