@@ -1,4 +1,4 @@
-"""Bundles: written, verified, and read the same by every runtime."""
+"""Bundles: written, verified, and the same results in every runtime."""
 
 import hashlib
 import json
@@ -208,7 +208,7 @@ def test_auto_takes_the_fastest_runtime_and_an_absent_one_is_refused() -> None:
 
 
 def test_openvino_comes_without_its_telemetry() -> None:
-    """A node talks to its peers alone; OpenVINO's maker is none of them."""
+    """A node talks only to its peers, and OpenVINO's maker is not a peer."""
     code = (
         "import sys; from models.runtime import device; device('openvino'); "
         "print([name for name in sys.modules if name.startswith('openvino_telemetry.')], "

@@ -27,7 +27,7 @@ def head(gap: float = 5.0, count: int = 26) -> Volume:
 
 
 def outputs(fused: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What an ensemble gives whose fused map this is."""
+    """The output of an ensemble with this fused map."""
     peak = np.sort(fused.reshape(len(fused), -1))[:, -8:].mean(1)
     named = np.zeros((len(fused), len(SUBTYPES)), np.float32)
     named[:, 1] = fused.max((1, 2))

@@ -1,4 +1,4 @@
-"""The shipped bundle on real heads: it reads as its model card says."""
+"""The shipped bundle on real heads: it performs as its model card says."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_the_card_states_the_figures_of_the_metadata() -> None:
 
 
 def test_a_turned_and_mirrored_head_reads_the_same(detector: Detector, data: Path) -> None:
-    """Rows and columns are the scanner's choice; what is in the head is not."""
+    """The scanner chooses rows and columns; that must not change the findings."""
     volume = load(data / "physionet_ct_ich", BLEEDING[0]).volume
     across = Volume(
         np.ascontiguousarray(volume.hu.swapaxes(1, 2))[::-1],

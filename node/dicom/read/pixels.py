@@ -265,8 +265,8 @@ def _padding(ds: Dataset, signed: bool, slope: float, intercept: float) -> tuple
     """Return the stored range of padding; None if no value is to be replaced.
 
     A padding value that means -900..3000 HU is an error of the header: replacing it would make
-    holes in tissue. The range was chosen to hold all tissue, metal left out; one header had padding
-    0 with intercept 0, which is water.
+    holes in tissue. The range must hold all tissue. It is an estimate; one header had padding 0
+    with intercept 0, which is water.
     """
     value = short(ds, "PixelPaddingValue", signed=signed)
     if value is None:

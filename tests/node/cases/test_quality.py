@@ -1,6 +1,6 @@
-"""The quality gate: each defect is said, a sound head stays silent, and none reads as a negative.
+"""The quality gate: it names each defect, is silent on a sound head and refuses a bad one.
 
-Phantoms, but for the real heads that are named so.
+All heads are phantoms, except those that are called real.
 """
 
 from dataclasses import dataclass, replace
