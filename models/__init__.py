@@ -1,1 +1,1 @@
-"""The readers: everything between a Hounsfield volume and its findings. No DICOM, no network."""
+"""The detector: all steps from a Hounsfield volume to its findings. No DICOM, no sockets."""

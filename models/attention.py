@@ -1,4 +1,4 @@
-"""The attention reader: one answer a study, and the slices that it rests on (Wu 2024)."""
+"""The attention model: one probability a study, and the slices that decide it (Wu 2024)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,10 @@ from models.sequence import over_slices
 
 
 def slice_scores(attention: Tensor, probability: Tensor) -> Tensor:
-    """Attention (n, s) and study probability (n,) -> scores (n, s), 0..1 (ours).
+    """Attention (n, s) and study probability (n,) -> slice scores (n, s), 0..1 (ours).
 
-    The slice most attended to gets the study's probability, the others their share of it.
+    The slice with most attention gets the study's probability. Any other slice gets the part of it
+    that its attention is of the largest.
     """
     return attention / attention.amax(1, keepdim=True) * probability[:, None]
 
@@ -17,9 +18,10 @@ def slice_scores(attention: Tensor, probability: Tensor) -> Tensor:
 class AttentionModel(nn.Module):
     """Learns from study labels alone which slices decide.
 
-    The paper gives a bidirectional LSTM with attention over the slices, without formula or sizes.
-    The gated attention is Ilse 2018's (arXiv:1802.04712), the sizes are ours:
-    a = softmax(w^T (tanh(V h) * sigmoid(U h))), and sum(a h) is classified.
+    The paper describes a bidirectional LSTM with attention over the slices, without a formula and
+    without sizes. The gated attention is Ilse 2018's (arXiv:1802.04712); the sizes are ours. With h
+    the LSTM's output of a slice, its attention is a = softmax(w^T (tanh(V h) * sigmoid(U h))); the
+    sum of a h over the slices is classified.
 
     Parameters
     ----------
@@ -40,14 +42,14 @@ class AttentionModel(nn.Module):
         self.classify = nn.Linear(2 * cells, 1)
 
     def forward(self, features: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read studies.
+        """Return the logit and the attention of each study.
 
         Parameters
         ----------
         features
             (n, s, F) features of each slice, in order of position.
         present
-            (n, s) bool, see `models.sequence.over_slices`.
+            (n, s) bool, False at padding, see `models.sequence.over_slices`.
 
         Returns
         -------
@@ -56,11 +58,11 @@ class AttentionModel(nn.Module):
         attention
             (n, s), 0..1; sums to 1 over a study's slices, 0 at padding.
         """
-        read = over_slices(self.lstm, features, present)
-        gated = torch.tanh(self.content(read)) * torch.sigmoid(self.gate(read))
-        scores = self.attend(gated)[..., 0]
+        context = over_slices(self.lstm, features, present)  # (n, s, 2 cells)
+        gated = torch.tanh(self.content(context)) * torch.sigmoid(self.gate(context))
+        scores = self.attend(gated)[..., 0]  # (n, s, hidden) -> (n, s)
         if present is not None:
             scores = scores.masked_fill(~present, -torch.inf)
         attention = scores.softmax(1)
-        study = (attention[..., None] * read).sum(1)
+        study = (attention[..., None] * context).sum(1)  # (n, 2 cells)
         return self.classify(study)[:, 0], attention

@@ -1,13 +1,13 @@
-"""Bundles: a folder of weights and what belongs to them, verified before it reads a patient.
+"""Bundles: a folder of weights and what belongs to them, verified before any patient is analysed.
 
-    configs/metadata.json       MONAI bundle metadata; "reader" holds the reader's settings
+    configs/metadata.json       MONAI bundle metadata; "reader" holds the detector's settings
     models/model.safetensors    every network, float16
-    models/golden.safetensors   an input, and what the networks made of it when they were exported
+    models/golden.safetensors   an input, and what the networks gave for it at their export
     docs/README.md              the model card
     SHA256SUMS                  digest of each file above, as sha256sum writes it
 
-Importing this module imports no torch; neither does loading a bundle whose converted networks
-are in the cache.
+Importing this module does not import torch. Loading a bundle does not import it either if the
+converted networks are in the cache.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from models import runtime as runtimes
 from models.detector import Detector, KeySlice, Settings, Subtypes
 from models.findings import SUBTYPES
 from models.preprocess import Grid, channels, skull_channels
+from models.runtime import Runtime
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,11 +39,14 @@ CARD = "docs/README.md"
 SUMS = "SHA256SUMS"
 
 TOLERANCE = 0.05
-"""Largest difference from the golden probabilities; bfloat16, as on CUDA, stays well below it."""
+"""Largest difference of 99.9 % of the golden probabilities; their mean may differ by a tenth of it.
+
+It must exceed what bfloat16 on CUDA changes, which stays well below.
+"""
 
 
 class BundleError(Exception):
-    """The bundle is incomplete, changed, or computes something else than when exported."""
+    """The bundle is incomplete, was changed, or computes something else than at its export."""
 
 
 def load_detector(
@@ -53,7 +57,7 @@ def load_detector(
     subtypes: Subtypes | Literal["auto"] = "auto",
     key_slice: KeySlice | Literal["auto"] = "auto",
 ) -> Detector:
-    """Return the bundle's reader, verified.
+    """Return the bundle's detector, verified.
 
     Parameters
     ----------
@@ -62,34 +66,49 @@ def load_detector(
     runtime
         "cuda", "openvino", "torch", or "auto" for the fastest on this machine.
     cache_dir
-        Where OpenVINO's converted networks are kept between runs; None converts each time.
+        Where OpenVINO's converted networks are kept between runs; with None they are converted at
+        each call.
     subtypes, key_slice
-        Who names subtypes and who picks the key slice, see `models.detector.Settings`; "auto" is as
-        the bundle says. Another choice is told in the reader's name, as "name@version+choice".
+        Which network names subtypes and which picks the key slice, see `models.detector.Settings`;
+        "auto" takes the bundle's own choice. Any other choice is added to the detector's name, as
+        in "name@version+choice".
 
     Raises
     ------
     BundleError
         If a file's digest is wrong, a file is missing, the golden output is not reproduced, or the
-        bundle lacks the reader that is asked for.
+        bundle lacks the network that is asked for.
     ValueError
         If this machine lacks the runtime.
     """
     verify(folder)
     metadata = json.loads((folder / METADATA).read_text())
     where = runtimes.choose(runtime)
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     shipped = read_settings(metadata["reader"])
     settings = replace(
         shipped,
         subtypes=shipped.subtypes if subtypes == "auto" else subtypes,
         key_slice=shipped.key_slice if key_slice == "auto" else key_slice,
     )
-    grid = settings.grid
-    cache = cache_dir / f"{metadata['name']}-{digest[:16]}" if cache_dir else None
+    _require_networks(metadata["name"], settings, metadata["networks"])
+    detector = _connect(folder, metadata, where, cache_dir, settings)
+    chosen = "".join(f"+{choice}" for choice in _other_choices(shipped, settings))
+    detector = replace(detector, name=f"{metadata['name']}@{metadata['version']}{chosen}")
+    _check_golden(detector, load_file(folder / GOLDEN))
+    return detector
 
-    networks = metadata["networks"]
-    _require_detectors(metadata["name"], settings, networks)
+
+def _connect(
+    folder: Path,
+    metadata: Mapping[str, Any],
+    runtime: Runtime,
+    cache_dir: Path | None,
+    settings: Settings,
+) -> Detector:
+    """Return the detector with its networks loaded into the runtime."""
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    cache = cache_dir / f"{metadata['name']}-{digest[:16]}" if cache_dir else None
+    networks, grid = metadata["networks"], settings.grid
 
     def build(part: str) -> nn.Module:
         from models.networks import build_network  # torch is imported here and not before
@@ -97,22 +116,21 @@ def load_detector(
         return build_network(part, networks, load_file(folder / WEIGHTS))
 
     def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
-        return runtimes.load(lambda: build(part), shape, where, cache and cache / part)
+        return runtimes.load(lambda: build(part), shape, runtime, cache and cache / part)
 
-    detector = Detector(
-        name="+".join((f"{metadata['name']}@{metadata['version']}", *_choices(shipped, settings))),
+    return Detector(
+        name=metadata["name"],
         weights_sha256=digest,
-        runtime=where,
+        runtime=runtime,
         settings=settings,
         strip=predictor("skullstrip", (1, 2, *grid.coarse)),
-        predict=predictor("ensemble", (runtimes.batch_size(where), 4, grid.rows, grid.columns)),
-        follow=predictor("study", study_shape(networks)) if networks.get("study") else None,
+        predict=predictor("ensemble", (runtimes.batch_size(runtime), 4, grid.rows, grid.columns)),
+        predict_study=predictor("study", study_shape(networks)) if networks.get("study") else None,
     )
-    _check_golden(detector, load_file(folder / GOLDEN))
-    return detector
 
 
-def _require_detectors(bundle: str, settings: Settings, networks: Mapping[str, Any]) -> None:
+def _require_networks(bundle: str, settings: Settings, networks: Mapping[str, Any]) -> None:
+    """Raise `BundleError` if a choice needs the study model and the bundle has none."""
     if networks.get("study"):
         return
     for what, wanted, has in (
@@ -120,17 +138,20 @@ def _require_detectors(bundle: str, settings: Settings, networks: Mapping[str, A
         ("key_slice", settings.key_slice, "lesion"),
     ):
         if wanted != has:
-            raise BundleError(f"bundle {bundle} has no {what} reader {wanted!r}; it has {has!r}")
+            raise BundleError(f"bundle {bundle} has no {what} network {wanted!r}; it has {has!r}")
 
 
-def _choices(shipped: Settings, chosen: Settings) -> list[str]:
-    """Return the readers that are not the bundle's own choice: other results need other names."""
-    pairs = ((shipped.subtypes, chosen.subtypes), (shipped.key_slice, chosen.key_slice))
-    return [detector for own, detector in pairs if detector != own]
+def _other_choices(shipped: Settings, settings: Settings) -> list[str]:
+    """Return the choices that differ from the bundle's own: they give other results."""
+    pairs = ((shipped.subtypes, settings.subtypes), (shipped.key_slice, settings.key_slice))
+    return [choice for own, choice in pairs if choice != own]
 
 
 def study_shape(networks: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return the study reader's input, (1, s, F + 6) for any s; F is `InceptionUNet.pool`'s."""
+    """Return the shape of the study model's input, (1, s, F + 6); s is -1, since it varies.
+
+    F is the number of features that `models.unet.InceptionUNet.pool` gives.
+    """
     return 1, -1, 2 * (networks["width"] << networks["depth"]) + 1 + len(SUBTYPES)
 
 
@@ -140,7 +161,7 @@ def verify(folder: Path) -> None:
     Raises
     ------
     BundleError
-        If one is missing, differs, or is not listed.
+        If a file is missing, differs from its digest, or is not listed.
     """
     try:
         lines = (folder / SUMS).read_text().splitlines()
@@ -169,7 +190,7 @@ def read_settings(fields: Mapping[str, Any]) -> Settings:
 def golden_output(
     detector: Detector, golden: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """Run every network on the golden input: "inside", "fused" and "subtypes"."""
+    """Return "inside", "fused" and "subtypes": what the networks give for the golden input."""
     (inside,) = detector.strip(skull_channels(golden["coarse_hu"].astype(np.float32)))
     image = channels(golden["hu"].astype(np.float32), golden["brain"].astype(np.float32))
     fused, subtypes, *_ = detector.predict(image)
@@ -177,6 +198,7 @@ def golden_output(
 
 
 def _check_golden(detector: Detector, golden: Mapping[str, NDArray[Any]]) -> None:
+    """Raise `BundleError` unless the networks reproduce the golden output within `TOLERANCE`."""
     for name, found in golden_output(detector, golden).items():
         apart = np.abs(found - golden[name].astype(np.float32))
         if not apart.mean() <= TOLERANCE / 10 or not np.quantile(apart, 0.999) <= TOLERANCE:

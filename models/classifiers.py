@@ -1,7 +1,7 @@
 """The classifiers of single slices: a published backbone, global average pool, one linear layer.
 
 Kang 2023 compares the four of `KANG`, Zhou 2022 those of `ZHOU`; `BURDUJA` gives the features of
-Burduja 2020's sequence reader.
+Burduja 2020's sequence model.
 """
 
 import importlib
@@ -24,11 +24,11 @@ ZHOU = ("resnet18", "densenet121")
 BURDUJA = "resnext101_32x8d"
 
 _HEADS = ("fc.", "classifier.", "classif.", "head.", "pre_logits.")
-"""How the names of tensors that follow the last convolution map begin in published weights."""
+"""Beginnings of names in published weights: of tensors that follow the last convolution map."""
 
 
 def _timm() -> ModuleType:
-    """Import timm, which reading with a bundle does not need."""
+    """Return timm, which is imported here because a bundle does not need it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # timm still decorates for torch.jit
@@ -40,24 +40,24 @@ def _timm() -> ModuleType:
 
 
 class SliceClassifier(nn.Module):
-    """Names what one slice shows, and where each label's evidence lies.
+    """Labels one slice, and shows where each label's evidence lies.
 
-    Every backbone ends alike (ours), VGG19's three dense layers left out: a class activation map
-    exists only where one linear layer follows the pooled last map (Zhou B 2016,
-    doi:10.1109/CVPR.2016.319), and the location loss needs it for all four networks.
+    Every backbone ends in one linear layer over the pooled last map (ours); VGG19's three dense
+    layers are left out. The location loss needs a class activation map from all four networks, and
+    only such an end gives one (Zhou B 2016, doi:10.1109/CVPR.2016.319).
 
     Parameters
     ----------
     backbone
         timm's name of the network.
     classes
-        Outputs: `LABELS` by default, or Zhou 2022's six exclusive classes.
+        Number of outputs: for `LABELS` by default, or for Zhou 2022's six exclusive classes.
     channels
-        Input channels, the windows.
+        Number of input channels, the windows.
     weights
-        Local file of published weights in timm's names, .safetensors or .pth; a first convolution
-        of three colours is adapted to `channels` as timm does, the published head is dropped. None
-        starts at random.
+        Local file of published weights in timm's names, .safetensors or .pth. A first convolution
+        of three colours is adapted to `channels` as timm does it; the published head is dropped.
+        With None the weights are random.
 
     Raises
     ------
@@ -96,12 +96,12 @@ class SliceClassifier(nn.Module):
         """Expect windows of this mean and standard deviation, each (channels,), from now on.
 
         Burduja 2020 standardises each channel; both become part of the weights. Without this call
-        the windows are read as they come.
+        the windows are used unchanged.
         """
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
 
-    def map(self, x: Tensor) -> Tensor:
+    def last_map(self, x: Tensor) -> Tensor:
         """(n, c, h, w) windows -> (n, d, h', w'), the last convolution map."""
         x = (x - self.mean[:, None, None]) / self.deviation[:, None, None]
         last: Tensor = self.backbone.forward_features(x)
@@ -109,7 +109,7 @@ class SliceClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(n, c, h, w) windows -> (n, d), the means of the last map."""
-        pooled: Tensor = self.pool(self.map(x))
+        pooled: Tensor = self.pool(self.last_map(x))
         return pooled
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,14 +117,14 @@ class SliceClassifier(nn.Module):
         logits: Tensor = self.classify(self.features(x))
         return logits
 
-    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def logits_and_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(n, c, h, w) windows -> logits (n, classes), class activation maps (n, classes, h', w').
 
-        A map is the last map weighted by the label's classifier, with its bias, in logits: its
-        mean is the label's logit, its sigmoid what the location loss compares with the lesion.
+        A map is the last map weighted by the label's classifier, with its bias, in logits. Its mean
+        is the label's logit; the location loss compares its sigmoid with the lesion.
         """
-        weight = self.classify.weight[:, :, None, None]
-        maps = nn.functional.conv2d(self.map(x), weight, self.classify.bias)
+        weight = self.classify.weight[:, :, None, None]  # (classes, d) -> (classes, d, 1, 1)
+        maps = nn.functional.conv2d(self.last_map(x), weight, self.classify.bias)
         return maps.mean((2, 3)), maps
 
 
@@ -145,7 +145,7 @@ def _load(backbone: nn.Module, path: Path, channels: int) -> None:
     wrong = [
         f"{name} is missing"
         for name in own
-        if name not in tensors and not name.endswith("num_batches_tracked")  # older than that count
+        if name not in tensors and not name.endswith("num_batches_tracked")  # absent in old files
     ]
     wrong += [f"{name} is unknown" for name in tensors if name not in own]
     wrong += [

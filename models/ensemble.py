@@ -9,29 +9,29 @@ from models.unet import InceptionUNet
 from models.weighting import WeightModel, fuse
 
 PEAK_PIXELS = 8
-"""A slice's peak is the mean of this many of its largest probabilities, 8 square mm (ours).
+"""A slice's peak is the mean of this many of its largest probabilities: 8 square mm (ours).
 
-The paper takes the one largest, which one speck of calcification can raise.
+The paper takes the largest one, which a single speck of calcification can raise.
 """
 
 
 def peak(maps: Tensor) -> Tensor:
     """(n, N, h, w) -> (n, N), the mean of the `PEAK_PIXELS` largest values of each map."""
-    found: Tensor = maps.flatten(2).topk(PEAK_PIXELS).values.mean(2)
-    return found
+    peaks: Tensor = maps.flatten(2).topk(PEAK_PIXELS).values.mean(2)
+    return peaks
 
 
 class Ensemble(nn.Module):
-    """Fuses the maps of its base networks; subtypes and features come from one of them.
+    """Fuses the maps of its base networks; one of them gives the subtypes and the features.
 
     Parameters
     ----------
     bases
-        The base networks, in the order in which the weight model sees their maps.
+        The base networks, in the order of their maps in the weight model's input.
     weights
         The weight model.
     names_subtypes
-        Index of the base network whose subtype head and encoder features are read.
+        Index of the base network whose subtype head and encoder features are used.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Ensemble(nn.Module):
 
     def maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 4, h, w) -> (n, N, h, w) probabilities of each network and (n, F) features."""
-        read = [base.read(image) for base in self.bases]
-        maps = torch.sigmoid(torch.cat([segmented for segmented, _ in read], 1))
-        return maps, read[self.names_subtypes][1]
+        outputs = [base.lesion_logits_and_features(image) for base in self.bases]
+        maps = torch.sigmoid(torch.cat([logits for logits, _ in outputs], 1))
+        return maps, outputs[self.names_subtypes][1]
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Read slices.
+        """Return what the networks give for a batch of slices.
 
         Parameters
         ----------
@@ -59,22 +59,22 @@ class Ensemble(nn.Module):
         Returns
         -------
         fused
-            (n, h, w) fused probability.
+            (n, h, w) fused probability, 0..1.
         subtypes
-            (n, 5) probabilities of `models.findings.SUBTYPES`.
+            (n, 5) probabilities of `models.findings.SUBTYPES`, 0..1.
         peaks
             (n, 1 + N) `peak` of the fused map, then of each base network's own map.
-        seen
-            (n, F + 6), what the study reader reads: features, peak and subtypes of the network
-            that names subtypes.
+        study_input
+            (n, F + 6), the study model's input: features, peak and subtypes of the network that
+            names subtypes.
         """
         maps, features = self.maps(image)
         fused = fuse(maps, self.weights(maps))
-        subtypes, seen = self.names(maps, features)
-        return fused[:, 0], subtypes, peak(torch.cat((fused, maps), 1)), seen
+        subtypes, study_input = self.subtypes_and_study_input(maps, features)
+        return fused[:, 0], subtypes, peak(torch.cat((fused, maps), 1)), study_input
 
-    def names(self, maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the subtypes (n, 5), and what the study reader reads, of what `maps` gives."""
+    def subtypes_and_study_input(self, maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, N, h, w) and (n, F), as `maps` gives them -> subtypes (n, 5), input (n, F + 6)."""
         own = self.names_subtypes
         subtypes = torch.sigmoid(self.bases[own].classify(features))
         return subtypes, torch.cat((features, peak(maps[:, own : own + 1]), subtypes), 1)

@@ -1,4 +1,4 @@
-"""What a reader says about a volume: the vocabulary that node and training share."""
+"""What the detector finds in a volume: the vocabulary that node and training share."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", 
 
 @dataclass(frozen=True, slots=True)
 class SliceFinding:
-    """What was seen on one source slice: probabilities in 0..1.
+    """What was found on one source slice: probabilities in 0..1.
 
-    `subtypes` has one key for each of `SUBTYPES`, or is None where the reader names none.
+    `subtypes` has one key for each of `SUBTYPES`, or is None if the detector names no subtypes.
     """
 
     probability: float
@@ -27,7 +27,7 @@ class SliceFinding:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """One reader's result for one volume.
+    """A detector's result for one volume.
 
     Attributes
     ----------
@@ -36,17 +36,17 @@ class Findings:
     suspected
         Whether the score reaches the bundle's locked operating point.
     uncertainty
-        Disagreement of the base networks, 0 where they agree, at most 0.5.
+        Disagreement of the base networks, 0 if they agree, at most 0.5.
     uncertain
-        Whether the disagreement reaches the bundle's limit: a person should decide soon.
+        Whether the disagreement reaches the bundle's limit, so that a person should decide soon.
     volume_ml
         Volume of `mask` in millilitres.
     subtypes
-        Study probability of each of `SUBTYPES`, 0..1; empty where the reader names none.
+        Study probability of each of `SUBTYPES`, 0..1; empty if the detector names no subtypes.
     slices
         One entry for each slice of the volume, in its order.
     key_slice
-        0-based index of the slice to look at first; None if the reader marks none.
+        0-based index of the slice to look at first; None if the detector marks no slice.
     mask
         (z, y, x) bool, in the geometry of the volume.
     heat
@@ -56,7 +56,7 @@ class Findings:
     weights_sha256
         Digest of the bundle's weights, 64 hex digits.
     limitations
-        What is wrong with the images and may have misled the reader, in sentences.
+        What is wrong with the images and may have misled the detector, in sentences.
     """
 
     probability: float
@@ -80,14 +80,14 @@ class Findings:
 
     @property
     def sha256(self) -> str:
-        """Digest of all that was found, 64 hex digits; equal for equal findings alone."""
+        """Digest of all that was found, 64 hex digits; other findings have another digest."""
         digest = hashlib.sha256(json.dumps(self._values(), sort_keys=True).encode())
         for array in (self.mask, self.heat):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def _values(self) -> dict[str, Any]:
-        """Return all but the arrays, as plain JSON values."""
+        """Return everything but the arrays, as plain JSON values."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values["slices"] = [asdict(finding) for finding in self.slices]
         del values["mask"], values["heat"]
@@ -95,7 +95,7 @@ class Findings:
 
     @classmethod
     def load(cls, values: Path, arrays: Path) -> "Findings":
-        """Read what `save` wrote; before there was an uncertainty every result was certain."""
+        """Return what `save` wrote; results from before there was an uncertainty are certain."""
         found: dict[str, Any] = {"uncertainty": 0.0, "uncertain": False}
         found |= json.loads(values.read_text())
         found["limitations"] = tuple(found.get("limitations", ()))
@@ -105,7 +105,7 @@ class Findings:
 
 
 class Unreadable(Exception):
-    """The volume holds nothing that the reader can judge; the message says what and why.
+    """The detector cannot analyse the volume; the message says why.
 
     A result, not a crash: the node turns it into NOT_ANALYSED with this message as the reason.
     """

@@ -16,7 +16,7 @@ def grad_cam(network: SliceClassifier, image: Tensor, label: int) -> Tensor:
 
 
 def grad_cams(network: SliceClassifier, image: Tensor) -> Tensor:
-    """Show where each label's evidence lies.
+    """Return where each label's evidence lies.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def grad_cams(network: SliceClassifier, image: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (n, classes, h, w), 0..1: each map is divided by its own maximum, so two maps do not compare
-        in strength; a label without evidence stays 0.
+        (n, classes, h, w), 0..1. Each map is divided by its own maximum, so the strengths of two
+        maps cannot be compared. The map of a label without evidence is 0.
     """
     return _heat(network, image, range(network.classify.out_features))
 
@@ -37,11 +37,11 @@ def grad_cams(network: SliceClassifier, image: Tensor) -> Tensor:
 def _heat(network: SliceClassifier, image: Tensor, labels: range | tuple[int, ...]) -> Tensor:
     """(n, c, h, w) -> (n, len(labels), h, w).
 
-    The gradient is needed from the last map on, so the backbone runs once for all labels. The copy
-    of the classifier keeps the hooks and gradients of MONAI out of the network.
+    The gradient is needed only from the last map on, so the backbone runs once for all labels. The
+    copy of the classifier keeps MONAI's hooks and gradients out of the network.
     """
     with torch.no_grad():
-        last = network.map(image)
+        last = network.last_map(image)  # (n, d, h', w')
     head = nn.Sequential(nn.Identity(), network.pool, copy.deepcopy(network.classify))
     cam = GradCAM(
         head,
@@ -55,6 +55,6 @@ def _heat(network: SliceClassifier, image: Tensor, labels: range | tuple[int, ..
 
 
 def _share_of_maximum(maps: Tensor) -> Tensor:
-    """(n, 1, h, w), 0 or more -> the same over each map's maximum."""
+    """(n, 1, h, w), 0 or more -> each map divided by its maximum, 0..1."""
     highest = maps.amax((2, 3), keepdim=True)
     return maps / highest.clamp_min(torch.finfo(maps.dtype).tiny)

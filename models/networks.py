@@ -1,4 +1,4 @@
-"""From a bundle's tensors to its networks."""
+"""The networks of a bundle, built from its tensors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from models.weighting import WeightModel
 
 
 class Sigmoid(nn.Module):
-    """A network whose logits leave as probabilities."""
+    """A network whose logits are turned into probabilities."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -28,13 +28,13 @@ class Sigmoid(nn.Module):
 
 
 def empty_networks(sizes: Mapping[str, Any]) -> dict[str, nn.Module]:
-    """Return the bundle's networks without their weights.
+    """Return the bundle's networks with random weights.
 
     Parameters
     ----------
     sizes
         metadata.json's "networks": width, depth, bases, names_subtypes, literal_weights, and
-        "study" with the sizes of the sequence and the attention reader where there are such.
+        "study" with the sizes of the sequence and the attention model, if the bundle has these.
     """
     bases = [InceptionUNet(sizes["width"], sizes["depth"]) for _ in sizes["bases"]]
     weights = WeightModel(len(bases), literal=sizes["literal_weights"])
@@ -50,7 +50,7 @@ def empty_networks(sizes: Mapping[str, Any]) -> dict[str, nn.Module]:
 def build_network(
     part: str, sizes: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> nn.Module:
-    """Return "skullstrip", "ensemble" or "study" with its weights, ready to read.
+    """Return "skullstrip", "ensemble" or "study" with its weights, in evaluation mode.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Where a network runs: torch on CUDA or CPU, or OpenVINO, behind one protocol.
 
-Each must stay within `training.precision.LIMIT` of float32 on the CPU, where reduced precision does
-not. Of 200 phantoms five moved by more, up to 0.031, when OpenVINO computed in bfloat16, in 0.6 of
-the time that its float32 takes. Quantised to int8 by NNCF (3.4, 32 slabs of phantoms) the ensemble
-took as long as in bfloat16 and moved a case by up to 0.038, by 0.032 with first layers, last layers
-and weight model spared.
+Each runtime must stay within `training.precision.LIMIT` of float32 on the CPU. OpenVINO's reduced
+precision does not. In bfloat16 the probabilities of five of 200 phantoms moved by more than the
+limit, up to 0.031; it took 0.6 of the time of float32. In int8 (NNCF 3.4, calibrated on 32 slabs of
+phantoms) the ensemble took as long as in bfloat16 and moved a case by up to 0.038; with the first
+layers, the last layers and the weight model in float32, by up to 0.032.
 
 Importing this module imports neither torch nor openvino.
 """
@@ -36,7 +36,7 @@ RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 
 class Predictor(Protocol):
-    """A network without its framework."""
+    """A network, called with arrays, whatever its framework is."""
 
     def __call__(self, batch: Array) -> tuple[Array, ...]:
         """(n, ...) float32 -> the network's outputs, each (n, ...) float32."""
@@ -51,7 +51,7 @@ def available_runtimes() -> tuple[Runtime, ...]:
 
 
 def _has_cuda() -> bool:
-    """Ask torch, but import it only where a driver is present."""
+    """Return whether torch finds CUDA; torch is imported only if there is a driver."""
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
         return False
     import torch
@@ -82,7 +82,10 @@ def choose(wanted: str) -> Runtime:
 
 
 def batch_size(runtime: Runtime) -> int:
-    """Return how many slices to read at once: on CUDA a whole study (chosen, not yet measured)."""
+    """Return how many slices to run at once: on CUDA a whole study of 5 mm slices.
+
+    An estimate; nothing was measured.
+    """
     return 32 if runtime == "cuda" else 8
 
 
@@ -107,13 +110,13 @@ def load(
     Parameters
     ----------
     network
-        Builds the network with its weights; not called where the cache has it converted already,
-        and then torch is not imported.
+        Builds the network with its weights. It is not called if the cache has the converted
+        network, and then torch is not imported.
     shape
-        The batch, (n, ...), that every call is padded to; -1 where a side varies.
+        The shape, (n, ...), to which every batch is padded; -1 for a side that varies.
     cache
-        OpenVINO's converted network, without suffix; its name must change with the weights. None
-        converts anew.
+        Path of OpenVINO's converted network, without suffix; its name must change with the
+        weights. With None the network is converted at each call.
     """
     if runtime == "openvino":
         return _OpenVino(network, shape, cache)
@@ -121,9 +124,9 @@ def load(
 
 
 class _Torch:
-    """Torch, channels last: float32 on the CPU, the reference; bfloat16 on CUDA.
+    """Torch, channels last: in float32 on the CPU, which is the reference; in bfloat16 on CUDA.
 
-    On CUDA every call has the same shape, for which cuDNN finds its fastest kernels once.
+    On CUDA every call has the same shape, so that cuDNN looks for its fastest kernels only once.
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...], runtime: Runtime) -> None:
@@ -157,17 +160,17 @@ def _padded(batch: Array, count: int) -> Array:
 
 
 def _openvino() -> ModuleType:
-    """Import OpenVINO without its telemetry.
+    """Return OpenVINO, imported without its telemetry.
 
-    The package otherwise reports each import and conversion to its maker's analytics service, from
-    forked processes. A node in a hospital talks to its peers alone.
+    With it the package reports each import and conversion to its maker's analytics service, from
+    forked processes. A node in a hospital connects to its peers only.
     """
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # import fails: no-op stub
     return importlib.import_module("openvino")
 
 
 class _OpenVino:
-    """OpenVINO on the CPU, in float32, so that a network converted and one found stored agree."""
+    """OpenVINO on the CPU, in float32, so that a stored network computes what a new one does."""
 
     def __init__(
         self, network: Callable[[], nn.Module], shape: tuple[int, ...], cache: Path | None
@@ -191,7 +194,7 @@ class _OpenVino:
 
 
 def _traced(network: nn.Module, shape: tuple[int, ...]) -> object:
-    """Trace: OpenVINO converts that many times faster than torch's exported program."""
+    """Return a trace: OpenVINO converts it many times faster than torch's exported program."""
     import torch
 
     with warnings.catch_warnings():
@@ -202,7 +205,7 @@ def _traced(network: nn.Module, shape: tuple[int, ...]) -> object:
 
 
 def _store(save: Callable[[Path], None], path: Path) -> None:
-    """Save the .xml last and in one rename, so that no other process reads half a network."""
+    """Save the network; the .xml comes last and in one rename, so that nobody loads half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name

@@ -1,4 +1,4 @@
-"""The sequence reader: a slice's labels in the light of its neighbours (Burduja 2020)."""
+"""The sequence model: a slice's labels, with its neighbours taken into account (Burduja 2020)."""
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +9,15 @@ from models.selection import Selection
 
 
 def over_slices(lstm: nn.LSTM, slices: Tensor, present: Tensor | None) -> Tensor:
-    """Run a bidirectional LSTM over the slices of each scan, never over its padding.
+    """Return the output of a bidirectional LSTM over the slices of each scan, padding left out.
 
     Parameters
     ----------
     slices
         (n, s, f), in order of position.
     present
-        (n, s) bool, False for padding, which follows a scan's slices. None where there is none: a
-        path without packed sequences, which other runtimes can convert.
+        (n, s) bool, False at padding, which follows a scan's slices. None if there is no padding;
+        then no packed sequences are used, so that other runtimes can convert the network.
 
     Returns
     -------
@@ -27,11 +27,11 @@ def over_slices(lstm: nn.LSTM, slices: Tensor, present: Tensor | None) -> Tensor
     Raises
     ------
     ValueError
-        If a scan has no slice, or padding before one.
+        If a scan has no slice, or has padding before a slice.
     """
     if present is None:
-        read: Tensor = lstm(slices)[0]
-        return read
+        output: Tensor = lstm(slices)[0]
+        return output
     if not present[:, 0].all() or (present[:, 1:] & ~present[:, :-1]).any():
         raise ValueError("each scan needs a slice, and padding after its slices only")
     packed = pack_padded_sequence(
@@ -41,10 +41,10 @@ def over_slices(lstm: nn.LSTM, slices: Tensor, present: Tensor | None) -> Tensor
 
 
 class SequenceModel(nn.Module):
-    """Reads the slices of a scan together: selected features -> BiLSTM -> six logits a slice.
+    """Labels the slices of a scan together: selected features -> BiLSTM -> six logits a slice.
 
-    The sizes are the paper's; the classifier's own probabilities join the LSTM's output before the
-    last layer. A scan's probability is the largest over its slices.
+    The sizes are the paper's. The classifier's own probabilities join the LSTM's output before the
+    last layer. A scan's probability is the largest of its slices.
 
     Parameters
     ----------
@@ -81,18 +81,18 @@ class SequenceModel(nn.Module):
         self.classify = nn.Linear(2 * cells + len(LABELS), len(LABELS))
 
     def select(self, selection: Selection) -> None:
-        """See the features through `selection`, which becomes part of the weights.
+        """Use `selection` on the features from now on; it becomes part of the weights.
 
         Raises
         ------
         ValueError
-            If it maps other than F features to k.
+            If the selection does not map F features to k.
         """
         components = torch.as_tensor(selection.components)
         if components.shape != self.components.shape:
             raise ValueError(
                 f"the selection is {tuple(components.shape)}, "
-                f"the sequence reader's {tuple(self.components.shape)}"
+                f"the sequence model's {tuple(self.components.shape)}"
             )
         self.mean.copy_(torch.as_tensor(selection.mean))
         self.components.copy_(components)
@@ -100,23 +100,23 @@ class SequenceModel(nn.Module):
     def forward(
         self, features: Tensor, probabilities: Tensor, present: Tensor | None = None
     ) -> Tensor:
-        """Read scans.
+        """Return the logits of each slice of each scan.
 
         Parameters
         ----------
         features
             (n, s, F) features of each slice, in order of position.
         probabilities
-            (n, s, 6) probabilities of `LABELS`, 0..1, as the classifier reads it alone.
+            (n, s, 6) probabilities of `LABELS`, 0..1, that the classifier gives each slice alone.
         present
-            (n, s) bool, see `over_slices`.
+            (n, s) bool, False at padding, see `over_slices`.
 
         Returns
         -------
         Tensor
-            (n, s, 6) logits; without meaning at padding.
+            (n, s, 6) logits of `LABELS`; meaningless at padding.
         """
-        selected = (features - self.mean) @ self.components.T
-        read = over_slices(self.lstm, selected, present)
-        logits: Tensor = self.classify(torch.cat((read, probabilities), 2))
+        selected = (features - self.mean) @ self.components.T  # (n, s, k)
+        context = over_slices(self.lstm, selected, present)  # (n, s, 2 cells)
+        logits: Tensor = self.classify(torch.cat((context, probabilities), 2))
         return logits

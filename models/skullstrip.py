@@ -7,7 +7,7 @@ from torch import nn
 def skull_stripper(width: int = 8) -> nn.Module:
     """(n, 2, z, y, x) windows -> (n, 1, z, y, x) logits; sides are multiples of 8.
 
-    Kang 2023 strips the skull with a 3D U-Net and gives no sizes; these are ours.
+    Kang 2023 strips the skull with a 3D U-Net and gives no sizes. These sizes are ours.
     """
     network: nn.Module = UNet(
         spatial_dims=3,

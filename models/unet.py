@@ -13,8 +13,9 @@ def _bn_relu(channels: int) -> nn.Sequential:
 class Inception(nn.Module):
     """Four branches of `width` / 4 channels each: 1x1, 1x1-3x3, 1x1-3x3-3x3 and avgpool-1x1.
 
-    The paper names Inception modules without their sizes; these are ours. The four 1x1
-    convolutions are one: a 1x1 convolution and an average pool are both linear and commute.
+    The paper names Inception modules and gives no sizes; these are ours. The four 1x1 convolutions
+    are computed as one. The pool may follow it, since a 1x1 convolution and an average pool are
+    linear and commute.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -36,7 +37,7 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, h, w) -> (n, width, h, w)."""
-        x = self.reduce(x)
+        x = self.reduce(x)  # (n, width, h, w), a quarter of it for each branch
         x = self.norm(torch.cat((x[:, : -self.quarter], self.pool(x[:, -self.quarter :])), 1))
         a, b, c, d = x.chunk(4, 1)
         return torch.cat((a, self.one(b), self.two(c), d), 1)
@@ -49,9 +50,9 @@ def _level(channels: int, width: int) -> nn.Sequential:
 class InceptionUNet(nn.Module):
     """Segments hemorrhage on one slice and names its subtypes.
 
-    The paper states neither size nor depth. Ours halves the image four times; the first halving
-    is a pixel unshuffle, because a level at full resolution costs as much as all the others
-    together and gains nothing on 5 mm slices. Image sides must be multiples of 16.
+    The paper states neither size nor depth. Ours halves the image four times. The first halving is
+    a pixel unshuffle: a level at full resolution costs as much as all others together and gains
+    nothing on 5 mm slices. Image sides must be multiples of 16.
 
     Parameters
     ----------
@@ -97,12 +98,12 @@ class InceptionUNet(nn.Module):
         """(n, d, h, w), the encoder's last map -> (n, 2 d) features, its means and its maxima."""
         return torch.cat((deepest.mean((2, 3)), deepest.amax((2, 3))), 1)
 
-    def name(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) -> subtype logits (n, 5), without the decoder's cost."""
-        named: Tensor = self.classify(self.pool(self.encode(x)[-1]))
-        return named
+    def subtype_logits(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) -> subtype logits (n, 5); the decoder does not run."""
+        logits: Tensor = self.classify(self.pool(self.encode(x)[-1]))
+        return logits
 
-    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def lesion_logits_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(n, c, h, w) -> lesion logits (n, 1, h, w) and features (n, 2 d), see `pool`."""
         features = self.encode(x)
         x = deepest = features.pop()
@@ -114,5 +115,5 @@ class InceptionUNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(n, c, h, w) -> lesion logits (n, 1, h, w) and subtype logits (n, 5)."""
-        segmented, features = self.read(x)
-        return segmented, self.classify(features)
+        lesion, features = self.lesion_logits_and_features(x)
+        return lesion, self.classify(features)

@@ -1,4 +1,4 @@
-"""A head CT as the readers see it: Hounsfield values and where each voxel lies in the patient."""
+"""A head CT as Hounsfield values, with the place of each voxel in the patient."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 class Volume:
     """Native slices of one series, sorted along the slice normal.
 
-    Slices are never resampled here: a gantry tilt stands in `positions_mm` alone, and the spacing
-    between slices may vary. All coordinates are DICOM patient coordinates (LPS, mm;
+    The slices are the scanner's own, never resampled: only `positions_mm` shows a gantry tilt, and
+    the spacing between slices may vary. All coordinates are DICOM patient coordinates (LPS, mm;
     PS3.3 C.7.6.2.1.1).
 
     Attributes
@@ -27,7 +27,7 @@ class Volume:
     spacing_mm
         Distance between rows and distance between columns (PixelSpacing).
     thickness_mm
-        Nominal SliceThickness, or None where the series does not say.
+        SliceThickness, or None if the series does not state one.
     """
 
     hu: NDArray[np.float32]
@@ -37,12 +37,12 @@ class Volume:
     thickness_mm: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse shapes that contradict each other.
+        """Check the shapes and the order of the slices.
 
         Raises
         ------
         ValueError
-            If the arrays disagree about the number of slices, or slices are not in order.
+            If the arrays differ in their number of slices, or the slices are not in order.
         """
         if self.hu.ndim != 3 or self.positions_mm.shape != (len(self.hu), 3):
             raise ValueError(f"{self.hu.shape} voxels, {self.positions_mm.shape} positions")
@@ -63,12 +63,13 @@ class Volume:
     def slice_extent_mm(self) -> NDArray[np.float64]:
         """(z,) float64, the length along the normal that each slice stands for.
 
-        Half way to either neighbour; an end slice stands for its one gap. A lone slice stands for
-        its thickness, or 1 mm where that is unknown.
+        A slice stands for half of the gap to either neighbour, the first and the last one for their
+        whole gap. A single slice stands for its thickness, or for 1 mm if that is unknown.
         """
         if len(self.hu) == 1:
             return np.array([self.thickness_mm or 1.0])
-        gaps = np.diff(self.locations_mm)
+        gaps = np.diff(self.locations_mm)  # (z - 1,)
+        # The mean of the gaps below and above, each end gap repeated: (z,).
         extent: NDArray[np.float64] = (np.r_[gaps[0], gaps] + np.r_[gaps, gaps[-1]]) / 2
         return extent
 

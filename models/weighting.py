@@ -1,4 +1,4 @@
-"""The weight model, which mixes the base networks' maps pixel by pixel (Kang 2023)."""
+"""The weight model: it mixes the base networks' maps pixel by pixel (Kang 2023)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,16 +7,18 @@ from torch import Tensor, nn
 class WeightModel(nn.Module):
     """Weights W of N probability maps P, for the fused map sum(P_i * W_i) / N.
 
-    The paper's architecture stands in a supplement that we have not seen; three 3x3 convolutions
-    of `width` channels are ours. So is W = N * softmax, a convex mix that keeps the fused map in
-    0..1: with a plain softmax the division by N would cap it at 1 / N.
+    The paper describes the architecture in a supplement that we have not seen. Ours has three 3x3
+    convolutions of `width` channels, and W = N * softmax: a convex mix that keeps the fused map in
+    0..1. With a plain softmax the division by N would limit it to 1 / N.
 
     Parameters
     ----------
     models
         Number of base networks, N.
+    width
+        Channels of the first two convolutions.
     literal
-        Sigmoid weights instead, each in 0..1, as the paper's formula may be read literally.
+        Use sigmoid weights, each in 0..1: the literal meaning of the paper's formula.
     """
 
     def __init__(self, models: int = 5, width: int = 16, literal: bool = False) -> None:
@@ -34,7 +36,7 @@ class WeightModel(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(n, N, h, w) probabilities 0..1 -> (n, N, h, w) weights."""
+        """(n, N, h, w) probabilities 0..1 -> (n, N, h, w) weights, 0 or more."""
         scores: Tensor = self.layers(maps)
         return torch.sigmoid(scores) if self.literal else scores.softmax(1) * maps.shape[1]
 

@@ -1,4 +1,4 @@
-"""Display windows: Hounsfield units to a grey value."""
+"""Display windows: they turn Hounsfield units into grey values."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A linear window: `level` - `width` / 2 becomes 0 and `level` + `width` / 2 becomes 1."""
+    """A linear window: `level` - `width` / 2 becomes 0 and `level` + `width` / 2 becomes 1.
+
+    `level` and `width` are in HU.
+    """
 
     level: float
     width: float
 
     def __call__(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Grey values 0..1 float32 in the shape of `hu`."""
+        """HU of any shape -> grey values of that shape, float32, 0..1."""
         grey = (hu - np.float32(self.level - self.width / 2)) / np.float32(self.width)
         return np.clip(grey, 0, 1, out=grey)
 

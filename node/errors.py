@@ -1,11 +1,11 @@
-"""Everything that can go wrong, in one tree.
+"""All errors, in one tree.
 
 IchnodeError
 ├── Retryable          the same call may succeed later (a peer is down, a disk is full)
-└── Permanent          it will not, until a person changes something
-    ├── BadObject      received bytes that are no usable DICOM object
+└── Permanent          the same call will fail until a person changes something
+    ├── BadObject      received bytes are not a usable DICOM object
     └── BadConfiguration
-NotAnalysed is no error: it is a result, raised to leave a stage early.
+NotAnalysed is a result and not an error: a stage raises it to end early.
 """
 
 from typing import Any
@@ -24,15 +24,15 @@ class Permanent(IchnodeError):
 
 
 class BadObject(Permanent):
-    """The received bytes are no DICOM object that the node can file."""
+    """The received bytes are not a DICOM object that the node can file."""
 
 
 class BadConfiguration(Permanent):
-    """A setting is missing, unknown or contradicts another."""
+    """A setting is missing or unknown, or contradicts another."""
 
 
 class NotAnalysed(Exception):
-    """The case cannot be read; the message is the reason that the radiologist and the admin see.
+    """The case cannot be analysed; the message is the reason that people see.
 
     Attributes
     ----------
@@ -45,5 +45,5 @@ class NotAnalysed(Exception):
         self.code = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it whole: it crosses processes."""
+        """Pickle all of it, since it crosses processes."""
         return type(self), (self.code, str(self)), self.__dict__

@@ -5,8 +5,8 @@ r"""The life of a case, as data. Pure: no clock, no database.
         |   \-> SKIPPED
         any -> FAILED -> (replayed by a person)
 
-There are no "-ing" states for work in progress: a claim is `claimed_by` and `lease_until` on the
-row, so a crashed worker's case is taken up again when its lease runs out.
+No state stands for work in progress. A worker claims a case by `claimed_by` and `lease_until` on
+its row; if it crashes, another worker takes up the case when the lease runs out.
 """
 
 from enum import StrEnum
@@ -35,11 +35,11 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.SKIPPED: frozenset(),
     State.FAILED: frozenset(),
 }
-"""Allowed moves. A replay is no move: it sets the state back and says so in the event table."""
+"""Allowed moves. A replay is none of them: it sets the state back and records an event."""
 
 
 class Priority(StrEnum):
-    """How the worklist shows a study. NOT_ANALYSED is shown as loudly as SUSPECTED."""
+    """How the worklist shows a study. NOT_ANALYSED is shown as prominently as SUSPECTED."""
 
     SUSPECTED = "SUSPECTED"
     NOT_ANALYSED = "NOT_ANALYSED"

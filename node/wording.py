@@ -1,4 +1,4 @@
-"""The words of a result: the same in the report, in the picture and on the triage page."""
+"""The words of a result, for the report, the picture and the triage page alike."""
 
 from models.findings import Findings
 
@@ -10,7 +10,7 @@ NOT_ANALYSED = "NOT ANALYSED by ichnode - this is not a negative result"
 NOT_OUTLINED = "Nothing was outlined: there is no segmentation and no volume."
 
 AMBER = (255, 176, 0)
-"""RGB of a suspected lesion: told from grey by every kind of colour vision (chosen)."""
+"""RGB of a suspected lesion, chosen because every kind of colour vision tells it from grey."""
 
 
 def verdict(findings: Findings) -> str:
@@ -19,11 +19,11 @@ def verdict(findings: Findings) -> str:
 
 
 def replacement(later_images: int) -> str:
-    """Return why a result takes the place of an earlier one, in one sentence."""
+    """Return why a result replaces an earlier one, in one sentence."""
     images = "1 more image" if later_images == 1 else f"{later_images} more images"
     return f"Replaces ichnode's earlier result: {images} of the series arrived after it"
 
 
 def ascii_text(text: str) -> str:
-    """Return `text` in ASCII, which every SpecificCharacterSet holds; anything else becomes "?"."""
+    """Return `text` in ASCII, which each SpecificCharacterSet contains; the rest becomes "?"."""
     return text.encode("ascii", "replace").decode()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.findings import SUBTYPES
-from models.preprocess import AIR, Array, channels, skull_channels
+from models.preprocess import Array, channels, skull_channels
+from models.slabs import AIR
 from models.windows import BRAIN, Window
 from training import augment
 from training.augment import Random

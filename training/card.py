@@ -112,7 +112,7 @@ def failures_picture(detector: Detector, results: Sequence[Result]) -> bytes:
     figure = Figure(figsize=(3 * max(len(numbers), 1), 3.6), dpi=80, layout="constrained")
     figure.suptitle("Phantom failures: true blood red, what was marked yellow. Research use only.")
     for place, case in enumerate(phantom_cases(numbers, "test"), start=1):
-        found = detector.read(case.volume)
+        found = detector.detect(case.volume)
         truth = np.zeros_like(found.mask) if case.mask is None else case.mask
         area = truth.sum((1, 2)) if truth.any() else found.heat.max((1, 2))
         z = int(np.argmax(area))

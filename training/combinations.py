@@ -38,6 +38,6 @@ class Combinations(nn.Module):
             fuse(maps[:, chosen], len(chosen) * scores[:, chosen].softmax(1))
             for chosen in map(list, TOGETHER.values())
         ]
-        subtypes, seen = whole.names(maps, features)
+        subtypes, seen = whole.subtypes_and_study_input(maps, features)
         peaks = peak(torch.cat((fused, maps, *parts, maps.mean(1, keepdim=True)), 1))
         return fused[:, 0], subtypes, peaks, seen

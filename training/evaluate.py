@@ -19,7 +19,7 @@ from torch import nn
 from models import runtime as runtimes
 from models.bundle import METADATA, WEIGHTS, load_detector
 from models.classifiers import LABELS
-from models.detector import Detector, Reading
+from models.detector import Detector, DetectorOutput
 from models.ensemble import Ensemble
 from models.networks import build_network
 from models.preprocess import Canvas
@@ -141,7 +141,7 @@ def _reading_by(detector: Detector, network: nn.Module) -> Detector:
     grid = detector.settings.grid
     shape = (runtimes.batch_size(detector.runtime), 4, grid.rows, grid.columns)
     predict = runtimes.load(lambda: network, shape, detector.runtime)
-    return replace(detector, predict=predict, follow=None)
+    return replace(detector, predict=predict, predict_study=None)
 
 
 def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Trained]:
@@ -149,7 +149,7 @@ def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Train
     study = build_network("study", sizes, load_file(recipe.bundle / WEIGHTS))
     read = {each.reads for each in recipe.every(Study)}
     witnesses: Witnesses = {
-        name: lambda _, reading: np.roll(reading.seen, len(LABELS), axis=1) for name in read
+        name: lambda _, output: np.roll(output.study_input, len(LABELS), axis=1) for name in read
     }
     return witnesses, lambda stage: getattr(study, stage.kind)
 
@@ -169,7 +169,7 @@ def _witness(recipe: Recipe, name: str) -> Witness:
     task = slice_task(recipe, name)
     extract, windows, where = task.extractor(), task.windows, ranks.device().type
 
-    def see(seen: Canvas, _reading: Reading) -> Floats:
+    def see(seen: Canvas, _output: DetectorOutput) -> Floats:
         image = torch.from_numpy(windows(seen.hu, seen.brain))
         with torch.inference_mode(), torch.autocast(where, torch.bfloat16, enabled=recipe.bf16):
             found = [extract(part) for part in torch.split(image, SLICES_AT_ONCE)]

@@ -142,7 +142,7 @@ def _detector(
         settings=settings,
         strip=predictor("skullstrip", (1, 2, *grid.coarse)),
         predict=predictor("ensemble", (runtimes.batch_size(chosen), 4, grid.rows, grid.columns)),
-        follow=predictor("study", study_shape(sizes)) if "study" in sizes else None,
+        predict_study=predictor("study", study_shape(sizes)) if "study" in sizes else None,
     )
 
 
@@ -150,8 +150,8 @@ def _golden(sizes: Mapping[str, object], tensors: Tensors, settings: Settings) -
     """Two slabs and the coarse box of the demo's bleeding phantom, and torch's output for them."""
     detector = _detector(sizes, tensors, settings, "torch")
     volume = demo_pair()[0].volume
-    _, seen = detector.prepare(volume)
-    pick = np.sort(np.argsort(detector.look(seen).peaks)[[0, -1]])
+    _, seen = detector.preprocess(volume)
+    pick = np.sort(np.argsort(detector.infer(seen).peaks)[[0, -1]])
     golden: dict[str, NDArray[Any]] = {
         "coarse_hu": prepared.coarse_box(volume, settings.grid),
         "hu": np.round(seen.hu[pick]).astype(np.int16),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detector import Detector, Reading, Settings
+from models.detector import Detector, DetectorOutput, Settings
 from models.findings import SUBTYPES
 from models.preprocess import Canvas
 from training.datasets import physionet
@@ -89,7 +89,7 @@ class Result:
         return rules.triage(rules.calibrate(self.peaks))
 
 
-Witness = Callable[[Canvas, Reading], NDArray[np.float32]]
+Witness = Callable[[Canvas, DetectorOutput], NDArray[np.float32]]
 """Another network: a canvas of s slabs, and what the detector gave there -> (s, k)."""
 
 
@@ -109,9 +109,9 @@ def read_cases(
 
 
 def _read(detector: Detector, case: Case, witnesses: Mapping[str, Witness]) -> Result:
-    source, seen = detector.prepare(case.volume)
-    reading = detector.look(seen)
-    found = detector.judge(case.volume, source, seen, reading)
+    source, seen = detector.preprocess(case.volume)
+    reading = detector.infer(seen)
+    found = detector.state_findings(case.volume, source, seen, reading)
     mask = np.zeros_like(found.mask) if case.mask is None else case.mask
     both, either = (found.mask & mask).sum(), found.mask.sum() + mask.sum()
     truth = case.labels == 1

@@ -128,7 +128,7 @@ def compare(
 def _score(detector: Detector, volume: Volume) -> float:
     """Triage probability, NaN where the detector finds no head."""
     try:
-        return detector.read(volume).probability
+        return detector.detect(volume).probability
     except Unreadable:
         return float("nan")
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from models.preprocess import Array, CoarseHead, Frame, Grid, canvas, coarse_head, slabs
+from models.preprocess import Array, CoarseHead, Frame, Grid, coarse_head, make_canvas
+from models.slabs import make_slabs
 from models.volume import Volume
 from training.datasets import physionet
 from training.datasets.brain import inside_skull
@@ -99,7 +100,7 @@ def heads_of(cases: Iterable[Case], grid: Grid, cache: Path) -> Heads:
 
 def _head(case: Case, grid: Grid) -> Heads:
     # The rule needs pixels half as wide as those of the coarse box: (s, 2 y, 2 x).
-    source = slabs(case.volume, grid.slab_mm)
+    source = make_slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
     fine = Frame(
         head.frame.centre_mm, 2 * head.frame.rows, 2 * head.frame.columns, head.frame.step_mm / 2
@@ -144,14 +145,14 @@ def fine_slices(case: Case, grid: Grid, strip: Strip, number: int) -> Slices:
     A slab shows what one of its slices shows. Without a mask `mask` is empty and `patient_ml` NaN.
     """
     # Slabs of the source slices, the coarse box for the stripper, then the canvas (s, y, x).
-    source = slabs(case.volume, grid.slab_mm)
+    source = make_slabs(case.volume, grid.slab_mm)
     head = coarse_head(source, grid)
-    fine = canvas(source, head, strip(head.hu), grid)
+    fine = make_canvas(source, head, strip(head.hu), grid)
     count = len(fine.hu)
     # The mask goes the same way, as a share of each slab; half of it counts.
     lesion, lesion_ml = np.zeros(fine.hu.shape, bool), np.nan
     if case.mask is not None:
-        drawn = slabs(replace(case.volume, hu=case.mask.astype(np.float32)), grid.slab_mm)
+        drawn = make_slabs(replace(case.volume, hu=case.mask.astype(np.float32)), grid.slab_mm)
         lesion = fine.frame.sample(drawn) > 0.5
         lesion_ml = case.mask.sum((1, 2)) @ case.volume.voxel_ml
     return Slices(
@@ -190,16 +191,16 @@ def _drawn(seed: int, split: str, grid: Grid) -> tuple[Heads, Slices]:
 
 
 def _labelled_box(volume: Volume, brain: NDArray[np.bool_], grid: Grid) -> Heads:
-    source = slabs(volume, grid.slab_mm)
+    source = make_slabs(volume, grid.slab_mm)
     head = coarse_head(source, grid)
-    labelled = slabs(replace(volume, hu=brain.astype(np.float32)), grid.slab_mm)
+    labelled = make_slabs(replace(volume, hu=brain.astype(np.float32)), grid.slab_mm)
     inside = _at_box(head, head.frame.sample(labelled), source.locations_mm)
     return Heads(head.hu.astype(np.int16)[None], inside[None])
 
 
 def coarse_box(volume: Volume, grid: Grid) -> NDArray[np.int16]:
     """(z, y, x) int16 HU of the skull stripper's box."""
-    return coarse_head(slabs(volume, grid.slab_mm), grid).hu.round().astype(np.int16)
+    return coarse_head(make_slabs(volume, grid.slab_mm), grid).hu.round().astype(np.int16)
 
 
 def _at_box(

@@ -13,7 +13,8 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from models.preprocess import AIR, Array
+from models.preprocess import Array
+from models.slabs import AIR
 from training import augment
 from training.augment import Random
 from training.batches import Windows

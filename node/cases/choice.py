@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node.cases.eligibility import WHOLE_HEAD_MM, Verdict, has_contrast, is_sharp
+from node.cases.eligibility import WHOLE_HEAD_MM, Verdict
+from node.cases.header_words import has_contrast, is_sharp
 
 READING_THICKNESS_MM = 5.0
 

@@ -1,7 +1,7 @@
-"""Volumes from a process with limits: a decoder that fails costs one case, not the node.
+"""Decode pixels in a process with limits, so that a failing decoder costs one case only.
 
-Codecs are C and C++ that read whatever a peer sends. One that crashes, hangs or eats memory does so
-in a child of the worker, and the next case gets a fresh child. Linux only.
+Codecs are C and C++ code that gets whatever a peer sends. A codec that crashes, hangs or uses up
+memory does so in a child of the worker, and the next case gets a new child. Linux only.
 """
 
 import logging
@@ -32,10 +32,17 @@ from node.states import Reason
 logger = logging.getLogger(__name__)
 
 START_S = 60.0
-"""How long a child may take to start, which is about a second on an idle machine; chosen."""
+"""How long a child may take to start.
+
+It takes about a second on an idle machine. This must exceed the time on a busy one, which was not
+measured.
+"""
 
 ORPHAN_S = 10.0
-"""How long after the time limit a child ends itself, if nobody is left to end it; chosen."""
+"""How long after the time limit a child ends itself, if its worker is gone.
+
+A worker that lives ends it sooner: this must exceed the time that it takes to do so.
+"""
 
 
 @contextmanager
@@ -43,14 +50,14 @@ def decoding_process(limits: Decode, load: Decoder = load_volume) -> Iterator[De
     """Yield a function that returns what `load` returns, called in a process within `limits`.
 
     The process starts with the first series, is kept for the next ones, and ends with the block.
-    It takes one series at a time, and needs `load` by its name in a module.
+    It takes one series at a time. `load` must be importable by its name.
 
-    The function raises what `load` raises, and besides:
+    The function raises what `load` raises, and also:
 
     Raises
     ------
     NotAnalysed
-        UNDECODABLE if decoding ends its process, takes more memory or time than the limits allow.
+        UNDECODABLE if decoding ends its process, or exceeds the limits of memory or time.
     Retryable
         If no process can be started.
     """
@@ -62,7 +69,7 @@ def decoding_process(limits: Decode, load: Decoder = load_volume) -> Iterator[De
 
 
 class _Child:
-    """The worker's side: the process that decodes, if there is one, and the line to it."""
+    """The worker's side: the process that decodes, if there is one, and the connection to it."""
 
     def __init__(self, limits: Decode, load: Decoder) -> None:
         self.limits = limits
@@ -81,7 +88,7 @@ class _Child:
         return answer
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process, whatever it is doing."""
         if self.process is not None and self.line is not None:
             self.line.close()
             self.process.kill()
@@ -90,7 +97,7 @@ class _Child:
         self.process = self.line = None
 
     def _start(self) -> Connection:
-        # Never forked: the worker has threads, and gigabytes of networks.
+        # Spawned, since a fork would copy the worker's threads' locks and gigabytes of networks.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self.line = ours
@@ -110,7 +117,7 @@ class _Child:
         )
 
     def _answer_of(self, line: Connection, request: tuple[SeriesPlan, Path]) -> Volume | Exception:
-        """Return the child's answer; where there is none, end the child and raise."""
+        """Return the child's answer; if there is none, end the child and raise."""
         try:
             return self._ask(line, request)
         except BaseException:
@@ -118,10 +125,10 @@ class _Child:
             raise
 
     def _ask(self, line: Connection, request: tuple[SeriesPlan, Path]) -> Volume | Exception:
-        """Return the child's answer; a ConnectionError says that it never read the request.
+        """Return the child's answer; a ConnectionError means that it never read the request.
 
-        A process that dies with something unread resets its socket; one that had read all of the
-        request, and so was at work on it, leaves the end of a file.
+        A process that dies with unread bytes resets its socket. One that had read the request, and
+        so was working on it, leaves an end of file.
         """
         try:
             line.send(request)
@@ -139,7 +146,7 @@ class _Child:
             raise self._refusal(f"ended its process: {self._last_words()}") from error
 
     def _last_words(self) -> str:
-        """The signal that the process died of, or its exit status."""
+        """Return the signal that killed the process, or its exit status."""
         assert self.process is not None
         self.process.join()
         code = self.process.exitcode or 0
@@ -166,13 +173,13 @@ def _receive(line: Connection, described: tuple[Any, ...]) -> Volume:
 
 
 def _serve(line: Connection, load: Decoder, limits: Decode) -> None:
-    """Live as the child: answer each request with a volume, or with the exception in its place."""
-    # Who stops the node means its worker, which finishes the case at hand and then ends its child.
+    """Run as the child: answer each request with a volume, or with an exception instead."""
+    # A signal to the group is meant for the worker, which ends its case and then its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would show a patient
     _limit_memory(limits.memory_mb)
-    with suppress(EOFError, ConnectionError):  # the worker is gone
+    with suppress(EOFError, ConnectionError):  # raised when the worker is gone
         line.send("ready")
         while True:
             plan, root = line.recv()
@@ -182,10 +189,10 @@ def _serve(line: Connection, load: Decoder, limits: Decode) -> None:
 
 
 def _limit_memory(memory_mb: int) -> None:
-    """Allow so much memory beyond what the process has now.
+    """Allow this much memory beyond what the process has now.
 
-    RLIMIT_DATA counts what can be written and is our own. RLIMIT_AS would also count the address
-    space that is only reserved, 64 MiB and more for each thread, and so depend on the processor.
+    RLIMIT_DATA counts private memory that can be written. RLIMIT_AS would also count address space
+    that is only reserved, 64 MiB and more for each thread, and so depend on the processor.
     """
     data_pages = int(Path("/proc/self/statm").read_text().split()[5])
     limit = data_pages * mmap.PAGESIZE + (memory_mb << 20)
@@ -193,13 +200,13 @@ def _limit_memory(memory_mb: int) -> None:
 
 
 def _answer(line: Connection, load: Decoder, plan: SeriesPlan, root: Path) -> None:
-    """Hand over the volume, its voxels in memory that has no name and ends with its last user."""
+    """Hand over the volume; its voxels lie in nameless memory that ends with its last user."""
     with os.fdopen(os.memfd_create("volume"), "wb") as voxels:
         try:
             volume = load(plan, root)
             voxels.write(np.ascontiguousarray(volume.hu).data)
             voxels.flush()
-        except Exception as error:  # noqa: BLE001  it is the worker's to judge
+        except Exception as error:  # noqa: BLE001  the worker decides what it means
             error.add_note(f"In the decoding process:\n{traceback.format_exc()}")
             line.send(error)
             return

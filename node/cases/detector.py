@@ -1,4 +1,4 @@
-"""The configured networks, loaded for the worker, for `ichnode analyse` and for the doctor."""
+"""Load the configured detector, for the worker, for `ichnode analyse` and for the doctor."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -14,12 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 def load_detector(settings: Settings) -> "Detector":
-    """Load the configured bundle into its runtime; imports torch or OpenVINO, so it is slow.
+    """Return the configured bundle's detector; slow, since it imports torch or OpenVINO.
 
     Raises
     ------
     BadConfiguration
-        If the bundle is damaged or lacks a reader that is asked for, or this machine the runtime.
+        If the bundle is damaged, it lacks a network that is asked for, or this machine lacks the
+        runtime.
     """
     from models import bundle
 
@@ -35,6 +36,6 @@ def load_detector(settings: Settings) -> "Detector":
     except (bundle.BundleError, ValueError) as error:
         raise BadConfiguration(f"triage: {error}") from error
     logger.info(
-        "reader loaded", extra=event("reader", bundle=detector.name, runtime=detector.runtime)
+        "detector loaded", extra=event("detector", bundle=detector.name, runtime=detector.runtime)
     )
     return detector

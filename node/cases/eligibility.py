@@ -1,11 +1,10 @@
-"""Can this series be read: judged from its headers alone, by a table of rules. Pure.
+"""Can this series be analysed? Its headers alone decide, by a table of rules. Pure.
 
-The rules run in the order of `RULES`, from what a series is to how much of it there is, and the
-first that objects gives the reason. What headers leave open (a body part that is not named) is
-allowed here; the reader refuses pixels that show no brain.
+The rules run in the order of `RULES`, from what a series is to how much of it there is. The first
+that objects gives the reason. What the headers do not say is allowed here, such as the body part;
+the detector refuses pixels that show no brain.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,13 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from node.cases.header_words import (
+    body_part,
+    has_contrast,
+    is_localiser,
+    is_rendered,
+    is_sharp,
+)
 from node.dicom.read.geometry import Stack, stack
 from node.errors import NotAnalysed
 from node.identity import PatientIdentity, disagreeing
@@ -30,53 +36,21 @@ from node.states import Reason
 CT = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000})
 
-# All numbers and words below are chosen.
+# Estimates from anatomy and from what scanners can do; nothing was measured.
 MAX_AXIAL_TILT_DEG = 35.0  # gantries tilt up to 30 degrees
 WHOLE_HEAD_MM = 120.0  # an adult's vertex to foramen magnum is about 130 mm
 LONGER_THAN_A_HEAD_MM = 350.0
 NARROW_MM = 180.0  # an adult head is about 190 mm long
-THICK_MM = 7.0
+THICK_MM = 7.0  # the networks are trained on slabs of about 5 mm
 ADULT_YEARS = 18.0
 
-_WORD = r"(?<![a-zäöü]){}(?![a-zäöü])"
-_LOCALISER = re.compile(r"locali[sz]er|scout|topogram|surview|scanogram", re.I)
-_RENDERED = re.compile(r"mpr|mip|minip|reformat|projection|curved|vrt|volume.?render|screen", re.I)
-_RENDERED_WORD = re.compile(_WORD.format("(mpr|mip|minip|vrt)"), re.I)
-_HEAD = re.compile(
-    r"head|brain|skull|crani|cereb|neuro|stroke|ncct|kopf|sch(ae|ä)del|hirn|t[eê]te|cr[aâ]ne|"
-    r"testa|cabeza|hoofd|huvud|hjern",
-    re.I,
-)
-_ELSEWHERE = re.compile(
-    r"chest|thora|lung|abdom|pelvi|liver|spine|cervical|lumbar|neck|hals|cardiac|coronary|aort|"
-    r"shoulder|extremit|face|facial|sinus|orbit|dental|mandib|maxill|petrous|temporal bone|"
-    + _WORD.format("(hips?|knees?|foot|feet|ankles?|wrists?|hands?|elbows?|legs?|arms?|ears?)"),
-    re.I,
-)
-_NO_AGENT = re.compile(r"(none|no|without|w/?o|ohne|sans|sin)( .*)?|n/?a|-+|0", re.I)
-_CONTRAST = re.compile(
-    r"contrast|angio|perfusion|bolus|arterial|venous|delayed|enhanced|c\+|\+c|"
-    + _WORD.format("(cta|ctv|ctp|ce|km)"),
-    re.I,
-)
-_NO_CONTRAST = re.compile(
-    r"without|w/o|non.?contrast|no contrast|non.?enhanced|un.?enhanced|pre.?contrast|nati(v|f)|"
-    r"plain|ncct|ohne|sans|c-(?![a-z])",
-    re.I,
-)
-_BONE = re.compile(_WORD.format("(bone|knochen|os)"), re.I)
-_SHARP_KERNEL = re.compile(
-    r"bone|edge|lung|sharp|knochen|"  # GE and others in words
-    r"^[bhuj][a-z]{0,2}[6-9]\d|"  # Siemens: H60s, B70f, Hr64
-    r"^fc(3[01]|8\d)|"  # Canon
-    r"^(d|e|l|ec|yc|yd|ye)$",  # Philips
-    re.I,
-)
+Headers = Sequence[Header]
+Sentences = tuple[tuple[bool, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a series cannot be read."""
+    """Why a series cannot be analysed."""
 
     reason: Reason
     message: str
@@ -91,11 +65,11 @@ class Verdict:
     series
         The series judged.
     images
-        Its images: all instances but localisers and pages that came along with axial images.
+        Its images: all its instances, without the localisers and pages that came with them.
     stack
         Those images in order; None if they are refused before they are put in order.
     refusal
-        None if the series can be read.
+        None if the series can be analysed.
     """
 
     series: Series
@@ -110,13 +84,13 @@ class Verdict:
 
     @property
     def name(self) -> str:
-        """How people call the series: its description, or its UID where it has none."""
+        """What people call the series: its description, or its UID if it has no description."""
         described = self.images[0].header.series_description
         return f"{described!r}" if described else self.series.series_instance_uid
 
 
 def judge(series: Series, settings: Assemble) -> Verdict:
-    """Return what the headers of a series say, whatever the order in which it arrived."""
+    """Return what the headers of a series say; the order of arrival does not matter."""
     images = _images(series)
     headers = tuple(instance.header for instance in images)
     for reason, objection in RULES:
@@ -132,67 +106,31 @@ def judge(series: Series, settings: Assemble) -> Verdict:
     return Verdict(series, images, ordered)
 
 
-def is_sharp(header: Header) -> bool:
-    """Whether the image was made for bone or lung, by its kernel or its description."""
-    return bool(
-        _SHARP_KERNEL.search(header.convolution_kernel.strip())
-        or _BONE.search(header.series_description)
-    )
-
-
-def has_contrast(header: Header) -> bool:
-    """Whether the header names a contrast agent or a contrast phase.
-
-    The protocol and the study description are not asked: they speak of the whole examination,
-    and its first series is the plain one.
-    """
-    agent = header.contrast_agent
-    if agent and not _NO_AGENT.fullmatch(agent):
-        return True
-    words = header.series_description
-    return bool(_CONTRAST.search(words)) and not _NO_CONTRAST.search(words)
-
-
-def body_part(header: Header) -> tuple[bool | None, str]:
-    """Return whether the header speaks of a head (None: it does not say), and its words.
-
-    The most specific attribute that speaks of a body part decides; "head and neck" holds a head.
-    """
-    for words in (
-        header.series_description,
-        header.body_part,
-        header.protocol_name,
-        header.study_description,
-    ):
-        if _HEAD.search(words):
-            return True, words
-        if _ELSEWHERE.search(words):
-            return False, words
-    return None, ""
-
-
 def limitations(verdict: Verdict) -> tuple[str, ...]:
-    """Return what a reader of the result must know about an eligible series."""
-    headers, ordered = verdict.headers, verdict.stack
-    assert ordered is not None
+    """Return what a radiologist must know about an eligible series, as sentences."""
+    assert verdict.stack is not None
+    said = (
+        *_of_geometry(verdict.headers, verdict.stack),
+        *_of_content(verdict.headers, verdict.stack),
+    )
+    return tuple(sentence for holds, sentence in said if holds)
+
+
+def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
+    """Return the limitations that follow from where the slices lie."""
     gaps = ordered.gaps_mm
     thickest = max((h.slice_thickness_mm or 0.0 for h in headers), default=0.0)
-    years = _years(headers)
-    field = tuple(
-        step * count
-        for step, count in zip(
-            ordered.plane.spacing_mm, (ordered.plane.rows, ordered.plane.columns), strict=True
-        )
-    )
-    said = (
+    plane = ordered.plane
+    high, wide = plane.spacing_mm[0] * plane.rows, plane.spacing_mm[1] * plane.columns
+    return (
         (ordered.tilt_deg >= 1, f"gantry tilt {ordered.tilt_deg:.1f} degrees"),
         (
-            gaps.max() > 1.5 * gaps.min(),
+            bool(gaps.max() > 1.5 * gaps.min()),
             f"slice spacing varies from {gaps.min():.1f} to {gaps.max():.1f} mm",
         ),
         (thickest >= THICK_MM, f"slices up to {thickest:.1f} mm thick"),
         (
-            thickest > 0 and np.median(gaps) > 1.2 * thickest,
+            thickest > 0 and bool(np.median(gaps) > 1.2 * thickest),
             f"slices {thickest:.1f} mm thick lie {np.median(gaps):.1f} mm apart: the head between "
             "them was not imaged",
         ),
@@ -201,9 +139,16 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
             f"only {ordered.coverage_mm:.0f} mm of the head were scanned",
         ),
         (
-            min(field) < NARROW_MM,
-            f"field of view {field[0]:.0f} x {field[1]:.0f} mm: it may cut the head",
+            min(high, wide) < NARROW_MM,
+            f"field of view {high:.0f} x {wide:.0f} mm: it may cut the head",
         ),
+    )
+
+
+def _of_content(headers: Headers, ordered: Stack) -> Sentences:
+    """Return the limitations that follow from what the images are and whom they show."""
+    years = _years(headers)
+    return (
         (any(map(is_sharp, headers)), "bone kernel: soft tissue is noisy"),
         (any(map(has_contrast, headers)), "contrast agent: vessels look like blood"),
         (any("DERIVED" in h.image_type for h in headers), "derived images, not the scanner's own"),
@@ -213,7 +158,7 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
         ),
         (
             years is not None and years < ADULT_YEARS,
-            f"the patient is {_age(years)} old: the reader was trained mostly on adults",
+            f"the patient is {_age(years)} old: the networks were trained mostly on adults",
         ),
         (
             all(body_part(h)[0] is None for h in headers),
@@ -224,36 +169,31 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
             f"{len(ordered.set_aside)} images of a second scan of the same place were left out",
         ),
     )
-    return tuple(sentence for holds, sentence in said if holds)
 
 
 def _years(headers: Sequence[Header]) -> float | None:
-    """The patient's age; the lowest, where images differ by a birthday, None where none says."""
+    """Return the patient's age; None if no image states it.
+
+    A birthday may fall between two images; the lower age counts then.
+    """
     return min(
         (h.patient_age_years for h in headers if h.patient_age_years is not None), default=None
     )
 
 
 def _age(years: float | None) -> str:
-    """The age in words; months for infants."""
+    """Return the age in words; under two years in months."""
     years = years or 0.0
     count, unit = (int(years), "year") if years >= 2 else (round(years * 12), "month")
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _images(series: Series) -> tuple[Instance, ...]:
-    """The instances in an order that arrival does not change, pages and localisers left out."""
+    """Return the instances sorted by UID, without pages and localisers if there are others."""
     instances = sorted(series.instances, key=lambda i: i.header.sop_instance_uid)
     ct = [i for i in instances if i.header.sop_class_uid in CT]
-    slices = [i for i in ct if not _is_localiser(i.header)]
+    slices = [i for i in ct if not is_localiser(i.header)]
     return tuple(slices or ct or instances)
-
-
-def _is_localiser(header: Header) -> bool:
-    return bool(_LOCALISER.search(" ".join((*header.image_type, header.series_description))))
-
-
-Headers = Sequence[Header]
 
 
 def _mixed_identity(headers: Headers, _: Assemble) -> str | None:
@@ -272,17 +212,14 @@ def _not_ct(headers: Headers, _: Assemble) -> str | None:
 
 
 def _localiser(headers: Headers, _: Assemble) -> str | None:
-    return "a localiser" if _is_localiser(headers[0]) else None
+    return "a localiser" if is_localiser(headers[0]) else None
 
 
 def _derived(headers: Headers, _: Assemble) -> str | None:
     for header in headers:
-        kind = "\\".join(header.image_type)
-        described = _RENDERED_WORD.search(header.series_description)
-        if described or _RENDERED.search(kind) or header.image_type[1:2] == ("SECONDARY",):
-            return (
-                f"images computed from others (ImageType {kind or 'unnamed'}), not the scan itself"
-            )
+        if is_rendered(header):
+            kind = "\\".join(header.image_type) or "unnamed"
+            return f"images computed from others (ImageType {kind}), not the scan itself"
     return None
 
 
@@ -332,7 +269,7 @@ def _too_young(headers: Headers, settings: Assemble) -> str | None:
     if years is None or years >= settings.min_age_years:
         return None
     return (
-        f"the patient is {_age(years)} old: the reader was not trained on children under "
+        f"the patient is {_age(years)} old: the networks were not trained on children under "
         f"{_age(settings.min_age_years)}"
     )
 
@@ -357,10 +294,10 @@ RULES: tuple[tuple[Reason, Callable[[Headers, Assemble], str | None]], ...] = (
     (Reason.AGE, _too_young),
     (Reason.TOO_FEW_SLICES, _too_few),
 )
-"""Objections to what a series is, the plainest first."""
+"""Objections to what a series is, the most obvious ones first."""
 
 CURABLE = frozenset({Reason.TOO_FEW_SLICES, Reason.MISSING_SLICE, Reason.COVERAGE})
-"""Objections that further slices can answer."""
+"""Objections that further slices can remove."""
 
 
 def _scanned_often(ordered: Stack, _: Headers, __: Assemble) -> str | None:
@@ -394,4 +331,4 @@ STACK_RULES: tuple[tuple[Reason, Callable[[Stack, Headers, Assemble], str | None
     (Reason.NOT_A_HEAD, _longer_than_a_head),
     (Reason.COVERAGE, _short),
 )
-"""Objections to the slices in their order."""
+"""Objections to the ordered slices."""

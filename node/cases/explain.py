@@ -15,7 +15,8 @@ from node.case_folder import CaseFolder
 from node.cases.assemble import decide
 from node.cases.choice import thickness_mm
 from node.cases.completeness import closing
-from node.cases.eligibility import CURABLE, Verdict, has_contrast, is_sharp, judge
+from node.cases.eligibility import CURABLE, Verdict, judge
+from node.cases.header_words import has_contrast, is_sharp
 from node.dicom.read.geometry import stack
 from node.errors import NotAnalysed
 from node.outcomes import Planned

@@ -1,11 +1,11 @@
-"""The quality gate: what the pixels say of how well a head can be read. Pure.
+"""The quality gate: how well a head can be analysed, measured on its pixels. Pure.
 
     headers (node.cases.eligibility) -> Hounsfield units (node.dicom.read.pixels)
         -> a brain in a skull (models.preprocess)
-        -> how it lies, noise, metal, motion, defects (here) -> reader
+        -> how it lies, noise, metal, motion, defects (here) -> the networks
 
-Everything is measured on what the networks are about to read. The limits below are chosen; what
-real heads and phantoms measure stands in docs/decisions.md.
+All is measured on the networks' input. The limits lie above what 50 real patients and a tilted head
+measure; docs/decisions.md lists these figures, and those of made defects.
 """
 
 from dataclasses import dataclass
@@ -14,34 +14,32 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.preprocess import Array, Canvas, Slabs
+from models.preprocess import Canvas
+from models.slabs import Slabs
+from node.cases.vault import Floats, defect_cm2, moved_mm, unroll
 from node.errors import NotAnalysed
 from node.states import Reason
 
-TALL, OPEN_CM2 = 0.95, 5.0  # see `gate`
-NOISY_HU = 8.0  # the training adds up to 7 HU to the 3 HU that a head has
-TOO_NOISY_HU = 20.0
+TALL, OPEN_CM2 = 0.95, 5.0  # see `_refuse`
+NOISY_HU = 8.0  # heads measure up to 3.7; the training adds up to 7 HU to the 3 HU of a head
+TOO_NOISY_HU = 20.0  # 20 HU of added noise measure so much
 METAL_HU = 2500.0  # petrous bone and teeth stay below on slices of 5 mm
 LONE_METAL_HU = 1100.0  # amid the brain, where calcifications stay below 900
 METAL_MM2 = 4.0
 MUCH_METAL_MM2 = 40.0  # more than leads and clips
-MOVED_MM = 3.5
-MOVED_FAR_MM = 12.0
-BONE_HU = 200.0
-THIN_BONE_HU = 120.0  # growing bone too; a clot stays below
-DEFECT_CM2 = 25.0  # burr holes, sutures and fractures are smaller
-VESSEL_HU = (90.0, 350.0)
-VESSELS_ML = 3.0
-TOP_SHARE = 0.5
-BOTTOM_SHARE = 0.3
+MOVED_MM = 3.5  # heads measure up to 2.8
+MOVED_FAR_MM = 12.0  # jumps of 20 mm measure 16 and more
+DEFECT_CM2 = 25.0  # heads measure up to 16; burr holes, sutures and fractures are smaller
+VESSEL_HU = (90.0, 350.0)  # a clot stays below
+VESSELS_ML = 3.0  # heads measure up to 1.6
+TOP_SHARE = 0.5  # heads measure up to 0.38
+BOTTOM_SHARE = 0.3  # heads measure up to 0.13
 
 BRAIN_MM2 = 2000.0
-"""A slab with less brain than this is not judged."""
+"""A slab with less brain than this counts as one without brain; its metal is ignored.
 
-_ANGLES = np.radians(np.arange(0.0, 360.0, 3.0))
-_RADII_MM = np.arange(0.0, 125.0)
-
-Floats = NDArray[np.float64]
+An estimate; nothing was measured.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +53,12 @@ class Quality:
     noise_hu
         See `noise_hu`.
     metal_slices, much_metal_slices, brain_slices
-        Source slices with brain that show `METAL_MM2` or more of metal, `MUCH_METAL_MM2` or more,
-        and all of them.
+        Number of source slices with brain that show `METAL_MM2` or more of metal, that show
+        `MUCH_METAL_MM2` or more, and of all.
     moved_mm
-        See `moved_mm`.
+        See `node.cases.vault.moved_mm`.
     defect_cm2
-        See `defect_cm2`.
+        See `node.cases.vault.defect_cm2`.
     vessels_ml
         See `vessels_ml`.
     brain_ml
@@ -83,17 +81,24 @@ class Quality:
 
 
 def gate(quality: Quality) -> tuple[str, ...]:
-    """Return what a reader of the result must know, as `node.cases.eligibility.limitations` does.
-
-    An axial head is lower than long, and its skull closed all around; of coronal slices under an
-    axial header neither holds (47 of 50 real heads, cut so, and none of the 50 as they are).
+    """Return the limitations that a radiologist must know, as sentences.
 
     Raises
     ------
     NotAnalysed
-        NOT_AXIAL, NOISE or ARTEFACT if the series cannot be read.
+        NOT_AXIAL, NOISE or ARTEFACT if the series cannot be analysed.
     """
-    q = quality
+    _refuse(quality)
+    return tuple(sentence for holds, sentence in _limitations(quality) if holds)
+
+
+def _refuse(q: Quality) -> None:
+    """Raise `NotAnalysed` if the series cannot be analysed.
+
+    An axial head is lower than long, and its skull is closed all around. In coronal slices under an
+    axial header both are otherwise: so in 47 of 50 real heads, cut coronally, and in none of the 50
+    as they are.
+    """
     if q.tallness >= TALL and q.defect_cm2 >= OPEN_CM2:
         raise NotAnalysed(
             Reason.NOT_AXIAL,
@@ -116,7 +121,11 @@ def gate(quality: Quality) -> tuple[str, ...]:
             Reason.ARTEFACT,
             f"the head moved by {q.moved_mm:.0f} mm between neighbouring slices",
         )
-    said = (
+
+
+def _limitations(q: Quality) -> tuple[tuple[bool, str], ...]:
+    """Return each limitation with whether it holds."""
+    return (
         (q.noise_hu >= NOISY_HU, f"noisy: {q.noise_hu:.0f} HU inside the brain"),
         (
             q.metal_slices > 0,
@@ -145,32 +154,32 @@ def gate(quality: Quality) -> tuple[str, ...]:
             f"the bottom of the head is cut off: {q.brain_ml:.0f} mL of brain were scanned",
         ),
     )
-    return tuple(sentence for holds, sentence in said if holds)
 
 
-def measure(source: Slabs, seen: Canvas) -> Quality:
-    """Measure what `gate` judges.
+def measure(slabs: Slabs, canvas: Canvas) -> Quality:
+    """Return what `gate` judges.
 
     Parameters
     ----------
-    source, seen
-        As `models.detector.Reader.prepare` returns them; every value is in the frame of `seen`.
+    slabs, canvas
+        As `models.detector.Detector.preprocess` returns them.
     """
-    extent_mm = _extent_mm(source.locations_mm)
-    area_mm2 = brain_mm2(seen)
+    # (s,) each: length and brain of the slabs, which of them have a brain, metal on these.
+    extent_mm = _extent_mm(slabs.locations_mm)
+    area_mm2 = brain_mm2(canvas)
     has_brain = area_mm2 >= BRAIN_MM2
-    metal = np.where(has_brain, metal_mm2(seen), 0)
-    vault = unroll(seen, source.locations_mm)
+    metal = np.where(has_brain, metal_mm2(canvas), 0)
+    vault = unroll(canvas, slabs.locations_mm, extent_mm)
     top, *_, bottom = area_mm2[::-1] / area_mm2.max()
     return Quality(
-        tallness=tallness(seen, extent_mm),
-        noise_hu=noise_hu(seen),
-        metal_slices=int((metal >= METAL_MM2)[source.of_slice].sum()),
-        much_metal_slices=int((metal >= MUCH_METAL_MM2)[source.of_slice].sum()),
-        brain_slices=int(has_brain[source.of_slice].sum()),
+        tallness=tallness(canvas, extent_mm),
+        noise_hu=noise_hu(canvas),
+        metal_slices=int((metal >= METAL_MM2)[slabs.of_slice].sum()),
+        much_metal_slices=int((metal >= MUCH_METAL_MM2)[slabs.of_slice].sum()),
+        brain_slices=int(has_brain[slabs.of_slice].sum()),
         moved_mm=moved_mm(vault),
         defect_cm2=defect_cm2(vault),
-        vessels_ml=vessels_ml(seen, extent_mm),
+        vessels_ml=vessels_ml(canvas, extent_mm),
         brain_ml=float(area_mm2 @ extent_mm) / 1000,
         top=float(top),
         bottom=float(bottom),
@@ -178,194 +187,96 @@ def measure(source: Slabs, seen: Canvas) -> Quality:
 
 
 def _extent_mm(locations_mm: Floats) -> Floats:
-    """(s,) length that each slab stands for."""
+    """(s,) locations -> (s,) length that each slab stands for."""
     return np.abs(np.gradient(locations_mm)) if len(locations_mm) > 1 else np.ones(1)
 
 
-def brain_mm2(seen: Canvas) -> Floats:
-    """(s,) area inside the skull on each slab."""
-    return np.asarray((seen.brain > 0.5).sum((1, 2)) * seen.frame.step_mm**2, np.float64)
+def brain_mm2(canvas: Canvas) -> Floats:
+    """Return the (s,) area inside the skull on each slab."""
+    return np.asarray((canvas.brain > 0.5).sum((1, 2)) * canvas.frame.step_mm**2, np.float64)
 
 
-def tallness(seen: Canvas, extent_mm: Floats) -> float:
-    """Length of the brain across the slabs, in lengths of its longest way within them.
+def tallness(canvas: Canvas, extent_mm: Floats) -> float:
+    """Return the brain's length across the slabs, divided by its greatest length within them.
 
-    A length is the standard deviation of where the brain's voxels lie. A brain is longest from
-    front to back, however the head is turned in an axial slice; that is across coronal slices.
+    A length is the standard deviation of the places of the brain's voxels. A brain is longest from
+    front to back. That lies within axial slices, however the head is turned in them, and across
+    coronal slices.
 
     Parameters
     ----------
     extent_mm
         (s,) float64, the length that each slab stands for.
     """
-    slab, row, column = np.nonzero(seen.brain > 0.5)
+    # (n,) indices of the brain's voxels; (n,) and (2, n) their places across and within the slabs.
+    slab, row, column = np.nonzero(canvas.brain > 0.5)
     across_mm = (np.cumsum(extent_mm) - extent_mm / 2)[slab]
-    within_mm = np.stack((row, column)) * seen.frame.step_mm
+    within_mm = np.stack((row, column)) * canvas.frame.step_mm
+    # Variance across, and the larger eigenvalue of the (2, 2) covariance within.
     middle = np.average(across_mm, weights=extent_mm[slab])
     across = np.average((across_mm - middle) ** 2, weights=extent_mm[slab])
     longest = np.linalg.eigvalsh(np.cov(within_mm, aweights=extent_mm[slab]))[-1]
     return float(np.sqrt(across / longest))
 
 
-def noise_hu(seen: Canvas) -> float:
-    """Robust standard deviation of what a mean over 5 x 5 voxels leaves, well inside the brain.
+def noise_hu(canvas: Canvas) -> float:
+    """Return the standard deviation of HU around the mean of 5 x 5 voxels, well inside the brain.
 
-    A head without any noise would measure about 2 HU: grey and white matter, sulci.
+    It is a robust one, from the median of absolute deviations. Without any noise a head would
+    measure about 2 HU, from grey and white matter and sulci.
     """
-    fine = seen.hu - ndimage.uniform_filter(seen.hu, (0, 5, 5))
-    fine = fine[_core(seen.brain > 0.5, 5)]
+    # (s, y, x) HU without their local mean, and of it (n,) the voxels well inside the brain.
+    fine = canvas.hu - ndimage.uniform_filter(canvas.hu, (0, 5, 5))
+    fine = fine[_core(canvas.brain > 0.5, 5)]
+    # 1.4826 makes the median deviation of a normal distribution its standard deviation.
     return float(1.4826 * np.median(np.abs(fine - np.median(fine)))) if fine.size else 0.0
 
 
-def metal_mm2(seen: Canvas) -> Floats:
-    """(s,) area of metal on each slab: denser than bone, or amid the brain as dense as bone.
+def metal_mm2(canvas: Canvas) -> Floats:
+    """Return the (s,) area of metal on each slab.
 
-    Metal outside the skull counts too: its streaks reach far.
+    Metal is denser than any bone, or lies amid the brain and is as dense as bone. Metal outside the
+    skull counts too, since its streaks reach far.
     """
-    pieces, _ = ndimage.label(seen.hu > 300, np.ones((3, 3, 3)))
+    # The skull is the largest connected piece of dense voxels; (s, y, x) numbers of the pieces.
+    pieces, _ = ndimage.label(canvas.hu > 300, np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel())
     skull = sizes[1:].argmax() + 1 if len(sizes) > 1 else 0
-    amid = _core(seen.brain > 0.5, 3) & (pieces != skull)
-    metal = (seen.hu > METAL_HU) | (amid & (seen.hu > LONE_METAL_HU))
-    return np.asarray(metal.sum((1, 2)) * seen.frame.step_mm**2, np.float64)
+    # (s, y, x) bool: within the brain and not part of the skull; metal.
+    amid = _core(canvas.brain > 0.5, 3) & (pieces != skull)
+    metal = (canvas.hu > METAL_HU) | (amid & (canvas.hu > LONE_METAL_HU))
+    return np.asarray(metal.sum((1, 2)) * canvas.frame.step_mm**2, np.float64)
 
 
 def _core(region: NDArray[np.bool_], voxels: int) -> NDArray[np.bool_]:
-    """The region without its margin, within each slab."""
+    """(s, y, x) bool -> the same without a margin of so many voxels within each slab."""
     core: NDArray[np.bool_] = ndimage.binary_erosion(region, np.ones((1, 3, 3)), iterations=voxels)
     return core
 
 
-@dataclass(frozen=True, slots=True)
-class Vault:
-    """The vault of the skull, unrolled: one row a slab, one column each three degrees.
+def vessels_ml(canvas: Canvas, extent_mm: Floats) -> float:
+    """Return the volume of what looks like enhanced vessels, in the upper half of the brain.
 
-    It begins where the slabs hold three quarters of the largest slab's brain, above the base, and
-    ends below the vertex, where the skull lies flat in the slab.
-
-    Attributes
-    ----------
-    locations_mm, extent_mm
-        (s,) float64, where each slab lies and how much it stands for.
-    brain_mm
-        (s, angle) float64, how far the brain reaches from the middle of the head.
-    bone_mm
-        (s, angle) float64, how far from there the bone lies, its middle; nan where there is none.
-    densest_hu
-        (s, angle) float64, the densest value around the edge of the brain.
-    """
-
-    locations_mm: Floats
-    extent_mm: Floats
-    brain_mm: Floats
-    bone_mm: Floats
-    densest_hu: Floats
-
-
-def unroll(seen: Canvas, locations_mm: Floats) -> Vault:
-    """Unroll the vault around the brain.
-
-    Parameters
-    ----------
-    locations_mm
-        (s,) float64, of the slabs.
-    """
-    inside = seen.brain > 0.5
-    share = inside.sum((1, 2)) / inside.sum((1, 2)).max()
-    slabs = np.arange(np.flatnonzero(share > 0.75)[0], np.flatnonzero(share > 0.35)[-1] + 1)
-    middle = np.array(ndimage.center_of_mass(inside[slabs]))[1:]
-    radii = _RADII_MM[:, None] / seen.frame.step_mm
-    rays = middle[:, None, None] + radii * np.array([-np.cos(_ANGLES), np.sin(_ANGLES)])[:, None]
-    rows = [_along(rays, seen.hu[slab], seen.brain[slab]) for slab in slabs]
-    brain_mm, bone_mm, densest_hu = (np.array(each) for each in zip(*rows, strict=True))
-    return Vault(
-        locations_mm[slabs], _extent_mm(locations_mm)[slabs], brain_mm, bone_mm, densest_hu
-    )
-
-
-def _along(rays: Floats, hu: Array, brain: Array) -> tuple[Floats, Floats, Floats]:
-    """(angle,) each: edge of the brain, middle of the bone, densest value, see `Vault`."""
-    values = ndimage.map_coordinates(hu, rays, order=1, mode="nearest")
-    inside = ndimage.map_coordinates(brain, rays, order=1) > 0.5
-    edge = np.where(inside, _RADII_MM[:, None], 0).max(0)
-    beyond = _RADII_MM[:, None] - edge
-    weight = np.where((beyond > -15) & (beyond < 25), np.clip(values - BONE_HU, 0, 800), 0)
-    bone = (weight * _RADII_MM[:, None]).sum(0) / np.maximum(weight.sum(0), 1)
-    near = np.where((beyond > -7) & (beyond < 15), values, -np.inf)
-    return edge, np.where(weight.sum(0) > 400, bone, np.nan), near.max(0)
-
-
-def moved_mm(vault: Vault) -> float:
-    """Largest jump of the skull between neighbouring slabs, in the plane.
-
-    The difference of the bone's distance, around the head, is a change of size and of shape and a
-    shift; of the shift, what is usual around there for such a gap is no jump but the slope of the
-    head, or the tilt of the gantry. 0 where the bone cannot be followed.
-    """
-    around = np.column_stack(
-        [wave(k * _ANGLES) for wave, k in ((np.cos, 0), (np.cos, 1), (np.sin, 1), (np.cos, 2))]
-        + [np.sin(2 * _ANGLES)]
-    )
-    shifts = np.array([_shift(change, around) for change in np.diff(vault.bone_mm, axis=0)])
-    if not np.isfinite(shifts).any():
-        return 0.0
-    gaps = np.diff(vault.locations_mm)[:, None]
-    usual = np.array(
-        [
-            np.median(near, axis=0) if len(near) else np.zeros(2)
-            for near in (
-                _finite((shifts / gaps)[max(row - 2, 0) : row + 3]) for row in range(len(shifts))
-            )
-        ]
-    )
-    return float(np.nanmax(np.linalg.norm(shifts - usual * gaps, axis=1)))
-
-
-def _finite(rows: Floats) -> Floats:
-    return rows[np.isfinite(rows).all(1)]
-
-
-def _shift(change_mm: Floats, around: Floats) -> Floats:
-    """(2,) shift of a ring whose distance changed so, outliers left out; nan if it has gaps."""
-    followed = np.isfinite(change_mm)
-    kept = followed
-    for _ in range(4):
-        if kept.sum() < len(_ANGLES) / 2:
-            return np.full(2, np.nan)
-        fit = np.linalg.lstsq(around[kept], change_mm[kept], rcond=None)[0]
-        off = np.abs(change_mm - around @ fit)
-        kept = followed & (off < 2.5 * max(1.4826 * float(np.median(off[kept])), 0.3))
-    return np.asarray(fit[1:3], np.float64)
-
-
-def defect_cm2(vault: Vault) -> float:
-    """Largest connected part of the vault that bone does not follow."""
-    cell = vault.brain_mm * _ANGLES[1] * vault.extent_mm[:, None] / 100
-    holes, count = ndimage.label(np.tile(vault.densest_hu < THIN_BONE_HU, 2))
-    # The vault is a ring: in two turns each hole lies whole at least once.
-    areas = ndimage.sum_labels(np.tile(cell, 2), holes, range(1, count + 1))
-    return float(min(np.max(areas, initial=0.0), cell.sum()))
-
-
-def vessels_ml(seen: Canvas, extent_mm: Floats) -> float:
-    """Volume of narrow things as bright as enhanced vessels, in the upper half of the brain.
-
-    Lower, bone is everywhere. What is 9 mm wide or more is no vessel but a clot, calcification or
-    a tumour; a clot stays below 90 HU in any case.
+    It is what is narrow and as bright as they are. In the lower half bone is everywhere. What is
+    9 mm wide or more is a clot, a calcification or a tumour.
 
     Parameters
     ----------
     extent_mm
         (s,) float64, the length that each slab stands for.
     """
-    brain = seen.brain > 0.5
+    # From the widest slab up to half of its brain, by the (s,) share of it on each slab.
+    brain = canvas.brain > 0.5
     share = brain.sum((1, 2)) / brain.sum((1, 2)).max()
     upper = slice(np.flatnonzero(share > 0.95)[0], np.flatnonzero(share > 0.5)[-1] + 1)
+    # (u, y, x) bool: brain that is 4 voxels or more away from its edge and from bone.
     square, reach = np.ones((1, 3, 3)), 4
-    bone = ndimage.binary_dilation(seen.hu[upper] > VESSEL_HU[1], square, iterations=reach)
+    bone = ndimage.binary_dilation(canvas.hu[upper] > VESSEL_HU[1], square, iterations=reach)
     core = _core(brain[upper], reach) & ~bone
-    even = ndimage.uniform_filter(seen.hu[upper], (0, 3, 3))
+    # (u, y, x) bool: as bright as vessels after smoothing; the wide parts of that.
+    even = ndimage.uniform_filter(canvas.hu[upper], (0, 3, 3))
     bright = core & (even > VESSEL_HU[0]) & (even < VESSEL_HU[1])
     wide = ndimage.binary_opening(bright, square, iterations=reach)
-    area_mm2 = (bright & ~wide).sum((1, 2)) * seen.frame.step_mm**2
+    # (u,) area of the narrow parts on each slab.
+    area_mm2 = (bright & ~wide).sum((1, 2)) * canvas.frame.step_mm**2
     return float(area_mm2 @ extent_mm[upper]) / 1000

@@ -1,4 +1,4 @@
-"""Triage: the planned series becomes a volume, the reader's findings, and a priority."""
+"""Triage: the planned series becomes a volume, the volume findings, the findings a priority."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def triage(
     plan: SeriesPlan, detector: "Detector", *, folder: CaseFolder, decode: Decoder
 ) -> Triaged:
-    """Read the planned series and leave the findings in the case `folder`.
+    """Leave the findings of the planned series in the case `folder`.
 
     Raises
     ------
     NotAnalysed
-        If the pixels cannot be decoded, are no Hounsfield values, show no brain, or show it too
-        badly (`node.cases.quality`).
+        If the pixels cannot be decoded, are not Hounsfield values, show no brain, or have too
+        many defects (`node.cases.quality`).
     Permanent
-        If an image is on disk no more.
+        If an image is no longer on disk.
     """
     try:
         volume = decode(plan, folder.root)
@@ -36,12 +36,12 @@ def triage(
         name = Path(str(lost.filename)).name
         raise Permanent(f"{name}: is on disk no more; send the series again") from lost
     try:
-        source, seen = detector.prepare(volume)
+        slabs, canvas = detector.preprocess(volume)
     except Unreadable as reason:
         raise NotAnalysed(Reason.UNREADABLE, str(reason)) from reason
-    known = gate(measure(source, seen))
-    findings = detector.judge(volume, source, seen, detector.look(seen))
-    findings = replace(findings, limitations=known)
+    limitations = gate(measure(slabs, canvas))
+    findings = detector.state_findings(volume, slabs, canvas, detector.infer(canvas))
+    findings = replace(findings, limitations=limitations)
     folder.save_findings(findings)
     return _triaged(findings, plan)
 

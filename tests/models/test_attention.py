@@ -1,4 +1,4 @@
-"""The attention reader: where its weight may lie, and that it learns to find the slice."""
+"""The attention model: where its weight may lie, and that it learns to find the slice."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.networks
 LENGTHS = (6, 2, 4)
 
 
-def detector() -> AttentionModel:
+def tiny_model() -> AttentionModel:
     torch.manual_seed(0)
     return AttentionModel(5, cells=6, hidden=4).eval()
 
@@ -26,14 +26,14 @@ def padded() -> tuple[Tensor, Tensor]:
 
 def test_attention_sums_to_one_over_the_slices_and_padding_gets_none() -> None:
     features, present = padded()
-    attention = detector()(features, present)[1]
+    attention = tiny_model()(features, present)[1]
     torch.testing.assert_close(attention.sum(1), torch.ones(3))
     assert (attention[~present] == 0).all()
     assert (attention[present] > 0).all()
 
 
 def test_a_study_reads_the_same_alone_and_among_longer_ones() -> None:
-    network = detector()
+    network = tiny_model()
     features, present = padded()
     with torch.no_grad():
         together, attention = network(features, present)
@@ -44,7 +44,7 @@ def test_a_study_reads_the_same_alone_and_among_longer_ones() -> None:
 
 
 def test_the_order_of_the_studies_does_not_matter() -> None:
-    network = detector()
+    network = tiny_model()
     features, present = padded()
     order = torch.tensor([2, 0, 1])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Bundles: written, verified, and read the same by every runtime."""
+"""Bundles: written, verified, and the same results in every runtime."""
 
 import hashlib
 import json
@@ -87,27 +87,27 @@ def test_a_bundle_is_read_by_each_runtime(bundle: Path, runtime: str, tmp_path: 
     assert detector.name == "tiny@0.0.1"
     assert detector.runtime == runtime
     assert detector.operating_point == 0.6
-    fused, subtypes, peaks, seen = detector.predict(
+    fused, subtypes, peaks, study_input = detector.predict(
         np.random.default_rng(1).random((3, 4, 64, 48), np.float32)
     )
     assert fused.shape == (3, 64, 48)
     assert subtypes.shape == (3, 5)
     assert peaks.shape == (3, 1 + len(SIZES["bases"]))
-    assert seen.shape == (3, study_shape(SIZES)[2])
+    assert study_input.shape == (3, study_shape(SIZES)[2])
 
 
 @pytest.mark.parametrize(
     ("choice", "has"),
     [({"subtypes": "sequence"}, "ensemble"), ({"key_slice": "attention"}, "lesion")],
 )
-def test_a_reader_that_the_bundle_lacks_is_refused_and_what_it_has_is_named(
+def test_a_network_that_the_bundle_lacks_is_refused_and_what_it_has_is_named(
     bundle: Path, choice: dict[str, Any], has: str
 ) -> None:
-    with pytest.raises(BundleError, match=f"tiny has no .* reader .*it has '{has}'"):
+    with pytest.raises(BundleError, match=f"tiny has no .* network .*it has '{has}'"):
         load_detector(bundle, "torch", **choice)
 
 
-def test_another_reader_than_the_bundles_own_choice_is_told_in_the_name(bundle: Path) -> None:
+def test_another_network_than_the_bundles_own_choice_is_told_in_the_name(bundle: Path) -> None:
     same = load_detector(bundle, "torch", subtypes="ensemble", key_slice="lesion")
     assert same.name == "tiny@0.0.1"
     metadata = json.loads((bundle / METADATA).read_text())
@@ -208,7 +208,7 @@ def test_auto_takes_the_fastest_runtime_and_an_absent_one_is_refused() -> None:
 
 
 def test_openvino_comes_without_its_telemetry() -> None:
-    """A node talks to its peers alone; OpenVINO's maker is none of them."""
+    """A node talks only to its peers, and OpenVINO's maker is not a peer."""
     code = (
         "import sys; from models.runtime import device; device('openvino'); "
         "print([name for name in sys.modules if name.startswith('openvino_telemetry.')], "

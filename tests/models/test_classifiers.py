@@ -38,9 +38,9 @@ def test_every_papers_network_reads_four_windows_into_features_and_six_labels(
         image = torch.zeros(2, 4, 128, 128)
         assert network.features(image).shape == (2, width)
         assert network(image).shape == (2, 6)
-        last = network.map(image)
+        last = network.last_map(image)
         assert last.shape[:2] == (2, width)
-        logits, maps = network.read(image)
+        logits, maps = network.logits_and_maps(image)
         assert maps.shape == (2, 6, *last.shape[2:])
         assert logits.shape == (2, 6)
 
@@ -66,11 +66,11 @@ def test_the_labels_are_any_and_the_five_subtypes() -> None:
 def test_the_mean_of_a_labels_activation_map_is_its_logit(network: SliceClassifier) -> None:
     image = torch.rand(2, 4, 96, 64)
     with torch.no_grad():
-        logits, maps = network.read(image)
+        logits, maps = network.logits_and_maps(image)
         torch.testing.assert_close(logits, network(image), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(maps.mean((2, 3)), logits)
         label = 3
-        expected = (network.map(image) * network.classify.weight[label, :, None, None]).sum(1)
+        expected = (network.last_map(image) * network.classify.weight[label, :, None, None]).sum(1)
     torch.testing.assert_close(
         maps[:, label], expected + network.classify.bias[label], atol=1e-5, rtol=1e-4
     )

@@ -1,4 +1,4 @@
-"""The reader: the paper's post-processing and the way back to the source slices."""
+"""The detector: the paper's post-processing and the way back to the source slices."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def head(gap: float = 5.0, count: int = 26) -> Volume:
 
 
 def outputs(fused: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What an ensemble gives whose fused map this is."""
+    """The output of an ensemble with this fused map."""
     peak = np.sort(fused.reshape(len(fused), -1))[:, -8:].mean(1)
     named = np.zeros((len(fused), len(SUBTYPES)), np.float32)
     named[:, 1] = fused.max((1, 2))
@@ -56,7 +56,7 @@ def detector(**settings: object) -> Detector:
 
 def test_the_mask_lies_on_the_blood_in_the_source_geometry() -> None:
     volume = head()
-    found = detector().read(volume)
+    found = detector().detect(volume)
     truth = volume.hu == 65
     both = (found.mask & truth).sum()
     assert 2 * both / (found.mask.sum() + truth.sum()) > 0.9
@@ -67,7 +67,7 @@ def test_the_mask_lies_on_the_blood_in_the_source_geometry() -> None:
 @pytest.mark.parametrize("gap", [1.25, 2.5, 5.0])
 def test_every_source_slice_has_a_finding_and_blood_is_where_it_is(gap: float) -> None:
     volume = head(gap, round(130 / gap))
-    found = detector().read(volume)
+    found = detector().detect(volume)
     assert len(found.slices) == len(volume.hu)
     bleeding = (volume.hu == 65).any((1, 2))
     scores = np.array([each.probability for each in found.slices])
@@ -104,7 +104,7 @@ OBLIQUE = (0.97, 0.24310492, 0.0, -0.23337942, 0.93119551, -0.28)
 def test_the_mask_lies_on_the_clot_in_every_slice_of_one_millimetre(scan: Scan) -> None:
     hu = np.stack([scan.hu(p) for p in scan.positions_mm]).astype(np.float32)
     volume = Volume(hu, scan.positions_mm, scan.cosines, scan.spacing_mm, 1.0)
-    found = replace(detector(), predict=clot).read(volume)
+    found = replace(detector(), predict=clot).detect(volume)
     truth = volume.hu == 72
     assert len(found.slices) == len(volume.hu)
     bleeding, marked = np.flatnonzero(truth.any((1, 2))), np.flatnonzero(found.mask.any((1, 2)))
@@ -115,42 +115,42 @@ def test_the_mask_lies_on_the_clot_in_every_slice_of_one_millimetre(scan: Scan) 
 
 
 def test_base_networks_that_disagree_make_the_study_uncertain() -> None:
-    split, agreed = detector(uncertain_from=0.2).read(head()), head()
+    split, agreed = detector(uncertain_from=0.2).detect(head()), head()
     assert split.uncertainty == pytest.approx(0.45, abs=0.01)
     assert split.uncertain
     agreed.hu[agreed.hu == 65] = 30
-    assert detector(uncertain_from=0.2).read(agreed).uncertainty == 0.0
-    assert not detector(uncertain_from=0.2).read(agreed).uncertain
+    assert detector(uncertain_from=0.2).detect(agreed).uncertainty == 0.0
+    assert not detector(uncertain_from=0.2).detect(agreed).uncertain
 
 
-def follow(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A sequence reader that calls every slice subdural and attends to the first slice alone."""
-    assert seen.shape[::2] == (1, 3)
-    named = np.zeros((1, seen.shape[1], len(SUBTYPES)), np.float32)
+def predict_study(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A study model that calls every slice subdural and attends to the first slice alone."""
+    assert batch.shape[::2] == (1, 3)
+    named = np.zeros((1, batch.shape[1], len(SUBTYPES)), np.float32)
     named[..., SUBTYPES.index("subdural")] = 0.8
-    return named, np.eye(seen.shape[1], dtype=np.float32)[:1]
+    return named, np.eye(batch.shape[1], dtype=np.float32)[:1]
 
 
-def test_a_sequence_reader_names_subtypes_and_the_key_slice_where_it_is_asked_to() -> None:
-    asked = replace(detector(subtypes="sequence", key_slice="attention"), follow=follow).read(
-        head()
-    )
+def test_the_study_model_names_subtypes_and_the_key_slice_where_it_is_asked_to() -> None:
+    asked = replace(
+        detector(subtypes="sequence", key_slice="attention"), predict_study=predict_study
+    ).detect(head())
     assert asked.subtypes["subdural"] == pytest.approx(0.8)
     assert asked.key_slice == 0
-    alone = replace(detector(), follow=follow).read(head())
+    alone = replace(detector(), predict_study=predict_study).detect(head())
     assert alone.subtypes["subdural"] == 0
     assert alone.key_slice != 0
 
 
 def test_the_subtypes_of_the_study_are_the_largest_of_its_slices() -> None:
-    found = detector().read(head())
+    found = detector().detect(head())
     assert found.subtypes["intraparenchymal"] == pytest.approx(0.9)
     assert found.subtypes["subdural"] == 0
     assert set(found.slices[0].subtypes or {}) == set(SUBTYPES)
 
 
 def test_an_unsuspected_study_still_carries_its_findings() -> None:
-    found = detector(operating_point=0.95).read(head())
+    found = detector(operating_point=0.95).detect(head())
     assert not found.suspected
     assert found.mask.any()
     assert found.probability == pytest.approx(0.9, abs=0.02)
@@ -159,7 +159,7 @@ def test_an_unsuspected_study_still_carries_its_findings() -> None:
 def test_a_head_without_blood_has_an_empty_mask_and_no_key_slice() -> None:
     volume = head()
     volume.hu[volume.hu == 65] = 30
-    found = detector().read(volume)
+    found = detector().detect(volume)
     assert not found.suspected
     assert not found.mask.any()
     assert found.key_slice is None
@@ -171,16 +171,16 @@ def test_whatever_is_suspected_marks_a_place() -> None:
     peak[:, 80:82, 70:74] = 0.61  # eight pixels, flattened by interpolation to coarser ones
     coarse = replace(head(), spacing_mm=(1.4, 1.4))
     lone = replace(detector(mask_threshold=0.6), predict=lambda batch: outputs(peak[: len(batch)]))
-    found = lone.read(coarse)
+    found = lone.detect(coarse)
     assert found.suspected
     assert found.heat.max() < 0.6 * 255
     assert found.mask.any()
 
 
 def test_progress_ends_at_the_number_of_slabs() -> None:
-    seen: list[tuple[int, int]] = []
-    detector().read(head(), lambda done, total: seen.append((done, total)))
-    assert seen == [(8, 26), (16, 26), (24, 26), (26, 26)]
+    told: list[tuple[int, int]] = []
+    detector().detect(head(), lambda done, total: told.append((done, total)))
+    assert told == [(8, 26), (16, 26), (24, 26), (26, 26)]
 
 
 def test_a_volume_without_a_brain_is_unreadable_rather_than_negative() -> None:
@@ -188,7 +188,7 @@ def test_a_volume_without_a_brain_is_unreadable_rather_than_negative() -> None:
     volume.hu[volume.hu == 30] = 900
     volume.hu[volume.hu == 65] = 900
     with pytest.raises(Unreadable, match=r"no brain found: \d+ mL inside a skull, 200 mL needed"):
-        detector().read(volume)
+        detector().detect(volume)
 
 
 def test_calibration_keeps_the_order_and_is_the_papers_f_by_default() -> None:

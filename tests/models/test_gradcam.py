@@ -26,7 +26,7 @@ def test_after_pooling_and_one_linear_layer_it_is_the_class_activation_map(
     network: SliceClassifier, image: Tensor
 ) -> None:
     with torch.no_grad():
-        maps = network.read(image)[1] - network.classify.bias[:, None, None]
+        maps = network.logits_and_maps(image)[1] - network.classify.bias[:, None, None]
     expected = nn.functional.interpolate(maps.relu(), size=(96, 64), mode="bilinear")
     heat = grad_cams(network, image)
     assert heat.any()

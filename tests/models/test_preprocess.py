@@ -7,17 +7,16 @@ import pytest
 
 from models.findings import Unreadable
 from models.preprocess import (
-    AIR,
     Frame,
     Grid,
-    canvas,
     channels,
     coarse_head,
     confirm_head,
     lattice,
+    make_canvas,
     resampling,
-    slabs,
 )
+from models.slabs import AIR, make_slabs
 from models.volume import Volume
 
 SPACING = (0.9, 0.7)
@@ -59,9 +58,9 @@ def turned(volume: Volume, transpose: bool, flip_y: bool, flip_x: bool) -> Volum
 def test_any_storage_order_gives_the_same_slabs_and_restores_to_its_own(
     transpose: bool, flip_y: bool, flip_x: bool
 ) -> None:
-    straight = slabs(head(), 5.0)
+    straight = make_slabs(head(), 5.0)
     volume = turned(head(), transpose, flip_y, flip_x)
-    found = slabs(volume, 5.0)
+    found = make_slabs(volume, 5.0)
     np.testing.assert_array_equal(found.hu, straight.hu)
     assert found.spacing_mm == straight.spacing_mm
     bright = (found.hu == 70).astype(np.uint8)[found.of_slice]
@@ -70,7 +69,7 @@ def test_any_storage_order_gives_the_same_slabs_and_restores_to_its_own(
 
 def test_thin_slices_are_averaged_to_slabs_of_about_five_millimetres() -> None:
     volume = head(gap=1.25, count=120)
-    found = slabs(volume, 5.0)
+    found = make_slabs(volume, 5.0)
     assert len(found.hu) == 30
     np.testing.assert_array_equal(np.bincount(found.of_slice), np.full(30, 4))
     np.testing.assert_allclose(found.hu[3], volume.hu[12:16].mean(0), rtol=1e-5)
@@ -87,8 +86,8 @@ def test_slices_of_one_millimetre_join_into_the_same_slabs_whichever_way_they_ar
     hu = np.random.default_rng(3).integers(-900, 900, (count, 6, 9)).astype(np.float32)
     positions = np.array([(0, 0, k) for k in range(count)], float)
     volume = Volume(hu, positions, np.array([1.0, 0, 0, 0, 1, 0]), SPACING, 1.0)
-    straight = slabs(volume, 5.0)
-    found = slabs(turned(volume, transpose, flip_y, flip_x), 5.0)
+    straight = make_slabs(volume, 5.0)
+    found = make_slabs(turned(volume, transpose, flip_y, flip_x), 5.0)
     assert np.bincount(straight.of_slice).tolist() == [5] * 29 + [3]
     np.testing.assert_array_equal(found.hu, straight.hu)
     np.testing.assert_array_equal(found.locations_mm, straight.locations_mm)
@@ -103,7 +102,7 @@ def test_thick_slices_among_thin_ones_stand_alone() -> None:
     gaps = np.array([0, 1, 1, 1, 1, 1, 7, 7, 7, 1, 1, 1.0])
     positions = np.zeros((12, 3))
     positions[:, 2] = gaps.cumsum()
-    found = slabs(replace(volume, positions_mm=positions), 5.0)
+    found = make_slabs(replace(volume, positions_mm=positions), 5.0)
     assert np.all(np.diff(found.of_slice) >= 0)
     alone = np.bincount(found.of_slice)[found.of_slice] == 1
     assert alone[6:8].all()
@@ -113,7 +112,7 @@ def test_padding_of_either_sign_counts_as_air() -> None:
     volume = head()
     volume.hu[:, :3] = -3024
     volume.hu[:, -3:] = 30768
-    found = slabs(volume, 5.0)
+    found = make_slabs(volume, 5.0)
     assert (found.hu[:, :3] == AIR).all()
     assert (found.hu[:, -3:] == AIR).all()
 
@@ -128,7 +127,7 @@ def test_resampling_keeps_a_constant_constant_inside_and_is_zero_outside(step: f
 
 
 def test_spreading_a_map_puts_each_place_back_where_it_was_sampled() -> None:
-    source = slabs(head(), 5.0)
+    source = make_slabs(head(), 5.0)
     frame = Frame((100.0, 90.0), 160, 128, 1.0)
     truth = source.hu == 70
     dense = replace(source, hu=np.where(truth, np.float32(1), AIR))
@@ -138,7 +137,7 @@ def test_spreading_a_map_puts_each_place_back_where_it_was_sampled() -> None:
 
 
 def ellipsoid_brain(volume: Volume, grid: Grid) -> tuple[np.ndarray, ...]:
-    source = slabs(volume, grid.slab_mm)
+    source = make_slabs(volume, grid.slab_mm)
     found = coarse_head(source, grid)
     return source, found, ((found.hu > 0) & (found.hu < 300)).astype(np.float32)
 
@@ -148,17 +147,17 @@ def test_the_canvas_is_centred_on_the_brain_wherever_the_head_lies(offset: float
     grid = Grid()
     source, found, inside = ellipsoid_brain(head(offset=offset), grid)
     confirm_head(found, inside, least_ml=900, least_bone=0.9)
-    seen = canvas(source, found, inside, grid)
-    brain = (seen.hu > 0) & (seen.hu < 300)
+    canvas = make_canvas(source, found, inside, grid)
+    brain = (canvas.hu > 0) & (canvas.hu < 300)
     middle = np.argwhere(brain.any(0)).mean(0)
     np.testing.assert_allclose(middle, [(grid.rows - 1) / 2, (grid.columns - 1) / 2], atol=4)
-    agree = (seen.brain > 0.5) & (seen.hu < 300)
+    agree = (canvas.brain > 0.5) & (canvas.hu < 300)
     assert 2 * (agree & brain).sum() / (agree.sum() + brain.sum()) > 0.95
 
 
 def test_the_coarse_box_ends_at_the_vertex_although_air_follows() -> None:
     tall = head(count=44, gap=5.0)
-    found = coarse_head(slabs(tall, 5.0), Grid())
+    found = coarse_head(make_slabs(tall, 5.0), Grid())
     rows = np.flatnonzero((found.hu > 0).any((1, 2)))
     assert rows[-1] >= len(found.hu) - 2
 
@@ -166,7 +165,7 @@ def test_the_coarse_box_ends_at_the_vertex_although_air_follows() -> None:
 def test_a_volume_without_a_head_is_unreadable_and_says_what_was_measured() -> None:
     empty = replace(head(), hu=np.full((30, 220, 260), -1000, np.float32))
     with pytest.raises(Unreadable, match="no tissue"):
-        coarse_head(slabs(empty, 5.0), Grid())
+        coarse_head(make_slabs(empty, 5.0), Grid())
     _, found, inside = ellipsoid_brain(head(), Grid())
     with pytest.raises(Unreadable, match="0 mL inside a skull, 200 mL needed"):
         confirm_head(found, np.zeros_like(inside), least_ml=200, least_bone=0.4)

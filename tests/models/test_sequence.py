@@ -1,4 +1,4 @@
-"""The sequence reader: padding, selection, direction, and its conversion to OpenVINO."""
+"""The sequence model: padding, selection, direction, and its conversion to OpenVINO."""
 
 import importlib
 import sys
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.networks
 LENGTHS = (7, 3, 5)
 
 
-def detector() -> SequenceModel:
+def tiny_model() -> SequenceModel:
     torch.manual_seed(0)
     return SequenceModel(10, selected=4, cells=6, layers=2).eval()
 
@@ -33,7 +33,7 @@ def padded() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_padding_never_changes_a_scans_logits() -> None:
-    network = detector()
+    network = tiny_model()
     features, probabilities, present = padded()
     with torch.no_grad():
         together = network(features, probabilities, present)
@@ -46,7 +46,7 @@ def test_padding_never_changes_what_is_learnt() -> None:
     features, probabilities, present = padded()
     gradients = []
     for padding in (0.0, 9.0):
-        network = detector()
+        network = tiny_model()
         logits = network(features.nan_to_num(padding), probabilities.nan_to_num(padding), present)
         logits[present].square().sum().backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
@@ -55,7 +55,7 @@ def test_padding_never_changes_what_is_learnt() -> None:
 
 
 def test_every_slice_hears_of_the_first_and_of_the_last() -> None:
-    network = detector()
+    network = tiny_model()
     features, probabilities = torch.randn(1, 7, 10), torch.rand(1, 7, 6)
     for end in (0, 6):
         changed = features.clone()
@@ -66,7 +66,7 @@ def test_every_slice_hears_of_the_first_and_of_the_last() -> None:
 
 
 def test_a_slices_probabilities_reach_its_own_logits_only() -> None:
-    network = detector()
+    network = tiny_model()
     features, probabilities = torch.randn(1, 7, 10), torch.rand(1, 7, 6)
     changed = probabilities.clone()
     changed[:, 2] = 1 - changed[:, 2]
@@ -77,11 +77,11 @@ def test_a_slices_probabilities_reach_its_own_logits_only() -> None:
 
 
 def test_the_selection_becomes_part_of_the_weights() -> None:
-    network = detector()
+    network = tiny_model()
     vectors = np.random.default_rng(0).normal(size=(50, 10)).astype(np.float32)
     chosen = fit(vectors, "pca", 4)
     network.select(chosen)
-    restored = detector()
+    restored = tiny_model()
     restored.load_state_dict(network.state_dict())
     plain = SequenceModel(4, selected=4, cells=6, layers=2).eval()
     plain.load_state_dict(
@@ -98,14 +98,14 @@ def test_the_selection_becomes_part_of_the_weights() -> None:
 
 
 def test_a_selection_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(3, 10\), the sequence reader's \(4, 10\)"):
-        detector().select(Selection(np.zeros(10, np.float32), np.zeros((3, 10), np.float32)))
+    with pytest.raises(ValueError, match=r"\(3, 10\), the sequence model's \(4, 10\)"):
+        tiny_model().select(Selection(np.zeros(10, np.float32), np.zeros((3, 10), np.float32)))
 
 
 @pytest.mark.parametrize("present", [[True, False, True], [False, True, True], [False] * 3])
 def test_padding_before_a_slice_is_refused(present: list[bool]) -> None:
     with pytest.raises(ValueError, match="padding after its slices only"):
-        detector()(torch.rand(1, 3, 10), torch.rand(1, 3, 6), torch.tensor([present]))
+        tiny_model()(torch.rand(1, 3, 10), torch.rand(1, 3, 6), torch.tensor([present]))
 
 
 def test_the_papers_size_is_the_default() -> None:
@@ -119,7 +119,7 @@ def test_the_papers_size_is_the_default() -> None:
 def test_openvino_reads_scans_of_any_length_as_torch_does() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     openvino = importlib.import_module("openvino")
-    network = detector()
+    network = tiny_model()
     nn.init.normal_(network.components)
 
     def scan(length: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The shipped bundle on real heads: it reads as its model card says."""
+"""The shipped bundle on real heads: it performs as its model card says."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_held_out_patient_with_hemorrhage_is_suspected_where_it_bleeds(
 ) -> None:
     assert number in HELD_OUT
     patient = load(data / "physionet_ct_ich", number)
-    found = detector.read(patient.volume)
+    found = detector.detect(patient.volume)
     assert found.suspected
     assert found.key_slice is not None
     assert patient.labels[found.key_slice].any()
@@ -41,7 +41,7 @@ def test_a_held_out_patient_without_hemorrhage_is_not_suspected(
     detector: Detector, data: Path, number: int
 ) -> None:
     assert number in HELD_OUT
-    found = detector.read(load(data / "physionet_ct_ich", number).volume)
+    found = detector.detect(load(data / "physionet_ct_ich", number).volume)
     assert not found.suspected
     assert found.probability < detector.operating_point
 
@@ -56,7 +56,7 @@ def test_the_card_states_the_figures_of_the_metadata() -> None:
 
 
 def test_a_turned_and_mirrored_head_reads_the_same(detector: Detector, data: Path) -> None:
-    """Rows and columns are the scanner's choice; what is in the head is not."""
+    """The scanner chooses rows and columns; that must not change the findings."""
     volume = load(data / "physionet_ct_ich", BLEEDING[0]).volume
     across = Volume(
         np.ascontiguousarray(volume.hu.swapaxes(1, 2))[::-1],
@@ -65,6 +65,6 @@ def test_a_turned_and_mirrored_head_reads_the_same(detector: Detector, data: Pat
         volume.spacing_mm,
         volume.thickness_mm,
     )
-    straight, turned = detector.read(volume), detector.read(across)
+    straight, turned = detector.detect(volume), detector.detect(across)
     assert turned.probability == pytest.approx(straight.probability, abs=0.02)
     np.testing.assert_array_equal(turned.mask.swapaxes(1, 2)[::-1], straight.mask)

@@ -71,14 +71,14 @@ def test_the_ensemble_reads_the_subtypes_from_the_network_it_is_told() -> None:
     bases = [InceptionUNet(8, 2).eval() for _ in range(3)]
     image = torch.rand(2, 4, 32, 32)
     whole = Ensemble(bases, WeightModel(3), names_subtypes=2).eval()
-    fused, named, peaks, seen = whole(image)
+    fused, named, peaks, study_input = whole(image)
     torch.testing.assert_close(named, torch.sigmoid(bases[2](image)[1]))
     each = torch.cat([torch.sigmoid(base(image)[0]) for base in bases], 1)
     torch.testing.assert_close(fused, each.mean(1))
     brightest = torch.cat((fused[:, None], each), 1).flatten(2).sort(2).values[..., -8:]
     torch.testing.assert_close(peaks, brightest.mean(2))
-    torch.testing.assert_close(bases[2].classify(seen[:, :-6]).sigmoid(), named)
-    torch.testing.assert_close(seen[:, -6:], torch.cat((peaks[:, 3:4], named), 1))
+    torch.testing.assert_close(bases[2].classify(study_input[:, :-6]).sigmoid(), named)
+    torch.testing.assert_close(study_input[:, -6:], torch.cat((peaks[:, 3:4], named), 1))
 
 
 def test_the_skull_stripper_keeps_the_shape_of_its_box() -> None:

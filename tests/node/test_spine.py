@@ -263,7 +263,7 @@ def test_reading_is_the_same_whichever_way_the_study_comes(
     base = Settings(data_dir=tmp_path / "data")
     (study,) = analyse(tmp_path / "sent", base, lambda: detector, tmp_path / "out")
     whole_hu = np.rint(patient.volume.hu)  # as DICOM stores them
-    direct = detector.read(replace(patient.volume, hu=whole_hu))
+    direct = detector.detect(replace(patient.volume, hu=whole_hu))
     assert study["study_instance_uid"] == identity.study_instance_uid
     assert study["priority"] == "SUSPECTED"
     assert study["probability"] == pytest.approx(direct.probability, abs=1e-4)

@@ -9,7 +9,8 @@ import numpy as np
 from models.detector import Detector
 from models.detector import Settings as Rules
 from models.findings import SUBTYPES, Findings, SliceFinding
-from models.preprocess import Canvas, Slabs
+from models.preprocess import Canvas
+from models.slabs import Slabs
 from models.volume import Volume
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
@@ -51,16 +52,16 @@ class Predictor:
         self.uncertainty = 0.04
         self.read_volumes: list[Volume] = []
 
-    def prepare(self, volume: Volume) -> tuple[Slabs, Canvas]:
+    def preprocess(self, volume: Volume) -> tuple[Slabs, Canvas]:
         self.read_volumes.append(volume)
         if self.failures:
             raise self.failures.pop()
-        return PREPARING.prepare(volume)
+        return PREPARING.preprocess(volume)
 
-    def look(self, seen: Canvas) -> None:
+    def infer(self, canvas: Canvas) -> None:
         pass
 
-    def judge(self, volume: Volume, *_: object) -> Findings:
+    def state_findings(self, volume: Volume, *_: object) -> Findings:
         mask = (volume.hu >= 70) & (volume.hu <= 75)
         return Findings(
             probability=0.9 if mask.any() else 0.1,

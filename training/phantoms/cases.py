@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.preprocess import Frame, slabs
+from models.preprocess import Frame
+from models.slabs import make_slabs
 from models.volume import Volume
 from training.datasets.brain import inside_skull
 from training.datasets.case import Case, known_any, slice_labels, study_labels
@@ -31,7 +32,7 @@ def phantom_case(seed: int, drawn: Phantom) -> Case:
 
 def skull_inside(volume: Volume, step_mm: float = 1.0) -> Mask:
     """Return the inside of the skull as `implant` wants it, (z, y, x) bool, without a network."""
-    source = slabs(volume, 5.0)
+    source = make_slabs(volume, 5.0)
     size_mm = [(n - 1) * d for n, d in zip(source.hu.shape[1:], source.spacing_mm, strict=True)]
     rows, columns = (int(length / step_mm) + 1 for length in size_mm)
     frame = Frame((size_mm[0] / 2, size_mm[1] / 2), rows, columns, step_mm)

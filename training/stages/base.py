@@ -38,7 +38,7 @@ class BaseTask(SliceTask[Base]):
         image = batch.image.contiguous(memory_format=torch.channels_last)
         mask, labels = joined(batch.mask), joined(batch.labels)
         if step < self.stage.encoder_steps:
-            return losses.named(joined(network.name(image)), labels)
+            return losses.named(joined(network.subtype_logits(image)), labels)
         segmented, named = map(joined, network(image))
         return (
             losses.segmentation(segmented, mask)
@@ -52,7 +52,7 @@ class BaseTask(SliceTask[Base]):
 
     def extract(self, network: InceptionUNet, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return encoder features; "any" is the map's peak."""
-        segmented, features = network.read(image)
+        segmented, features = network.lesion_logits_and_features(image)
         subtypes = torch.sigmoid(network.classify(features))
         return features, torch.cat((peak(torch.sigmoid(segmented)), subtypes), 1)
 

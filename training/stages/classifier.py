@@ -54,7 +54,7 @@ class ClassifierTask(SliceTask[Classifier]):
         labels = joined(batch.labels)
         if self.stage.exclusive:
             return losses.exclusive(joined(network(image)), labels)
-        logits, activation = network.read(image)
+        logits, activation = network.logits_and_maps(image)
         located = losses.location(joined(activation[:, :1]), joined(batch.mask), labels)
         return losses.named(joined(logits), losses.with_any(labels)) + self.stage.location * located
 

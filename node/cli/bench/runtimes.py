@@ -69,11 +69,11 @@ def _one_by_one(detector: Detector) -> Detector:
 def _read_timed(detector: Detector, volume: Volume) -> tuple[float, float]:
     """Return the seconds of the ensemble and of the whole study."""
     begin = time.monotonic()
-    source, seen = detector.prepare(volume)
+    source, seen = detector.preprocess(volume)
     prepared = time.monotonic()
-    reading = detector.look(seen)
+    reading = detector.infer(seen)
     looked = time.monotonic()
-    detector.judge(volume, source, seen, reading)
+    detector.state_findings(volume, source, seen, reading)
     return looked - prepared, time.monotonic() - begin
 
 

@@ -1,7 +1,7 @@
-"""The DICOMDIR of a medium: which files it says are there (PS3.3 annex F, PS3.10 clause 8).
+"""The DICOMDIR of a medium: the files that it lists (PS3.3 annex F, PS3.10 clause 8).
 
-Only the references are read. Real media break the rules on directory records, offsets and
-characters; the files themselves say what they are.
+Only the references are used, since real media break the rules on directory records, offsets and
+characters. What a file is, the file itself says.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ NAME = "DICOMDIR"
 
 
 def is_dicomdir(path: Path) -> bool:
-    """Return whether the file has the name of a DICOMDIR; some media spell it in small letters."""
+    """Return whether the file has the name of a DICOMDIR, in capitals or, as on some media, not."""
     return path.name.upper() == NAME
 
 

@@ -1,8 +1,8 @@
 """Values of DICOM elements, parsed from their bytes.
 
-Real archives break the rules that a strict parser holds them to: wrong value representations,
-padding, missing and superfluous values. What cannot be understood here is absent ("", None or an
-empty list), never guessed.
+Real archives break rules that a strict parser insists on: they have wrong value representations,
+padding, missing and superfluous values. A value that cannot be understood counts as absent ("",
+None or an empty list) and is never guessed.
 """
 
 import math
@@ -26,10 +26,10 @@ _UID = re.compile(r"[0-9.]{1,64}")
 def text(ds: Dataset, keyword: str) -> str:
     """Return the text of an element, decoded from its data set's character set; "" if absent."""
     element: object = ds.get_item(_tag(keyword))
-    if isinstance(element, DataElement):  # pydicom has converted it, as it does the file meta's
+    if isinstance(element, DataElement):  # already converted, as pydicom does in the file meta
         return str(element.value or "")
     if not isinstance(element, RawDataElement) or not element.value:
-        return ""  # most of what is asked for is not there: half of a header's time
+        return ""  # a short way, since most elements are absent: it halves the time of a header
     charset = ds.original_character_set
     encodings = [charset] if isinstance(charset, str) else list(charset)
     decoded: str = decode_bytes(element.value, encodings, TEXT_VR_DELIMS)
@@ -55,7 +55,7 @@ def uid(ds: Dataset, keyword: str) -> str:
 
 
 def decimals(ds: Dataset, keyword: str, count: int) -> Any:
-    """Return the `count` finite numbers of a decimal string; None if it holds anything else."""
+    """Return the `count` finite numbers of a decimal string; None if it contains anything else."""
     try:
         values = tuple(float(part) for part in text(ds, keyword).split("\\"))
     except ValueError:
@@ -64,20 +64,20 @@ def decimals(ds: Dataset, keyword: str, count: int) -> Any:
 
 
 def number(ds: Dataset, keyword: str) -> float | None:
-    """Return the one finite number of a decimal string."""
+    """Return the number of a decimal string; None unless it is one finite number."""
     return next(iter(decimals(ds, keyword, 1) or ()), None)
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
-    """Return the one whole number of an integer string."""
+    """Return the number of an integer string; None unless it is one whole number."""
     found = number(ds, keyword)
     return int(found) if found is not None and found.is_integer() else None
 
 
 def short(ds: Dataset, keyword: str, *, signed: bool = False) -> int | None:
-    """Return the first value of a binary short (US or SS, by `signed`)."""
+    """Return the first value of a binary short, US or SS by `signed`; None if it is absent."""
     element: object = ds.get_item(_tag(keyword))
-    if isinstance(element, DataElement):  # converted, as PixelRepresentation is by any sequence
+    if isinstance(element, DataElement):  # already converted, as a sequence does to some elements
         return element.value if isinstance(element.value, int) else None
     value = raw(ds, keyword)[:2]
     order: Literal["little", "big"] = "little" if ds.original_encoding[1] else "big"
@@ -85,16 +85,17 @@ def short(ds: Dataset, keyword: str, *, signed: bool = False) -> int | None:
 
 
 def items(ds: Dataset, keyword: str) -> list[Dataset]:
-    """Return the items of a sequence; none if it is absent or no sequence."""
+    """Return the items of a sequence; an empty list if it is absent or is not a sequence."""
     tag = _tag(keyword)
     value = ds[tag].value if tag in ds else None
     return list(value) if isinstance(value, Sequence) else []
 
 
 def macros(ds: Dataset, keyword: str) -> list[Dataset]:
-    """Return the functional group of each frame (PS3.3 C.7.6.16), shared ones repeated.
+    """Return a functional group macro for each frame (PS3.3 C.7.6.16); a shared one is repeated.
 
-    A classic object is its own only functional group; a group that is absent is an empty item.
+    A classic object has no functional groups; it is returned itself. For a frame without the macro
+    the item is empty.
     """
     frames = items(ds, "PerFrameFunctionalGroupsSequence")
     if not frames:

@@ -1,9 +1,9 @@
-"""From frames as they arrived to slices in order along their normal. Pure.
+"""From frames in any order to slices in order along their normal. Pure.
 
-Everything follows from ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2.1.1);
-InstanceNumber, SliceLocation and the order of arrival decide nothing. Under a gantry tilt the table
-moves along the patient while the slices lean: positions then step sideways as well as along the
-normal, each slice stays where it was measured, and only `Stack.tilt_deg` tells.
+Everything follows from ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2.1.1).
+InstanceNumber, SliceLocation and the order of arrival do not matter. Under a gantry tilt the table
+moves along the patient while the slices lean, so that positions step sideways as well as along the
+normal. Each slice stays where it was measured; `Stack.tilt_deg` gives the tilt.
 """
 
 from collections import defaultdict
@@ -19,18 +19,18 @@ from node.states import Reason
 
 Vector = NDArray[np.float64]
 
-# Chosen, not standardised:
-SAME_POSITION_MM = 0.1  # finer than any CT slice spacing
-COSINE_TOLERANCE = 0.01  # of squared lengths and the dot product: archives round cosines
-ORIENTATION_TOLERANCE = 0.002  # half a millimetre across a head
-SIDEWAYS_MM = 2.0  # beyond it, slices that should lie on one line do not
+# The standard gives none of these limits. Each is an estimate of what it must exceed.
+SAME_POSITION_MM = 0.1  # below any CT slice spacing, above the rounding of positions
+COSINE_TOLERANCE = 0.01  # of squared lengths and the dot product, for cosines that were rounded
+ORIENTATION_TOLERANCE = 0.002  # of a cosine: half a millimetre across a head
+SIDEWAYS_MM = 2.0  # how far a slice may lie off the line through all
 MAX_SHEAR_DEG = 35.0  # gantries tilt up to 30 degrees
-TOUCHING = 1.1  # slices whose thicknesses fill the gap to within a tenth leave no hole
+TOUCHING = 1.1  # a gap within a tenth of what the thicknesses of its slices fill is no hole
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """What all slices of a stack share.
+    """What all slices of a stack have in common.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Plane:
     spacing_mm
         Distance between rows and distance between columns.
     rows, columns
-        The matrix.
+        Number of rows and columns of each slice.
     """
 
     orientation: Vector
@@ -55,7 +55,7 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """A frame among the headers given: which header, and which of its frames (0-based)."""
+    """A frame, by the index of its header and its index within that header (both 0-based)."""
 
     header: int
     frame: int
@@ -68,14 +68,14 @@ class Stack:
     Attributes
     ----------
     plane
-        What they share.
+        What they have in common.
     slices
         In order along the normal.
     positions_mm
         (z, 3) float64, ImagePositionPatient of each, LPS.
     copies
-        Further frames at those positions that no header value tells apart from the slice there:
-        the same image sent under two names, unless their pixels differ.
+        Further frames at those positions, whose headers do not differ from the slice there. Such a
+        frame is the same image under another UID, unless their pixels differ.
     set_aside
         Frames of a second scan of the same place.
     tilt_deg
@@ -110,24 +110,24 @@ def stack(
 ) -> Stack:
     """Put the frames of one series in order along their normal.
 
-    Frames that repeat a place are told apart by acquisition, kernel, image type and contrast. The
-    larger group is kept, the one with the smaller `prefer` between equals.
+    Frames that repeat a place are grouped by acquisition, kernel, image type and contrast. The
+    largest group is kept; of equally large ones, the one with the smallest `prefer`.
 
     Parameters
     ----------
     headers
         In any order; the result does not depend on it.
     max_gap_factor
-        A gap this many times the spacing around it is a missing slice. "Around it" is the median
-        of the five gaps that have it in their middle (fewer at the ends), so that a thin zone
-        followed by a thick one is no hole, and neither is any gap that the thickness of its two
-        slices fills.
+        A gap this many times as wide as the spacing around it is a missing slice. The spacing
+        around it is the median of the five gaps with this one in their middle (fewer at the ends),
+        so that a change from thin to thick slices is not a hole. A gap that the thickness of its
+        two slices fills is not a hole either.
 
     Raises
     ------
     NotAnalysed
-        GEOMETRY if the frames do not say where they lie, or do not lie in one row of parallel
-        slices; MISSING_SLICE if there is a hole between them.
+        GEOMETRY if frames lack their place, or do not form one row of parallel slices;
+        MISSING_SLICE if there is a hole between them.
     """
     plane = common_plane(headers)
     placed = sorted(_placed(headers, plane.normal), key=_Placed.sort_key)
@@ -152,12 +152,13 @@ def common_plane(headers: Sequence[Header]) -> Plane:
     Raises
     ------
     NotAnalysed
-        GEOMETRY if one is missing, malformed, or not the same everywhere.
+        GEOMETRY if one of them is missing, malformed, or differs between frames.
     """
     frames = [frame for header in headers for frame in header.frames]
     lost = sum(frame.position_mm is None or frame.orientation is None for frame in frames)
     if lost:
         raise _bad(f"{lost} of {len(frames)} images do not say where they lie (Image Plane module)")
+    # (n, 2) distances between rows and between columns; 0 where they are missing.
     spacing = np.array([header.pixel_spacing_mm or (0, 0) for header in headers], np.float64)
     if np.any(spacing <= 0):
         raise _bad("PixelSpacing is missing or not positive")
@@ -169,6 +170,7 @@ def common_plane(headers: Sequence[Header]) -> Plane:
         raise _bad(f"images of different or no matrix are mixed in the series ({shown})")
     if len({h.frame_of_reference_uid for h in headers if h.frame_of_reference_uid}) > 1:
         raise _bad("images of different frames of reference are mixed in the series")
+    # (frames, 6) -> (6,)
     orientation = _unit_cosines(np.array([frame.orientation for frame in frames], np.float64))
     row_mm, column_mm = (float(value) for value in np.median(spacing, axis=0))
     return Plane(orientation, (row_mm, column_mm), *matrices.pop())
@@ -184,12 +186,13 @@ class _Placed:
     location_mm: float
 
     def sort_key(self) -> tuple[float, int, str, int]:
-        """Along the normal; frames at one place by what names them, never by arrival."""
+        """Return what orders frames: place along the normal, then number and UID."""
         number = self.header.instance_number or 0
         return self.location_mm, number, self.header.sop_instance_uid, self.ref.frame
 
 
 def _placed(headers: Sequence[Header], normal: Vector) -> Iterable[_Placed]:
+    """Yield every frame with its place."""
     for index, header in enumerate(headers):
         for number, frame in enumerate(header.frames):
             position = np.array(frame.position_mm, np.float64)
@@ -197,12 +200,14 @@ def _placed(headers: Sequence[Header], normal: Vector) -> Iterable[_Placed]:
 
 
 def _unit_cosines(orientations: Vector) -> Vector:
-    """Return the (6,) common orientation of (n, 6) cosines, freed of rounding."""
+    """(n, 6) cosines -> (6,) their common orientation, as exact unit vectors at right angles."""
     if np.any(np.ptp(orientations, axis=0) > ORIENTATION_TOLERANCE):
         raise _bad("images of different orientation are mixed in the series")
+    # (2, 3): row and column direction. Their products, (2, 2), must be those of unit vectors.
     pair: Vector = np.median(orientations, axis=0).reshape(2, 3)
     if np.any(np.abs(pair @ pair.T - np.eye(2)) > COSINE_TOLERANCE):
         raise _bad("ImageOrientationPatient is no pair of unit vectors at right angles")
+    # Gram and Schmidt: the row direction keeps its place.
     row = pair[0] / np.linalg.norm(pair[0])
     column = pair[1] - (pair[1] @ row) * row
     cosines: Vector = np.r_[row, column / np.linalg.norm(column)]
@@ -214,9 +219,10 @@ def _one_scan(
 ) -> tuple[list[_Placed], list[_Placed]]:
     """Return the frames of one scan in order, and those that scan a place again.
 
-    Largest group first, a group joins as long as it adds new places: a scanner may number every
-    rotation as an acquisition of its own. Of a group of three or more, when most lie within 0.4
-    spacings of a slice already taken, all are a second scan; else only those at taken positions.
+    A scanner may number every rotation as an acquisition of its own. So groups join, the largest
+    first, as long as they add new places. If most frames of a group of three or more lie within 0.4
+    spacings of a slice already taken, the whole group is a second scan. Otherwise only its frames
+    at taken positions are.
     """
     groups: defaultdict[Hashable, list[_Placed]] = defaultdict(list)
     for item in placed:
@@ -236,7 +242,7 @@ def _one_scan(
 
 
 def _scan_of(header: Header) -> tuple[int, str, tuple[str, ...], str]:
-    """What tells one scan from another inside a series."""
+    """Return what distinguishes one scan from another within a series."""
     return (
         header.acquisition_number or 0,
         header.convolution_kernel,
@@ -246,16 +252,17 @@ def _scan_of(header: Header) -> tuple[int, str, tuple[str, ...], str]:
 
 
 def _spacing_mm(slices: Sequence[_Placed]) -> float:
-    """The median distance between different positions; 0 for fewer than two."""
+    """Return the median distance between different positions; 0 if there are fewer than two."""
     gaps = np.diff([item.location_mm for item in slices])
     gaps = gaps[gaps >= SAME_POSITION_MM]
     return float(np.median(gaps)) if len(gaps) else 0.0
 
 
 def _distance_mm(group: Sequence[_Placed], taken: Sequence[_Placed]) -> Vector:
-    """(n,) float64, how far each of the group lies from the nearest one taken."""
+    """Return the (n,) float64 distance of each of the group from the nearest slice taken."""
     if not taken:
         return np.full(len(group), np.inf)
+    # (n, taken) signed distances along the normal.
     apart = np.subtract.outer([a.location_mm for a in group], [b.location_mm for b in taken])
     return np.asarray(np.abs(apart).min(axis=1))
 
@@ -271,17 +278,19 @@ def _one_at_each_position(scan: Sequence[_Placed]) -> tuple[list[_Placed], list[
 
 
 def _tilt_deg(positions: Vector, normal: Vector) -> float:
-    """Angle between the normal and the line through the positions.
+    """(z, 3) positions -> angle between the normal and the line through them.
 
     Raises
     ------
     NotAnalysed
-        GEOMETRY if they do not lie on a line, or lean further than a gantry can.
+        GEOMETRY if they do not lie on a line, or lean more than a gantry can.
     """
+    # Each position as a part along the normal, (z,), and a part at right angles to it, (z, 3).
     locations = positions @ normal
     along = locations - locations.mean()
     sideways = positions - np.outer(locations, normal)
     sideways -= sideways.mean(axis=0)
+    # The line of least squares: (3,) mm sideways for each mm along.
     slope = along @ sideways / max(along @ along, 1e-9)
     off_line_mm = np.linalg.norm(sideways - np.outer(along, slope), axis=1).max()
     if off_line_mm > SIDEWAYS_MM:
@@ -294,6 +303,7 @@ def _tilt_deg(positions: Vector, normal: Vector) -> float:
 
 def _refuse_hole(slices: Sequence[_Placed], max_gap_factor: float) -> None:
     """Raise MISSING_SLICE for the first gap that is a hole by the rule of `stack`."""
+    # (z - 1,) gaps along the normal.
     gaps = np.diff([item.location_mm for item in slices])
     for index, gap in enumerate(gaps):
         around = float(np.median(gaps[max(0, index - 2) : index + 3]))
@@ -309,4 +319,5 @@ def _refuse_hole(slices: Sequence[_Placed], max_gap_factor: float) -> None:
 
 
 def _bad(message: str) -> NotAnalysed:
+    """Return the refusal of a geometry."""
     return NotAnalysed(Reason.GEOMETRY, f"the geometry is unusable: {message}")

@@ -1,7 +1,7 @@
-"""What a received object says of itself.
+"""The header of a received object: what it says of itself.
 
-Only the UIDs that file an object are demanded; whatever else is missing or cannot be understood is
-absent, and left to the stage that needs it.
+Only the UIDs under which an object is filed are required. Everything else that is missing or cannot
+be understood counts as absent; the stage that needs it decides what that means.
 """
 
 import re
@@ -30,11 +30,11 @@ DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, struct.error),
     *(EOFError, RecursionError, NotImplementedError),
 )
-"""What pydicom raises on bytes that are no data set; it documents no list."""
+"""What pydicom raises on bytes that are not a data set; its documentation does not list it."""
 
 
 def read_header(source: Path | bytes | BinaryIO) -> Header:
-    """Return what a DICOM file says of itself; its pixels are noticed and left alone.
+    """Return the header of a DICOM file; its pixels are not read.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def read_header(source: Path | bytes | BinaryIO) -> Header:
     Raises
     ------
     BadObject
-        If the bytes are no DICOM file, end inside the header, use the deflated transfer syntax
-        (a few bytes may inflate without bound), or lack the UIDs that file an object.
+        If the bytes are not a DICOM file, end inside the header, use the deflated transfer syntax
+        (a few bytes may inflate to any size), or lack the UIDs under which an object is filed.
     """
     if isinstance(source, Path):
         with source.open("rb") as file:
@@ -56,14 +56,14 @@ def read_header(source: Path | bytes | BinaryIO) -> Header:
 
 @dataclass(frozen=True, slots=True)
 class OpenObject:
-    """A data set in memory, none of its elements converted yet, and its header."""
+    """A data set in memory, whose elements are not yet converted, and its header."""
 
     ds: Dataset
     header: Header
 
 
 def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
-    """Return the data set of a DICOM file, up to its pixels or with them.
+    """Return the data set of a DICOM file, with its pixels or without.
 
     Raises
     ------
@@ -85,17 +85,17 @@ def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
 
 
 def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
-    """Return what a data set says of itself, whose elements nobody has touched yet.
+    """Return the header of a data set, whose elements must not have been converted yet.
 
     Parameters
     ----------
     meta
-        Its file meta information, which names the SOP class where the data set does not.
+        Its file meta information, which gives the SOP class if the data set does not.
 
     Raises
     ------
     BadObject
-        If a UID that files the object is missing or malformed.
+        If a UID under which the object is filed is missing or malformed.
     """
     measures = macros(ds, "PixelMeasuresSequence")
     reconstructions = macros(ds, "CTReconstructionSequence")
@@ -137,25 +137,25 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
 
 
 def read_meta(file: BinaryIO) -> Dataset:
-    """Return the file meta information; the stream then stands where the data set begins."""
+    """Return the file meta information, and leave the stream where the data set begins."""
     read_preamble(file, force=False)
     return read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
 
 
 def dataset_of(file: bytes) -> bytes:
-    """Return the bytes of a DICOM file's data set, without what goes before them."""
+    """Return the bytes of a DICOM file's data set, without preamble and file meta information."""
     stream = BytesIO(file)
     read_meta(stream)
     return file[stream.tell() :]
 
 
 def _open(file: BinaryIO, pixels: bool) -> OpenObject:
-    """Read the file meta information, then the data set."""
+    """Return the object; raise `BadObject` if it is deflated or ends inside its header."""
     meta = read_meta(file)
     syntax = uid(meta, "TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
         raise BadObject("the deflated transfer syntax is not accepted; send it uncompressed")
-    end = 0
+    end = 0  # where the element at hand ends; 0 if its length is undefined
     has_pixel_data = False
 
     def at_pixels(tag: int, _vr: str | None, length: int) -> bool:
@@ -177,7 +177,7 @@ def _open(file: BinaryIO, pixels: bool) -> OpenObject:
 
 
 def _frames(ds: Dataset) -> tuple[Frame, ...]:
-    """Each frame's plane, in the order of the pixels."""
+    """Return each frame's position and orientation, in the order of the pixels."""
     positions = [
         decimals(item, "ImagePositionPatient", 3) for item in macros(ds, "PlanePositionSequence")
     ]
@@ -194,7 +194,7 @@ _MOMENT = re.compile(r"(\d{8})(\d{6})?")
 
 
 def _acquired(ds: Dataset) -> str:
-    """When the image was acquired, else when its series or study began; "" where nothing says."""
+    """Return when the image was acquired, else when its series or study began; "" if unknown."""
     contents = macros(ds, "FrameContentSequence")
     found = [text(contents[0], "FrameAcquisitionDateTime"), text(ds, "AcquisitionDateTime")]
     found += [
@@ -207,7 +207,7 @@ def _acquired(ds: Dataset) -> str:
 
 
 def _age_years(ds: Dataset, acquired: str) -> float | None:
-    """The patient's age on the day of acquisition; None where nothing says."""
+    """Return the patient's age on the day of acquisition; None if unknown."""
     if stated := _AGE.fullmatch(text(ds, "PatientAge").upper()):
         return int(stated[1]) * _DAYS[stated[2]] / _DAYS["Y"]
     born = text(ds, "PatientBirthDate")
@@ -225,7 +225,7 @@ def _image_type(ds: Dataset) -> tuple[str, ...]:
 
 
 def _anatomy(ds: Dataset) -> str:
-    """The anatomic region in words, where BodyPartExamined is empty."""
+    """Return the anatomic region in words, for objects whose BodyPartExamined is empty."""
     regions = [
         region
         for holder in (ds, *macros(ds, "FrameAnatomySequence"))
@@ -240,13 +240,13 @@ def _contrast_agent(ds: Dataset) -> str:
 
 
 def _rescale_type(ds: Dataset) -> str:
-    """The frames' rescale type; where they differ, one that is not HU."""
+    """Return the frames' rescale type; if they differ, one that is not HU."""
     groups = macros(ds, "PixelValueTransformationSequence")
     found = {text(group, "RescaleType").upper() for group in groups}
     return max(found - {"HU"}, default="HU")
 
 
 def _alike(values: Iterable[T]) -> T | None:
-    """The value that all frames share, None where they differ."""
+    """Return the value that all frames share; None if they differ."""
     found = set(values)
     return found.pop() if len(found) == 1 else None

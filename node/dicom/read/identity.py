@@ -1,4 +1,4 @@
-"""Whose a file is, read from the few elements that say so."""
+"""The identity of a file: its patient and its study, from the few elements that state them."""
 
 from pathlib import Path
 
@@ -13,14 +13,15 @@ _STUDY_INSTANCE_UID = 0x0020000D
 
 
 def read_identity(path: Path) -> tuple[Identity, str]:
-    """Return whose a DICOM file is, and its SOPInstanceUID; nothing beyond them is read.
+    """Return the identity in a DICOM file, and its SOPInstanceUID.
 
-    Text is decoded as in `node.dicom.read.header.read_header`, so that the two can be compared.
+    Reading ends after these elements. Text is decoded as `node.dicom.read.header.read_header` does,
+    so that the two identities can be compared.
 
     Raises
     ------
     BadObject
-        If the file is no DICOM file, or cannot be read.
+        If the file is not a DICOM file, or cannot be read.
     """
     try:
         with path.open("rb") as file:

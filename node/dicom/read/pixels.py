@@ -1,9 +1,9 @@
-"""From planned slices to Hounsfield units, decoded by pydicom's maintained plug-ins."""
+"""From planned slices to Hounsfield units, decoded by pydicom's plug-ins."""
 
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +24,16 @@ from node.records import Header, SeriesPlan, SliceRef
 from node.states import Reason
 
 AIR_HU = np.float32(-1024)
-"""What padding becomes, and the lowest value kept: scanners mark the outside with less."""
+"""The lowest value: padding and all lower values become this. Scanners mark the outside so."""
 
 HOUNSFIELD = ("", "HU")
-"""Rescale types read; CT leaves it out where it means HU (PS3.3 C.8.2.1.1)."""
+"""Accepted rescale types; a CT without one means HU (PS3.3 C.8.2.1.1)."""
 
 PLUGIN: dict[str, str] = {JPEGLSLossless: "pyjpegls", JPEGLSNearLossless: "pyjpegls"}
-"""Where pydicom would take another plug-in first, which is four times slower (measured)."""
+"""Plug-ins to use where pydicom's own first choice is four times slower (measured)."""
 
 Decoder = Callable[[SeriesPlan, Path], Volume]
-"""`load_volume`, or what does the same elsewhere: a plan and the folder of its paths in."""
+"""`load_volume` or the same in another process: plan and folder of its paths -> volume."""
 
 Stored = NDArray[np.integer]
 Hounsfield = NDArray[np.float32]
@@ -50,16 +50,33 @@ def load_volume(plan: SeriesPlan, root: Path) -> Volume:
     Raises
     ------
     NotAnalysed
-        NO_PIXEL_DATA or UNDECODABLE, naming the image; NOT_HOUNSFIELD if values are no Hounsfield
-        units by their header or by their looks; DUPLICATE_POSITION if a copy differs from the
-        slice at its position; GEOMETRY if the headers contradict each other.
+        NO_PIXEL_DATA or UNDECODABLE, naming the image; NOT_HOUNSFIELD if the header says that the
+        values are not Hounsfield units, or they do not look so; DUPLICATE_POSITION if a copy
+        differs from the slice at its position; GEOMETRY if the headers contradict each other.
     """
     refs = (*plan.slices, *plan.copies)
+    first = read_header(root / refs[0].path)
+    hu = np.empty((len(refs), first.rows or 0, first.columns or 0), np.float32)
+    # Codecs and hashing release the interpreter while they work, so threads pay. Unpacking plain
+    # pixels holds it, and one thread is fastest (measured).
+    packed = first.transfer_syntax_uid not in UncompressedTransferSyntaxes
+    headers = _fill_all(refs, root, hu, threads=min(4, os.cpu_count() or 1) if packed else 1)
+    plane = common_plane(headers)
+    _refuse_other_copies(plan, plane, hu)
+    _refuse_implausible(hu[: len(plan.slices)])
+    return _volume(plan, plane, headers, hu[: len(plan.slices)])
+
+
+def _fill_all(
+    refs: Sequence[SliceRef], root: Path, hu: Hounsfield, *, threads: int
+) -> list[Header]:
+    """Decode each file once into its planes of `hu` (n, rows, columns); return the headers.
+
+    Each file's digest is computed beside the decoding, by one more thread.
+    """
     places: defaultdict[str, list[int]] = defaultdict(list)
     for place, ref in enumerate(refs):
         places[ref.path].append(place)
-    first = read_header(root / refs[0].path)
-    hu = np.empty((len(refs), first.rows or 0, first.columns or 0), np.float32)
 
     def fill(path: str) -> tuple[Header, Future[None]]:
         mine = [refs[place] for place in places[path]]
@@ -68,27 +85,18 @@ def load_volume(plan: SeriesPlan, root: Path) -> Volume:
         try:
             return _fill(data, mine, [hu[place] for place in places[path]]), unchanged
         except NotAnalysed:
-            unchanged.result()  # of a file that changed on disk, no other fault is told
+            unchanged.result()  # if the file changed on disk, that is the reason to give
             raise
 
-    # Codecs and hashing leave the interpreter to others while they work; what unpacked pixels take
-    # does not, and is done soonest by one thread (measured).
-    packed = first.transfer_syntax_uid not in UncompressedTransferSyntaxes
-    with (
-        ThreadPoolExecutor(1) as hashing,
-        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as decoding,
-    ):
-        filled = list(decoding.map(fill, places) if packed else map(fill, places))
+    with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(threads) as decoding:
+        filled = list(decoding.map(fill, places) if threads > 1 else map(fill, places))
     for _, unchanged in filled:
         unchanged.result()
-    headers = [header for header, _ in filled]
-    plane = common_plane(headers)
-    _refuse_other_copies(plan, plane, hu)
-    _refuse_implausible(hu[: len(plan.slices)])
-    return _volume(plan, plane, headers, hu[: len(plan.slices)])
+    return [header for header, _ in filled]
 
 
 def _volume(plan: SeriesPlan, plane: Plane, headers: list[Header], hu: Hounsfield) -> Volume:
+    """Return the volume; raise GEOMETRY if its slices are not in order."""
     thickness = {header.slice_thickness_mm for header in headers}
     positions = np.array([ref.position_mm for ref in plan.slices], np.float64)
     try:
@@ -104,7 +112,7 @@ def _volume(plan: SeriesPlan, plane: Plane, headers: list[Header], hu: Hounsfiel
 
 
 def _refuse_changed(data: bytes, ref: SliceRef) -> None:
-    """Raise UNDECODABLE unless these are the bytes that were received."""
+    """Raise UNDECODABLE if these are not the bytes that were received."""
     if hashlib.sha256(data).hexdigest() != ref.sha256:
         raise NotAnalysed(
             Reason.UNDECODABLE,
@@ -131,7 +139,7 @@ def _fill(data: bytes, refs: list[SliceRef], out: list[Hounsfield]) -> Header:
 
 
 def _refuse_other_count(ds: Dataset, header: Header) -> None:
-    """Raise GEOMETRY unless as many frames are placed as NumberOfFrames announces."""
+    """Raise GEOMETRY if NumberOfFrames is not the number of the frames in the header."""
     announced = integer(ds, "NumberOfFrames") or 1
     if announced != len(header.frames):
         raise NotAnalysed(
@@ -142,7 +150,7 @@ def _refuse_other_count(ds: Dataset, header: Header) -> None:
 
 
 def _decode(ds: Dataset, header: Header) -> Stored:
-    """The stored values of all frames, (frames, rows, columns), bits above BitsStored kept."""
+    """Return the (frames, rows, columns) stored values, with the bits above BitsStored."""
     name = header.sop_instance_uid
     if not header.has_pixel_data:
         raise NotAnalysed(
@@ -166,7 +174,10 @@ def _decode(ds: Dataset, header: Header) -> Stored:
 
 
 def _image_pixel(ds: Dataset) -> Any:
-    """What pydicom's decoder must know (PS3.3 C.7.6.3), taken from the bytes: four times faster."""
+    """Return the options of pydicom's decoder (PS3.3 C.7.6.3).
+
+    They are parsed from the bytes, four times faster than from a data set.
+    """
     return {
         "rows": short(ds, "Rows"),
         "columns": short(ds, "Columns"),
@@ -191,11 +202,12 @@ class _Values:
     Attributes
     ----------
     unused_bits
-        Bits of a stored value above BitsStored; archives leave rubbish there (PS3.5 8.1.1).
+        Number of bits of a stored value above BitsStored; archives leave rubbish in them
+        (PS3.5 8.1.1).
     wraps
         Whether this is a 12-bit object whose intercept was lost, as in the RSNA 2019 data set:
         BitsStored 12, unsigned, and an intercept above -100 that leaves no room for air. Its
-        values below zero were wrapped to the top of the 12 bits. Repair as published by Burduja
+        values below zero were wrapped to the top of the 12 bits. The repair is that of Burduja
         2020 (Sensors 20:5611, code): add 1000, wrap values of 4096 and more, intercept -1000.
     padding
         Lowest and highest stored value outside the reconstructed field (PS3.3 C.7.5.1.1.2).
@@ -209,11 +221,13 @@ class _Values:
     rescale: list[tuple[float, float]]
 
     def to_hounsfield(self, stored: Stored, frame: int, out: Hounsfield) -> None:
-        """Write (rows, columns) `stored` values of a frame to `out` in Hounsfield units."""
+        """Write (rows, columns) `stored` values of a frame to `out`, float32, HU."""
         slope, intercept = self.rescale[frame]
+        # Shifting left and back clears the unused bits, and extends the sign of signed values.
         used = (stored << self.unused_bits) >> self.unused_bits if self.unused_bits else stored
         if self.wraps:
             used, intercept = (used + 1000) & 4095, -1000.0
+        # In place, since a second array would double the memory of the volume.
         np.copyto(out, used, casting="unsafe")
         if slope != 1:
             out *= np.float32(slope)
@@ -225,12 +239,12 @@ class _Values:
 
 
 def _values(ds: Dataset, header: Header) -> _Values:
-    """Read what stored values mean.
+    """Return what the stored values of an object mean.
 
     Raises
     ------
     NotAnalysed
-        NOT_HOUNSFIELD unless slope and intercept are there for each frame: they are never guessed.
+        NOT_HOUNSFIELD if a frame lacks slope or intercept, since they are never guessed.
     """
     if header.rescale_type not in HOUNSFIELD:
         raise _not_hounsfield(header, f"RescaleType is {header.rescale_type!r}, not HU")
@@ -248,10 +262,11 @@ def _values(ds: Dataset, header: Header) -> _Values:
 
 
 def _padding(ds: Dataset, signed: bool, slope: float, intercept: float) -> tuple[int, int] | None:
-    """The range of padding; None where there is none to replace, or it would make holes in tissue.
+    """Return the stored range of padding; None if no value is to be replaced.
 
-    A padding value that means -900..3000 HU is an error of the header (seen: 0 with intercept 0,
-    which is water); chosen.
+    A padding value that means -900..3000 HU is an error of the header: replacing it would make
+    holes in tissue. The range must hold all tissue. It is an estimate; one header had padding 0
+    with intercept 0, which is water.
     """
     value = short(ds, "PixelPaddingValue", signed=signed)
     if value is None:
@@ -265,7 +280,14 @@ def _padding(ds: Dataset, signed: bool, slope: float, intercept: float) -> tuple
 
 
 def _refuse_other_copies(plan: SeriesPlan, plane: Plane, hu: Hounsfield) -> None:
-    """Raise DUPLICATE_POSITION unless each copy shows what the slice at its position shows."""
+    """Raise DUPLICATE_POSITION if a copy differs from the slice at its position.
+
+    Parameters
+    ----------
+    hu
+        (n, rows, columns) float32, the slices and then the copies.
+    """
+    # (z,) places of the slices along the normal.
     locations = np.array([ref.position_mm for ref in plan.slices], np.float64) @ plane.normal
     for place, ref in enumerate(plan.copies, start=len(plan.slices)):
         at = np.array(ref.position_mm, np.float64) @ plane.normal
@@ -279,12 +301,12 @@ def _refuse_other_copies(plan: SeriesPlan, plane: Plane, hu: Hounsfield) -> None
 
 
 def _refuse_implausible(hu: Hounsfield) -> None:
-    """Raise NOT_HOUNSFIELD for values that cannot be a patient in air.
+    """Raise NOT_HOUNSFIELD if the values cannot show a patient in air.
 
-    A head shows air around it and soft tissue in it: at least 0.5 % of the voxels lie below
-    -700 HU and 0.5 % in 0..80 HU (chosen; a twentieth of what the widest field of view leaves).
+    A head has air around it and soft tissue in it. So at least 0.5 % of the voxels must lie below
+    -700 HU, and 0.5 % in 0..80 HU: a twentieth of what the widest field of view leaves.
     """
-    sample = hu[::2, ::4, ::4]
+    sample = hu[::2, ::4, ::4]  # one in 32 voxels is enough
     air, tissue = (sample < -700).mean(), ((sample >= 0) & (sample <= 80)).mean()
     if min(air, tissue) < 0.005:
         raise NotAnalysed(

@@ -1,9 +1,9 @@
 """The result as a picture, and the picture as a Secondary Capture (PS3.3 A.8.1).
 
-One frame of 1280 x 1000 pixels, made to be read in any viewer: the research-use notice, the result
-in words, the slice to look at first with the lesion outlined, and other slices beside it; where
-something is suspected or uncertain, first the same slice under its probability map. No identity is
-burnt in: the viewer shows whose picture it is.
+One frame of 1280 x 1000 pixels, which any viewer can show. It has the research-use notice, the
+result in words, the slice to look at first with the lesion outlined, and other slices beside it. If
+the result is suspected or uncertain, the first of these is the same slice under its probability
+map. No identity is burnt in; the viewer shows it.
 """
 
 from collections.abc import Sequence
@@ -35,11 +35,20 @@ GAP = 8
 BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (170, 170, 170)
 
 HEAD_HU = -200.0
-"""Brighter than this is head, or what it lies on (chosen)."""
+"""Voxels above this are part of the head or of what it lies on.
+
+It is between air at -1000 HU and fat at -100 HU.
+"""
 MARGIN = 8
-"""Pixels of air that the picture leaves around the head (chosen)."""
+"""Pixels of the source that the picture leaves around the head.
+
+It must exceed the 3 pixels that a search on every fourth pixel may miss.
+"""
 OPACITY = 0.6
-"""How much of a slice the probability map covers where the probability is 1 (chosen)."""
+"""How much of a slice the probability map covers where the probability is 1.
+
+An estimate: below 1, so that the slice stays visible; nothing was measured.
+"""
 
 Box = tuple[int, int, int, int]
 
@@ -48,12 +57,13 @@ def shown_slices(findings: Findings) -> tuple[int, ...]:
     """Return the indices of the slices in the picture: the large one, then the small ones in order.
 
     The large one is the slice to look at first. The small ones are those with most of the lesion,
-    and then those next to it; where nothing is outlined, slices from all over the head.
+    then its neighbours. If nothing is outlined, they are evenly spaced over the whole head.
     """
     large = first_look(findings)
     others = np.delete(np.arange(len(findings.slices)), large)
     count = min(COLUMNS * ROWS - _shows_heat(findings), len(others))
     if findings.suspected and findings.mask.any():
+        # (n,) lesion pixels on each; most of them first, then the slices nearest to the large one.
         area = findings.mask.sum(axis=(1, 2))[others]
         small = others[np.lexsort((abs(others - large), -area))][:count]
     else:
@@ -62,13 +72,14 @@ def shown_slices(findings: Findings) -> tuple[int, ...]:
 
 
 def _shows_heat(findings: Findings) -> bool:
+    """Whether the first small slice is the large one under its probability map."""
     return findings.suspected or findings.uncertain
 
 
 def first_look(findings: Findings) -> int:
     """Return the index of the slice to look at first: the key slice, or the most probable one.
 
-    Of equally probable slices it is the middle one.
+    If several are equally probable, it is the middle one of them.
     """
     if findings.key_slice is not None:
         return findings.key_slice
@@ -89,15 +100,15 @@ def draw(
     Parameters
     ----------
     volume
-        The shown slices alone, in ascending order.
+        Only the shown slices, in ascending order.
     findings
-        What the reader said about the whole series.
+        What the detector found in the whole series.
     shown
         Index of each shown slice in the series: the large one, then the small ones.
     labels
-        What a reader knows each shown slice by, in the order of `shown`.
+        What a viewer calls each shown slice, in the order of `shown`.
     notes
-        Small print: who read it and when, limitations.
+        Small print: which detector analysed it and when, limitations.
     """
     picture = Image.new("RGB", SIZE, BLACK)
     pen = ImageDraw.Draw(picture)
@@ -119,7 +130,13 @@ def draw(
 
 
 def capture(source: Source, picture: Image.Image, shown: Sequence[int], mark: Imprint) -> Dataset:
-    """Return the picture as a Secondary Capture, ready to be saved; `shown` are its sources."""
+    """Return the picture as a Secondary Capture, ready to be saved.
+
+    Parameters
+    ----------
+    shown
+        Indices of the shown slices, which are its source images.
+    """
     ds = Dataset()
     ds.SOPClassUID = SecondaryCaptureImageStorage
     ds.Modality = "OT"
@@ -150,6 +167,7 @@ def labels(source: Source, shown: Sequence[int]) -> list[str]:
 
 
 def _label(source: Source, ref: SliceRef) -> str:
+    """Return what a viewer calls one slice; "" if it has no number."""
     number = source.headers[ref.sop_instance_uid].instance_number
     if source.in_frames(ref):
         return f"frame {ref.frame_number}"
@@ -157,6 +175,7 @@ def _label(source: Source, ref: SliceRef) -> str:
 
 
 def _reference(source: Source, index: int) -> Dataset:
+    """Return one item of the Source Image Sequence."""
     ref = source.plan.slices[index]
     item = Dataset()
     item.ReferencedSOPClassUID = ref.sop_class_uid
@@ -182,6 +201,7 @@ def _headline(pen: ImageDraw.ImageDraw, findings: Findings) -> None:
 
 
 def _numbers(findings: Findings) -> str:
+    """Return the numbers of the result on one line."""
     parts = [f"Probability {findings.probability:.2f}"]
     if findings.suspected and findings.mask.any():
         parts.append(f"outlined volume {findings.volume_ml:.1f} mL")
@@ -192,7 +212,7 @@ def _numbers(findings: Findings) -> str:
 
 
 def _cells(count: int) -> list[Box]:
-    """Return the places of the small slices, row by row."""
+    """Return the places of so many small slices, row by row."""
     left, top, right, bottom = MONTAGE
     width = (right - left - GAP * (COLUMNS - 1)) // COLUMNS
     height = (bottom - top - GAP * (ROWS - 1)) // ROWS
@@ -205,26 +225,30 @@ def _cells(count: int) -> list[Box]:
 
 
 def _head(volume: Volume) -> tuple[slice, slice]:
-    """Return the rows and columns that hold the head on any of the slices, with a margin.
+    """Return the rows and columns that contain the head on any of the slices, with a margin.
 
-    The head is the largest thing that is no air; it is looked for on every fourth pixel.
+    The head is the largest connected piece that is not air.
     """
-    things, count = ndimage.label(volume.hu[:, ::4, ::4] > HEAD_HU)
+    # Every fourth pixel is enough: (z, y / 4, x / 4) numbers of the pieces, 0 for air.
+    pieces, count = ndimage.label(volume.hu[:, ::4, ::4] > HEAD_HU)
     if not count:
         return slice(None), slice(None)
-    largest = 1 + int(np.bincount(things.ravel())[1:].argmax())
-    _, rows, columns = ndimage.find_objects(things)[largest - 1]
+    largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())
+    _, rows, columns = ndimage.find_objects(pieces)[largest - 1]
     return _widen(rows), _widen(columns)
 
 
 def _widen(coarse: slice) -> slice:
+    """Return a slice of every fourth pixel as one of all pixels, with the margin."""
     return slice(max(0, 4 * coarse.start - MARGIN), 4 * coarse.stop + MARGIN)
 
 
 def _slice(volume: Volume, index: int, crop: tuple[slice, slice], place: Box) -> Image.Image:
     """Return one slice in the brain window, as large as its place allows, pixels in proportion."""
+    # (z, y, x) -> (h, w) HU of the head -> (h, w) uint8 grey.
     hu = volume.hu[index][crop].copy()
     grey = Image.fromarray(np.rint(BRAIN(hu) * 255).astype(np.uint8))
+    # Its size in mm, and the pixels of the picture for each mm.
     high, wide = grey.height * volume.spacing_mm[0], grey.width * volume.spacing_mm[1]
     scale = min((place[2] - place[0]) / wide, (place[3] - place[1]) / high)
     size = (max(1, round(wide * scale)), max(1, round(high * scale)))
@@ -238,7 +262,7 @@ def _place(
     orientation: NDArray[np.float64],
     label: str,
 ) -> None:
-    """Put a slice in the middle of its place, with its sides and its label."""
+    """Paste a slice into the middle of its place, and write its sides and its label."""
     pen = ImageDraw.Draw(picture)
     left, top, right, bottom = place
     corner = (left + (right - left - tile.width) // 2, top + (bottom - top - tile.height) // 2)
@@ -248,13 +272,29 @@ def _place(
 
 
 def _warm(tile: Image.Image, heat: NDArray[np.uint8]) -> None:
-    """Lay the probability (0..255) over a slice: the more probable, the more amber."""
+    """Blend amber into a slice, in proportion to the probability.
+
+    Parameters
+    ----------
+    heat
+        (h, w) uint8, probability as 0..255, on the pixels that `tile` shows.
+    """
+    # (h, w) at the size of the tile, then as opacity, 0..255.
     cover = Image.fromarray(heat).resize(tile.size, Image.Resampling.BILINEAR)
     tile.paste(AMBER, mask=cover.point(lambda value: OPACITY * value))
 
 
 def _outline(tile: Image.Image, mask: NDArray[np.bool_], *, width: int) -> None:
-    """Draw the outline around the lesion, not on it, with a dark rim on its outer side."""
+    """Draw an outline around the lesion, with a dark rim on its outer side.
+
+    No pixel of the lesion is painted over.
+
+    Parameters
+    ----------
+    mask
+        (h, w) bool, on the pixels that `tile` shows.
+    """
+    # The lesion at the size of the tile, 0 or 255; grown by the line; grown by the rim.
     lesion = Image.fromarray(mask.astype(np.uint8) * 255).resize(
         tile.size, Image.Resampling.BILINEAR
     )
@@ -268,7 +308,7 @@ def _outline(tile: Image.Image, mask: NDArray[np.bool_], *, width: int) -> None:
 def _mark_sides(
     pen: ImageDraw.ImageDraw, place: Box, orientation: NDArray[np.float64], *, large: bool
 ) -> None:
-    """Write the side of the patient that each edge of a slice shows (LPS, PS3.3 C.7.6.2.1.1)."""
+    """Write at each edge of a slice which side of the patient it is (LPS, PS3.3 C.7.6.2.1.1)."""
     left, top, right, bottom = place
     size = 26 if large else 15
     across, down = orientation[:3], orientation[3:]
@@ -282,17 +322,18 @@ def _mark_sides(
 def _write(
     pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, anchor: str
 ) -> None:
-    """Write upon a slice, legible on bone and on air."""
+    """Write on a slice; the dark stroke makes it legible on bone as on air."""
     pen.text(at, text, WHITE, _font(size), anchor, stroke_width=2, stroke_fill=BLACK)
 
 
 def _side(direction: NDArray[np.float64]) -> str:
-    """Return the letter of the patient axis nearest to a direction."""
+    """(3,) direction in LPS -> the letter of the nearest side of the patient."""
     axis = int(np.abs(direction).argmax())
     return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]
 
 
 def _small_print(pen: ImageDraw.ImageDraw, notes: Sequence[str]) -> None:
+    """Write the notes below the slices; what does not fit is left to the report."""
     lines = [line for note in notes for line in wrap(note, LINE)]
     if len(lines) > FOOTER_LINES:
         lines = [*lines[: FOOTER_LINES - 1], "... further limitations stand in the report."]

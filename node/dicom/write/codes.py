@@ -1,9 +1,9 @@
-"""Every coded concept that the node chooses to write, in one table.
+"""All coded concepts that the node writes, in one table.
 
-A code that pydicom's copy of the standard's dictionary (PS3.16) holds is compared with it by a
-test. The subtypes are SNOMED CT disorders that the dictionary does not list, but for the
-intraventricular one: its code could not be confirmed, so it is said as "hemorrhage" (morphology)
-of the "brain ventricle" (site), both in the dictionary.
+A test compares them with pydicom's copy of the standard's dictionary (PS3.16). The subtypes are
+SNOMED CT disorders that the dictionary does not list. The code of the intraventricular one could
+not be confirmed, so two codes of the dictionary express it: "hemorrhage" (morphology) and "brain
+ventricle" (site).
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pydicom.sr.coding import Code
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and where: `Finding` and `Finding Site` of a measurement group."""
+    """What was found and where: `Finding` and `Finding Site` of a measurement group."""
 
     finding: Code
     site: Code

@@ -30,7 +30,10 @@ from node.wording import AMBER
 SEGMENT_NUMBER = 1
 CONTENT = "Suspected intracranial hemorrhage. Research use only"
 SUCCESSOR = "Suspected ICH, replaces an earlier result. Research use only"
-"""ContentDescription, at most 64 characters: viewers keep the older segmentation beside this."""
+"""ContentDescription of at most 64 characters.
+
+`SUCCESSOR` is for a result that replaces one: viewers keep the older segmentation beside it.
+"""
 
 COPIED = (
     "LossyImageCompression",
@@ -43,29 +46,26 @@ COPIED = (
 def segmentation(
     source: Source, mask: NDArray[np.bool_], mark: Imprint, *, omit_empty_frames: bool = True
 ) -> Dataset:
-    """Return `mask` as a BINARY segmentation in the geometry of its source.
+    """Return `mask` as a BINARY segmentation in the geometry of its source, ready to be saved.
+
+    Frames lie where their slices lie, under any gantry tilt and spacing, and each names its source
+    image.
 
     Parameters
     ----------
     source
         The analysed series: one slice for each plane of the mask.
     mask
-        (z, y, x) bool, True in the lesion, z in the order of the plan; at least one voxel.
+        (z, y, x) bool, True in the lesion, z in the order of the plan; at least one voxel is True.
     mark
-        Kind, title and reader of the object.
+        Kind, title and detector of the object.
     omit_empty_frames
-        Leave out frames without a lesion, as viewers prefer; some misplace a sparse segmentation.
-
-    Returns
-    -------
-    Dataset
-        Ready to be saved. Frames lie where their slices lie, under any gantry tilt and spacing,
-        and each names its source image.
+        Leave out frames without a lesion. Most viewers prefer that; some misplace such frames.
 
     Raises
     ------
     ValueError
-        If the mask is empty, or has not as many planes as the source has slices.
+        If the mask is empty, or its number of planes is not the source's number of slices.
     """
     if not mask.any():
         raise ValueError("an empty mask is no segmentation: a negative has none")
@@ -96,13 +96,13 @@ def segmentation(
 
 
 def tracking(source: Source, mark: Imprint) -> tuple[str, str]:
-    """Return the tracking identifier and UID of the lesion, the same in segmentation and report."""
+    """Return the tracking identifier and UID of the lesion, for segmentation and report alike."""
     lesion = replace(mark, kind="lesion")
     return "ichnode lesion", lesion.uid(source)
 
 
 def algorithm_identification(detector: Algorithm) -> AlgorithmIdentificationSequence:
-    """Return the Algorithm Identification Macro (PS3.3 10.16) of the weights that were used."""
+    """Return the Algorithm Identification Macro (PS3.3 10.16) of the detector."""
     return AlgorithmIdentificationSequence(
         name=detector.name,
         family=codes.ARTIFICIAL_INTELLIGENCE,
@@ -113,7 +113,7 @@ def algorithm_identification(detector: Algorithm) -> AlgorithmIdentificationSequ
 
 
 def _segment(source: Source, mark: Imprint) -> SegmentDescription:
-    assert mark.detector is not None  # a mask has a reader
+    assert mark.detector is not None  # a series with a mask was analysed
     tracking_id, tracking_uid = tracking(source, mark)
     return SegmentDescription(
         segment_number=SEGMENT_NUMBER,
@@ -130,12 +130,12 @@ def _segment(source: Source, mark: Imprint) -> SegmentDescription:
 
 
 def _planes(source: Source) -> list[Dataset]:
-    """Return a single-frame image's header for each slice, whatever kind of object it lies in.
+    """Return the header of a single-frame image for each slice, whatever object it lies in.
 
-    highdicom takes either one multi-frame object or many single frames, and wants of each an
-    identity and the very same orientation; a series may be split over several Enhanced CT objects,
-    lack type 2 attributes, or differ in a cosine's last digit. So each plane is called by its index
-    until `_name_frames` puts the real references, and `imprint` the real identity.
+    highdicom takes either one multi-frame object or many single frames, each with an identity and
+    with exactly the same orientation. But a series may be split over several Enhanced CT objects,
+    lack type 2 attributes, or differ in a cosine's last digit. So the index of a plane serves as
+    its UID, until `_name_frames` sets the real references and `imprint` the real identity.
     """
     orientation = next(iter(source.headers.values())).frames[0].orientation or ()
     planes = []
@@ -180,6 +180,6 @@ def _name_frames(ds: Dataset, source: Source) -> None:
 
 
 def _name_dimensions(ds: Dataset, uid: str) -> None:
-    """Give the dimension organization a UID that a retry gives it too."""
+    """Give the dimension organization a UID that is the same in a retry."""
     for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid

@@ -1,4 +1,4 @@
-"""The objects that a report speaks of, and what it inherits from them: patient, study, scanner."""
+"""The series that a report is about, and what the report inherits: patient, study, scanner."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -31,7 +31,10 @@ from node.wording import RESEARCH_USE_ONLY
 VERSION = version("ichnode")
 
 SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903}
-"""Each object goes into a series of its own, far above what scanners count to (chosen)."""
+"""Each object has a series of its own, with a number far above those that scanners count to.
+
+The numbers are an estimate; nothing was measured.
+"""
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 
@@ -43,7 +46,7 @@ MUST_AGREE = (
     "PatientSex",
     "AccessionNumber",
 )
-"""Who and what was scanned: the same in every instance of the series, or nothing is written."""
+"""Patient and request. Nothing is written unless all instances of the series agree on them."""
 
 # PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.2 and C.7.2.3
 INHERITED = (
@@ -102,7 +105,7 @@ REQUIRED = (
     "StudyID",
     "AccessionNumber",
 )
-"""Type 2: written empty where the source has none."""
+"""Type 2: written empty if the source has no value."""
 
 SCANNER = (
     "Manufacturer",
@@ -121,11 +124,11 @@ class Source:
     Attributes
     ----------
     plan
-        Its slices in the order of the mask; in a series not analysed, all that is there.
+        Its slices in the order of the mask; of a series not analysed, all that was received.
     headers
-        What each instance says of itself, by SOPInstanceUID, in the order of the plan.
+        The header of each instance, by SOPInstanceUID, in the order of the plan.
     first
-        The first instance's data set without pixels: what a report inherits from.
+        The first instance's data set without pixels, from which a report inherits.
     """
 
     plan: SeriesPlan
@@ -133,14 +136,14 @@ class Source:
     first: Dataset
 
     def in_frames(self, ref: SliceRef) -> bool:
-        """Whether the slice is a frame of a multi-frame object and referred to by number."""
+        """Whether the slice is a frame of a multi-frame object, and references need its number."""
         return self.headers[ref.sop_instance_uid].sop_class_uid in MULTI_FRAME
 
     def uid(self, *words: str) -> str:
-        """Return the UID that these words have in a report on just these instances.
+        """Return the UID of these words in a report on exactly these instances.
 
-        Late images need not be among them (a copy of a slice is not read); so a report that
-        replaces an earlier one takes that one's UID in.
+        The instances may be those of an earlier report, since a late image may be a copy, which is
+        not planned. So the UID of the report that is replaced goes in too.
         """
         older = (self.plan.replaces.sop_instance_uid,) if self.plan.replaces else ()
         return derived_uid(self.plan.study_instance_uid, *self.headers, VERSION, *older, *words)
@@ -148,7 +151,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """The weights that made a result: bundle name and version, sha256 of the weights."""
+    """The detector that made a result: bundle name and version, sha256 of the weights."""
 
     name: str
     version: str
@@ -163,23 +166,23 @@ class Algorithm:
 
 @dataclass(frozen=True, slots=True)
 class Imprint:
-    """What makes an object ours.
+    """What distinguishes an object of ours from its source.
 
     Attributes
     ----------
     kind
         Which of the report's objects it is: "seg", "sr" or "capture".
     title
-        Begin of the series description, before the research-use notice.
+        Beginning of the series description, before the research-use notice.
     when
-        When the series was read; with an offset from UTC.
-    reader
-        Name, version and digest of the weights that read the series; None if it was not read.
+        When the series was analysed, or refused; with an offset from UTC.
+    detector
+        What analysed the series; None if it was not analysed.
     reason_code
-        Why it was not read.
+        Why it was not analysed.
     content
-        What tells this result from another of the same reader on the same series, as a digest of
-        its findings does.
+        What distinguishes this result from another of the same detector on the same series, such
+        as a digest of its findings.
     """
 
     kind: str
@@ -190,9 +193,9 @@ class Imprint:
     content: str = ""
 
     def uid(self, source: Source, *words: str) -> str:
-        """Return the UID of one of the object's identifiers, such as its series or a finding.
+        """Return the UID of the object itself, or of what the words name: its series, a finding.
 
-        Everything that the objects say is in it: the same UID always stands for the same bytes.
+        The UID depends on all content of the objects, so that one UID always means the same bytes.
         """
         by = astuple(self.detector) if self.detector else ("not analysed", self.reason_code)
         made = (self.when.isoformat(), self.content)
@@ -200,13 +203,13 @@ class Imprint:
 
 
 def read_source(plan: SeriesPlan, root: Path) -> Source:
-    """Read the header of each planned instance, and make sure that all are of one patient.
+    """Return the planned series, after a check that all its instances are of one patient.
 
     Raises
     ------
     Permanent
-        If an instance is on disk no more, is not the planned one, or names another patient, study
-        or series than the rest. Then no object may be written: no identity would be right.
+        If an instance is no longer on disk, is not the planned one, or names another patient, study
+        or series than the others. Then no object may be written, since any identity may be wrong.
     Retryable
         If the disk fails.
     """
@@ -252,8 +255,8 @@ def _require_one_identity(plan: SeriesPlan, datasets: Sequence[Dataset]) -> None
 def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
     """Give `ds` the patient and study of its source, and a series and equipment of our own.
 
-    Patient, study and character set are copied as they were sent, whatever stood in `ds` before;
-    empty attributes are not, as the standard forbids most of them to be.
+    Patient, study and character set are copied as they were sent, in place of those in `ds`. Empty
+    attributes are left out, since the standard forbids most of them to be empty.
     """
     for keyword in INHERITED:
         ds.pop(keyword, None)
@@ -285,10 +288,10 @@ def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
 
 
 def local_time(when: datetime, header: Dataset) -> datetime:
-    """Return `when` on the clock that the header's own dates and times were written by.
+    """Return `when` in the time zone of the header's own dates and times.
 
-    That is its TimezoneOffsetFromUTC, or this machine's zone where the scanner names none: a time
-    in UTC would be read as the hospital's time.
+    That is its TimezoneOffsetFromUTC, or this machine's zone if the scanner states none. A time in
+    UTC would be taken for the hospital's time.
     """
     try:
         return when.astimezone(datetime.strptime(str(header.TimezoneOffsetFromUTC), "%z").tzinfo)
@@ -297,7 +300,7 @@ def local_time(when: datetime, header: Dataset) -> datetime:
 
 
 def _scanner(header: Dataset) -> Dataset:
-    """Return what acquired the source, as Contributing Equipment (PS3.3 C.12.1)."""
+    """Return the scanner of the source as Contributing Equipment (PS3.3 C.12.1)."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [coded(codes.ACQUISITION_EQUIPMENT)]
     for keyword in SCANNER:
@@ -306,17 +309,17 @@ def _scanner(header: Dataset) -> Dataset:
 
 
 class _AsSent(bytes):
-    """Text as it was sent, which a writer takes for text already encoded."""
+    """Text as it was sent, which a writer takes for encoded text."""
 
     def encode(self, encodings: object = None) -> bytes:  # noqa: ARG002
-        """Return the bytes: pydicom asks a person name for them."""
+        """Return the bytes; pydicom calls this for a person name."""
         return bytes(self)
 
 
 def _copy(keyword: str, header: Dataset, ds: Dataset) -> None:
-    """Copy an attribute that has a value; text byte for byte.
+    """Copy an attribute if it has a value; text byte for byte.
 
-    Decoding and encoding again would alter a name whose character set is declared wrongly.
+    To decode and encode it would alter a name whose character set is declared wrongly.
     """
     if not _sent(header, keyword):
         return
@@ -329,7 +332,7 @@ def _copy(keyword: str, header: Dataset, ds: Dataset) -> None:
 
 
 def _sent(header: Dataset, keyword: str) -> bytes:
-    """Return the bytes of an element nobody has touched yet; b"" where it is absent or empty."""
+    """Return the bytes of an element as they were sent; b"" if it is absent or empty."""
     element: Any = header.get_item(keyword) if keyword in header else None
     if isinstance(element, RawDataElement):
         return element.value or b""

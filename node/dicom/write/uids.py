@@ -1,14 +1,15 @@
-"""UIDs that follow from what an object says, so that a retry sends the same object again."""
+"""UIDs that follow from an object's content, so that a retry sends the same object again."""
 
 from hashlib import sha256
 from uuid import UUID
 
 
 def derived_uid(*words: str) -> str:
-    """Return the UID that belongs to these words, in any process and at any time.
+    """Return the UID of these words, the same in any process and at any time.
 
-    A UUID-derived UID (PS3.5 B.2: "2.25." and the UUID as a decimal number) of a version 8 UUID
-    (RFC 9562) that holds the first 122 bits of a SHA-256 over the words.
+    It is a UUID-derived UID (PS3.5 B.2: "2.25." and the UUID as a decimal number). The UUID is of
+    version 8 (RFC 9562), from the first 128 bits of a SHA-256 over the words, six of which give way
+    to version and variant.
     """
     digest = sha256("\0".join(words).encode()).digest()
     bits = bytearray(digest[:16])

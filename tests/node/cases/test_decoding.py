@@ -1,4 +1,4 @@
-"""Pixels decoded in a process with limits: whatever a decoder does costs its own case alone."""
+"""Pixels decoded in a process with limits: a failing decoder costs its own case only."""
 
 import multiprocessing
 import os

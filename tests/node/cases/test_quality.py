@@ -1,6 +1,6 @@
-"""The quality gate: each defect is said, a sound head stays silent, and none reads as a negative.
+"""The quality gate: it names each defect, is silent on a sound head and refuses a bad one.
 
-Phantoms, but for the real heads that are named so.
+All heads are phantoms, except those that are called real.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from models.detector import Detector
 from models.findings import Findings
-from models.preprocess import Canvas, Frame, Slabs, slabs
+from models.preprocess import Canvas, Frame
+from models.slabs import Slabs, make_slabs
 from models.volume import Volume
 from node.case_folder import CaseFolder
 from node.cases import quality
@@ -33,15 +34,15 @@ TRAINING_PATIENTS = (51, 56, 84, 115)
 
 
 def prepared(volume: Volume, brain: np.ndarray) -> tuple[Slabs, Canvas]:
-    """What a reader prepares whose skull stripper is told the truth."""
-    source = slabs(volume, 5.0)
-    inside = replace(source, hu=slabs(replace(volume, hu=brain.astype(np.float32)), 5.0).hu)
+    """What a detector prepares whose skull stripper is told the truth."""
+    slabs = make_slabs(volume, 5.0)
+    inside = replace(slabs, hu=make_slabs(replace(volume, hu=brain.astype(np.float32)), 5.0).hu)
     middle = [
         float(np.flatnonzero((inside.hu > 0.5).any(others))[[0, -1]].mean()) * mm
         for others, mm in zip(((0, 2), (0, 1)), inside.spacing_mm, strict=True)
     ]
     frame = Frame((middle[0], middle[1]), 208, 176, 1.0)
-    return source, Canvas(frame.sample(source), np.clip(frame.sample(inside), 0, 1), frame)
+    return slabs, Canvas(frame.sample(slabs), np.clip(frame.sample(inside), 0, 1), frame)
 
 
 def measured(head: Phantom) -> Quality:
@@ -204,17 +205,17 @@ def test_a_head_that_is_cut_off_is_said_so(clean: Phantom, kept: slice, end: str
 
 @dataclass(frozen=True)
 class Told:
-    """A reader whose skull stripper is told the truth and whose networks see a bleed anywhere."""
+    """A detector whose skull stripper is told the truth and whose networks see a bleed anywhere."""
 
     brain: np.ndarray
 
-    def prepare(self, volume: Volume) -> tuple[Slabs, Canvas]:
+    def preprocess(self, volume: Volume) -> tuple[Slabs, Canvas]:
         return prepared(volume, self.brain)
 
-    def look(self, seen: Canvas) -> None:
+    def infer(self, canvas: Canvas) -> None:
         pass
 
-    def judge(self, volume: Volume, *_: object) -> Findings:
+    def state_findings(self, volume: Volume, *_: object) -> Findings:
         return findings(volume.hu > 2000)
 
 
@@ -288,7 +289,7 @@ def test_an_infant_is_not_analysed(age: str, words: str) -> None:
     outcome, plan = alone(series(HEAD.having(PatientAge=age)))
     assert (outcome.state, outcome.reason_code) == (State.NOT_ANALYSED, Reason.AGE)
     assert outcome.reason == (
-        f"the patient is {words} old: the reader was not trained on children under 2 years"
+        f"the patient is {words} old: the networks were not trained on children under 2 years"
     )
     assert plan is not None
 
@@ -296,8 +297,8 @@ def test_an_infant_is_not_analysed(age: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("age", "limited"),
     [
-        ("002Y", ("the patient is 2 years old: the reader was trained mostly on adults",)),
-        ("017Y", ("the patient is 17 years old: the reader was trained mostly on adults",)),
+        ("002Y", ("the patient is 2 years old: the networks were trained mostly on adults",)),
+        ("017Y", ("the patient is 17 years old: the networks were trained mostly on adults",)),
         ("018Y", ()),
         (None, ()),
     ],
@@ -323,7 +324,7 @@ def test_real_heads_are_read_without_a_limitation(
         physionet.load(data / "physionet_ct_ich", number).volume for number in TRAINING_PATIENTS
     ]
     volumes.append(load_volume(real_tilted_head(data, tmp_path), tmp_path))
-    assert [gate(measure(*detector.prepare(volume))) for volume in volumes] == [()] * 5
+    assert [gate(measure(*detector.preprocess(volume))) for volume in volumes] == [()] * 5
 
 
 @pytest.mark.data
@@ -343,5 +344,5 @@ def test_coronal_slices_of_a_real_head_are_not_axial_whatever_their_header_says(
         thickness_mm=5.0,
     )
     with pytest.raises(NotAnalysed, match="not axial, whatever the header says") as refused:
-        gate(measure(*detector.prepare(mislabelled)))
+        gate(measure(*detector.preprocess(mislabelled)))
     assert refused.value.code == Reason.NOT_AXIAL

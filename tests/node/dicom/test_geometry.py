@@ -1,4 +1,4 @@
-"""Slices in order along their normal, checked against independent readers."""
+"""Slices in order along their normal, checked against independent DICOM libraries."""
 
 import subprocess
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a received object says of itself, however badly it was written."""
+"""The header of a received object, even of one that breaks the rules."""
 
 import struct
 import time
@@ -25,7 +25,7 @@ ONE = HEAD(gaps_mm=())
 
 
 def image(scan: Scan = ONE, **raw: bytes) -> bytes:
-    """Return one file; `raw` replaces values as they stand, however illegal."""
+    """Return one file; `raw` replaces values, legal or not."""
     data = encoded(scan.build()[0])
     for keyword, value in raw.items():
         tag, vr = ELEMENTS[keyword]

@@ -146,7 +146,7 @@ def by_pydicom(syntax: UID) -> Coder:
 
 
 def enhanced(*, shared_rescale: bool = False, syntax: UID | None = None) -> Coder:
-    """All in one object, its frames in another order than they lie."""
+    """All slices in one object, whose frames are not in the order of the slices."""
 
     def code(_: list[Path], folder: Path) -> None:
         order = [*range(1, 30, 2), *range(28, -1, -2)]
@@ -174,7 +174,7 @@ DEGRADED: dict[str, Coder] = {
 
 
 def triaged(folder: Path, detector: Detector) -> tuple[Outcome, Findings]:
-    """Worklist, assemble and triage the files of a folder; return what became of them."""
+    """Store, assemble and triage the files of a folder; return what became of them."""
     root = folder.with_name(f"{folder.name}-stored")
     _, plan = alone(store([path.read_bytes() for path in sorted(folder.iterdir())], root))
     assert plan is not None

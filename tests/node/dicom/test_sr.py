@@ -13,9 +13,10 @@ from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedPDFStorage
 
 from models.findings import SUBTYPES, Findings
 from node.dicom.write import codes
+from node.dicom.write.measurement_groups import box
 from node.dicom.write.seg import segmentation
 from node.dicom.write.source import Algorithm, Imprint, Source, read_source
-from node.dicom.write.sr import box, findings_report, not_analysed_report
+from node.dicom.write.sr import findings_report, not_analysed_report
 from node.records import Predecessor
 from tests.support.reported import (
     SHAPE,
@@ -49,7 +50,7 @@ OLDER = Predecessor("2.25.7.1", Comprehensive3DSRStorage, "2.25.7.2", later_imag
 
 
 def replacing(source: Source, older: Predecessor | None = OLDER) -> Source:
-    """The same series, an earlier reading of which was reported."""
+    """The same series, of which an earlier result was reported."""
     return replace(source, plan=replace(source.plan, replaces=older))
 
 
@@ -357,7 +358,7 @@ def test_a_code_means_what_the_standard_says(code: Code) -> None:
     assert code.meaning.split(" (")[0].lower() in plain
 
 
-def test_each_subtype_of_the_readers_has_a_code() -> None:
+def test_each_subtype_of_the_detector_has_a_code() -> None:
     assert tuple(codes.SUBTYPES) == SUBTYPES
 
 
