@@ -5,7 +5,7 @@ IchnodeError
 └── Permanent          the same call will fail until a person changes something
     ├── BadObject      received bytes are not a usable DICOM object
     └── BadConfiguration
-NotAnalysed is a result and not an error: a stage raises it to end early.
+Refused is a result and not an error: a stage raises it to end early.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ class BadConfiguration(Permanent):
     """A setting is missing or unknown, or contradicts another."""
 
 
-class NotAnalysed(Exception):
+class Refused(Exception):
     """The case cannot be analysed; the message is the reason that people see.
 
     Attributes

@@ -23,7 +23,7 @@ import numpy as np
 
 from models.volume import Volume
 from node.dicom.read.pixels import Decoder, load_volume
-from node.errors import NotAnalysed, Retryable
+from node.errors import Refused, Retryable
 from node.log import event
 from node.records import SeriesPlan
 from node.settings import Decode
@@ -56,7 +56,7 @@ def decoding_process(limits: Decode, load: Decoder = load_volume) -> Iterator[De
 
     Raises
     ------
-    NotAnalysed
+    Refused
         UNDECODABLE if decoding ends its process, or exceeds the limits of memory or time.
     Retryable
         If no process can be started.
@@ -152,9 +152,9 @@ class _Child:
         code = self.process.exitcode or 0
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
-    def _refusal(self, what: str) -> NotAnalysed:
+    def _refusal(self, what: str) -> Refused:
         logger.warning("decoding %s", what, extra=event("decoding_ended"))
-        return NotAnalysed(
+        return Refused(
             Reason.UNDECODABLE,
             f"decoding the pixels {what}; they are damaged, or too much for this node or their "
             "codec: send the series again, uncompressed, or raise the limit",

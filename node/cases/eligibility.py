@@ -27,7 +27,7 @@ from node.cases.header_words import (
     is_sharp,
 )
 from node.dicom.read.geometry import Stack, stack
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.identity import PatientIdentity, disagreeing
 from node.records import Header, Instance, Series
 from node.settings import Assemble
@@ -98,7 +98,7 @@ def judge(series: Series, settings: Assemble) -> Verdict:
             return Verdict(series, images, refusal=Refusal(reason, message))
     try:
         ordered = stack(headers, settings.max_gap_factor, prefer=is_sharp)
-    except NotAnalysed as error:
+    except Refused as error:
         return Verdict(series, images, refusal=Refusal(Reason(error.code), str(error)))
     for reason, complaint in STACK_RULES:
         if message := complaint(ordered, headers, settings):

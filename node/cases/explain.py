@@ -18,7 +18,7 @@ from node.cases.completeness import closing
 from node.cases.eligibility import CURABLE, Verdict, judge
 from node.cases.header_words import has_contrast, is_sharp
 from node.dicom.read.geometry import stack
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.outcomes import Planned
 from node.records import Case, Series, SeriesPlan
 from node.settings import Assemble, Settings
@@ -305,7 +305,7 @@ def _coverage_mm(verdict: Verdict, settings: Assemble) -> float | None:
     """Return how much was scanned, of a series refused for other reasons too."""
     try:
         ordered = verdict.stack or stack(verdict.headers, settings.max_gap_factor, prefer=is_sharp)
-    except NotAnalysed:
+    except Refused:
         return None
     return ordered.coverage_mm or None
 

@@ -11,10 +11,10 @@ from models.findings import Findings
 from node.case_folder import CaseFolder
 from node.cases import manifest
 from node.cases.assemble import decide
-from node.cases.report import NotRead, write_report
+from node.cases.report import write_report
 from node.cases.triage import triage
 from node.dicom.read.pixels import Decoder, load_volume
-from node.errors import NotAnalysed as Refused
+from node.errors import Refused
 from node.outcomes import NotAnalysed, Outcome, Reported
 from node.records import Case, Parcel
 from node.settings import Settings
@@ -127,9 +127,9 @@ def _report(case: Case, node: Node) -> Outcome:
     """
     folder = node.folder(case)
     plan = folder.require_plan()
-    result: Findings | NotRead
+    result: Findings | NotAnalysed
     if case.state is State.NOT_ANALYSED:
-        result = NotRead(case.reason_code or Reason.INTERNAL, case.reason or "")
+        result = NotAnalysed(case.reason_code or Reason.INTERNAL, case.reason or "")
     else:
         result = folder.require_findings()
         known = (*plan.limitations, *result.limitations)

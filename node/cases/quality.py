@@ -17,7 +17,7 @@ from scipy import ndimage
 from models.preprocess import Canvas
 from models.slabs import Slabs
 from node.cases.vault import Floats, defect_cm2, moved_mm, unroll
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.states import Reason
 
 TALL, OPEN_CM2 = 0.95, 5.0  # see `_refuse`
@@ -85,7 +85,7 @@ def gate(quality: Quality) -> tuple[str, ...]:
 
     Raises
     ------
-    NotAnalysed
+    Refused
         NOT_AXIAL, NOISE or ARTEFACT if the series cannot be analysed.
     """
     _refuse(quality)
@@ -93,31 +93,31 @@ def gate(quality: Quality) -> tuple[str, ...]:
 
 
 def _refuse(q: Quality) -> None:
-    """Raise `NotAnalysed` if the series cannot be analysed.
+    """Raise `Refused` if the series cannot be analysed.
 
     An axial head is lower than long, and its skull is closed all around. In coronal slices under an
     axial header both are otherwise: so in 47 of 50 real heads, cut coronally, and in none of the 50
     as they are.
     """
     if q.tallness >= TALL and q.defect_cm2 >= OPEN_CM2:
-        raise NotAnalysed(
+        raise Refused(
             Reason.NOT_AXIAL,
             "not axial, whatever the header says: the brain is longest across the slices, and the "
             "skull is open within them",
         )
     if q.noise_hu >= TOO_NOISY_HU:
-        raise NotAnalysed(
+        raise Refused(
             Reason.NOISE,
             f"too noisy: {q.noise_hu:.0f} HU inside the brain, less than {TOO_NOISY_HU:.0f} "
             "needed; send thicker slices or a smoother kernel",
         )
     if 2 * q.much_metal_slices > q.brain_slices:
-        raise NotAnalysed(
+        raise Refused(
             Reason.ARTEFACT,
             f"metal on {q.much_metal_slices} of {q.brain_slices} slices of the brain",
         )
     if q.moved_mm >= MOVED_FAR_MM:
-        raise NotAnalysed(
+        raise Refused(
             Reason.ARTEFACT,
             f"the head moved by {q.moved_mm:.0f} mm between neighbouring slices",
         )

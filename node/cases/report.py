@@ -11,7 +11,6 @@ object at every peer.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from io import BytesIO
@@ -28,22 +27,15 @@ from node.dicom.write.capture import capture, draw, labels, shown_slices
 from node.dicom.write.seg import segmentation
 from node.dicom.write.source import Algorithm, Imprint, Source, local_time, read_source
 from node.dicom.write.sr import findings_report, not_analysed_report
-from node.errors import NotAnalysed, Permanent, Retryable
+from node.errors import Permanent, Refused, Retryable
+from node.outcomes import NotAnalysed
 from node.records import ReportObject, SeriesPlan
 from node.wording import replacement
 
 
-@dataclass(frozen=True, slots=True)
-class NotRead:
-    """Why a case was not analysed: a `node.states.Reason` and the sentence for the radiologist."""
-
-    reason_code: str
-    reason: str
-
-
 def write_report(
     plan: SeriesPlan,
-    result: Findings | NotRead,
+    result: Findings | NotAnalysed,
     folder: CaseFolder,
     when: datetime,
     decode: Decoder = load_volume,
@@ -85,24 +77,25 @@ def write_report(
         folder.replace_report(encoded, picture)
     except OSError as error:
         raise Retryable(f"cannot write to {folder.report}: {error.strerror}") from error
-    return tuple(
-        ReportObject(
-            kind=kind,
-            path=folder.object_path(kind),
-            sop_class_uid=str(ds.SOPClassUID),
-            sop_instance_uid=str(ds.SOPInstanceUID),
-            series_instance_uid=str(ds.SeriesInstanceUID),
-        )
-        for kind, ds in objects.items()
+    return tuple(_stored(kind, ds, folder) for kind, ds in objects.items())
+
+
+def _stored(kind: str, ds: Dataset, folder: CaseFolder) -> ReportObject:
+    return ReportObject(
+        kind=kind,
+        path=folder.object_path(kind),
+        sop_class_uid=str(ds.SOPClassUID),
+        sop_instance_uid=str(ds.SOPInstanceUID),
+        series_instance_uid=str(ds.SeriesInstanceUID),
     )
 
 
 def _compose(
-    plan: SeriesPlan, result: Findings | NotRead, root: Path, when: datetime, decode: Decoder
+    plan: SeriesPlan, result: Findings | NotAnalysed, root: Path, when: datetime, decode: Decoder
 ) -> tuple[dict[str, Dataset], bytes | None]:
     """Return the report's objects by kind, and the picture as PNG if the series was read."""
     source = read_source(plan, root)
-    if not isinstance(result, NotRead):
+    if not isinstance(result, NotAnalysed):
         return _describe(source, result, root, when, decode)
     code, said = result.reason_code, result.reason
     mark = Imprint("sr", "ichnode NOT ANALYSED", when, reason_code=code, content=said)
@@ -144,7 +137,7 @@ def _load(plan: SeriesPlan, indices: list[int], root: Path, decode: Decoder) -> 
     few = tuple(plan.slices[index] for index in indices)
     try:
         return decode(dataclasses.replace(plan, slices=few, copies=()), root)
-    except NotAnalysed as reason:
+    except Refused as reason:
         raise Permanent(f"pixels that were read can be read no more: {reason}") from reason
 
 

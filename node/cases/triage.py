@@ -8,7 +8,7 @@ from models.findings import Findings, Unreadable
 from node.case_folder import CaseFolder
 from node.cases.quality import gate, measure
 from node.dicom.read.pixels import Decoder
-from node.errors import NotAnalysed, Permanent
+from node.errors import Permanent, Refused
 from node.outcomes import Triaged
 from node.records import SeriesPlan
 from node.states import Priority, Reason
@@ -24,7 +24,7 @@ def triage(
 
     Raises
     ------
-    NotAnalysed
+    Refused
         If the pixels cannot be decoded, are not Hounsfield values, show no brain, or have too
         many defects (`node.cases.quality`).
     Permanent
@@ -38,7 +38,7 @@ def triage(
     try:
         slabs, canvas = detector.preprocess(volume)
     except Unreadable as reason:
-        raise NotAnalysed(Reason.UNREADABLE, str(reason)) from reason
+        raise Refused(Reason.UNREADABLE, str(reason)) from reason
     limitations = gate(measure(slabs, canvas))
     findings = detector.state_findings(volume, slabs, canvas, detector.infer(canvas))
     findings = replace(findings, limitations=limitations)

@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 
 from models.volume import Volume
 from node.dicom.read.pixels import load_volume
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.records import SeriesPlan
 from node.states import Reason
 
@@ -33,7 +33,7 @@ def exhaust() -> None:
 
 
 def refuse() -> None:
-    raise NotAnalysed(Reason.NOT_HOUNSFIELD, "the values are no Hounsfield units")
+    raise Refused(Reason.NOT_HOUNSFIELD, "the values are no Hounsfield units")
 
 
 def fail() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.records import Header
 from node.states import Reason
 
@@ -125,7 +125,7 @@ def stack(
 
     Raises
     ------
-    NotAnalysed
+    Refused
         GEOMETRY if frames lack their place, or do not form one row of parallel slices;
         MISSING_SLICE if there is a hole between them.
     """
@@ -151,7 +151,7 @@ def common_plane(headers: Sequence[Header]) -> Plane:
 
     Raises
     ------
-    NotAnalysed
+    Refused
         GEOMETRY if one of them is missing, malformed, or differs between frames.
     """
     frames = [frame for header in headers for frame in header.frames]
@@ -282,7 +282,7 @@ def _tilt_deg(positions: Vector, normal: Vector) -> float:
 
     Raises
     ------
-    NotAnalysed
+    Refused
         GEOMETRY if they do not lie on a line, or lean more than a gantry can.
     """
     # Each position as a part along the normal, (z,), and a part at right angles to it, (z, 3).
@@ -311,13 +311,13 @@ def _refuse_hole(slices: Sequence[_Placed], max_gap_factor: float) -> None:
         filled = sum(header.slice_thickness_mm or 0.0 for header in pair) / 2
         if gap > max_gap_factor * around and gap > TOUCHING * filled:
             between = " and ".join(str(header.instance_number or "?") for header in pair)
-            raise NotAnalysed(
+            raise Refused(
                 Reason.MISSING_SLICE,
                 f"a slice is missing: images {between} lie {gap:.1f} mm apart, their neighbours "
                 f"{around:.1f} mm; send the series again, complete",
             )
 
 
-def _bad(message: str) -> NotAnalysed:
+def _bad(message: str) -> Refused:
     """Return the refusal of a geometry."""
-    return NotAnalysed(Reason.GEOMETRY, f"the geometry is unusable: {message}")
+    return Refused(Reason.GEOMETRY, f"the geometry is unusable: {message}")

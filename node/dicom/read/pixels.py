@@ -19,7 +19,7 @@ from models.volume import Volume
 from node.dicom.read.elements import integer, macros, number, raw, short, text
 from node.dicom.read.geometry import Plane, common_plane
 from node.dicom.read.header import open_object, read_header
-from node.errors import BadObject, NotAnalysed
+from node.errors import BadObject, Refused
 from node.records import Header, SeriesPlan, SliceRef
 from node.states import Reason
 
@@ -49,7 +49,7 @@ def load_volume(plan: SeriesPlan, root: Path) -> Volume:
 
     Raises
     ------
-    NotAnalysed
+    Refused
         NO_PIXEL_DATA or UNDECODABLE, naming the image; NOT_HOUNSFIELD if the header says that the
         values are not Hounsfield units, or they do not look so; DUPLICATE_POSITION if a copy
         differs from the slice at its position; GEOMETRY if the headers contradict each other.
@@ -84,7 +84,7 @@ def _fill_all(
         unchanged = hashing.submit(_refuse_changed, data, mine[0])
         try:
             return _fill(data, mine, [hu[place] for place in places[path]]), unchanged
-        except NotAnalysed:
+        except Refused:
             unchanged.result()  # if the file changed on disk, that is the reason to give
             raise
 
@@ -108,13 +108,13 @@ def _volume(plan: SeriesPlan, plane: Plane, headers: list[Header], hu: Hounsfiel
             thickness_mm=thickness.pop() if len(thickness) == 1 else None,
         )
     except ValueError as error:
-        raise NotAnalysed(Reason.GEOMETRY, f"the geometry is unusable: {error}") from error
+        raise Refused(Reason.GEOMETRY, f"the geometry is unusable: {error}") from error
 
 
 def _refuse_changed(data: bytes, ref: SliceRef) -> None:
     """Raise UNDECODABLE if these are not the bytes that were received."""
     if hashlib.sha256(data).hexdigest() != ref.sha256:
-        raise NotAnalysed(
+        raise Refused(
             Reason.UNDECODABLE,
             f"image {ref.sop_instance_uid} changed on disk since it was received: its sha256 "
             "differs; check the disk and send the image again",
@@ -132,7 +132,7 @@ def _fill(data: bytes, refs: list[SliceRef], out: list[Hounsfield]) -> Header:
     values = _values(opened.ds, header)
     frames = _decode(opened.ds, header)
     if frames.shape[1:] != out[0].shape:
-        raise NotAnalysed(Reason.GEOMETRY, "images of different matrix are mixed in the series")
+        raise Refused(Reason.GEOMETRY, "images of different matrix are mixed in the series")
     for ref, target in zip(refs, out, strict=True):
         values.to_hounsfield(frames[ref.frame_number - 1], ref.frame_number - 1, target)
     return header
@@ -142,7 +142,7 @@ def _refuse_other_count(ds: Dataset, header: Header) -> None:
     """Raise GEOMETRY if NumberOfFrames is not the number of the frames in the header."""
     announced = integer(ds, "NumberOfFrames") or 1
     if announced != len(header.frames):
-        raise NotAnalysed(
+        raise Refused(
             Reason.GEOMETRY,
             f"image {header.sop_instance_uid} announces {announced} frames (NumberOfFrames) and "
             f"places {len(header.frames)}; correct it at its source and send it again",
@@ -153,7 +153,7 @@ def _decode(ds: Dataset, header: Header) -> Stored:
     """Return the (frames, rows, columns) stored values, with the bits above BitsStored."""
     name = header.sop_instance_uid
     if not header.has_pixel_data:
-        raise NotAnalysed(
+        raise Refused(
             Reason.NO_PIXEL_DATA, f"image {name} has no pixel data; send the images, not headers"
         )
     if short(ds, "SamplesPerPixel") != 1:
@@ -243,7 +243,7 @@ def _values(ds: Dataset, header: Header) -> _Values:
 
     Raises
     ------
-    NotAnalysed
+    Refused
         NOT_HOUNSFIELD if a frame lacks slope or intercept, since they are never guessed.
     """
     if header.rescale_type not in HOUNSFIELD:
@@ -293,7 +293,7 @@ def _refuse_other_copies(plan: SeriesPlan, plane: Plane, hu: Hounsfield) -> None
         at = np.array(ref.position_mm, np.float64) @ plane.normal
         twin = int(np.abs(locations - at).argmin())
         if not np.array_equal(hu[place], hu[twin]):
-            raise NotAnalysed(
+            raise Refused(
                 Reason.DUPLICATE_POSITION,
                 f"images {plan.slices[twin].sop_instance_uid} and {ref.sop_instance_uid} lie at "
                 "the same position and differ; send each scan as a series of its own",
@@ -309,18 +309,18 @@ def _refuse_implausible(hu: Hounsfield) -> None:
     sample = hu[::2, ::4, ::4]  # one in 32 voxels is enough
     air, tissue = (sample < -700).mean(), ((sample >= 0) & (sample <= 80)).mean()
     if min(air, tissue) < 0.005:
-        raise NotAnalysed(
+        raise Refused(
             Reason.NOT_HOUNSFIELD,
             f"the values are no Hounsfield units of a patient: {air:.1%} of the voxels are air "
             f"(below -700) and {tissue:.1%} soft tissue (0 to 80); check slope and intercept",
         )
 
 
-def _not_hounsfield(header: Header, why: str) -> NotAnalysed:
-    return NotAnalysed(
+def _not_hounsfield(header: Header, why: str) -> Refused:
+    return Refused(
         Reason.NOT_HOUNSFIELD, f"image {header.sop_instance_uid} is not in Hounsfield units: {why}"
     )
 
 
-def _undecodable(name: str, error: Exception) -> NotAnalysed:
-    return NotAnalysed(Reason.UNDECODABLE, f"the pixels of image {name} cannot be decoded: {error}")
+def _undecodable(name: str, error: Exception) -> Refused:
+    return Refused(Reason.UNDECODABLE, f"the pixels of image {name} cannot be decoded: {error}")

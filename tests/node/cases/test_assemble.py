@@ -24,7 +24,7 @@ from node.cases.assemble import decide
 from node.cases.completeness import closing
 from node.cases.eligibility import judge
 from node.dicom.read.pixels import load_volume
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.outcomes import Outcome
 from node.records import Case, Series
 from node.settings import Assemble
@@ -586,7 +586,7 @@ def test_a_series_is_read_where_it_lies_or_says_why_not(
     assert plan is not None
     try:
         volume = load_volume(plan, tmp_path) if outcome.state is State.ASSEMBLED else None
-    except NotAnalysed as error:
+    except Refused as error:
         assert error.code is expected, error
         return
     if volume is None:

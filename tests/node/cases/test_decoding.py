@@ -16,7 +16,7 @@ import pytest
 from node.cases import decoding
 from node.cases.decoding import decoding_process
 from node.dicom.read.pixels import Decoder, load_volume
-from node.errors import NotAnalysed, Retryable
+from node.errors import Refused, Retryable
 from node.records import SeriesPlan
 from node.settings import Decode, Settings
 from node.states import Priority, Reason, State
@@ -99,7 +99,7 @@ def test_what_a_decoder_does_to_its_process_costs_that_case_alone(
     decode: Decoder, plan: SeriesPlan, tmp_path: Path, deed: str, named: str
 ) -> None:
     before = pid_of(decode, plan)
-    with pytest.raises(NotAnalysed, match=named) as caught:
+    with pytest.raises(Refused, match=named) as caught:
         decode(doing(deed, plan), tmp_path)
     assert caught.value.code is Reason.UNDECODABLE
     assert not runs(before)
@@ -111,7 +111,7 @@ def test_a_decoder_that_hangs_is_stopped_in_time(plan: SeriesPlan, tmp_path: Pat
     limits = Decode(timeout_s=5)
     with decoding_process(limits, decoders.load) as decode:
         before = pid_of(decode, plan)
-        with pytest.raises(NotAnalysed, match=r"decode\.timeout_s = 5 s") as caught:
+        with pytest.raises(Refused, match=r"decode\.timeout_s = 5 s") as caught:
             decode(doing("hang", plan), tmp_path)
         assert caught.value.code is Reason.UNDECODABLE
         assert not runs(before)
@@ -120,7 +120,7 @@ def test_a_decoder_that_hangs_is_stopped_in_time(plan: SeriesPlan, tmp_path: Pat
 
 def test_a_refusal_arrives_as_it_was_raised(decode: Decoder, plan: SeriesPlan) -> None:
     before = pid_of(decode, plan)
-    with pytest.raises(NotAnalysed) as caught:
+    with pytest.raises(Refused) as caught:
         decode(doing("refuse", plan), Path())
     assert caught.value.code is Reason.NOT_HOUNSFIELD
     assert str(caught.value) == "the values are no Hounsfield units"

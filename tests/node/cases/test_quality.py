@@ -19,7 +19,7 @@ from node.case_folder import CaseFolder
 from node.cases import quality
 from node.cases.quality import Quality, gate, measure
 from node.cases.triage import triage
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.outcomes import Outcome
 from node.records import SeriesPlan, SliceRef
 from node.states import Reason, State
@@ -273,7 +273,7 @@ def test_what_cannot_be_read_is_not_analysed_and_says_why(
     message: str,
 ) -> None:
     spoilt = changed(clean, spoil(clean.volume.hu.copy()))  # type: ignore[operator]
-    with pytest.raises(NotAnalysed, match=message) as refused:
+    with pytest.raises(Refused, match=message) as refused:
         triaged(spoilt, tmp_path)
     assert refused.value.code == reason
     assert not list(tmp_path.iterdir())
@@ -343,6 +343,6 @@ def test_coronal_slices_of_a_real_head_are_not_axial_whatever_their_header_says(
         spacing_mm=(1.0, 1.0),
         thickness_mm=5.0,
     )
-    with pytest.raises(NotAnalysed, match="not axial, whatever the header says") as refused:
+    with pytest.raises(Refused, match="not axial, whatever the header says") as refused:
         gate(measure(*detector.preprocess(mislabelled)))
     assert refused.value.code == Reason.NOT_AXIAL

@@ -14,10 +14,11 @@ from pydicom.tag import Tag
 
 from models.findings import Findings
 from node.case_folder import CaseFolder
-from node.cases.report import NotRead, write_report
+from node.cases.report import write_report
 from node.dicom.read.header import read_header
 from node.dicom.read.identity import read_identity
 from node.errors import Permanent, Retryable
+from node.outcomes import NotAnalysed
 from node.records import Predecessor, ReportObject, SeriesPlan
 from node.states import Reason
 from tests.support.reported import (
@@ -35,13 +36,13 @@ from training.datasets.series import Identity, write_series
 
 WHEN = datetime(2026, 11, 20, 22, 30, 15, 123456, tzinfo=UTC)
 NOTHING = np.zeros(SHAPE, bool)
-MISSING = NotRead(Reason.MISSING_SLICE, "the slice at 35 mm is missing")
+MISSING = NotAnalysed(Reason.MISSING_SLICE, "the slice at 35 mm is missing")
 
 OLDER = Predecessor("2.25.7.1", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.7.2", later_images=1)
 
 
 def reported(
-    plan: SeriesPlan, result: Findings | NotRead, root: Path, case: str = "1"
+    plan: SeriesPlan, result: Findings | NotAnalysed, root: Path, case: str = "1"
 ) -> dict[str, Dataset]:
     """Write the report; return its objects by kind."""
     objects = write_report(plan, result, CaseFolder(root, f"cases/{case}"), WHEN)
@@ -63,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     ids=["suspected", "nothing outlined", "not suspected", "not analysed"],
 )
 def test_each_result_gets_its_objects_and_no_other(
-    tmp_path: Path, result: Findings | NotRead, kinds: list[str]
+    tmp_path: Path, result: Findings | NotAnalysed, kinds: list[str]
 ) -> None:
     plan = write(tilted_volume(), tmp_path)
     assert list(reported(plan, result, tmp_path)) == kinds
@@ -101,9 +102,10 @@ from datetime import datetime
 from pathlib import Path
 from node.case_folder import CaseFolder
 from node.records import SeriesPlan
-from node.cases.report import NotRead, write_report
+from node.cases.report import write_report
+from node.outcomes import NotAnalysed
 root = Path({str(tmp_path)!r})
-result = NotRead({MISSING.reason_code.value!r}, {MISSING.reason!r})
+result = NotAnalysed({MISSING.reason_code.value!r}, {MISSING.reason!r})
 when = datetime.fromisoformat({WHEN.isoformat()!r})
 plan = SeriesPlan.read(root / "series.json")
 write_report(plan, result, CaseFolder(root, "cases/there"), when)
@@ -126,7 +128,7 @@ write_report(plan, result, CaseFolder(root, "cases/there"), when)
 )
 def test_another_source_or_reader_gets_other_uids(
     tmp_path: Path,
-    change: Callable[[SeriesPlan, Findings], tuple[SeriesPlan, Findings | NotRead]],
+    change: Callable[[SeriesPlan, Findings], tuple[SeriesPlan, Findings | NotAnalysed]],
 ) -> None:
     plan = write(tilted_volume(), tmp_path)
     before = reported(plan, findings(lesion()), tmp_path)["sr"]
@@ -257,7 +259,7 @@ def test_a_malformed_birth_date_is_copied_and_never_logged(
 )
 @pytest.mark.parametrize("result", [findings(lesion()), MISSING], ids=["read", "not read"])
 def test_nothing_is_written_when_the_instances_name_different_patients(
-    tmp_path: Path, keyword: str, result: Findings | NotRead
+    tmp_path: Path, keyword: str, result: Findings | NotAnalysed
 ) -> None:
     paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("mixed"))
     ds = dcmread(paths[5])

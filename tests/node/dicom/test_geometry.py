@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from models.volume import Volume
 from node.dicom.read.geometry import stack
 from node.dicom.read.pixels import load_volume
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.records import Header, SeriesPlan
 from node.states import Reason
 from tests.conftest import require_program
@@ -252,7 +252,7 @@ def test_rounded_cosines_become_unit_vectors_at_right_angles() -> None:
 
 
 def test_the_hole_is_named_by_its_neighbours() -> None:
-    with pytest.raises(NotAnalysed, match=r"images 9 and 11 lie 10.0 mm apart.* 5.0 mm") as caught:
+    with pytest.raises(Refused, match=r"images 9 and 11 lie 10.0 mm apart.* 5.0 mm") as caught:
         stack(headers(HEAD, without(9)), FACTOR)
     assert caught.value.code is Reason.MISSING_SLICE
 
@@ -260,7 +260,7 @@ def test_the_hole_is_named_by_its_neighbours() -> None:
 @pytest.mark.parametrize("index", range(1, 29))
 def test_no_single_slice_can_be_lost_unnoticed(index: int) -> None:
     whole = headers(HEAD)
-    with pytest.raises(NotAnalysed):
+    with pytest.raises(Refused):
         stack(whole[:index] + whole[index + 1 :], FACTOR)
 
 
@@ -293,6 +293,6 @@ def test_between_two_equal_scans_the_preferred_one_is_read() -> None:
     ],
 )
 def test_what_is_wrong_with_the_geometry_is_said(edit: Edit, words: str) -> None:
-    with pytest.raises(NotAnalysed, match=words) as caught:
+    with pytest.raises(Refused, match=words) as caught:
         stack(headers(HEAD, edit), FACTOR)
     assert caught.value.code is Reason.GEOMETRY

@@ -27,7 +27,7 @@ from node.case_folder import CaseFolder
 from node.cases.triage import triage
 from node.dicom.net.association import ACCEPTED_TRANSFER_SYNTAXES
 from node.dicom.read.pixels import load_volume
-from node.errors import NotAnalysed
+from node.errors import Refused
 from node.outcomes import Outcome
 from node.records import SeriesPlan
 from node.states import Reason
@@ -272,7 +272,7 @@ def test_eight_bits_that_hold_no_hounsfield_units_are_refused(
     received = store(in_eight_bits(SMALL, slope, intercept, colour=colour), tmp_path)
     _, plan = alone(received)
     assert plan is not None
-    with pytest.raises(NotAnalysed) as caught:
+    with pytest.raises(Refused) as caught:
         load_volume(plan, tmp_path)
     assert caught.value.code is Reason.NOT_HOUNSFIELD
 
@@ -298,7 +298,7 @@ def test_a_frame_cut_short_is_undecodable_and_the_image_named(kept: int, tmp_pat
     damaged = broken.read_bytes()
     at = damaged.index(b"\xff\xd8\xff")  # the frame's start of image
     broken.write_bytes(damaged[: at + kept])
-    with pytest.raises(NotAnalysed) as caught:
+    with pytest.raises(Refused) as caught:
         read(tmp_path / "coded")
     assert caught.value.code is Reason.UNDECODABLE
     assert dcmread(paths[7]).SOPInstanceUID in str(caught.value)
@@ -310,7 +310,7 @@ def test_a_file_that_changed_on_disk_is_not_read(tmp_path: Path) -> None:
     assert plan is not None
     path = tmp_path / plan.slices[3].path
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
-    with pytest.raises(NotAnalysed, match="changed on disk") as caught:
+    with pytest.raises(Refused, match="changed on disk") as caught:
         load_volume(plan, tmp_path)
     assert caught.value.code is Reason.UNDECODABLE
 
