@@ -16,7 +16,7 @@ from node.states import Priority, State
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where one frame lies: the values of its plane attributes, None where absent.
+    """Where one frame lies: the values of its plane attributes; None if one is absent.
 
     `position_mm` is ImagePositionPatient, `orientation` ImageOrientationPatient (PS3.3
     C.7.6.2.1.1), in LPS. A single-frame object has one Frame.
@@ -175,8 +175,8 @@ class Predecessor:
 class SeriesPlan:
     """What `assemble` decided about a series.
 
-    To be read: its slices in order along the normal. Not to be analysed: everything received of it,
-    so that the report can say what it speaks of.
+    The plan of a series to be read holds its slices in order along the normal. The plan of a series
+    that is not analysed holds everything received of it, so that the report can name it.
     """
 
     study_instance_uid: str
@@ -185,22 +185,22 @@ class SeriesPlan:
     decision: str
     """Why this series, in one sentence."""
     reason: str = ""
-    """Why it is not analysed; "" where it is to be read."""
+    """Why it is not analysed; "" if it is to be read."""
     limitations: tuple[str, ...] = ()
-    """What the reader of the report must know: shown in the SR and in the worklist."""
+    """What whoever reads the report must know: shown in the SR and in the worklist."""
     decided_at: str = ""
-    """ISO 8601 UTC, set by the pipeline; the report's date, so that a retry writes the same."""
+    """The date of the report, ISO 8601 UTC, set by the pipeline; a retry writes the same date."""
     copies: tuple[SliceRef, ...] = ()
-    """Received beside `slices` at the same positions; must have the same pixels to be read."""
+    """Images at the positions of `slices`. The series is read only if their pixels are the same."""
     closed_by: str = ""
     """The evidence, or the timer, by which the series counted as complete."""
     saved_s: float = 0.0
-    """How much sooner that was than `assemble.idle_s` after the last slice, seconds."""
+    """How much earlier that was than `assemble.idle_s` after the last slice, seconds."""
     replaces: Predecessor | None = None
-    """The report that this one's supersedes at the PACS; set by the pipeline."""
+    """The older report that the new one supersedes at the PACS; set by the pipeline."""
 
     def agrees(self, other: "SeriesPlan") -> bool:
-        """Return whether the other plan makes the same report, but for its date."""
+        """Return whether the other plan makes the same report, apart from its date."""
         mine, theirs = (
             dataclasses.replace(plan, decision="", closed_by="", saved_s=0.0, decided_at="")
             for plan in (self, other)
@@ -257,7 +257,7 @@ class ReportObject:
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str = ""
-    """"" where the outbox has it from a version that did not note it."""
+    """"" if the outbox has it from a version before 0.3.0, which did not note it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
-"""Is the series complete, can it be read, and is it the one of its study to read. Pure.
+"""Decides what becomes of a case: whether its series is read, passed over, or not analysed. Pure.
 
 Three questions, each answered by its own function from what has been received so far:
 
-- `closing`: until when may further images of a series be expected?
-- `node.cases.eligibility.judge`: can the series be read, going by its headers?
-- `RANKING` and `decide`: which series of the study is read?
+- `node.cases.completeness.closing`: until when may further images of a series come?
+- `node.cases.eligibility.judge`: do the headers of the series allow to read it?
+- `node.cases.choice.RANKING`: which series of the study is read?
 
-The answers depend on the study, its cases and the time alone, so every case of a study comes to the
-same decision, whichever is asked first.
+The answers depend on the study, its cases and the time alone. So all cases of a study come to the
+same decision, in whatever order they are asked.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,8 @@ from node.states import Priority, Reason, State
 
 _RULE_NUMBER = {reason: number for number, (reason, _) in enumerate(RULES)}
 LOOK_AGAIN_S = 0.5
-"""How soon to count again where the headers say how many images will come (chosen)."""
+"""How soon images are counted again where the headers announce their number. It must be below
+`assemble.grace_s`, so that counting delays no decision."""
 
 
 def decide(
@@ -62,7 +63,7 @@ Decided = tuple[Waiting | Planned | NotAnalysed | Skipped, SeriesPlan | None]
 
 
 def _prior(series: Series, settings: Assemble) -> tuple[str, ...]:
-    """Return the sentence that tells a prior study from a current one, or none.
+    """Return the sentence that tells a prior study from a current one; empty for a current one.
 
     Days are counted by this machine's calendar: few scanners name their time zone. A series without
     a date is current.
@@ -88,14 +89,14 @@ def _day(acquired: str) -> date | None:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A series in the competition.
+    """One series of the study, as the choice sees it.
 
     Attributes
     ----------
     closed
         No further image is expected.
     arriving
-        Images are coming in: its association is open, or the last one came just now.
+        Images still come in: its association is open, or the last image came within the grace.
     case
         Its newest case.
     """
@@ -117,7 +118,7 @@ class _Entry:
 
     @property
     def unreadable(self) -> bool:
-        """Whether the pixels, or the node, failed what the headers promised."""
+        """Whether the headers allowed to read the series, and the pixels or the node did not."""
         case = self.case
         if case is None or self.passed_over:
             return False
@@ -145,7 +146,7 @@ class _Field:
 
     @property
     def readable(self) -> list[_Entry]:
-        """The complete series that can be read, best first; never one that has had its turn."""
+        """The complete series that can be read and have not been tried yet, best first."""
         found = [e for e in self.entries if e.closed and e.verdict.refusal is None]
         return sorted(
             (e for e in found if e is self.mine or not (e.unreadable or e.passed_over)),
@@ -154,12 +155,12 @@ class _Field:
 
     @property
     def closes_at(self) -> datetime:
-        """When the study counts as complete whatever it holds."""
+        """When the study counts as complete without any evidence."""
         last = max(e.verdict.series.last_received_at for e in self.entries)
         return last + timedelta(seconds=self.settings.idle_s)
 
     def wait(self, why: str) -> tuple[Waiting, None]:
-        """Look again when the next series closes, or sooner where images are being counted."""
+        """Wait until the next series closes, or a shorter time where images are counted."""
         grace = timedelta(seconds=self.settings.grace_s)
         moments = [e.verdict.series.last_received_at + grace for e in self.entries]
         moments += [*(e.closing.at for e in self.entries), self.closes_at]
@@ -241,14 +242,14 @@ def _refused(field: _Field) -> Decided:
 
 
 def _may_beat(rival: _Entry, mine: _Entry) -> bool:
-    """Whether a series that still arrives may become the better one."""
+    """Return whether a series that still arrives may become the better one."""
     if not rival.arriving or rival.hopeless or rival.unreadable or rival.passed_over:
         return False
     return rank(rival.verdict, at_best=True) < rank(mine.verdict)
 
 
 def _distance(entry: _Entry) -> tuple[int, int, str]:
-    """How far from readable: by the rule that objects, then by how much there is of the series."""
+    """Return a sort key: first by how late a rule objects, then by how many images there are."""
     refusal = entry.verdict.refusal
     objecting = _RULE_NUMBER.get(refusal.reason) if refusal else None
     passed = len(_RULE_NUMBER) if objecting is None else objecting
@@ -256,7 +257,7 @@ def _distance(entry: _Entry) -> tuple[int, int, str]:
 
 
 def _replaces_a_reading(case: Case, cases: Iterable[Case]) -> bool:
-    """Whether the case supersedes a result, which late slices have made out of date."""
+    """Return whether the case supersedes a result that late slices have outdated."""
     return any(
         old.id == case.supersedes
         and old.state not in (State.RECEIVING, State.SKIPPED, State.FAILED)
@@ -308,7 +309,7 @@ def _refs(images: Sequence[Instance], frames: Iterable[FrameRef]) -> tuple[Slice
 
 
 def _everything(series: Series) -> tuple[SliceRef, ...]:
-    """All frames received, in an order that arrival does not change."""
+    """Return all frames received; their order does not depend on the order of arrival."""
     return tuple(
         _ref(instance, frame)
         for instance in sorted(
@@ -337,7 +338,7 @@ def _until(closes_at: datetime) -> str:
 
 
 def _others(field: _Field) -> str:
-    """What is said of the study's other series, as the tail of a sentence."""
+    """Return what is said of the study's other series, as the end of a sentence."""
     said = [
         f"{entry.verdict.name} ({_objection(entry, field.mine)})"
         for entry in sorted(field.others, key=lambda e: e.uid)

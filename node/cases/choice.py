@@ -16,7 +16,7 @@ def _coverage_mm(verdict: Verdict) -> float:
 
 
 def thickness_mm(verdict: Verdict) -> float | None:
-    """Return the median slice thickness, else the median spacing; None where neither is known."""
+    """Return the median slice thickness, else the median spacing, mm; None if both are unknown."""
     known = [h.slice_thickness_mm for h in verdict.headers if h.slice_thickness_mm]
     if not known and verdict.stack:
         known = list(verdict.stack.gaps_mm)
@@ -24,9 +24,10 @@ def thickness_mm(verdict: Verdict) -> float | None:
 
 
 def _doublings_from_ideal(verdict: Verdict) -> float:
-    """How many times the slices are twice, or half, as thick as is best; 0 where nothing is known.
+    """Return how often the slice thickness must be doubled or halved to reach the best one.
 
-    To one decimal, so that 4.8 mm is as good as 5.
+    The value is rounded to one decimal, so that 4.8 mm is as good as 5. It is 0 if the thickness is
+    unknown.
     """
     thickness = thickness_mm(verdict) or READING_THICKNESS_MM
     return float(round(abs(np.log2(thickness / READING_THICKNESS_MM)), 1))
@@ -39,7 +40,7 @@ class Preference:
     Attributes
     ----------
     at_best
-        The lowest value that further images can bring; None where they change nothing.
+        The lowest value that further images can bring; None if they cannot change the value.
     """
 
     name: str
@@ -72,7 +73,7 @@ are equal throughout are told apart by SeriesInstanceUID.
 
 
 def rank(verdict: Verdict, *, at_best: bool = False) -> tuple[float | str, ...]:
-    """Return the sort key of `RANKING`; `at_best` as it may become once all images have come."""
+    """Return the sort key of `RANKING`; with `at_best`, the best that further images can bring."""
     values = (
         p.at_best if at_best and p.at_best is not None else float(p.value(verdict)) for p in RANKING
     )
@@ -80,7 +81,7 @@ def rank(verdict: Verdict, *, at_best: bool = False) -> tuple[float | str, ...]:
 
 
 def read_instead(winner: Verdict, loser: Verdict) -> str:
-    """Return why a series that can be read is not: the reason of its OTHER_SERIES_READ."""
+    """Return the reason of OTHER_SERIES_READ: which series is read instead, and why."""
     return f"series {winner.name} is read instead: {lost_by(winner, loser)}"
 
 

@@ -1,4 +1,4 @@
-"""When a series counts as complete, and by what evidence. Pure."""
+"""Says when a series counts as complete, and by what evidence. Pure."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ def closing(verdict: Verdict, settings: Assemble) -> Closing:
 
     Evidence is a readable series (contiguous slices that cover a head) together with the release
     of its association or the number of images that the scanner announced; a short grace follows
-    it. Without evidence the series is closed when nothing has come for `idle_s`.
+    it. Without evidence the series is closed after `idle_s` without another image.
     """
     last = verdict.series.last_received_at
     idle = last + timedelta(seconds=settings.idle_s)

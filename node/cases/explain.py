@@ -1,8 +1,8 @@
-"""Why this series of a study is read and not another, and where its time went.
+"""Explains why one series of a study is read and the others are not, and where its time went.
 
-What was decided is told as it was recorded then: by the plan of the series, or by the reason of its
-case. What is undecided is told as `node.cases.assemble.decide` sees it now, so the explanation and
-the node never disagree. Pure, but for `explain_study`, which fetches the records.
+A decision is told as it was recorded: in the plan of the series and in its case. What is undecided
+is told as `node.cases.assemble.decide` sees it now, so that the explanation and the node agree.
+Everything is pure except `explain_study`, which fetches the records.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,7 +60,7 @@ class Told:
     images
         Frames received, localisers among axial images too.
     thickness_mm, coverage_mm
-        None where the headers do not say.
+        None if the headers do not say.
     taken
         Whether it is read; None while that is undecided.
     reason_code, reason
@@ -70,8 +70,8 @@ class Told:
     decision
         The sentence of its plan, if it is read or speaks for a study that cannot be.
     closed_at, closed_by, saved_s
-        When it counted as complete, by what evidence, and how much sooner that was than the idle
-        timer's end; None while images may come.
+        When it counted as complete, by what evidence, and how much earlier that was than the end of
+        the idle timer; None while images may come.
     cases
         Its readings, the newest last; each supersedes the one before.
     """
@@ -179,7 +179,7 @@ def explain(
     Parameters
     ----------
     study
-        All its series; neither their order nor that of their images matters.
+        All its series; the order of series and of images does not matter.
     history, cases
         All its cases, superseded ones too, as the worklist shows them and as stages see them.
     plans
@@ -226,7 +226,7 @@ class _Context:
 
 
 def _place(told: Told) -> tuple[bool, str, str]:
-    """Taken series first; an order that arrival does not change."""
+    """Return a sort key: series that are read first; the order of arrival does not matter."""
     return not told.taken, told.description, told.series_instance_uid
 
 
@@ -288,7 +288,7 @@ def _undecided(verdict: Verdict, newest: Row, context: _Context) -> tuple[str | 
 def _closed(
     verdict: Verdict, newest: Row, code: str | None, context: _Context
 ) -> tuple[datetime | None, str | None, float | None]:
-    """Return when the series was complete, by what evidence, and how much sooner than by timer."""
+    """Return when the series was complete, by what evidence, and how much earlier than by timer."""
     if newest.state is not State.RECEIVING and newest.closed_at is not None:
         return newest.closed_at, newest.closed_by, newest.saved_s
     if code is not None and code not in (*CURABLE, *NO_FAULT):

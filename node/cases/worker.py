@@ -1,7 +1,7 @@
-"""The work role: claim a case, run its stage, record the outcome; again.
+"""The work role: it claims a case, runs its stage and records the outcome, over and over.
 
-A claim is a lease. It is renewed while the stage runs, and a worker that dies lets it run out, so
-that another takes the case up where it stood.
+A claim is a lease, which is renewed while the stage runs. If the worker dies, the lease runs out
+and another worker goes on with the case where it stood.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def work(node: Node, name: str, stop: threading.Event) -> None:
-    """Work until `stop` is set; the stage at hand is finished first."""
+    """Work until `stop` is set; finish the current stage first."""
     while not stop.is_set():
         if not work_once(node, name):
             stop.wait(node.settings.work.poll_s)

@@ -80,9 +80,9 @@ def check_detector(settings: Settings) -> Iterator[Check]:
     try:
         detector = load_detector(settings)
     except IchnodeError as error:
-        yield Check("bad", "reader", str(error))
+        yield Check("bad", "detector", str(error))
         return
-    yield Check("ok", "reader", f"{detector.name} on {detector.runtime}, golden output reproduced")
+    yield Check("ok", "detector", f"{detector.name} on {detector.runtime}, golden output reproduced")
 
 
 def check_ports(settings: Settings) -> Iterator[Check]:

@@ -1,11 +1,11 @@
-"""The outbox: what is owed to a destination is sent until its peer says that it has it.
+"""Empties the outbox: a parcel is sent to its destination until the peer says that it has it.
 
-A report's SOP Instance UIDs follow from what it reports on, so an object sent twice (the peer died
-before its answer, the node before it noted one) is one object in the archive. Every failure is
-tried again, with growing waits; none is given up before `deliver.max_attempts`. An object refused
-for what it is (0117, 0122, A9xx, Cxxx, no presentation context) waits the longest at once: only a
-change at the peer can help, and then it goes out by itself. An object that is not of the patient
-and study whose images it was made from never goes out.
+A report's SOP Instance UIDs follow from what it reports on. So an object that is sent twice
+(because the peer died before its answer, or the node before it noted one) is one object in the
+archive. The node tries again after every failure, with growing waits, `deliver.max_attempts` times.
+A parcel that the peer refuses for what it is (DICOM: 0117, 0122, A9xx, Cxxx, no presentation
+context) waits the longest time at once, since only a change at the peer can help. An object of
+another patient or study than the images it was made from is never sent.
 """
 
 import logging
@@ -28,9 +28,10 @@ from node.worklist import LeaseLost, Outbox, claimant
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
-"""How often the outbox is looked at (chosen)."""
+"""How often the outbox is looked at. It adds half of this to the delay of a result, on average."""
 BATCH = 8
-"""Objects sent before the outbox is asked again what comes first (chosen)."""
+"""Parcels sent before the outbox is asked again what is most urgent. An urgent one waits for these
+at most."""
 
 
 def drain(settings: Settings, outbox: Outbox, clock: Callable[[], datetime], worker: str) -> int:
@@ -88,8 +89,8 @@ def _note(
 def _retry_at(attempts: int, refused: bool, settings: Settings, now: datetime) -> datetime | None:
     """Return when to try again after `attempts` earlier failures, or None to give up.
 
-    The wait doubles; up to a quarter is left out at random, so that a peer that comes back is not
-    met by everything at once.
+    The wait doubles each time. It is shortened at random by up to a quarter, so that a peer that
+    comes back does not get everything at the same moment.
     """
     limits = settings.deliver
     if attempts + 1 >= limits.max_attempts:
@@ -103,7 +104,7 @@ def _retry_at(attempts: int, refused: bool, settings: Settings, now: datetime) -
 def deliver(
     settings: Settings, outbox: Outbox, clock: Callable[[], datetime], stop: threading.Event
 ) -> None:
-    """Empty the outbox until `stop` is set; a peer that hangs does not keep the others waiting."""
+    """Empty the outbox until `stop` is set; a peer that hangs does not delay the others."""
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it warns when a job is late
     threads = len(settings.deliver.destinations) + 1
     scheduler = BackgroundScheduler(

@@ -1,4 +1,4 @@
-"""What the page says of a row, in words; pure."""
+"""The words in which the page describes a row. Pure."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -7,7 +7,8 @@ from node.states import State
 from node.worklist import DeliveryLine, DeliveryStatus, Row
 
 SUBTYPE_SHOWN = 0.5
-"""Chosen: a subtype is named from this probability up; the most probable one always is."""
+"""A subtype is named from this probability on: it is then more probable than not. The most probable
+subtype is always named."""
 
 _STAGES = {
     State.RECEIVING: "slices are coming in",
@@ -53,7 +54,7 @@ def budget(row: Row) -> list[tuple[str, float]]:
 
 
 def closing(row: Row) -> str:
-    """Return by what the series was closed, and what that saved over the idle timer."""
+    """Return by what evidence the series was closed, and how much earlier than by timer."""
     saved = f", {row.saved_s:.0f} s sooner than by the idle timer" if row.saved_s else ""
     return f"{row.closed_by}{saved}" if row.closed_by else ""
 

@@ -62,13 +62,15 @@ class Database:
 
 
 def insert(db: sa.Connection, table: sa.Table) -> Any:
-    """Return an INSERT of the database's own kind, which knows ON CONFLICT."""
+    """Return an INSERT of the database's dialect, which has ON CONFLICT."""
     kind = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
     return kind(table)
 
 
 def upgrade(url: str, to: str = "head", *, idle_s: float = 60.0) -> None:
-    """Bring the database to a schema, the newest, creating it if need be; all or nothing.
+    """Bring the database to a schema, by default the newest; create it if it does not exist.
+
+    All of the upgrade is committed, or nothing is.
 
     Parameters
     ----------
@@ -121,7 +123,7 @@ def _alembic() -> Config:
 
 
 def _options(url: str) -> dict[str, Any]:
-    """Return the engine's options: a thread never waits for a connection before the database."""
+    """Return the engine's options: as many connections as there are threads."""
     if sa.make_url(url).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}, "max_overflow": -1}
     return {"pool_pre_ping": True, "max_overflow": 20}
@@ -138,7 +140,7 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    """Take the write lock before the first read of a writer, or it may find it gone later."""
+    """Take the write lock before a writer's first read; SQLite may refuse it after that read."""
     connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
 
 

@@ -1,4 +1,4 @@
-"""Claims: a row is one worker's until its lease runs out, so a crash needs no cleaning up."""
+"""Claims: a row belongs to one worker until its lease runs out; a crash needs no repair."""
 
 import os
 import secrets
@@ -19,7 +19,7 @@ class LeaseLost(Retryable):
 
 
 def claimant() -> str:
-    """Return a name to claim under that nobody else has: on this host or another, now or later."""
+    """Return a name to claim under that is unique over hosts, processes and time."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -36,7 +36,7 @@ def is_free(table: sa.Table, now: datetime) -> sa.ColumnElement[bool]:
 def held_by(table: sa.Table, worker: str, lease_s: float, now: datetime) -> dict[str, Any]:
     """Return the columns of a row that `worker` claims.
 
-    A lease that ran out counts as an attempt: a row that kills its worker must not do so for ever.
+    A lease that ran out counts as an attempt, so that a row that kills its worker is given up.
     """
     ran_out = sa.case((table.c.claimed_by.is_not(None), 1), else_=0)
     return {

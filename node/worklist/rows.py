@@ -1,4 +1,4 @@
-"""How the worklist shows a study: which of its cases speaks for it, and where it stands. Pure."""
+"""Decides how the worklist shows a study: by which of its cases, and in which place. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,8 +10,9 @@ from node.records import Preferred
 from node.states import Priority, State
 
 READ_ELSEWHERE = timedelta(hours=24)
-"""Chosen: where nobody acknowledges here, a study this old counts as read in the PACS. Otherwise
-last week's negatives would age past tonight's bleeds."""
+"""Where nobody acknowledges here, a study this old counts as read in the PACS. Otherwise last
+week's negatives would age past tonight's bleeds. An estimate: emergency studies are read within a
+day."""
 
 HEAD_START: Mapping[Priority, timedelta] = {
     Priority.SUSPECTED: timedelta(hours=28),
@@ -19,7 +20,7 @@ HEAD_START: Mapping[Priority, timedelta] = {
     Priority.PENDING: timedelta(hours=4),
     Priority.NOT_SUSPECTED: timedelta(0),
 }
-"""Chosen: a study is listed as if it had come this much earlier. So each priority stands before
+"""A study is listed as if it had come this much earlier. So each priority stands before
 the next, the longest wait first, and nothing starves: a study that nobody has read for 28 h stands
 level with a bleed that comes in now. Prioritising without ageing delays routine studies without
 bound (PMC8128725). The first two lead the rest by `READ_ELSEWHERE`: before a study counts as read,
@@ -135,9 +136,9 @@ class Row:
 def speaking_for_study(cases: Sequence[Row]) -> Row:
     """Return the row of the case that speaks for its study, with the priority to show.
 
-    Suspected if any series is; else uncertain if any is, so that the study never ranks below an
-    undecided one; else pending while any is undecided; else not analysed if one failed, so that no
-    failure reads as a negative; else not suspected if any was read.
+    It is the first of these that any series of the study is: suspected; uncertain (the study must
+    not rank below an undecided one); pending; failed, which is shown as not analysed (a failure
+    must not read as a negative); not suspected; not analysed.
 
     Parameters
     ----------
@@ -171,7 +172,10 @@ def _head_start(row: Row) -> timedelta:
 
 
 def _standing(case: Row, by_id: Mapping[int, Row]) -> Row:
-    """Return what stands for a series: late slices raise it, and lower it only once read."""
+    """Return the row that stands for a series.
+
+    Late slices may raise its priority at once; they lower it only when they have been read.
+    """
     shown = replace(case, priority=_shown(case))
     if shown.priority in (Priority.SUSPECTED, Priority.NOT_SUSPECTED):
         return shown
@@ -189,7 +193,7 @@ def _shown(case: Row) -> Priority:
 
 
 def _voice(case: Row) -> tuple[int, float, int]:
-    """Return the key by which the lowest of a study's series speaks for it."""
+    """Return a sort key: the series of a study with the lowest key speaks for it."""
     if case.priority is Priority.NOT_ANALYSED:
         rank = {State.FAILED: 3, State.SKIPPED: 6}.get(case.state, 5)
     elif case.priority is Priority.NOT_SUSPECTED:

@@ -23,7 +23,7 @@ def measure_runtimes(settings: Settings, volume: Volume) -> None:
     """Print how fast each runtime of this machine reads one series, and the plain loop beside."""
     bundle = settings.triage.bundle
     names = available_runtimes()
-    with console.status("loading the readers"):
+    with console.status("loading the detectors"):
         detectors = {name: load_detector(bundle, name) for name in names}
     rows = {PLAIN: _one_by_one(detectors["torch"])} | detectors
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}

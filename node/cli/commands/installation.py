@@ -35,7 +35,7 @@ def serve(
 
 
 def doctor(config: Config = None) -> None:
-    """Check this installation: settings, disk, database, reader, ports and peers."""
+    """Check this installation: settings, disk, database, detector, ports and peers."""
     from node.cli.doctor import examine
 
     with configured(config) as settings:
