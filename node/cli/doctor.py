@@ -82,7 +82,8 @@ def check_detector(settings: Settings) -> Iterator[Check]:
     except IchnodeError as error:
         yield Check("bad", "detector", str(error))
         return
-    yield Check("ok", "detector", f"{detector.name} on {detector.runtime}, golden output reproduced")
+    found = f"{detector.name} on {detector.runtime}, golden output reproduced"
+    yield Check("ok", "detector", found)
 
 
 def check_ports(settings: Settings) -> Iterator[Check]:

@@ -36,7 +36,7 @@ def test_a_fresh_installation_is_sound_and_told_what_is_not_set(
     code, said = doctor(tmp_path, toml, before=("db", "upgrade"))
     assert code == 0, said
     assert "✓ ok database cases: none yet" in said
-    assert re.search(r"✓ ok reader ich-ensemble@\S+ on \w+.*golden output reproduced", said)
+    assert re.search(r"✓ ok detector ich-ensemble@\S+ on \w+.*golden output reproduced", said)
     assert "! note who may send this machine only: set receive.allowed_callers" in said
     assert "! note destinations none: results stay here" in said
     assert "✗" not in said
@@ -85,4 +85,4 @@ def test_what_cannot_be_written_or_read_is_bad(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file in the folder's place")
     code, said = doctor(tmp_path, '[triage]\nbundle = "/nowhere"\n')
     assert code == 1
-    assert "✗ bad data folder" in said and "✗ bad database" in said and "✗ bad reader" in said
+    assert "✗ bad data folder" in said and "✗ bad database" in said and "✗ bad detector" in said
