@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -200,16 +200,27 @@ def _limit_memory(memory_mb: int) -> None:
 
 
 def _answer(line: Connection, load: Decoder, plan: SeriesPlan, root: Path) -> None:
-    """Hand over the volume; its voxels lie in nameless memory that ends with its last user."""
+    """Hand over the volume; its voxels lie in nameless memory that ends with its last user.
+
+    An exception is sent in its place, after that memory is given back.
+    """
     with os.fdopen(os.memfd_create("volume"), "wb") as voxels:
-        try:
-            volume = load(plan, root)
-            voxels.write(np.ascontiguousarray(volume.hu).data)
-            voxels.flush()
-        except Exception as error:  # noqa: BLE001  the worker decides what it means
-            error.add_note(f"In the decoding process:\n{traceback.format_exc()}")
-            line.send(error)
+        answer = _filled(voxels, load, plan, root)
+        if isinstance(answer, Volume):
+            place = answer.positions_mm, answer.orientation, answer.spacing_mm, answer.thickness_mm
+            line.send((answer.hu.shape, *place))
+            send_handle(line, voxels.fileno(), None)
             return
-        place = volume.positions_mm, volume.orientation, volume.spacing_mm, volume.thickness_mm
-        line.send((volume.hu.shape, *place))
-        send_handle(line, voxels.fileno(), None)
+    line.send(answer)
+
+
+def _filled(voxels: BinaryIO, load: Decoder, plan: SeriesPlan, root: Path) -> Volume | Exception:
+    """Write the volume's voxels; return the volume, or the exception that prevented it."""
+    try:
+        volume = load(plan, root)
+        voxels.write(np.ascontiguousarray(volume.hu).data)
+        voxels.flush()
+    except Exception as error:  # noqa: BLE001  the worker decides what it means
+        error.add_note(f"In the decoding process:\n{traceback.format_exc()}")
+        return error
+    return volume
