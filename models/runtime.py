@@ -44,13 +44,13 @@ class Predictor(Protocol):
 
 def available_runtimes() -> tuple[Runtime, ...]:
     """Return the runtimes of this machine, fastest first; "torch" is always among them."""
-    found: list[Runtime] = ["cuda"] if _has_cuda() else []
+    found: list[Runtime] = ["cuda"] if has_cuda() else []
     if importlib.util.find_spec("openvino"):
         found.append("openvino")
     return (*found, "torch")
 
 
-def _has_cuda() -> bool:
+def has_cuda() -> bool:
     """Ask torch, but import it only where a driver is present."""
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
         return False

@@ -98,13 +98,13 @@ def test_cuda_is_preferred_where_there_is_a_device() -> None:
 
 
 def test_cuda_comes_first_where_there_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_has_cuda", lambda: True)
+    monkeypatch.setattr(runtime, "has_cuda", lambda: True)
     assert choose("auto") == "cuda"
     assert available_runtimes()[-1] == "torch"
 
 
 def test_what_cannot_be_had_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_has_cuda", lambda: False)
+    monkeypatch.setattr(runtime, "has_cuda", lambda: False)
     with pytest.raises(ValueError, match=r"no runtime 'cuda' on this machine; it has .*torch"):
         choose("cuda")
 
