@@ -4,13 +4,22 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint bench precision clean
+# The tests run in several processes, a file in one of them, the longest first. They and the nodes
+# that they start have one thread each, and find the project's modules compiled.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
+    $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-fast lint bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
 
 test: .venv/.installed-test lint
-	OMP_NUM_THREADS=2 $(BIN)/pytest
+	$(PYTEST)
+
+test-fast: .venv/.installed-test  # for the hand: no peers, no networks, no real data
+	$(PYTEST) -m "not (peer or data or networks or slow)"
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

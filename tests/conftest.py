@@ -20,10 +20,15 @@ MARKED = {"data": "data", "networks": "networks", "detector": "networks"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what a test needs by the fixtures that it uses, so that no test is left unmarked."""
+    """Mark a test by the fixtures that it uses, and put the files with networks first.
+
+    They take longest: where files are dealt to several processes, short ones should come last.
+    """
     for item in items:
         for fixture in MARKED.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(MARKED[fixture])
+    long = {item.path for item in items if item.get_closest_marker("networks")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def require(found: bool, what: str) -> None:

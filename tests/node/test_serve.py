@@ -4,8 +4,12 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.support.peers import free_port, listening, wait_until
 from tests.support.running import RunningNode, running_node
+
+pytestmark = pytest.mark.slow
 
 
 def settings() -> str:

@@ -16,6 +16,8 @@ from training.phantoms.implant import Implanted, implant
 from training.phantoms.lattice import Lattice
 from training.phantoms.scene import scene_of
 
+pytestmark = pytest.mark.slow
+
 SMALL = Scanner(rows=176, columns=160, spacing_mm=(1.35, 1.3), tilt_deg=12.0)
 WISHED_ML = {
     "epidural": 18.0,

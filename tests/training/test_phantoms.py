@@ -18,6 +18,8 @@ from training.phantoms.scanner import scan
 from training.phantoms.shapes import ORIGIN_MM, SHAPE, space
 from training.phantoms.skull import coronal, draw_skull
 
+pytestmark = pytest.mark.slow
+
 SMALL = Scanner(rows=176, columns=160, spacing_mm=(1.35, 1.3), tilt_deg=12.0)
 
 

@@ -67,6 +67,7 @@ def test_the_shipped_networks_hold_the_limits_on_a_few_phantoms(
     assert all(f"| {name} |" in table for name in found)
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_its_phantoms_drawn(tmp_path: Path) -> None:
     (first,) = drawn_ahead(range(1), tmp_path, 64)
     (stored,) = tmp_path.glob("phantoms-*/0.npz")

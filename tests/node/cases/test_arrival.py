@@ -26,6 +26,8 @@ from tests.support.builder import HEAD, Edit, Scan, again, encoded, plus
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock
 
+pytestmark = pytest.mark.slow
+
 TENS = HEAD(gaps_mm=(10.0,) * 14, thickness_mm=10.0)
 SENT: dict[str, tuple[Scan, *tuple[Edit, ...]]] = {
     "tilted with zones": (HEAD(tilt_deg=18.5, gaps_mm=(7.0,) * 8 + (10.0,) * 8),),

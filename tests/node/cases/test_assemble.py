@@ -1046,6 +1046,7 @@ def test_the_order_of_arrival_changes_no_plan(name: str, seed: random.Random) ->
     assert alone(replace(received, instances=tuple(shuffled))) == alone(received)
 
 
+@pytest.mark.slow
 @given(seed=st.randoms(use_true_random=False))
 @hypothesis_settings(max_examples=20, deadline=None)
 def test_each_case_of_a_study_comes_to_the_same_decision_whoever_is_asked(

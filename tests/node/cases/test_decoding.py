@@ -107,6 +107,7 @@ def test_what_a_decoder_does_to_its_process_costs_that_case_alone(
     assert handed_over() == 0
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_is_stopped_in_time(plan: SeriesPlan, tmp_path: Path) -> None:
     limits = Decode(timeout_s=5)
     with decoding_process(limits, decoders.load) as decode:

@@ -28,6 +28,8 @@ from tests.support.reported import findings, real_tilted_head
 from training.datasets import physionet
 from training.phantoms import Phantom, Scanner, phantom
 
+pytestmark = pytest.mark.slow
+
 SCANNER = Scanner(rows=256, columns=256, spacing_mm=(0.9, 0.9))
 TRAINING_PATIENTS = (51, 56, 84, 115)
 """Real heads: without a defect, with calcifications, with extracranial swelling, turned."""

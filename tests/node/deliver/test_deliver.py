@@ -439,6 +439,7 @@ def test_killed_deliver_role_leaves_nothing_unsent_and_nothing_twice(tmp_path):
         assert sorted(pacs.instances(study)) == sorted(outbox.sent)
 
 
+@pytest.mark.slow
 def test_role_delivers_past_a_peer_that_hangs_and_stops_when_told(tmp_path):
     (tmp_path / "pacs").mkdir()
     with mute_peer() as mute, archive("PACS", tmp_path / "pacs") as port:
@@ -467,7 +468,7 @@ def test_role_delivers_past_a_peer_that_hangs_and_stops_when_told(tmp_path):
 
 
 def test_echo_returns_the_status_and_says_why_there_is_none(tmp_path):
-    settings = Settings(deliver=Deliver(timeout_s=1.0))
+    settings, impatient = Settings(), Settings(deliver=Deliver(timeout_s=1.0))
     with archive("PACS", tmp_path) as port:
         assert echo(peer("PACS", port), settings) == 0
         with pytest.raises(Retryable, match="Called AE title not recognised"):
@@ -475,7 +476,7 @@ def test_echo_returns_the_status_and_says_why_there_is_none(tmp_path):
     with pytest.raises(Retryable, match=f"no connection to 127.0.0.1:{port}"):
         echo(peer("PACS", port), settings)
     with mute_peer() as mute, pytest.raises(Retryable, match="did not answer"):
-        echo(mute, settings)
+        echo(mute, impatient)
     nowhere = Destination(name="nowhere", ae_title="X", host="pacs.invalid", port=104)
     with pytest.raises(Retryable, match="pacs.invalid"):
         echo(nowhere, settings)
