@@ -66,7 +66,7 @@ RANKING = (
 )
 """Which of several readable series of a study is read: the first line in which they differ decides.
 
-The order is chosen: no reader can make up for tissue that was not scanned, contrast imitates blood,
+The order is chosen: nothing can make up for tissue that was not scanned, contrast imitates blood,
 and a bone kernel buries blood in noise; 5 mm is what the ensemble was trained on. Series that
 are equal throughout are told apart by SeriesInstanceUID.
 """
