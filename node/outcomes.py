@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from node.records import Closing, Parcel, Preferred
+from node.records import Closing, Parcel, Preferred, Scan
 from node.states import Priority, Reason, State
 
 
@@ -36,6 +36,8 @@ class Skipped:
     """None where no further image could have made the series readable."""
     preferred: Preferred | None = None
     """The series that is read instead, where this one could be read too."""
+    scan: Scan | None = None
+    """The scan of the study that the series shows; None if it shows none."""
 
     state: ClassVar = State.SKIPPED
 
@@ -47,6 +49,8 @@ class Planned:
     limitations: tuple[str, ...] = ()
     prior: bool = False
     closing: Closing | None = None
+    scan: Scan | None = None
+    """The scan of the study that the series shows; None if it shows none."""
 
     state: ClassVar = State.ASSEMBLED
 
@@ -61,6 +65,8 @@ class NotAnalysed:
     prior: bool | None = None
     """None keeps what the worklist holds."""
     closing: Closing | None = None
+    """None keeps what the worklist holds."""
+    scan: Scan | None = None
     """None keeps what the worklist holds."""
 
     state: ClassVar = State.NOT_ANALYSED

@@ -198,6 +198,8 @@ class SeriesPlan:
     """How much earlier that was than `assemble.idle_s` after the last slice, seconds."""
     replaces: Predecessor | None = None
     """The older report that the new one supersedes at the PACS; set by the pipeline."""
+    scans: tuple[str, ...] = ()
+    """What the report says of each scan of the study, if there are several; not written."""
 
     def agrees(self, other: "SeriesPlan") -> bool:
         """Return whether the other plan makes the same report, apart from its date."""
@@ -209,7 +211,9 @@ class SeriesPlan:
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1))
+        values = dataclasses.asdict(self)
+        del values["scans"]  # they are those of the day of the report
+        path.write_text(json.dumps(values, indent=1))
 
     @classmethod
     def read(cls, path: Path) -> "SeriesPlan":
@@ -236,6 +240,16 @@ class Closing:
     why: str
     saved_s: float = 0.0
     """How much sooner that is than the end of the idle timer, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One acquisition of a study: what its series have in common."""
+
+    name: str
+    """The same for all series of the scan, and another for each scan of a study."""
+    acquired: str = ""
+    """When it began, "YYYY-MM-DD HH:MM" by the scanner's clock; "" if no header says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,21 @@ from datetime import date, datetime, timedelta
 from node.cases.choice import lost_by, rank, read_instead, thickness_mm
 from node.cases.completeness import announces_images, closing
 from node.cases.eligibility import CURABLE, RULES, Verdict, judge, limitations
+from node.cases.scans import same_scan, scan_of
 from node.dicom.read.geometry import FrameRef
 from node.outcomes import NotAnalysed, Planned, Skipped, Waiting
-from node.records import Case, Closing, Instance, Preferred, Series, SeriesPlan, SliceRef
+from node.records import Case, Closing, Instance, Preferred, Scan, Series, SeriesPlan, SliceRef
 from node.settings import Assemble
 from node.states import Priority, Reason, State
 
+NO_SCAN = frozenset(
+    {
+        *(Reason.NOT_CT, Reason.LOCALISER, Reason.DERIVED, Reason.NOT_AXIAL, Reason.NOT_A_HEAD),
+        *(Reason.CONTRAST, Reason.TOO_FEW_SLICES),
+    }
+)
+"""Reasons of series that are passed over when another one is read: none of them is a scan of the
+head that has to be read too. A series refused for any other reason is a scan that nobody saw."""
 _RULE_NUMBER = {reason: number for number, (reason, _) in enumerate(RULES)}
 LOOK_AGAIN_S = 0.5
 """How soon images are counted again where the headers announce their number. It must be below
@@ -145,13 +154,33 @@ class _Field:
         return (self.mine, *self.others)
 
     @property
+    def is_no_scan(self) -> bool:
+        """Whether my series shows no scan of its own that would have to be read."""
+        refusal = self.mine.verdict.refusal
+        return refusal is not None and refusal.reason in NO_SCAN
+
+    @property
+    def rivals(self) -> tuple[_Entry, ...]:
+        """The other series that can be read in place of mine: those of its scan."""
+        if self.is_no_scan:
+            return self.others
+        return tuple(e for e in self.others if same_scan(self.mine.verdict, e.verdict))
+
+    @property
     def readable(self) -> list[_Entry]:
-        """The complete series that can be read and have not been tried yet, best first."""
-        found = [e for e in self.entries if e.closed and e.verdict.refusal is None]
+        """The complete series of my scan that can be read and have not been tried, best first."""
+        mine = self.mine
+        found = [e for e in (mine, *self.rivals) if e.closed and e.verdict.refusal is None]
         return sorted(
-            (e for e in found if e is self.mine or not (e.unreadable or e.passed_over)),
+            (e for e in found if e is mine or not (e.unreadable or e.passed_over)),
             key=lambda e: rank(e.verdict),
         )
+
+    @property
+    def scan(self) -> Scan | None:
+        """The scan that my series shows, None if it shows none."""
+        verdicts = [e.verdict for e in self.entries if e.verdict.stack]
+        return None if self.is_no_scan else scan_of(self.mine.verdict, verdicts)
 
     @property
     def closes_at(self) -> datetime:
@@ -175,7 +204,7 @@ class _Field:
         """Pass this series over."""
         prior = bool(self.prior)
         closing = None if self.mine.hopeless else self.mine.closing
-        return Skipped(reason, message, prior, closing, preferred), None
+        return Skipped(reason, message, prior, closing, preferred, self.scan), None
 
 
 def _field(
@@ -212,7 +241,7 @@ def _eligible(field: _Field, replaces_a_reading: bool) -> Decided:
         why = read_instead(best.verdict, mine.verdict)
         line = lost_by(best.verdict, mine.verdict)
         return field.skip(Reason.OTHER_SERIES_READ, why, Preferred(line, best.uid))
-    for rival in field.others:
+    for rival in field.rivals:
         if _may_beat(rival, mine):
             name = rival.verdict.name
             return field.wait(f"complete; series {name} still arrives and may be the better one")
@@ -230,14 +259,13 @@ def _refused(field: _Field) -> Decided:
     if field.now < field.closes_at:
         why = f"{refusal.message}; whether the study holds another series to read is known at"
         return field.wait(f"{why} {field.closes_at:%H:%M:%S} UTC")
-    speakers = [e for e in field.entries if e is mine or not e.passed_over]
+    speakers = [e for e in (mine, *field.rivals) if e is mine or not e.passed_over]
     if min(speakers, key=_distance) is not mine:
         return field.skip(refusal.reason, refusal.message)
     decision = f"series {mine.verdict.name} cannot be read: {refusal.message}; {mine.closing.why}"
     plan = _plan(field, _everything(mine.verdict.series), f"{decision}{_others(field)}")
-    outcome = NotAnalysed(
-        refusal.reason, refusal.message, plan.limitations, bool(field.prior), mine.closing
-    )
+    known = (plan.limitations, bool(field.prior), mine.closing, field.scan)
+    outcome = NotAnalysed(refusal.reason, refusal.message, *known)
     return outcome, replace(plan, reason=refusal.message)
 
 
@@ -281,7 +309,7 @@ def _read(field: _Field) -> tuple[Planned, SeriesPlan]:
     )
     slices, copies = (_refs(verdict.images, frames) for frames in (stack.slices, stack.copies))
     plan = _plan(field, slices, decision, limitations(verdict), copies)
-    return Planned(plan.limitations, bool(field.prior), mine.closing), plan
+    return Planned(plan.limitations, bool(field.prior), mine.closing, field.scan), plan
 
 
 def _plan(

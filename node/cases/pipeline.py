@@ -12,6 +12,7 @@ from node.case_folder import CaseFolder
 from node.cases import manifest
 from node.cases.assemble import decide
 from node.cases.report import write_report
+from node.cases.scans import said_of
 from node.cases.triage import triage
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
@@ -19,7 +20,7 @@ from node.outcomes import NotAnalysed, Outcome, Reported
 from node.records import Case, Parcel
 from node.settings import Settings
 from node.states import Reason, State
-from node.worklist import Arrivals, Cases, Outbox, Worklist
+from node.worklist import Arrivals, Cases, Outbox, Views, Worklist
 
 if TYPE_CHECKING:
     from models.detector import Detector
@@ -37,6 +38,7 @@ class Node:
     arrivals: Arrivals
     cases: Cases
     outbox: Outbox
+    views: Views
     detector: Callable[[], "Detector"]
     clock: Callable[[], datetime]
     decode: Decoder = load_volume
@@ -51,7 +53,7 @@ class Node:
         decode: Decoder = load_volume,
     ) -> Self:
         """Return a node that works on this worklist."""
-        handles = (worklist.arrivals, worklist.cases, worklist.outbox)
+        handles = (worklist.arrivals, worklist.cases, worklist.outbox, worklist.views)
         return cls(settings, *handles, detector, clock, decode)
 
     @property
@@ -134,6 +136,8 @@ def _report(case: Case, node: Node) -> Outcome:
         result = folder.require_findings()
         known = (*plan.limitations, *result.limitations)
         plan = dataclasses.replace(plan, limitations=known)
+    scans = said_of(node.views.scans(case.study_instance_uid))
+    plan = dataclasses.replace(plan, scans=scans)
     before = folder.read_manifest()
     if before is not None and case.state is State.TRIAGED:
         manifest.require_sources(plan, node.root)

@@ -148,6 +148,7 @@ def _notes(source: Source, findings: Findings, when: datetime) -> list[str]:
         f"Read by {findings.bundle} on {read:%Y-%m-%d} at {read:%H:%M}. Window 40/80 HU. "
         "Outlines are approximate; slices that are not shown were read too.",
         *([replacement(older.later_images)] if older else ()),
+        *source.plan.scans,
         *(f"Limitation: {text}" for text in source.plan.limitations),
     ]
 

@@ -8,7 +8,7 @@ from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.outbox import Outbox
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
-from node.worklist.rows import READ_ELSEWHERE, DeliveryLine, Row, speaking_for_study
+from node.worklist.rows import READ_ELSEWHERE, DeliveryLine, Row, ScanLine, speaking_for_study
 from node.worklist.tables import Decision, DeliveryStatus
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
@@ -29,6 +29,7 @@ __all__ = [
     "Quarantine",
     "Quarantined",
     "Row",
+    "ScanLine",
     "Signature",
     "Standing",
     "Views",

@@ -19,7 +19,7 @@ from node.outcomes import (
     Triaged,
     Waiting,
 )
-from node.records import Case, Closing
+from node.records import Case, Closing, Scan
 from node.states import TRANSITIONS, Priority, State
 from node.worklist import owing
 from node.worklist.database import Database
@@ -241,7 +241,7 @@ def _priority(done: Case, outcome: Move) -> Priority | None:
             return None
 
 
-_ELSEWHERE = ("priority", "closing", "preferred", "owed", "compared")
+_ELSEWHERE = ("priority", "closing", "preferred", "scan", "owed", "compared")
 """Fields of outcomes that are no column of their own."""
 _NOTED = ("priority", "probability", "uncertain", "bundle", "reason_code", "compared")
 
@@ -258,6 +258,9 @@ def _said(outcome: Move) -> dict[str, Any]:
         said |= dict.fromkeys(("closed_at", "closed_by", "saved_s"))
         said |= {"preferred_series_uid": winner and winner.series_instance_uid}
         said |= {"preferred_by": winner and winner.line}
+    scan: Scan | None = getattr(outcome, "scan", None)
+    if scan:
+        said |= {"scan": scan.name, "acquired": scan.acquired}
     closing: Closing | None = getattr(outcome, "closing", None)
     if closing:
         said |= {"closed_at": closing.at, "closed_by": closing.why, "saved_s": closing.saved_s}

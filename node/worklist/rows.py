@@ -47,6 +47,18 @@ class DeliveryLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanLine:
+    """One scan of a study, through the case that speaks for it."""
+
+    acquired: str
+    series_instance_uid: str
+    case_id: int
+    priority: Priority
+    probability: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A study as the worklist shows it, through the case that speaks for it.
 
@@ -89,6 +101,12 @@ class Row:
     """When and how the series was closed, and how much sooner than by the idle timer, seconds."""
     preferred: Preferred | None = None
     """The series that is read instead of this case's."""
+    scan: str = ""
+    """The scan of the study that this case reads; cases of one scan bear one name."""
+    acquired: str = ""
+    """When that scan began, by the scanner's clock, as `node.records.Scan.acquired`."""
+    scans: tuple["ScanLine", ...] = ()
+    """How each scan of the study stands, the worst first."""
     deliveries: tuple[DeliveryLine, ...] = ()
     quarantined: int = 0
     """Objects of this study set aside and not decided about: it may be incomplete."""
@@ -120,6 +138,7 @@ class Row:
             "volume_ml": self.volume_ml,
             "subtypes": dict(self.subtypes),
             "reason": self.reason,
+            "scans": [asdict(line) for line in self.scans],
             "series_instance_uid": self.series_instance_uid,
             "key_slice_sop_instance_uid": self.key_slice_sop_instance_uid,
             "bundle": self.bundle,
@@ -136,9 +155,10 @@ class Row:
 def speaking_for_study(cases: Sequence[Row]) -> Row:
     """Return the row of the case that speaks for its study, with the priority to show.
 
-    It is the first of these that any series of the study is: suspected; uncertain (the study must
-    not rank below an undecided one); pending; failed, which is shown as not analysed (a failure
-    must not read as a negative); not suspected; not analysed.
+    A scan is the first of these that any of its series is: suspected; uncertain (the study must not
+    rank below an undecided one); pending; failed, which is shown as not analysed (a failure must
+    not read as a negative); not suspected; not analysed. The worst scan speaks for the study, so
+    that no scan is cleared by another.
 
     Parameters
     ----------
@@ -148,7 +168,13 @@ def speaking_for_study(cases: Sequence[Row]) -> Row:
     by_id = {case.case_id: case for case in cases}
     superseded = {case.supersedes for case in cases}
     newest = [_standing(case, by_id) for case in cases if case.case_id not in superseded]
-    return min(newest, key=_voice)
+    scans: dict[str, list[Row]] = {}
+    for case in newest:
+        alone = f"case {case.case_id}" if case.priority is Priority.PENDING else case.scan
+        scans.setdefault(alone, []).append(case)
+    speakers = sorted((min(each, key=_voice) for each in scans.values()), key=_worst)
+    read = [row for row in speakers if row.state is not State.SKIPPED] or speakers[:1]
+    return replace(speakers[0], scans=tuple(map(_scan_line, read)))
 
 
 def in_order(rows: Iterable[Row], now: datetime) -> list[Row]:
@@ -190,6 +216,18 @@ def _shown(case: Row) -> Priority:
         return Priority.SUSPECTED
     without_result = case.state in (State.NOT_ANALYSED, State.SKIPPED, State.FAILED)
     return Priority.NOT_ANALYSED if without_result else case.priority
+
+
+def _scan_line(row: Row) -> ScanLine:
+    said = (row.acquired, row.series_instance_uid, row.case_id, row.priority)
+    return ScanLine(*said, row.probability, row.reason)
+
+
+def _worst(row: Row) -> tuple[float, float, int]:
+    """Return a sort key: the scan of a study with the lowest key speaks for it."""
+    rank, certainty, case_id = _voice(row)
+    not_looked_at = row.priority is Priority.NOT_ANALYSED and row.state is not State.SKIPPED
+    return 3 if not_looked_at else rank, certainty, case_id
 
 
 def _voice(case: Row) -> tuple[int, float, int]:

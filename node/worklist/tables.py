@@ -160,6 +160,8 @@ case = sa.Table(
     sa.Column("saved_s", sa.Float),
     _uid("preferred_series_uid"),
     sa.Column("preferred_by", sa.Text),
+    sa.Column("scan", sa.Text, nullable=False, server_default=""),
+    sa.Column("acquired", sa.Text, nullable=False, server_default=""),
     _at("last_slice_at", nullable=True),
     _at("assembled_at", nullable=True),
     _at("triaged_at", nullable=True),

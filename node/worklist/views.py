@@ -15,7 +15,7 @@ from node.worklist import events
 from node.worklist.cases import NOT_SUPERSEDED, NotFound
 from node.worklist.database import Database
 from node.worklist.events import Event
-from node.worklist.rows import DeliveryLine, Row, in_order, speaking_for_study
+from node.worklist.rows import DeliveryLine, Row, ScanLine, in_order, speaking_for_study
 from node.worklist.tables import acknowledgement, case, delivery, quarantine, series, study
 
 
@@ -41,6 +41,10 @@ class Views:
         """Return every case of the study by age, superseded ones too."""
         with self._database.read() as db:
             return tuple(_cases(db, _of_study(study_uid)))
+
+    def scans(self, study_uid: str) -> tuple[ScanLine, ...]:
+        """Return how each scan of the study stands, the worst first."""
+        return speaking_for_study(self.history(study_uid)).scans
 
     def events(self, study_uid: str) -> list[Event]:
         """Return what happened to a study, oldest first."""
@@ -214,6 +218,8 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         reason_code=r.reason_code,
         limitations=tuple(r.limitations),
         prior=r.prior,
+        scan=r.scan,
+        acquired=r.acquired,
         closed_at=r.closed_at,
         closed_by=r.closed_by,
         saved_s=r.saved_s,

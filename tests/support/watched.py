@@ -27,5 +27,5 @@ class WatchedNode(Node):
         decode: Decoder = load_volume,
     ) -> Self:
         """Return a node that works on this worklist."""
-        handles = (worklist.arrivals, worklist.cases, worklist.outbox)
+        handles = (worklist.arrivals, worklist.cases, worklist.outbox, worklist.views)
         return cls(settings, *handles, detector, clock, decode, worklist)

@@ -146,7 +146,8 @@ class Source:
         not planned. So the UID of the report that is replaced goes in too.
         """
         older = (self.plan.replaces.sop_instance_uid,) if self.plan.replaces else ()
-        return derived_uid(self.plan.study_instance_uid, *self.headers, VERSION, *older, *words)
+        others = (*older, *self.plan.scans)
+        return derived_uid(self.plan.study_instance_uid, *self.headers, VERSION, *others, *words)
 
 
 @dataclass(frozen=True, slots=True)

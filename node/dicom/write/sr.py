@@ -105,7 +105,8 @@ def _remarks(source: Source) -> list[tuple[Code, str]]:
     """Return the comments that follow every conclusion."""
     older = source.plan.replaces
     why = [(codes.COMMENT, replacement(older.later_images))] if older else []
-    return [*why, (codes.COMMENT, RESEARCH_USE_ONLY)]
+    scans = [(codes.COMMENT, sentence) for sentence in source.plan.scans]
+    return [*why, *scans, (codes.COMMENT, RESEARCH_USE_ONLY)]
 
 
 def _limitations(source: Source) -> list[tuple[Code, str]]:

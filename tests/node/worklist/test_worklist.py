@@ -681,6 +681,16 @@ class TestWorklist:
             "volume_ml": 12.4,
             "subtypes": {"subdural": 0.9, "epidural": 0.1},
             "reason": None,
+            "scans": [
+                {
+                    "acquired": "",
+                    "series_instance_uid": "1.8.1",
+                    "case_id": 1,
+                    "priority": "SUSPECTED",
+                    "probability": 0.93,
+                    "reason": None,
+                }
+            ],
             "series_instance_uid": "1.8.1",
             "key_slice_sop_instance_uid": "1.9.1.7",
             "bundle": "ich-ensemble@0.1.0",
