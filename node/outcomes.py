@@ -86,6 +86,9 @@ class Triaged:
     key_slice_sop_instance_uid: str | None = None
     bundle: str | None = None
     limitations: tuple[str, ...] = ()
+    reason_code: str | None = None
+    reason: str | None = None
+    """Why the series is NOT_ANALYSED, though it was read: only in part (`node.cases.clearance`)."""
 
     state: ClassVar = State.TRIAGED
 

@@ -160,6 +160,19 @@ class SliceRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Unseen:
+    """A part of a planned series that nobody saw (`node.cases.clearance`)."""
+
+    code: str
+    """The `node.states.Reason` that forbids to clear the series."""
+    message: str
+    forbids: bool
+    """Whether it forbids to clear the series; else it is a limitation."""
+    after: int | None = None
+    """The index of the slice below the gap; None if it is not between two slices."""
+
+
+@dataclass(frozen=True, slots=True)
 class Predecessor:
     """The structured report on an earlier reading of a series that late images have outdated."""
 
@@ -192,6 +205,8 @@ class SeriesPlan:
     """The date of the report, ISO 8601 UTC, set by the pipeline; a retry writes the same date."""
     copies: tuple[SliceRef, ...] = ()
     """Images at the positions of `slices`. The series is read only if their pixels are the same."""
+    unseen: tuple[Unseen, ...] = ()
+    """What nobody saw of the series; its sentences stand among `limitations` too."""
     closed_by: str = ""
     """The evidence, or the timer, by which the series counted as complete."""
     saved_s: float = 0.0
@@ -200,6 +215,8 @@ class SeriesPlan:
     """The older report that the new one supersedes at the PACS; set by the pipeline."""
     scans: tuple[str, ...] = ()
     """What the report says of each scan of the study, if there are several; not written."""
+    in_part: str = ""
+    """Why the series is not cleared, though nothing suspicious was seen; not written."""
 
     def agrees(self, other: "SeriesPlan") -> bool:
         """Return whether the other plan makes the same report, apart from its date."""
@@ -212,7 +229,7 @@ class SeriesPlan:
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
         values = dataclasses.asdict(self)
-        del values["scans"]  # they are those of the day of the report
+        del values["scans"], values["in_part"]  # the report's, and of its day
         path.write_text(json.dumps(values, indent=1))
 
     @classmethod
@@ -227,8 +244,9 @@ class SeriesPlan:
             for name in ("slices", "copies")
         )
         limitations = tuple(values["limitations"])
+        unseen = tuple(Unseen(**one) for one in values.get("unseen", ()))
         older = values.get("replaces")
-        values |= {"slices": slices, "copies": copies, "limitations": limitations}
+        values |= {"slices": slices, "copies": copies, "limitations": limitations, "unseen": unseen}
         return cls(**{**values, "replaces": older and Predecessor(**older)})
 
 

@@ -13,9 +13,20 @@ AMBER = (255, 176, 0)
 """RGB of a suspected lesion, chosen because every kind of colour vision tells it from grey."""
 
 
-def verdict(findings: Findings) -> str:
-    """Return the result in one sentence."""
-    return SUSPECTED if findings.suspected else NOT_SUSPECTED
+READ_IN_PART = "READ IN PART by ichnode - this is not a negative result"
+
+
+def verdict(findings: Findings, in_part: str = "") -> str:
+    """Return the result in one sentence.
+
+    Parameters
+    ----------
+    in_part
+        Why the series is not cleared, though nothing suspicious was seen.
+    """
+    if findings.suspected:
+        return SUSPECTED
+    return READ_IN_PART if in_part else NOT_SUSPECTED
 
 
 def replacement(later_images: int) -> str:

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
+from node.cases import clearance
 from node.cases.choice import lost_by, rank, read_instead, thickness_mm
+from node.cases.clearance import unseen
 from node.cases.completeness import announces_images, closing
 from node.cases.eligibility import CURABLE, RULES, Verdict, judge, limitations
 from node.cases.scans import same_scan, scan_of
@@ -308,7 +310,9 @@ def _read(field: _Field) -> tuple[Planned, SeriesPlan]:
         f"{mine.closing.why}{_others(field)}"
     )
     slices, copies = (_refs(verdict.images, frames) for frames in (stack.slices, stack.copies))
-    plan = _plan(field, slices, decision, limitations(verdict), copies)
+    gone = unseen(verdict, field.settings)
+    known = (*limitations(verdict), *clearance.limitations(gone))
+    plan = replace(_plan(field, slices, decision, known, copies), unseen=gone)
     return Planned(plan.limitations, bool(field.prior), mine.closing, field.scan), plan
 
 

@@ -54,6 +54,7 @@ RANKING = (
         lambda v: _coverage_mm(v) < WHOLE_HEAD_MM,
         at_best=False,
     ),
+    Preference("no slice missing", lambda v: bool(v.stack and v.stack.holes), at_best=False),
     Preference("no contrast agent", lambda v: any(map(has_contrast, v.headers))),
     Preference("soft-tissue kernel", lambda v: any(map(is_sharp, v.headers))),
     Preference("original images", lambda v: any("DERIVED" in h.image_type for h in v.headers)),

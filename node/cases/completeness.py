@@ -18,12 +18,32 @@ def closing(verdict: Verdict, settings: Assemble) -> Closing:
     """
     last = verdict.series.last_received_at
     idle = last + timedelta(seconds=settings.idle_s)
-    evidence = None if verdict.refusal else _evidence(verdict.series)
+    evidence = _evidence(verdict.series) if _is_whole(verdict, settings) else None
     if evidence is None:
         return Closing(idle, f"closed after {settings.idle_s:.0f} s without another image")
     at = max(last + timedelta(seconds=settings.grace_s), evidence.since)
     saved_s = max(0.0, (idle - at).total_seconds())
     return Closing(at, f"complete: {evidence.what}", saved_s)
+
+
+def announced(series: Series) -> int:
+    """Return how many images the headers announce for the series; 0 if they announce none.
+
+    NumberOfSeriesRelatedInstances counts those of the series, ImagesInAcquisition those of one
+    acquisition (PS3.3 C.7.3.1, C.7.6.1).
+    """
+    headers = [instance.header for instance in series.instances]
+    acquisitions = {h.acquisition_number: h.images_in_acquisition or 0 for h in headers}
+    in_series = max(header.series_related_instances or 0 for header in headers)
+    return max(in_series, sum(acquisitions.values()))
+
+
+def _is_whole(verdict: Verdict, settings: Assemble) -> bool:
+    """Return whether the slices can be read, leave no hole, and cover what a head needs."""
+    stack = verdict.stack
+    if verdict.refusal or stack is None or stack.holes:
+        return False
+    return stack.coverage_mm >= settings.min_coverage_mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +56,15 @@ class _Evidence:
 
 def _evidence(series: Series) -> _Evidence | None:
     last = series.last_received_at
+    if len(series.instances) < announced(series):
+        return None
     if series.released_at is not None:
         released = "contiguous over a head, and the association was released"
         return _Evidence(released, series.released_at)
     headers = [instance.header for instance in series.instances]
-    announced = max(header.series_related_instances or 0 for header in headers)
-    if 0 < announced <= len(headers):
-        return _Evidence(f"all {announced} images of NumberOfSeriesRelatedInstances came", last)
+    wanted = max(header.series_related_instances or 0 for header in headers)
+    if 0 < wanted <= len(headers):
+        return _Evidence(f"all {wanted} images of NumberOfSeriesRelatedInstances came", last)
     acquisitions = defaultdict(list)
     for header in headers:
         acquisitions[header.acquisition_number].append(header.images_in_acquisition or 0)

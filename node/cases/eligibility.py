@@ -296,7 +296,7 @@ RULES: tuple[tuple[Reason, Callable[[Headers, Assemble], str | None]], ...] = (
 )
 """Objections to what a series is, the most obvious ones first."""
 
-CURABLE = frozenset({Reason.TOO_FEW_SLICES, Reason.MISSING_SLICE, Reason.COVERAGE})
+CURABLE = frozenset({Reason.TOO_FEW_SLICES})
 """Objections that further slices can remove."""
 
 
@@ -317,18 +317,8 @@ def _longer_than_a_head(ordered: Stack, headers: Headers, _: Assemble) -> str | 
     )
 
 
-def _short(ordered: Stack, _: Headers, settings: Assemble) -> str | None:
-    if ordered.coverage_mm >= settings.min_coverage_mm:
-        return None
-    return (
-        f"too little of the head: {ordered.coverage_mm:.0f} mm scanned, "
-        f"{settings.min_coverage_mm:.0f} mm needed"
-    )
-
-
 STACK_RULES: tuple[tuple[Reason, Callable[[Stack, Headers, Assemble], str | None]], ...] = (
     (Reason.DUPLICATE_POSITION, _scanned_often),
     (Reason.NOT_A_HEAD, _longer_than_a_head),
-    (Reason.COVERAGE, _short),
 )
 """Objections to the ordered slices."""

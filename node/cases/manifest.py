@@ -16,6 +16,7 @@ from node.arrive.spool import StoredBytes
 from node.case_folder import CaseFolder
 from node.errors import Permanent
 from node.records import Case, ReportObject, SeriesPlan, SliceRef
+from node.states import State
 
 CODECS = ("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls")
 PACKAGES: Mapping[str, Sequence[str]] = {
@@ -78,7 +79,7 @@ def write(
         "stages": folder.notes(),
         "timings": dict(timings),
         "objects": {Path(item.path).name: item.sop_instance_uid for item in objects},
-        "files": folder.digests(with_findings=case.reason_code is None),
+        "files": folder.digests(with_findings=case.state is State.TRIAGED),
     }
     folder.write_manifest(manifest)
     return manifest

@@ -137,7 +137,8 @@ def _report(case: Case, node: Node) -> Outcome:
         known = (*plan.limitations, *result.limitations)
         plan = dataclasses.replace(plan, limitations=known)
     scans = said_of(node.views.scans(case.study_instance_uid))
-    plan = dataclasses.replace(plan, scans=scans)
+    in_part = case.reason or "" if case.state is State.TRIAGED else ""
+    plan = dataclasses.replace(plan, scans=scans, in_part=in_part)
     before = folder.read_manifest()
     if before is not None and case.state is State.TRIAGED:
         manifest.require_sources(plan, node.root)

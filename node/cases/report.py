@@ -125,6 +125,7 @@ def _describe(
         shown,
         labels(source, shown),
         _notes(source, findings, when),
+        source.plan.in_part,
     )
     objects["capture"] = capture(source, picture, shown, mark("capture", "ichnode summary"))
     png = BytesIO()

@@ -1,16 +1,18 @@
 """Triage: the planned series becomes a volume, the volume findings, the findings a priority."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.findings import Findings, Unreadable
 from node.case_folder import CaseFolder
-from node.cases.quality import gate, measure
+from node.cases.clearance import IN_PART, forbidding
+from node.cases.quality import brain_mm2, gate, measure
 from node.dicom.read.pixels import Decoder
 from node.errors import Permanent, Refused
 from node.outcomes import Triaged
-from node.records import SeriesPlan
+from node.records import SeriesPlan, Unseen
 from node.states import Priority, Reason
 
 if TYPE_CHECKING:
@@ -43,13 +45,23 @@ def triage(
     findings = detector.state_findings(volume, slabs, canvas, detector.infer(canvas))
     findings = replace(findings, limitations=limitations)
     folder.save_findings(findings)
-    return _triaged(findings, plan)
+    brain = brain_mm2(canvas)[slabs.of_slice]
+    against = forbidding(plan.unseen, lambda index: bool(brain[index] > 0))
+    return _triaged(findings, plan, against)
 
 
-def _triaged(findings: Findings, plan: SeriesPlan) -> Triaged:
+def _triaged(findings: Findings, plan: SeriesPlan, against: Sequence[Unseen]) -> Triaged:
     key = findings.key_slice
+    priority = Priority.SUSPECTED if findings.suspected else Priority.NOT_SUSPECTED
+    code = reason = None
+    if against and not findings.suspected:
+        priority = Priority.NOT_ANALYSED
+        code = against[0].code
+        reason = f"{IN_PART}; {'; '.join(one.message for one in against)}"
     return Triaged(
-        priority=Priority.SUSPECTED if findings.suspected else Priority.NOT_SUSPECTED,
+        priority=priority,
+        reason_code=code,
+        reason=reason,
         probability=findings.probability,
         uncertainty=findings.uncertainty,
         uncertain=findings.uncertain,

@@ -273,7 +273,8 @@ def _require_replayable(db: sa.Connection, old: Case, to: State) -> None:
     by = _successor(db, old.id)
     if by is not None:
         raise IllegalMove(f"case {old.id} was superseded by case {by}: replay that one")
-    if to is State.TRIAGED and old.priority not in _READ:
+    read = sa.select(case.c.triaged_at).where(case.c.id == old.id)
+    if to is State.TRIAGED and db.execute(read).scalar() is None:
         raise IllegalMove(f"case {old.id} was not read, so there is no result to report")
     chosen = sa.select(case.c.assembled_at).where(case.c.id == old.id)
     if to is State.ASSEMBLED and db.execute(chosen).scalar() is None:
@@ -286,7 +287,10 @@ def _successor(db: sa.Connection, case_id: int) -> int | None:
 
 def _set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
     back: dict[str, Any] = {"state": to, "attempts": 0, "due_at": now, **FREE}
-    back |= dict.fromkeys(("reason_code", "reason", "reported_at", "delivered_at"))
+    back |= dict.fromkeys(("reported_at", "delivered_at"))
+    if to is State.TRIAGED and old.priority is Priority.NOT_ANALYSED:
+        return back  # read in part: the reason belongs to the reading
+    back |= dict.fromkeys(("reason_code", "reason"))
     if to is State.TRIAGED:
         return back
     back |= {"triaged_at": None}

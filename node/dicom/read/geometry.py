@@ -62,6 +62,26 @@ class FrameRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Hole:
+    """A gap that is wider than the spacing around it, and that no slice thickness fills.
+
+    Attributes
+    ----------
+    after
+        The index of the slice below it.
+    gap_mm
+        Distance between the two slices, along the normal.
+    unseen_mm
+        What the thickness of the two slices leaves open; without a thickness, what the spacing
+        around the gap leaves open.
+    """
+
+    after: int
+    gap_mm: float
+    unseen_mm: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
     """Slices in order along their normal, one at each position.
 
@@ -80,6 +100,8 @@ class Stack:
         Frames of a second scan of the same place.
     tilt_deg
         Angle between the normal and the line on which the slices lie.
+    holes
+        Gaps where slices are missing, from the lowest up.
     """
 
     plane: Plane
@@ -88,6 +110,7 @@ class Stack:
     copies: tuple[FrameRef, ...]
     set_aside: tuple[FrameRef, ...]
     tilt_deg: float
+    holes: tuple[Hole, ...] = ()
 
     @property
     def gaps_mm(self) -> Vector:
@@ -126,8 +149,7 @@ def stack(
     Raises
     ------
     Refused
-        GEOMETRY if frames lack their place, or do not form one row of parallel slices;
-        MISSING_SLICE if there is a hole between them.
+        GEOMETRY if frames lack their place, or do not form one row of parallel slices.
     """
     plane = common_plane(headers)
     placed = sorted(_placed(headers, plane.normal), key=_Placed.sort_key)
@@ -135,7 +157,6 @@ def stack(
     slices, copies = _one_at_each_position(scan)
     positions = np.array([item.position for item in slices])
     tilt_deg = _tilt_deg(positions, plane.normal)
-    _refuse_hole(slices, max_gap_factor)
     return Stack(
         plane,
         tuple(item.ref for item in slices),
@@ -143,6 +164,7 @@ def stack(
         tuple(item.ref for item in copies),
         tuple(item.ref for item in set_aside),
         tilt_deg,
+        _holes(slices, max_gap_factor),
     )
 
 
@@ -301,8 +323,9 @@ def _tilt_deg(positions: Vector, normal: Vector) -> float:
     return tilt_deg
 
 
-def _refuse_hole(slices: Sequence[_Placed], max_gap_factor: float) -> None:
-    """Raise MISSING_SLICE for the first gap that is a hole by the rule of `stack`."""
+def _holes(slices: Sequence[_Placed], max_gap_factor: float) -> tuple[Hole, ...]:
+    """Return the gaps that are holes by the rule of `stack`."""
+    found = []
     # (z - 1,) gaps along the normal.
     gaps = np.diff([item.location_mm for item in slices])
     for index, gap in enumerate(gaps):
@@ -310,12 +333,8 @@ def _refuse_hole(slices: Sequence[_Placed], max_gap_factor: float) -> None:
         pair = slices[index].header, slices[index + 1].header
         filled = sum(header.slice_thickness_mm or 0.0 for header in pair) / 2
         if gap > max_gap_factor * around and gap > TOUCHING * filled:
-            between = " and ".join(str(header.instance_number or "?") for header in pair)
-            raise Refused(
-                Reason.MISSING_SLICE,
-                f"a slice is missing: images {between} lie {gap:.1f} mm apart, their neighbours "
-                f"{around:.1f} mm; send the series again, complete",
-            )
+            found.append(Hole(index, float(gap), float(gap - (filled or around))))
+    return tuple(found)
 
 
 def _bad(message: str) -> Refused:

@@ -94,6 +94,7 @@ def draw(
     shown: Sequence[int],
     labels: Sequence[str],
     notes: Sequence[str],
+    in_part: str = "",
 ) -> Image.Image:
     """Return the picture of a result.
 
@@ -109,10 +110,12 @@ def draw(
         What a viewer calls each shown slice, in the order of `shown`.
     notes
         Small print: which detector analysed it and when, limitations.
+    in_part
+        Why the series is not cleared, though nothing suspicious was seen.
     """
     picture = Image.new("RGB", SIZE, BLACK)
     pen = ImageDraw.Draw(picture)
-    _headline(pen, findings)
+    _headline(pen, findings, in_part)
     crop = _head(volume)
     heat = int(_shows_heat(findings))
     cells = _cells(heat + len(shown) - 1)
@@ -185,7 +188,7 @@ def _reference(source: Source, index: int) -> Dataset:
     return item
 
 
-def _headline(pen: ImageDraw.ImageDraw, findings: Findings) -> None:
+def _headline(pen: ImageDraw.ImageDraw, findings: Findings, in_part: str) -> None:
     """Draw the notice, the result and its numbers."""
     pen.rectangle(BANNER, fill=AMBER)
     pen.text((SIZE[0] // 2, 21), RESEARCH_USE_ONLY, BLACK, _font(24), "mm")
@@ -194,7 +197,7 @@ def _headline(pen: ImageDraw.ImageDraw, findings: Findings) -> None:
         pen.polygon([(left, 88), (left + 18, 54), (left + 36, 88)], fill=AMBER)
         pen.text((left + 18, 87), "!", BLACK, _font(26), "ms")
         left += 50
-    pen.text((left, 72), verdict(findings), WHITE, _font(32), "lm")
+    pen.text((left, 72), verdict(findings, in_part), WHITE, _font(32), "lm")
     if findings.uncertain:
         pen.text((LARGE[0], 104), UNCERTAIN, WHITE, _font(20), "lm")
     pen.text((LARGE[0], 130), _numbers(findings), WHITE, _font(20), "lm")

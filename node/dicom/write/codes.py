@@ -46,6 +46,7 @@ ACTIONABLE_WITHIN_MINUTES = Code("RID49480", "RADLEX", "ACR Category 1 Actionabl
 
 SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
 SUCCEEDED = Code("111222", "DCM", "Succeeded")
+PARTIALLY_SUCCEEDED = Code("111223", "DCM", "Partially Succeeded")
 NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
 
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")

@@ -35,10 +35,11 @@ def study(
 ) -> MeasurementsAndQualitativeEvaluations:
     """Return the group on the whole study (TID 1501): suspected or not, probability, priority."""
     answer = codes.SUSPECTED if findings.suspected else codes.NOT_SUSPECTED
-    evaluations = [
-        (codes.SUMMARY_OF_ANALYSES, codes.SUCCEEDED),
-        (codes.INTRACRANIAL_HEMORRHAGE, answer),
-    ]
+    in_part = bool(source.plan.in_part)  # then nothing is said that could be taken for a negative
+    done = codes.PARTIALLY_SUCCEEDED if in_part else codes.SUCCEEDED
+    evaluations = [(codes.SUMMARY_OF_ANALYSES, done)]
+    if not in_part:
+        evaluations.append((codes.INTRACRANIAL_HEMORRHAGE, answer))
     if findings.uncertain:
         evaluations.append((codes.CERTAINTY, codes.UNCERTAIN))
     if findings.suspected:

@@ -146,7 +146,7 @@ class Source:
         not planned. So the UID of the report that is replaced goes in too.
         """
         older = (self.plan.replaces.sop_instance_uid,) if self.plan.replaces else ()
-        others = (*older, *self.plan.scans)
+        others = (*older, *self.plan.scans, *filter(None, (self.plan.in_part,)))
         return derived_uid(self.plan.study_instance_uid, *self.headers, VERSION, *others, *words)
 
 

@@ -72,7 +72,10 @@ def findings_report(
     groups: list[ContentSequence] = [measurement_groups.study(source, findings, mark)]
     for name, probability in findings.subtypes.items():
         groups.append(measurement_groups.subtype(source, mark, detector, name, probability))
-    texts = [(codes.CONCLUSION, verdict(findings)), *_remarks(source)]
+    in_part = source.plan.in_part
+    texts = [(codes.CONCLUSION, verdict(findings, in_part)), *_remarks(source)]
+    if in_part:
+        texts.insert(1, (codes.COMMENT, in_part))
     if findings.uncertain:
         texts.insert(1, (codes.COMMENT, f"{UNCERTAIN} ({findings.uncertainty:.2f})"))
     if segmentation is not None:
@@ -81,7 +84,9 @@ def findings_report(
     elif findings.suspected:
         texts.append((codes.COMMENT, NOT_OUTLINED))
     ds = _document(source, mark, groups, [*texts, *_limitations(source)], segmentation)
-    ds.CompletionFlag = "COMPLETE"
+    ds.CompletionFlag = "PARTIAL" if in_part else "COMPLETE"
+    if in_part:
+        ds.CompletionFlagDescription = "Read in part: this is not a negative result"
     return ds
 
 
