@@ -1,7 +1,7 @@
 """One command makes every table of the four papers, from the shipped weights and phantoms."""
 
 import json
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from shutil import copytree
 
@@ -11,8 +11,9 @@ from models.bundle import load_detector
 from tests.support.recipes import small_recipe
 from tests.support.sharing import shared
 from training import evaluate as module
+from training.datasets.case import Case
 from training.evaluate import evaluate
-from training.measure import CROSS_VALIDATION
+from training.measure import CROSS_VALIDATION, phantom_cases
 from training.tables import NOTICE, Table
 from training.train import train
 
@@ -22,10 +23,17 @@ RECIPES = Path("config/recipes")
 pytestmark = pytest.mark.networks
 
 
+@cache
+def drawn(seeds: range, split: str) -> list[Case]:
+    """Phantoms, drawn once for all tests here."""
+    return list(phantom_cases(seeds, split))
+
+
 @pytest.fixture(autouse=True)
 def quick(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read as many phantoms as show a case of either kind; find the networks converted."""
     monkeypatch.setattr(module, "SMALL", 3)
+    monkeypatch.setattr(module, "phantom_cases", lambda *asked: iter(drawn(*asked)))
     monkeypatch.setattr(module, "load_detector", partial(load_detector, cache_dir=networks))
     monkeypatch.setattr("training.train.RECALIBRATION_BATCHES", 1)
 
