@@ -20,7 +20,7 @@ from node.arrive.spool import Spool
 from node.dicom.net.acceptor import IncomingAssociation, StoreRequest
 from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Rejection, Status
-from node.errors import IchnodeError, Retryable
+from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
 from node.worklist import Arrivals
@@ -66,8 +66,21 @@ class Receiver:
         self.stop()
 
     def start(self) -> None:
-        """Listen; `port` is bound when this returns."""
-        self._server = _Server(self, (self._settings.host, self._settings.port))
+        """Listen; `port` is bound when this returns.
+
+        Raises
+        ------
+        BadConfiguration
+            If the address cannot be listened on, for example because another receiver does.
+        """
+        host, port = self._settings.host, self._settings.port
+        try:
+            self._server = _Server(self, (host, port))
+        except OSError as error:
+            raise BadConfiguration(
+                f"cannot listen on {host}:{port}: {error.strerror}; end the program that does, or "
+                "set another receive.port"
+            ) from error
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
         self._thread.start()
