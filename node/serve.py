@@ -7,16 +7,19 @@ the database alone, so each can also run by itself, under systemd or on another 
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from errno import EADDRINUSE
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from node.clock import utc_now
+from node.errors import BadConfiguration
 from node.log import event
 from node.settings import Settings
 from node.worklist import Worklist, claimant
@@ -28,6 +31,10 @@ ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
 RESTART_S = (0.5, 30.0)
 """First and longest wait before a role that died is started again. An estimate; nothing was
 measured."""
+
+PORTS_S = 15.0
+"""How long a new node waits for its ports. It must exceed the time in which the roles of a node
+that was killed end: the receiver takes up to 10 s to store what it has begun."""
 
 
 def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
@@ -100,6 +107,38 @@ def _wait_for_parent(stop: threading.Event) -> None:
     """Set `stop` when standard input ends: it is a pipe that the supervisor holds open."""
     os.read(sys.stdin.fileno(), 1)  # unbuffered: a buffer's lock would be held at exit
     stop.set()
+
+
+def require_ports(settings: Settings, stop: threading.Event) -> None:
+    """Return once the ports to listen on are free, or `stop` is set.
+
+    Raises
+    ------
+    BadConfiguration
+        If one cannot be listened on, or is still in use after `PORTS_S`.
+    """
+    deadline = time.monotonic() + PORTS_S
+    for section, host, port in (
+        ("receive", settings.receive.host, settings.receive.port),
+        ("web", settings.web.host, settings.web.port),
+    ):
+        while (error := cannot_listen(host, port)) is not None and not stop.wait(0.2):
+            if error.errno != EADDRINUSE or time.monotonic() > deadline:
+                raise BadConfiguration(
+                    f"cannot listen on {host}:{port}: {error.strerror}; end the program that does, "
+                    f"or set another {section}.port"
+                )
+
+
+def cannot_listen(host: str, port: int) -> OSError | None:
+    """Return why a TCP port cannot be listened on; None if it can."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+    return None
 
 
 def supervise(config: Path | None, stop: threading.Event) -> None:

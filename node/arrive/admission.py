@@ -12,12 +12,12 @@ from ipaddress import (
 )
 from typing import Self
 
+from node.dicom.net.association import Rejection
 from node.errors import BadConfiguration
 
-# A-ASSOCIATE-RJ: result, source, reason (PS3.8 table 9-21).
-UNKNOWN_CALLER = (1, 1, 3)
-UNKNOWN_CALLED = (1, 1, 7)
-LOCAL_LIMIT = (2, 3, 2)
+UNKNOWN_CALLER = Rejection.CALLING_AE_TITLE_NOT_RECOGNIZED
+UNKNOWN_CALLED = Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED
+LOCAL_LIMIT = Rejection.LOCAL_LIMIT_EXCEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Admission:
             return ip.is_loopback
         return any(network is None or ip in network for _, network in self.callers)
 
-    def refusal(self, calling: str, called: str, address: str) -> tuple[int, int, int] | None:
+    def refusal(self, calling: str, called: str, address: str) -> Rejection | None:
         """Return why the association is rejected, or None to accept it."""
         if called.strip() != self.ae_title:
             return UNKNOWN_CALLED

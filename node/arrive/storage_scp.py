@@ -18,8 +18,9 @@ from node.arrive.admission import LOCAL_LIMIT, Admission
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
 from node.dicom.net.acceptor import IncomingAssociation, StoreRequest
-from node.dicom.net.association import AssociationLost, Status
-from node.errors import IchnodeError, Retryable
+from node.dicom.net.associate_request import AssociateRequest
+from node.dicom.net.association import AssociationLost, Rejection, Status
+from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
 from node.worklist import Arrivals
@@ -65,8 +66,21 @@ class Receiver:
         self.stop()
 
     def start(self) -> None:
-        """Listen; `port` is bound when this returns."""
-        self._server = _Server(self, (self._settings.host, self._settings.port))
+        """Listen; `port` is bound when this returns.
+
+        Raises
+        ------
+        BadConfiguration
+            If the address cannot be listened on, for example because another receiver does.
+        """
+        host, port = self._settings.host, self._settings.port
+        try:
+            self._server = _Server(self, (host, port))
+        except OSError as error:
+            raise BadConfiguration(
+                f"cannot listen on {host}:{port}: {error.strerror}; end the program that does, or "
+                "set another receive.port"
+            ) from error
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
         self._thread.start()
@@ -94,7 +108,10 @@ class Receiver:
         if not self._admission.knows_address(address):
             logger.warning("stranger", extra=event("stranger", address=address))
             return False
-        return self.connections < self._settings.max_associations + SPARE_CONNECTIONS
+        if self.connections >= self._settings.max_associations + SPARE_CONNECTIONS:
+            logger.warning("too many connections", extra=event("crowded", address=address))
+            return False
+        return True
 
     def serve(self, connection: socket.socket, address: str) -> None:
         """Serve one connection to its end, in its own thread."""
@@ -109,26 +126,31 @@ class Receiver:
                 max_object_bytes=self._settings.max_object_mb << 20,
             )
             request = incoming.requested()
-            calling, called = request.calling_ae_title, request.called_ae_title
-            say |= {"caller": ascii(calling), "called": ascii(called)}
-            refusal = self._admission.refusal(calling, called, address)
-            if refusal is None and not self._places.acquire(blocking=False):
-                refusal = LOCAL_LIMIT
+            say |= {"caller": ascii(request.calling), "called": ascii(request.called)}
+            refusal = self._refusal(request, address)
             if refusal is not None:
-                logger.warning(
-                    "association rejected", extra=event("rejected", reason=refusal, **say)
-                )
-                incoming.reject(*refusal)
+                why = refusal.name.lower().replace("_", " ")
+                say_why = event("rejected", reason=tuple(refusal), **say)
+                logger.warning("association rejected: %s", why, extra=say_why)
+                incoming.reject(refusal)
                 return
             try:
                 incoming.accept(request)
-                self._take_all(incoming, calling.strip())
+                self._take_all(incoming, request.calling)
             finally:
                 self._places.release()
         except (AssociationLost, OSError) as error:
             logger.warning("association lost: %s", error, extra=event("lost", **say))
         finally:
             del self._open[threading.current_thread()]
+
+    def _refusal(self, request: AssociateRequest, address: str) -> Rejection | None:
+        """Return why a request is rejected; None if it is not, and has taken a place."""
+        refusal = request.rejection
+        refusal = refusal or self._admission.refusal(request.calling, request.called, address)
+        if refusal is None and not self._places.acquire(blocking=False):
+            return LOCAL_LIMIT
+        return refusal
 
     def _take_all(self, incoming: IncomingAssociation, caller: str) -> None:
         """Answer requests until the peer releases: a release says that it sent all it wanted to."""

@@ -1,7 +1,6 @@
 """`ichnode doctor`: checks an installation before it is trusted; each check gives one line."""
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,8 @@ from node.cases.detector import load_detector
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import echo
 from node.errors import IchnodeError
+from node.folder_lock import holder
+from node.serve import cannot_listen
 from node.settings import Settings
 from node.worklist import Worklist
 
@@ -86,20 +87,24 @@ def check_detector(settings: Settings) -> Iterator[Check]:
     yield Check("ok", "detector", found)
 
 
+def check_node(settings: Settings) -> Iterator[Check]:
+    """Say whether `ichnode serve` runs on this data folder."""
+    process = holder(settings.data_dir)
+    found = f"process {process} uses this data folder" if process else "none on this data folder"
+    yield Check("ok", "ichnode serve", found)
+
+
 def check_ports(settings: Settings) -> Iterator[Check]:
     """Check that the ports to listen on are free."""
     for name, host, port in (
         ("DICOM", settings.receive.host, settings.receive.port),
         ("triage page", settings.web.host, settings.web.port),
     ):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                yield Check("note", f"{name} port {host}:{port}", f"{error.strerror} (serving?)")
-            else:
-                yield Check("ok", f"{name} port {host}:{port}", "free")
+        error = cannot_listen(host, port)
+        if error is None:
+            yield Check("ok", f"{name} port {host}:{port}", "free")
+        else:
+            yield Check("note", f"{name} port {host}:{port}", f"{error.strerror} (serving?)")
 
 
 def check_callers(settings: Settings) -> Iterator[Check]:
@@ -143,6 +148,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     check_disk,
     check_database,
     check_detector,
+    check_node,
     check_ports,
     check_callers,
     check_destinations,

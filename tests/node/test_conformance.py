@@ -9,6 +9,7 @@ import pytest
 from node.case_folder import CaseFolder
 from node.cases.report import write_report
 from node.dicom.net import association, retrieve
+from node.dicom.net.associate_request import ContextResult
 from node.states import Reason
 from tests.support import ROOT
 from tests.support.reported import findings, lesion, tilted_volume, write
@@ -54,6 +55,17 @@ def test_no_reason_is_explained_that_does_not_exist() -> None:
 def test_status_codes_are_those_of_the_code() -> None:
     listed = dict(re.findall(r"^\| ([A-Z_]+) \| ([0-9A-F]{4}) \|", section("### 2.2"), re.M))
     assert listed == {status.name: f"{status:04X}" for status in association.Status}
+
+
+def test_rejections_are_those_of_the_code() -> None:
+    listed = re.findall(r"^\| ([A-Z_]+) \| (\d), (\d), (\d) \|", section("### 2.1"), re.M)
+    expected = [(each.name, *map(str, each.value)) for each in association.Rejection]
+    assert listed == expected
+
+
+def test_results_of_contexts_are_those_of_the_code() -> None:
+    listed = re.findall(r"^\| ([A-Z_]+) \| (\d) \|", section("### 2.1"), re.M)
+    assert listed == [(each.name, str(each.value)) for each in ContextResult]
 
 
 def test_implementation_identifiers_are_stated() -> None:

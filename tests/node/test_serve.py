@@ -2,10 +2,16 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from node.cli import app
+from node.folder_lock import holder, locked
 from tests.support.peers import free_port, listening, wait_until
 from tests.support.running import RunningNode, running_node
 
@@ -68,3 +74,96 @@ def test_told_to_stop_the_node_stops_with_status_0(tmp_path: Path) -> None:
         node.wait_until_listening()
         assert node.stop() == 0
         assert not roles(node)
+
+
+def second(config: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run another `ichnode` with these settings to its end."""
+    command = [sys.executable, "-m", "node.cli", *words, "--config", str(config)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_second_supervisor_of_a_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
+    with running_node(tmp_path, settings()) as node:
+        node.wait_until_listening()
+        other = tmp_path / "other.toml"  # other ports, the same folder
+        other.write_text(f'data_dir = "{node.settings.data_dir}"\n{settings()}')
+        for config in (node.config, other):
+            refused = second(config, "serve")
+            assert refused.returncode == 2
+            words = f"another ichnode serve (process {node.pid}) uses {node.settings.data_dir}"
+            assert words in refused.stderr
+            assert "Traceback" not in refused.stderr
+        assert "receive" in roles(node)
+
+
+def test_commands_and_single_roles_go_beside_a_running_node(tmp_path: Path) -> None:
+    with running_node(tmp_path, settings()) as node:
+        node.wait_until_listening()
+        beside = subprocess.Popen(
+            [sys.executable, "-m", "node.cli", "serve", "--role", "deliver"],
+            env={**os.environ, "ICHNODE_DATA_DIR": str(node.settings.data_dir)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert beside.stderr is not None
+        assert any("started" in line for line in beside.stderr)
+        beside.terminate()
+        assert beside.wait(30) == 0
+        beside.stderr.close()
+        assert second(node.config, "worklist").returncode == 0
+        said = second(node.config, "doctor").stdout
+        assert f"process {node.pid} uses" in " ".join(said.split())
+
+
+def test_second_receiver_on_a_port_ends_with_one_line_and_status_2(tmp_path: Path) -> None:
+    with running_node(tmp_path, settings()) as node:
+        node.wait_until_listening()
+        refused = second(node.config, "serve", "--role", "receive")
+    assert refused.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{node.settings.receive.port}: Address" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("section", ["receive", "web"])
+def test_node_whose_port_is_in_use_does_not_start(
+    tmp_path: Path, section: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.serve.PORTS_S", 0.5)
+    config = tmp_path / "ichnode.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(
+            f'data_dir = "{tmp_path / "data"}"\n[{section}]\nhost = "127.0.0.1"\nport = {port}\n'
+        )
+        refused = CliRunner().invoke(app, ["serve", "--config", str(config)])
+    assert refused.exit_code == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in refused.output
+    assert f"{section}.port" in refused.output
+    assert holder(tmp_path / "data") is None
+
+
+def test_node_starts_at_once_after_its_supervisor_was_killed(tmp_path: Path) -> None:
+    with running_node(tmp_path, settings()) as node:
+        node.wait_until_listening()
+        os.kill(node.pid, signal.SIGKILL)
+        assert node.stop() == -signal.SIGKILL
+        node.start()
+        wait_until(lambda: holder(node.settings.data_dir) == str(node.pid), 30)
+        wait_until(lambda: "receive" in roles(node) and listening(node.settings.receive.port), 60)
+
+
+def test_lock_is_of_one_folder_and_ends_with_its_holder(tmp_path: Path) -> None:
+    assert holder(tmp_path / "a") is None
+    with locked(tmp_path / "a"), locked(tmp_path / "b"):
+        assert holder(tmp_path / "a") == str(os.getpid())
+    assert holder(tmp_path / "a") is None
+    with locked(tmp_path / "a"):
+        assert holder(tmp_path / "a") == str(os.getpid())
+
+
+def test_data_folder_that_is_a_file_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    config = tmp_path / "ichnode.toml"
+    config.write_text(f'data_dir = "{tmp_path / "data"}"\n')
+    refused = CliRunner().invoke(app, ["serve", "--config", str(config)])
+    assert (refused.exit_code, "data_dir: " in refused.output) == (2, True)

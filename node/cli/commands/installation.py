@@ -16,18 +16,22 @@ def serve(
 ) -> None:
     """Run the node until it is told to stop (SIGTERM, Ctrl-C).
 
-    `--role all` runs each role in a process of its own and starts again what dies.
+    `--role all` runs each role in a process of its own and starts again what dies. It is refused
+    where another one runs on the same data folder.
     """
-    from node.serve import ROLES, run_role, stop_on_signal, supervise
+    from node.folder_lock import locked
+    from node.serve import ROLES, require_ports, run_role, stop_on_signal, supervise
     from node.worklist import upgrade
 
     with configured(config) as settings:
         known = {name: name for name in ROLES}
         if role == "all":
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
-            if not settings.database_url:
-                upgrade(settings.url, idle_s=settings.assemble.idle_s)
-            supervise(config, stop_on_signal())
+            with locked(settings.data_dir):
+                stop = stop_on_signal()
+                require_ports(settings, stop)
+                if not settings.database_url:
+                    upgrade(settings.url, idle_s=settings.assemble.idle_s)
+                supervise(config, stop)
         elif role in known:
             run_role(known[role], settings, stop_on_signal())
         else:

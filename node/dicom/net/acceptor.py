@@ -1,10 +1,10 @@
 """One incoming association, served by one thread that reads, answers and reads again.
 
-pynetdicom encodes and negotiates associations here, but does not run them: its acceptor takes two
-threads that poll each other, decodes a dataset that is to be stored as it came, trusts a PDU's
-32-bit length, and admits a caller whose check fails with an error. What remains for an acceptor is
-small: the states of PS3.8 9.2 from an association's acceptance to its end, and the requests of
-PS3.7 that `IncomingAssociation` has a handler for.
+pynetdicom is not used here: its acceptor takes two threads that poll each other, decodes a dataset
+that is to be stored as it came, trusts a PDU's 32-bit length, admits a caller whose check fails
+with an error, and aborts a request in which anything is odd. What remains for an acceptor is small:
+the states of PS3.8 9.2 from an association's acceptance to its end, and the requests of PS3.7 that
+`IncomingAssociation` has a handler for.
 """
 
 import socket
@@ -12,14 +12,15 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationVersionNameNotification
-from pynetdicom.presentation import negotiate_as_acceptor
-
+from node.dicom.net.associate_request import (
+    AssociateRequest,
+    ContextResult,
+    decode_request,
+    encode_acceptance,
+)
 from node.dicom.net.association import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
     AssociationLost,
+    Rejection,
     Status,
     contexts_in,
     part10_prefix,
@@ -38,7 +39,6 @@ from node.dicom.net.message import (
     us,
 )
 from node.dicom.net.pdu import (
-    HEADER,
     AbortReason,
     PduConnection,
     PduType,
@@ -46,9 +46,9 @@ from node.dicom.net.pdu import (
     data_values,
 )
 
-LONGEST_REQUEST_BYTES = 1 << 17
-"""A longer A-ASSOCIATE request is refused. 128 presentation contexts of 30 transfer syntaxes fit,
-and are decoded within a second."""
+LONGEST_REQUEST_BYTES = 1 << 18
+"""A longer A-ASSOCIATE request is refused. 128 presentation contexts of 30 transfer syntaxes (some
+100 KB) and a user's identity of 64 KB fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class IncomingAssociation:
         self._peer_max_pdu = 0
         self._accepted: dict[int, tuple[str, str]] = {}
 
-    def requested(self) -> A_ASSOCIATE:
+    def requested(self) -> AssociateRequest:
         """Return the peer's A-ASSOCIATE request.
 
         Raises
@@ -111,41 +111,31 @@ class IncomingAssociation:
         """
         try:
             kind, body = self._connection.read(LONGEST_REQUEST_BYTES)
+            if kind is PduType.ABORT:
+                raise AssociationLost("the peer aborted")
             if kind is not PduType.ASSOCIATE_RQ:
                 raise ProtocolError(AbortReason.UNEXPECTED_PDU, f"a {kind.name} PDU came first")
-            return _decode_request(body)
+            return decode_request(body)
         except ProtocolError as error:
             self._connection.abort(error.reason)
             raise
 
-    def reject(self, result: int, source: int, reason: int) -> None:
-        """Reject the request (PS3.8 table 9-21)."""
-        self._connection.write(struct.pack(">BxLxBBB", 3, 4, result, source, reason))
+    def reject(self, rejection: Rejection) -> None:
+        """Reject the request."""
+        self._connection.write(struct.pack(">BxLxBBB", PduType.ASSOCIATE_RJ, 4, *rejection))
         self._connection.await_close()
 
-    def accept(self, request: A_ASSOCIATE) -> None:
+    def accept(self, request: AssociateRequest) -> None:
         """Accept the request, and of its presentation contexts those that the node serves."""
-        contexts, _ = negotiate_as_acceptor(
-            request.presentation_context_definition_list, contexts_in()
-        )
+        served = {str(cx.abstract_syntax): cx.transfer_syntax for cx in contexts_in()}
+        contexts = {number: cx.negotiate(served) for number, cx in request.contexts.items()}
         self._accepted = {
-            cx.context_id: (str(cx.abstract_syntax), str(cx.transfer_syntax[0]))
-            for cx in contexts
-            if cx.result == 0
+            number: (cx.abstract_syntax, cx.transfer_syntax)
+            for number, cx in contexts.items()
+            if cx.result is ContextResult.ACCEPTED
         }
-        self._peer_max_pdu = request.maximum_length_received or 0
-        answer = A_ASSOCIATE()
-        answer.application_context_name = request.application_context_name
-        answer.calling_ae_title = request.calling_ae_title
-        answer.called_ae_title = request.called_ae_title
-        answer.result, answer.result_source = 0, 1
-        answer.presentation_context_definition_results_list = contexts
-        answer.maximum_length_received = self._max_pdu
-        answer.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        version = ImplementationVersionNameNotification()
-        version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        answer.user_information.append(version)
-        self._connection.write(A_ASSOCIATE_AC(answer).encode())
+        self._peer_max_pdu = request.max_pdu
+        self._connection.write(encode_acceptance(request, contexts, self._max_pdu))
         self._connection.limit_time(self._idle_s)
 
     def store_requests(self) -> Iterator[StoreRequest]:
@@ -176,13 +166,13 @@ class IncomingAssociation:
             Field.MESSAGE_ID_BEING_RESPONDED_TO: us(request.message_id),
             Field.STATUS: us(status),
             Field.ERROR_COMMENT: comment.encode("ascii", "replace").replace(b"\\", b"/")[:64],
-            Field.AFFECTED_SOP_INSTANCE_UID: request.sop_instance_uid.encode("ascii"),
+            Field.AFFECTED_SOP_INSTANCE_UID: request.sop_instance_uid.encode("ascii", "replace"),
         }
         self._respond(request.context_id, fields)
 
     def release(self) -> None:
         """Grant the release that the peer asked for."""
-        self._connection.write(struct.pack(">BxLxxxx", 6, 4))
+        self._connection.write(struct.pack(">BxLxxxx", PduType.RELEASE_RP, 4))
         self._connection.await_close()
 
     def _message(self) -> Message | None:
@@ -256,15 +246,3 @@ _HANDLERS: Mapping[int, Callable[[IncomingAssociation, Message], StoreRequest | 
 """What serves each request; any other is answered UNRECOGNISED_OPERATION.
 
 A handler answers the request itself and returns None, or returns what the caller has to answer."""
-
-
-def _decode_request(body: memoryview) -> A_ASSOCIATE:
-    pdu = A_ASSOCIATE_RQ()
-    try:
-        pdu.decode(HEADER.pack(PduType.ASSOCIATE_RQ, len(body)) + body)
-        request = pdu.to_primitive()
-    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, struct.error) as e:
-        raise ProtocolError(AbortReason.INVALID_PARAMETER, "a request that cannot be read") from e
-    if not pdu.protocol_version & 1 or not request.presentation_context_definition_list:
-        raise ProtocolError(AbortReason.INVALID_PARAMETER, "a request for another protocol")
-    return request

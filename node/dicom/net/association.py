@@ -5,7 +5,7 @@ import math
 import socket
 import struct
 from collections.abc import Iterable
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 from pydicom.uid import (
@@ -85,6 +85,17 @@ class Status(IntEnum):
     MISMATCH = 0xA900
     CANNOT_UNDERSTAND = 0xC000
     IDENTITY_CONFLICT = 0xC100
+
+
+class Rejection(tuple[int, int, int], Enum):
+    """Result, source and reason of each A-ASSOCIATE-RJ that the node sends (PS3.8 table 9-21)."""
+
+    APPLICATION_CONTEXT_NOT_SUPPORTED = (1, 1, 2)
+    CALLING_AE_TITLE_NOT_RECOGNIZED = (1, 1, 3)
+    CALLED_AE_TITLE_NOT_RECOGNIZED = (1, 1, 7)
+    NO_PRESENTATION_CONTEXT = (1, 2, 1)
+    PROTOCOL_VERSION_NOT_SUPPORTED = (1, 2, 2)
+    LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 
 
 def stored_by_peer(status: int) -> bool:

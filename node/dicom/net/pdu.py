@@ -20,11 +20,14 @@ _PDV_HEADER = struct.Struct(">LBB")
 
 
 class PduType(IntEnum):
-    """The PDU types that an acceptor reads (PS3.8 9.3.1)."""
+    """The PDU types (PS3.8 9.3.1)."""
 
     ASSOCIATE_RQ = 1
+    ASSOCIATE_AC = 2
+    ASSOCIATE_RJ = 3
     DATA = 4
     RELEASE_RQ = 5
+    RELEASE_RP = 6
     ABORT = 7
 
 
@@ -113,16 +116,14 @@ class PduConnection:
     def write_message(self, context_id: int, command: bytes, longest: int) -> None:
         """Send a message without a dataset, in PDUs whose variable field has at most this length.
 
+        Fragments are of even length, and of two bytes at least: a smaller limit cannot be kept.
+
         Raises
         ------
-        ProtocolError
-            If that is too short for a fragment.
         AssociationLost
             As `write`.
         """
-        step = longest - _PDV_HEADER.size
-        if step <= 0:
-            raise ProtocolError(AbortReason.INVALID_PARAMETER, "a maximum PDU that holds nothing")
+        step = max(2, (longest - _PDV_HEADER.size) // 2 * 2)
         for start in range(0, len(command), step):
             value = command[start : start + step]
             control = 3 if start + step >= len(command) else 1
@@ -165,7 +166,9 @@ class PduConnection:
         except OSError as error:
             raise AssociationLost(f"connection lost: {error.strerror}") from error
         if got < size:
-            raise AssociationLost("the peer closed the connection, or stopped within a PDU")
+            if not got:
+                raise AssociationLost("the peer closed the connection")
+            raise ProtocolError(AbortReason.NOT_SPECIFIED, "the peer stopped within a PDU")
         return memoryview(buffer)
 
 

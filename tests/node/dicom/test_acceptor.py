@@ -26,7 +26,7 @@ from node.dicom.net.association import (
 from node.dicom.net.pdu import LONGEST_PDU_BYTES
 
 STORE_CONTEXT, ECHO_CONTEXT, FOREIGN_CONTEXT = 1, 3, 5
-ABORTED, RELEASED = 7, 6
+ABORTED, RELEASED, REJECTED = 7, 6, 3
 
 
 def request(max_pdu: int = 16384) -> bytes:
@@ -89,7 +89,7 @@ class Peer:
         whole = b""
         while True:
             kind, body = self.read()
-            assert kind == 4
+            assert kind == 4 and len(body) % 2 == 0
             whole += body[6:]
             if body[5] == 3:
                 break
@@ -125,7 +125,12 @@ def acceptor(max_object: int = 1 << 20, idle_s: float = 5.0):
                 max_pdu_bytes=65536,
                 max_object_bytes=max_object,
             )
-            incoming.accept(incoming.requested())
+            asked = incoming.requested()
+            if asked.rejection is not None:
+                incoming.reject(asked.rejection)
+                ended.append("rejected")
+                return
+            incoming.accept(asked)
             for item in incoming.store_requests():
                 stored.append(item)
                 incoming.answer(item, Status.SUCCESS)
@@ -204,8 +209,9 @@ def test_prefix_makes_a_file_that_pydicom_reads():
     assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
 
 
-def test_peer_with_a_tiny_maximum_gets_its_answer_in_pieces():
-    with associated(max_pdu=32) as (peer, _, _, _):
+@pytest.mark.parametrize("max_pdu", [0, 1, 7, 8, 9, 32, 0xFFFFFFFF])
+def test_peer_with_any_maximum_gets_its_answer_in_pieces_of_even_length(max_pdu):
+    with associated(max_pdu=max_pdu) as (peer, _, _, _):
         peer.say(data(pdv(ECHO_CONTEXT, 3, command(0x0030, dataset=False))))
         assert peer.response()[0x0900] == b"\0\0"
 
@@ -225,6 +231,14 @@ def test_other_requests_are_answered_and_the_association_goes_on(asked, status):
             peer.say(data(pdv(STORE_CONTEXT, 3, asked)))
             assert peer.response()[0x0900] == struct.pack("<H", status)
     assert stored == []
+
+
+def test_object_under_a_uid_that_is_no_ascii_is_answered():
+    asked = command(0x0001)[:-14] + element(0x1000, b"1.2.\xd6\0")
+    with associated() as (peer, stored, _, _):
+        peer.say(data(pdv(STORE_CONTEXT, 3, asked)), data(pdv(STORE_CONTEXT, 2, b"")))
+        assert peer.response()[0x0900] == b"\0\0"
+    assert len(stored) == 1
 
 
 def test_cancel_has_no_response():
@@ -272,21 +286,47 @@ def test_broken_protocol_aborts_the_association(said, why):
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "reason"),
     [
-        data(pdv(1, 3, command(0x0030))),
-        struct.pack(">BxL", 1, 68) + b"\xff" * 68,
-        struct.pack(">BxL", 1, 68) + b"\0\1\0\0" + b"ICHNODE         PEER            " + bytes(32),
-        struct.pack(">BxL", 1, 0),
-        request()[:6] + b"\0\2" + request()[8:],
+        (data(pdv(1, 3, command(0x0030))), 2),
+        (struct.pack(">BxLxxxx", 5, 4), 2),
+        (struct.pack(">BxLxxxx", 6, 4), 2),
+        (struct.pack(">BxL", 0x47, 0), 1),
+        (struct.pack(">BxL", 1, 0), 6),
+        (struct.pack(">BxL", 1, 68) + b"\xff" * 60, 0),
+        (struct.pack(">BxL", 1, 1 << 30), 6),
     ],
-    ids=["data", "garbage", "no items", "nothing", "protocol version 2"],
+    ids=["data", "release", "release response", "unknown", "nothing", "stops", "endless"],
 )
-def test_association_that_cannot_be_requested_so_is_aborted(said):
+def test_what_is_no_request_is_aborted_with_the_reason(said, reason):
+    with acceptor(idle_s=1.0) as (peer, _, ended):
+        peer.say(said)
+        kind, body = peer.read()
+    assert (kind, body[2], body[3]) == (ABORTED, 2, reason)
+    assert ended not in (["released"], ["rejected"])
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (struct.pack(">BxL", 1, 68) + b"\xff" * 68, (1, 1, 2)),
+        (request()[:6] + b"\0\2" + request()[8:], (1, 2, 2)),
+    ],
+    ids=["no items", "protocol version 2"],
+)
+def test_request_for_another_protocol_is_rejected_with_the_reason(said, answer):
     with acceptor() as (peer, _, ended):
         peer.say(said)
-        assert peer.read()[0] == ABORTED
-    assert ended != ["released"]
+        kind, body = peer.read()
+    assert (kind, tuple(body[1:])) == (REJECTED, answer)
+    assert ended == ["rejected"]
+
+
+def test_peer_that_aborts_before_it_asks_is_not_answered():
+    with acceptor() as (peer, _, ended):
+        peer.say(struct.pack(">BxLxxBB", 7, 4, 0, 0))
+        assert peer.connection.recv(1) == b""
+    assert ended == ["the peer aborted"]
 
 
 def test_abort_of_the_peer_is_no_release():
