@@ -6,7 +6,7 @@ the detector refuses pixels that show no brain.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.uid import (
@@ -26,6 +26,7 @@ from node.cases.header_words import (
     is_rendered,
     is_sharp,
 )
+from node.cases.odd_ones import sort_out
 from node.dicom.read.geometry import Stack, stack
 from node.errors import Refused
 from node.identity import PatientIdentity, disagreeing
@@ -76,6 +77,8 @@ class Verdict:
     images: tuple[Instance, ...]
     stack: Stack | None = None
     refusal: Refusal | None = None
+    odd_ones: tuple[str, ...] = ()
+    """What is said of images that were set aside (`node.cases.odd_ones`)."""
 
     @property
     def headers(self) -> tuple[Header, ...]:
@@ -91,7 +94,16 @@ class Verdict:
 
 def judge(series: Series, settings: Assemble) -> Verdict:
     """Return what the headers of a series say; the order of arrival does not matter."""
-    images = _images(series)
+    everything = _images(series)
+    headers = tuple(instance.header for instance in everything)
+    if message := _mixed_identity(headers, settings):
+        return Verdict(series, everything, refusal=Refusal(Reason.MIXED_IDENTITY, message))
+    found = sort_out(everything)
+    verdict = _judge(series, found.images, settings)
+    return replace(verdict, odd_ones=found.limitations)
+
+
+def _judge(series: Series, images: tuple[Instance, ...], settings: Assemble) -> Verdict:
     headers = tuple(instance.header for instance in images)
     for reason, objection in RULES:
         if message := objection(headers, settings):
@@ -108,12 +120,11 @@ def judge(series: Series, settings: Assemble) -> Verdict:
 
 def limitations(verdict: Verdict) -> tuple[str, ...]:
     """Return what a radiologist must know about an eligible series, as sentences."""
-    assert verdict.stack is not None
-    said = (
-        *_of_geometry(verdict.headers, verdict.stack),
-        *_of_content(verdict.headers, verdict.stack),
-    )
-    return tuple(sentence for holds, sentence in said if holds)
+    ordered = verdict.stack
+    assert ordered is not None
+    read = tuple(verdict.headers[index] for index in sorted({r.header for r in ordered.slices}))
+    said = (*_of_geometry(read, ordered), *_of_content(read, ordered))
+    return (*(sentence for holds, sentence in said if holds), *verdict.odd_ones)
 
 
 def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:

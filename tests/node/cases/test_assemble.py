@@ -441,7 +441,7 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     (
         "an image turned",
         of(HEAD, one(9, ImageOrientationPatient=[0.97, 0.24, 0, -0.24, 0.97, 0])),
-        Reason.GEOMETRY,
+        Partly(Reason.MISSING_SLICE),
     ),
     (
         "cosines not at right angles",
@@ -454,13 +454,21 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
         Reason.GEOMETRY,
     ),
     ("no positions", of(HEAD.having(ImagePositionPatient=None)), Reason.GEOMETRY),
-    ("one position missing", of(HEAD, one(9, ImagePositionPatient=None)), Reason.GEOMETRY),
+    (
+        "one position missing",
+        of(HEAD, one(9, ImagePositionPatient=None)),
+        Partly(Reason.MISSING_SLICE),
+    ),
     ("no orientation", of(HEAD.having(ImageOrientationPatient=None)), Reason.GEOMETRY),
     ("no pixel spacing", of(HEAD.having(PixelSpacing=None)), Reason.GEOMETRY),
     ("pixel spacing zero", of(HEAD.having(PixelSpacing=[0, 0])), Reason.GEOMETRY),
-    ("two pixel spacings", of(HEAD, one(9, PixelSpacing=[4, 3])), Reason.GEOMETRY),
-    ("two matrices", of(HEAD, one(9, Rows=40)), Reason.GEOMETRY),
-    ("two frames of reference", of(HEAD, one(9, FrameOfReferenceUID="1.2.3")), Reason.GEOMETRY),
+    ("two pixel spacings", of(HEAD, one(9, PixelSpacing=[4, 3])), Partly(Reason.MISSING_SLICE)),
+    ("two matrices", of(HEAD, one(9, Rows=40)), Partly(Reason.MISSING_SLICE)),
+    (
+        "two frames of reference",
+        of(HEAD, one(9, FrameOfReferenceUID="1.2.3")),
+        Partly(Reason.MISSING_SLICE),
+    ),
     (
         "a slice shifted sideways",
         of(HEAD, one(9, ImagePositionPatient=[-60, -110, -27])),
@@ -510,7 +518,11 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     ),
     # values that are no Hounsfield units
     ("rescale type US", of(HEAD.having(RescaleType="US")), Reason.NOT_HOUNSFIELD),
-    ("one image in another unit", of(HEAD, one(9, RescaleType="Z_EFF")), Reason.NOT_HOUNSFIELD),
+    (
+        "one image in another unit",
+        of(HEAD, one(9, RescaleType="Z_EFF")),
+        Partly(Reason.MISSING_SLICE),
+    ),
     ("no rescale intercept", of(HEAD.having(RescaleIntercept=None)), Reason.NOT_HOUNSFIELD),
     ("one image without slope", of(HEAD, one(9, RescaleSlope=None)), Reason.NOT_HOUNSFIELD),
     ("slope zero", of(HEAD.having(RescaleSlope=0)), Reason.NOT_HOUNSFIELD),
@@ -552,7 +564,7 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
     ("empty images", of(HEAD, pixels(np.zeros_like)), Reason.NOT_HOUNSFIELD),
     # pixels that are not there
     ("headers without pixels", of(HEAD.having(PixelData=None)), Reason.NO_PIXEL_DATA),
-    ("one image without pixels", of(HEAD, one(9, PixelData=None)), Reason.NO_PIXEL_DATA),
+    ("one image without pixels", of(HEAD, one(9, PixelData=None)), Partly(Reason.MISSING_SLICE)),
     ("half an image", of(HEAD, one(9, PixelData=b"\0" * 4000)), Reason.UNDECODABLE),
     # something else
     (
@@ -840,12 +852,45 @@ def test_a_study_without_a_readable_series_speaks_through_its_best() -> None:
     assert {outcomes[n].state for n in ("scout", "neck", "dose")} == {State.SKIPPED}
 
 
+ODD_ONES: dict[str, tuple[Edit, str]] = {
+    "a protocol page": (
+        lambda images: [
+            *images,
+            *one(0, ImageType=["DERIVED", "SECONDARY", "OTHER"], ImagePositionPatient=None)(
+                HEAD(name="head", first_number=99, gaps_mm=()).build()
+            ),
+        ],
+        "1 image of the series set aside: pages or pictures computed from others",
+    ),
+    "the first image without a position": (
+        one(0, ImagePositionPatient=None),
+        "1 image of the series set aside: without a position",
+    ),
+    "the last image of another matrix": (
+        one(29, Rows=40),
+        "1 image of the series set aside: of another matrix",
+    ),
+    "the last image with contrast agent": (
+        one(29, ContrastBolusAgent="Iomeprol"),
+        "1 image of the series set aside: with contrast agent",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "said"), ODD_ONES.values(), ids=ODD_ONES)
+def test_an_odd_one_out_is_set_aside_and_refuses_nothing(edit: Edit, said: str) -> None:
+    outcome, plan = alone(series(HEAD, edit))
+    assert outcome.state is State.ASSEMBLED
+    assert plan is not None and said in plan.limitations
+    assert not any(one.forbids for one in plan.unseen)
+
+
 def test_the_plan_of_a_series_not_analysed_lists_all_that_came_of_it() -> None:
-    received = series(HEAD, one(9, ImagePositionPatient=None))
+    received = series(HEAD.having(ImagePositionPatient=None))
     _, plan = alone(received)
     assert plan is not None
     assert len(plan.slices) == 30
-    assert [ref.position_mm is None for ref in plan.slices].index(True) == 9
+    assert all(ref.position_mm is None for ref in plan.slices)
 
 
 def test_a_localiser_waits_for_the_head_that_follows_it() -> None:

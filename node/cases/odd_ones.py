@@ -1,0 +1,109 @@
+"""Sets aside the few images of a series that do not belong to its scan. Pure.
+
+Scanners and archives put a protocol page, a scout, a copy with contrast agent or an image without a
+position among the slices of a series. Such an image says nothing against the others.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.cases.header_words import has_contrast, is_localiser, is_rendered
+from node.records import Header, Instance
+
+LEAST_SHARE = 0.5
+"""The images that belong together are more than this part of the series; else nobody can say which
+of them are the odd ones."""
+
+
+TURNED = 0.01
+"""Difference of a cosine from the median that tells a turned image. Archives round cosines to two
+digits."""
+SCALED = 0.01
+"""Difference of the pixel size from the median, as a share; archives round to two digits."""
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SortedOut:
+    """The images of a series that belong together, and why others are set aside."""
+
+    images: tuple[Instance, ...]
+    limitations: tuple[str, ...] = ()
+
+
+def sort_out(images: Sequence[Instance]) -> SortedOut:
+    """Return the images without the odd ones; all of them if no majority belongs together."""
+    faults = [_fault(image.header) for image in images]
+    sound = [image.header for image, fault in zip(images, faults, strict=True) if not fault]
+    if sound:
+        usual = _Usual.of(sound)
+        faults = [
+            fault or usual.differs(image.header)
+            for image, fault in zip(images, faults, strict=True)
+        ]
+    kept = tuple(image for image, fault in zip(images, faults, strict=True) if not fault)
+    if len(kept) <= LEAST_SHARE * len(images):
+        return SortedOut(tuple(images))
+    return SortedOut(kept, tuple(_sentences(fault for fault in faults if fault)))
+
+
+def _fault(header: Header) -> str:
+    """Return what makes an image an odd one by itself, "" if nothing does."""
+    lost = any(frame.position_mm is None or frame.orientation is None for frame in header.frames)
+    said = (
+        (is_localiser(header), "localisers"),
+        (is_rendered(header), "pages or pictures computed from others"),
+        (not header.has_pixel_data, "without pixel data"),
+        (header.rescale_type not in ("", "HU"), "not in Hounsfield units"),
+        (lost, "without a position"),
+        (has_contrast(header), "with contrast agent"),
+    )
+    return next((words for holds, words in said if holds), "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """What most images of the series have in common."""
+
+    orientation: Vector
+    spacing_mm: Vector
+    matrix: tuple[int | None, int | None]
+    frame_of_reference: str
+
+    @classmethod
+    def of(cls, headers: Sequence[Header]) -> Self:
+        """Return the medians of the numbers, and the most frequent matrix and frame."""
+        spacings = [header.pixel_spacing_mm or (0.0, 0.0) for header in headers]
+        return cls(
+            np.median([header.frames[0].orientation for header in headers], axis=0),
+            np.median(spacings, axis=0),
+            Counter((header.rows, header.columns) for header in headers).most_common(1)[0][0],
+            Counter(header.frame_of_reference_uid for header in headers).most_common(1)[0][0],
+        )
+
+    def differs(self, header: Header) -> str:
+        """Return in what an image differs from the others, "" if it does not."""
+        turned = np.abs(np.array(header.frames[0].orientation) - self.orientation).max()
+        scaled = np.abs(np.array(header.pixel_spacing_mm or (0.0, 0.0)) - self.spacing_mm).max()
+        frame = header.frame_of_reference_uid
+        said = (
+            (bool(turned > TURNED), "of another orientation"),
+            (bool(scaled > SCALED * self.spacing_mm.max()), "of another pixel size"),
+            ((header.rows, header.columns) != self.matrix, "of another matrix"),
+            (frame not in ("", self.frame_of_reference), "of another frame of reference"),
+        )
+        return next((words for holds, words in said if holds), "")
+
+
+def _sentences(aside: Iterable[str]) -> list[str]:
+    counts = Counter(aside)
+    return [
+        f"{count} image{'' if count == 1 else 's'} of the series set aside: {why}"
+        for why, count in sorted(counts.items())
+    ]
