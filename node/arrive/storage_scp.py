@@ -158,6 +158,7 @@ class Receiver:
         for request in incoming.store_requests():
             incoming.answer(request, *self._take(request, caller, series))
             if self._stopping.is_set():
+                incoming.abort()
                 return
         self._release(series)
         incoming.release()

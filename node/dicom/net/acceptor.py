@@ -175,12 +175,16 @@ class IncomingAssociation:
         self._connection.write(struct.pack(">BxLxxxx", PduType.RELEASE_RP, 4))
         self._connection.await_close()
 
+    def abort(self) -> None:
+        """End the association at once, because the node stops."""
+        self._connection.abort(AbortReason.NOT_SPECIFIED)
+
     def _message(self) -> Message | None:
         """Return the next DIMSE message; None at a release request."""
         assembly = MessageAssembly(self._max_object)
         while True:
             kind, body = self._connection.read()
-            if kind is PduType.RELEASE_RQ:
+            if kind is PduType.RELEASE_RQ and not assembly.begun:
                 return None
             if kind is PduType.ABORT:
                 raise AssociationLost("the peer aborted")

@@ -74,6 +74,11 @@ class MessageAssembly:
         self._dataset: list[memoryview] | None = []
         self._bytes = 0
 
+    @property
+    def begun(self) -> bool:
+        """Return whether a fragment has come."""
+        return bool(self._encoded)
+
     def add(self, fragment: Pdv) -> Message | None:
         """Add a fragment; return the message once it is whole.
 

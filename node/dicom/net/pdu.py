@@ -166,9 +166,8 @@ class PduConnection:
         except OSError as error:
             raise AssociationLost(f"connection lost: {error.strerror}") from error
         if got < size:
-            if not got:
-                raise AssociationLost("the peer closed the connection")
-            raise ProtocolError(AbortReason.NOT_SPECIFIED, "the peer stopped within a PDU")
+            why = "the peer stopped within a PDU" if got else "the peer closed the connection"
+            raise ProtocolError(AbortReason.NOT_SPECIFIED, why)
         return memoryview(buffer)
 
 

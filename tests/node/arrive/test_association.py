@@ -1,6 +1,7 @@
 """Associations with the receiver: each request has an answer, and the log tells of it."""
 
 import logging
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from tests.support.associating import (
     context,
     echo_request,
     item,
+    pdu,
     request,
     results,
 )
@@ -146,6 +148,18 @@ def test_request_that_cannot_be_read_is_aborted_and_logged_with_the_titles(
     assert (kind, body[2], body[3]) == (ABORTED, 2, 6)
     expected = "cut short, in the request of 'CT\\xd61' to 'ICHNODE'"
     wait_until(lambda: any(expected in text for text, _ in said()))
+
+
+def test_node_that_stops_aborts_what_is_open(tmp_path: Path) -> None:
+    with receiving(tmp_path) as receiver:
+        peers = [socket.create_connection(("127.0.0.1", receiver.port), 10) for _ in range(2)]
+        peers[0].sendall(echo_request())
+        assert pdu(peers[0])[0] == ACCEPTED
+        wait_until(lambda: receiver.connections == 2)
+    for peer in peers:
+        with peer:
+            kind, body = pdu(peer)
+            assert (kind, body[2]) == (ABORTED, 2)
 
 
 @hypothesis_settings(max_examples=60, deadline=None, derandomize=True)

@@ -28,6 +28,8 @@ from node.dicom.net.pdu import LONGEST_PDU_BYTES
 STORE_CONTEXT, ECHO_CONTEXT, FOREIGN_CONTEXT = 1, 3, 5
 ABORTED, RELEASED, REJECTED = 7, 6, 3
 
+RELEASE = struct.pack(">BxLxxxx", 5, 4)
+
 
 def request(max_pdu: int = 16384) -> bytes:
     """Return an A-ASSOCIATE-RQ for CT, verification and something the node does not serve."""
@@ -187,7 +189,7 @@ def test_object_arrives_whole_however_it_is_cut():
             data(pdv(STORE_CONTEXT, 2, b"")),
         )
         fields = peer.response()
-        peer.say(b"\x05\x00\x00\x00\x00\x04" + bytes(4))
+        peer.say(RELEASE)
         assert peer.read()[0] == RELEASED
     prefix = part10_prefix(CTImageStorage, "1.2.3", ExplicitVRLittleEndian)
     assert [item.file for item in stored] == [prefix + b"first second "]
@@ -273,6 +275,8 @@ def test_object_over_the_limit_is_dropped_as_it_comes_and_the_next_is_whole():
         (struct.pack(">BxL", 4, LONGEST_PDU_BYTES + 1), "a PDU of"),
         (struct.pack(">BxL", 0x47, 0), "type 71"),
         (request(), "ASSOCIATE_RQ in an association"),
+        (data(pdv(STORE_CONTEXT, 3, command(0x0001))) + RELEASE, "RELEASE_RQ in an association"),
+        (data(pdv(STORE_CONTEXT, 1, command(0x0001)[:20])) + RELEASE, "RELEASE_RQ"),
     ],
 )
 def test_broken_protocol_aborts_the_association(said, why):
@@ -289,7 +293,7 @@ def test_broken_protocol_aborts_the_association(said, why):
     ("said", "reason"),
     [
         (data(pdv(1, 3, command(0x0030))), 2),
-        (struct.pack(">BxLxxxx", 5, 4), 2),
+        (RELEASE, 2),
         (struct.pack(">BxLxxxx", 6, 4), 2),
         (struct.pack(">BxL", 0x47, 0), 1),
         (struct.pack(">BxL", 1, 0), 6),
