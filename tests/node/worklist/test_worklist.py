@@ -279,7 +279,7 @@ class TestArrivals:
         move(worklist, at(5), ASSEMBLED, SUSPECTED, report(1, "PACS"))
         worklist.cases.replay(1, State.ASSEMBLED, at(6))
         text = json.dumps([dict(event.detail) for event in worklist.views.events("1.7.1")])
-        assert len(worklist.views.events("1.7.1")) == 5
+        assert len(worklist.views.events("1.7.1")) == 6
         assert not any(word in text for word in ("P1", "P-OTHER", "A1", "19500102"))
 
     def test_release_is_noted_and_a_later_slice_takes_it_back(self, worklist: Worklist) -> None:
