@@ -114,8 +114,8 @@ class Explanation:
     ----------
     time_budget
         From the last slice on, in the order of time: a replay comes after the first flag.
-    door_to_flag_s
-        Seconds from the last slice to the flag.
+    door_to_flag_s, door_to_pacs_s
+        Seconds from the last slice to the flag, and to the first object that a destination stored.
     quarantined
         Objects of the study that are set aside: it may be incomplete.
     """
@@ -127,6 +127,7 @@ class Explanation:
     series: tuple[Told, ...]
     time_budget: tuple[Step, ...]
     door_to_flag_s: float | None
+    door_to_pacs_s: float | None
     quarantined: int
 
     def to_json(self) -> dict[str, Any]:
@@ -197,6 +198,7 @@ def explain(
         series=tuple(sorted(told, key=_place)),
         time_budget=_time_budget(speaker),
         door_to_flag_s=speaker.door_to_flag_s,
+        door_to_pacs_s=speaker.door_to_pacs_s,
         quarantined=quarantined,
     )
 

@@ -1,5 +1,7 @@
 """A burst of studies and one worker: a bleed leaves before the next unread study is begun."""
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +12,9 @@ import pytest
 from models.findings import Findings
 from models.volume import Volume
 from node.cases.worker import work_once
+from node.cli.pacs import archive
+from node.clock import utc_now
+from node.deliver.loop import deliver
 from node.settings import Deliver, Destination, Settings
 from node.states import Priority
 from node.worklist import Event
@@ -27,6 +32,22 @@ class TickingClock(Clock):
     def __call__(self) -> datetime:
         self.wait(0.001)
         return self.now
+
+
+class RealClock(Clock):
+    """The time that it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = utc_now()
+
+    def __call__(self) -> datetime:
+        self.now = utc_now()
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+        self.now = utc_now()
 
 
 class SlowPredictor(Predictor):
@@ -109,6 +130,39 @@ def test_each_bleed_is_owed_to_the_pacs_before_the_next_study_is_begun(
         )
         assert flagged < owed
         assert not [at for at in begun if flagged < at < owed]
+
+
+@pytest.mark.slow
+def test_a_bleed_is_in_the_pacs_within_two_seconds_also_the_last_of_a_burst(
+    tmp_path: Path, predictor: Predictor
+) -> None:
+    (tmp_path / "pacs").mkdir()
+    stop = threading.Event()
+    with archive("PACS", tmp_path / "pacs") as port:
+        pacs = PACS.model_copy(update={"port": port})
+        deliver_to = Deliver(destinations=(pacs,))
+        settings = Settings(data_dir=tmp_path / "data", deliver=deliver_to)
+        clock = RealClock()
+        with working_node(settings, clock, predictor) as node:
+            sending = threading.Thread(target=deliver, args=(settings, node.outbox, utc_now, stop))
+            sending.start()
+            push(node, clock, 6, 2, 6)
+            work(node, clock)
+            clock.wait(2)
+            stop.set()
+            sending.join()
+            bleeds = of(node, clock, Priority.SUSPECTED)
+            events = told(node, clock)
+            rows = node.worklist.views.worklist(clock())
+    assert set(bleeds) == {"P02", "P06"}
+    for case in bleeds.values():
+        (owed,) = (
+            e.at for e in events if e.case_id == case and e.detail.get("state") == "REPORTED"
+        )
+        stored = [e.at for e in events if e.case_id == case and e.what == "answered"]
+        assert len(stored) == 3 and (max(stored) - owed).total_seconds() < 2
+    waits = [row.door_to_pacs_s for row in rows if row.priority is Priority.SUSPECTED]
+    assert all(wait and wait > 0 for wait in waits)
 
 
 def test_the_unread_go_in_the_order_of_the_worklist_and_the_reports_of_negatives_last(
