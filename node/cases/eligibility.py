@@ -109,7 +109,10 @@ def judge(series: Series, settings: Assemble) -> Verdict:
 def limitations(verdict: Verdict) -> tuple[str, ...]:
     """Return what a radiologist must know about an eligible series, as sentences."""
     assert verdict.stack is not None
+    short = verdict.series.cut_short
+    images = "image that" if short == 1 else "images that"
     said = (
+        (short > 0, f"what {short} {images} came cut short would show was not seen"),
         *_of_geometry(verdict.headers, verdict.stack),
         *_of_content(verdict.headers, verdict.stack),
     )

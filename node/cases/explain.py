@@ -150,10 +150,12 @@ def explain_study(name: str, worklist: Worklist, settings: Settings, now: dateti
     """
     uid = worklist.views.find(name)
     history = worklist.views.history(uid)
+    study = [series for series in worklist.arrivals.study(uid) if series.instances]
+    known = {series.series_instance_uid for series in study}
     return explain(
-        worklist.arrivals.study(uid),
+        study,
         history,
-        [worklist.cases.get(row.case_id) for row in history],
+        [worklist.cases.get(r.case_id) for r in history if r.series_instance_uid in known],
         {row.case_id: plan for row in history if (plan := _plan(row, settings))},
         settings.assemble,
         now,
