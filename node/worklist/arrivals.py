@@ -10,7 +10,7 @@ from node.errors import Retryable
 from node.records import Header, Instance, Series, StoredObject
 from node.worklist import filing
 from node.worklist.database import Clash, Database
-from node.worklist.filing import Arrival
+from node.worklist.filing import Arrival, Known
 from node.worklist.tables import instance, quarantine, series
 
 RACES = 5
@@ -101,6 +101,11 @@ def _file(
     if cut_short is not None and (against is None or against[0] is Arrival.CHANGED):
         filing.set_cut_short_aside(db, known, header, stored, cut_short, caller, now)
         return Arrival.CUT_SHORT
+    if against is not None and _gives_way(known, header, against[0]):
+        filing.make_room(db, header, Arrival.CUT_SHORT, "it has no pixel data", now)
+        filing.keep(db, known, header, stored, caller, now)
+        filing.replace_cut_short(db, header, now)
+        return Arrival.NEW
     if against is not None:
         code, reason = against
         filing.set_aside(db, stored, code, reason, caller, now, header)
@@ -109,6 +114,13 @@ def _file(
     if known.cut_short:
         filing.replace_cut_short(db, header, now)
     return Arrival.NEW
+
+
+def _gives_way(known: Known, header: Header, code: str) -> bool:
+    """Return whether the object filed before has no pixels, and this one is the same with them."""
+    bare = known.has_pixel_data is False and header.has_pixel_data
+    in_place = known.filed_under == header.series_instance_uid
+    return bare and in_place and code == Arrival.CHANGED
 
 
 def _cut_short(study_uid: str) -> sa.Select[Any]:

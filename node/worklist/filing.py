@@ -67,6 +67,8 @@ class Known:
     sha256, filed_under
         Digest and SeriesInstanceUID of the instance filed under its SOPInstanceUID; None where
         there is none.
+    has_pixel_data
+        Of that instance; None where there is none.
     cut_short
         Whether an object of its SOPInstanceUID waits in quarantine for a whole one.
     """
@@ -75,6 +77,7 @@ class Known:
     identity: Identity | None
     sha256: str | None
     filed_under: str | None
+    has_pixel_data: bool | None
     cut_short: bool
 
 
@@ -84,6 +87,7 @@ _OF_CUT_SHORT = sa.and_(
     quarantine.c.code == Arrival.CUT_SHORT,
     quarantine.c.decision.is_(None),
 )
+_HAS_PIXEL_DATA = instance.c.header["has_pixel_data"].as_boolean().label("has_pixel_data")
 _CUT_SHORT = sa.exists().where(_OF_CUT_SHORT).label("cut_short")
 
 _SERIES_KNOWN: sa.Select[Any] = (
@@ -97,6 +101,7 @@ _SERIES_KNOWN: sa.Select[Any] = (
         study.c.patient_birth_date,
         instance.c.sha256,
         instance.c.series_instance_uid,
+        _HAS_PIXEL_DATA,
         _CUT_SHORT,
     )
     .join_from(case, series)
@@ -116,6 +121,7 @@ _STUDY_KNOWN: sa.Select[Any] = (
         study.c.patient_birth_date,
         instance.c.sha256,
         instance.c.series_instance_uid,
+        _HAS_PIXEL_DATA,
         _CUT_SHORT,
     )
     .select_from(sa.select(sa.literal(1)).subquery())
@@ -145,7 +151,8 @@ def look_up(db: sa.Connection, header: Header) -> Known:
         row = db.execute(_STUDY_KNOWN, keys).one()
     patient = PatientIdentity(row.patient_id, row.patient_birth_date)
     identity = row.study_instance_uid and Identity(row.study_instance_uid, patient)
-    return Known(newest, identity, row.sha256, row.series_instance_uid, bool(row.cut_short))
+    filed = row.sha256, row.series_instance_uid, row.has_pixel_data
+    return Known(newest, identity, *filed, bool(row.cut_short))
 
 
 def differences(known: Known, header: Header) -> Mapping[str, tuple[str, str]]:
@@ -245,6 +252,29 @@ def set_cut_short_aside(
         replace_cut_short(db, header, now)
     elif new:
         _expect(db, known, header, now)
+
+
+def make_room(db: sa.Connection, header: Header, code: str, reason: str, now: datetime) -> int:
+    """Put the instance filed under the object's SOPInstanceUID into quarantine; return its number.
+
+    The caller files another object in its place, and decides about the entry.
+    """
+    this = instance.c.sop_instance_uid == header.sop_instance_uid
+    old = db.execute(instance.select().where(this)).one()
+    values = {
+        "at": now,
+        "path": old.path,
+        "sha256": old.sha256,
+        "size": old.size,
+        "code": code,
+        "reason": reason,
+        "caller": old.caller,
+        "study_instance_uid": header.study_instance_uid,
+        "series_instance_uid": header.series_instance_uid,
+        "sop_instance_uid": header.sop_instance_uid,
+    }
+    done = db.execute(quarantine.insert().values(values).returning(quarantine.c.id))
+    return int(done.scalar_one())
 
 
 def replace_cut_short(db: sa.Connection, header: Header, now: datetime) -> None:

@@ -146,7 +146,7 @@ def test_a_bleed_is_in_the_pacs_within_two_seconds_also_the_last_of_a_burst(
         with working_node(settings, clock, predictor) as node:
             sending = threading.Thread(target=deliver, args=(settings, node.outbox, utc_now, stop))
             sending.start()
-            push(node, clock, 6, 2, 6)
+            push(node, clock, 12, 3, 7, 12)
             work(node, clock)
             clock.wait(2)
             stop.set()
@@ -154,7 +154,7 @@ def test_a_bleed_is_in_the_pacs_within_two_seconds_also_the_last_of_a_burst(
             bleeds = of(node, clock, Priority.SUSPECTED)
             events = told(node, clock)
             rows = node.worklist.views.worklist(clock())
-    assert set(bleeds) == {"P02", "P06"}
+    assert set(bleeds) == {"P03", "P07", "P12"}
     for case in bleeds.values():
         (owed,) = (
             e.at for e in events if e.case_id == case and e.detail.get("state") == "REPORTED"

@@ -175,6 +175,23 @@ def test_the_same_damaged_copy_again_is_noted_once_and_reads_nothing_again(
     assert len(node.worklist.quarantine.listed(STUDY)) == 1
 
 
+def test_an_object_filed_without_pixels_gives_way_to_one_that_has_them(
+    node: WatchedNode, clock: Clock
+) -> None:
+    files = head()
+    bare = [encoded(ds) for ds in HEAD.having(PixelData=None).build()]
+    receive_files([*files[:4], *bare[4:6], *files[6:]], node)
+    work(node, clock)
+    (before,) = node.worklist.views.worklist(clock.now)
+    assert before.priority is not Priority.NOT_SUSPECTED
+    receive_files(files[4:6], node)
+    work(node, clock)
+    (after,) = node.worklist.views.worklist(clock.now)
+    assert (after.priority, after.quarantined) == (Priority.SUSPECTED, 0)
+    entries = node.worklist.quarantine.listed(decided=True)
+    assert [(e.code, e.decision) for e in entries] == [("CUT_SHORT", Decision.REPLACED)] * 2
+
+
 def test_import_leaves_out_what_is_cut_short_and_says_why(
     node: WatchedNode, clock: Clock, tmp_path: Path
 ) -> None:
