@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 from node.arrive.filing import file_or_set_aside
 from node.arrive.intake import Intake
 from node.arrive.spool import Spool
+from node.cases.explain import explain_study
 from node.dicom.net.association import Status
 from node.settings import Assemble, Settings
 from node.states import Priority, State
@@ -157,6 +158,8 @@ def test_a_study_of_images_cut_short_stands_in_the_worklist_until_whole_ones_com
         30,
     )
     assert row.reason and "all its images came cut short (30 in quarantine)" in row.reason
+    told = explain_study(STUDY, node.worklist, node.settings, clock.now)
+    assert (told.priority, told.quarantined) == (Priority.NOT_ANALYSED, 30)
     receive_files(files, node)
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
