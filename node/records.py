@@ -123,6 +123,8 @@ class Series:
     last_received_at: datetime
     released_at: datetime | None
     """When the last association that carried it was released; None while one may be open."""
+    cut_short: int = 0
+    """How many of its images wait in quarantine because their pixels are cut short."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 from node.arrive.spool import Spool
 from node.dicom.net.association import Status
-from node.dicom.read.header import read_header
+from node.dicom.read.header import OpenObject, open_object
 from node.errors import BadObject, Permanent
 from node.log import event
 from node.records import Header
@@ -35,6 +36,9 @@ def ingest(
 ) -> tuple[Header, Arrival]:
     """File one Part 10 object: its bytes are durable in the spool, then its row is committed.
 
+    An object whose pixel data is cut short is set aside until a whole one of its SOPInstanceUID
+    comes.
+
     Parameters
     ----------
     source
@@ -51,12 +55,8 @@ def ingest(
     Retryable
         If the spool or the database cannot take it now.
     """
-    header = read_header(source)
-    held = (header.sop_class_uid, header.sop_instance_uid)
-    if announced is not None and held != announced:
-        raise Mismatch("SOP class or instance UID differs from the request's")
-    stored = spool.put(_chunks(source), "received")
-    return header, arrivals.add(header, stored, caller=caller, now=now)
+    opened = _require_announced(source, announced)
+    return opened.header, _add(opened, source, arrivals, spool, caller, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Filed:
     status: Status
     """The answer to its C-STORE."""
     comment: str = ""
-    """Why it was not filed; "" if it was."""
+    """Why it was not filed, or is set aside all the same; "" if it was filed."""
     header: Header | None = None
     """None if it could not be filed and is in quarantine."""
     arrival: Arrival | None = None
@@ -90,7 +90,8 @@ def file_or_set_aside(
         If the spool or the database cannot take it now.
     """
     try:
-        header, arrival = ingest(file, arrivals, spool, caller=caller, now=now, announced=announced)
+        opened = _require_announced(file, announced)
+        arrival = _add(opened, file, arrivals, spool, caller, now)
     except Permanent as error:
         status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
         stored = spool.put([file], "quarantine")
@@ -99,8 +100,32 @@ def file_or_set_aside(
         return Filed(status, str(error))
     if arrival is Arrival.CONFLICT:
         why = "study has another patient, kept apart"
-        return Filed(Status.IDENTITY_CONFLICT, why, header, arrival)
-    return Filed(Status.SUCCESS, "", header, arrival)
+        return Filed(Status.IDENTITY_CONFLICT, why, opened.header, arrival)
+    why = (opened.cut_short or "") if arrival is Arrival.CUT_SHORT else ""
+    return Filed(Status.SUCCESS, why, opened.header, arrival)
+
+
+def _require_announced(source: bytes | Path, announced: tuple[str, str] | None) -> OpenObject:
+    """Return the object without its pixels; raise `BadObject` if it is not the one announced."""
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        opened = open_object(file, pixels=False)
+    held = (opened.header.sop_class_uid, opened.header.sop_instance_uid)
+    if announced is not None and held != announced:
+        raise Mismatch("SOP class or instance UID differs from the request's")
+    return opened
+
+
+def _add(
+    opened: OpenObject,
+    source: bytes | Path,
+    arrivals: Arrivals,
+    spool: Spool,
+    caller: str,
+    now: datetime,
+) -> Arrival:
+    """Store the bytes, then commit the row."""
+    stored = spool.put(_chunks(source), "quarantine" if opened.cut_short else "received")
+    return arrivals.add(opened.header, stored, caller=caller, now=now, cut_short=opened.cut_short)
 
 
 def _chunks(source: bytes | Path) -> Iterator[bytes]:

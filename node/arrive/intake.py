@@ -19,6 +19,9 @@ from node.records import Header
 from node.settings import Settings
 from node.worklist import Arrival, Arrivals
 
+ASIDE = (Arrival.CHANGED, Arrival.CUT_SHORT)
+"""Arrivals that are set aside, though their sender is told that they are kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
@@ -67,6 +70,7 @@ class Intake:
         self._kinds = kinds
         self._studies: set[str] = set()
         self._new = self._here = self._quarantined = self._other = self._no_dicom = 0
+        self._cut_short: set[str] = set()
         self.series: set[str] = set()
         self.left_out: list[LeftOut] = []
 
@@ -120,7 +124,9 @@ class Intake:
         filed = file_or_set_aside(
             file, self._arrivals, self._spool, caller=caller, now=self._clock(), announced=announced
         )
-        if filed.status is not Status.SUCCESS or filed.arrival is Arrival.CHANGED:
+        if filed.arrival is Arrival.CUT_SHORT and filed.header is not None:
+            self._cut_short.add(filed.header.series_instance_uid)
+        if filed.status is not Status.SUCCESS or filed.arrival in ASIDE:
             reason = filed.comment or "other bytes than the object of this UID that is here"
             self._quarantined += 1
             self.left_out.append(LeftOut(name, f"{reason}; kept in quarantine"))
@@ -146,8 +152,8 @@ class Intake:
 
         This is the same evidence as a released association.
         """
-        if self.series:
-            self._arrivals.release(self.series, self._clock())
+        if arrived := self.series | self._cut_short:
+            self._arrivals.release(arrived, self._clock())
 
     def _too_large(self, name: str, size: int) -> bool:
         if size <= self._max_bytes:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from node.arrive.spool import StoredBytes
-from node.dicom.read.header import read_header
+from node.dicom.read.header import OpenObject, open_object
 from node.errors import BadObject, IchnodeError, Permanent
 from node.records import Header, StoredObject
 from node.worklist import Decision, NotFound, Quarantine, Quarantined, Signature, Standing
@@ -64,7 +64,7 @@ def chosen(quarantine: Quarantine, number: int | None, study_uid: str | None) ->
 def examine(entry: Quarantined, quarantine: Quarantine, root: Path) -> Examined:
     """Return what the bytes of an entry say, and what they contradict in the worklist."""
     try:
-        header = _header(entry.stored, root)
+        header = _opened(entry.stored, root).header
     except IchnodeError as error:
         return Examined(entry, None, None, str(error))
     return Examined(entry, header, quarantine.standing(header), None)
@@ -75,8 +75,8 @@ def release(
 ) -> list[Decided]:
     """File objects because a person says so; see `node.worklist.Quarantine.release`.
 
-    An object stays in quarantine if its bytes are gone, altered or no DICOM object, or if it cannot
-    be filed.
+    An object stays in quarantine if its bytes are gone, altered, cut short or no DICOM object, or
+    if it cannot be filed.
 
     Raises
     ------
@@ -86,7 +86,10 @@ def release(
     headers, stay = {}, {}
     for entry in entries:
         try:
-            headers[entry.number] = _header(entry.stored, root)
+            opened = _opened(entry.stored, root)
+            if opened.cut_short:
+                raise BadObject(f"{opened.cut_short}; send the whole object")
+            headers[entry.number] = opened.header
         except IchnodeError as error:
             stay[entry.number] = str(error)
     stay |= quarantine.release(headers, signed)
@@ -134,8 +137,8 @@ def _discard(
     return Decided(entry, note=f"its bytes stay at {path}")
 
 
-def _header(stored: StoredObject, root: Path) -> Header:
-    """Return what the bytes say, if they are still those that were received.
+def _opened(stored: StoredObject, root: Path) -> OpenObject:
+    """Return the object without its pixels, if the bytes are still those that were received.
 
     Raises
     ------
@@ -147,6 +150,7 @@ def _header(stored: StoredObject, root: Path) -> Header:
     try:
         if stored_bytes.altered(stored.path, stored.sha256) is not None:
             raise BadObject(f"{path} is not what was received: its SHA-256 differs")
-        return read_header(path)
+        with path.open("rb") as file:
+            return open_object(file, pixels=False)
     except OSError as error:
         raise BadObject(f"{path} cannot be read: {error.strerror}") from error

@@ -185,7 +185,7 @@ class Receiver:
         )
         if filed.header is not None and filed.status is Status.SUCCESS:
             series.add(filed.header.series_instance_uid)
-        return filed.status, filed.comment
+        return filed.status, "" if filed.status is Status.SUCCESS else filed.comment
 
     def _release(self, series: set[str]) -> None:
         if not series:

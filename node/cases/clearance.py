@@ -20,7 +20,7 @@ FORBIDS_CLEARING: Mapping[Reason, str] = {
     Reason.MISSING_SLICE: "a gap between slices leaves as much as the reading thickness unseen, "
     "and lies in the head",
     Reason.COVERAGE: "less than assemble.min_coverage_mm was scanned",
-    Reason.INCOMPLETE: "fewer images came than the scanner announced",
+    Reason.INCOMPLETE: "fewer images came than the scanner announced, or some came cut short",
 }
 """Each condition that forbids to clear a series, by the reason it is reported with."""
 
@@ -34,6 +34,7 @@ def unseen(verdict: Verdict, settings: Assemble) -> tuple[Unseen, ...]:
         *_gaps(verdict, verdict.stack),
         *_coverage(verdict.stack, settings),
         *_announced(verdict),
+        *_cut_short(verdict),
     )
 
 
@@ -92,4 +93,13 @@ def _announced(verdict: Verdict) -> tuple[Unseen, ...]:
     if came >= wanted:
         return ()
     message = f"{came} of {wanted} announced images came; send the series again, complete"
+    return (Unseen(Reason.INCOMPLETE, message, forbids=True),)
+
+
+def _cut_short(verdict: Verdict) -> tuple[Unseen, ...]:
+    count = verdict.series.cut_short
+    if count == 0:
+        return ()
+    came = "1 image came" if count == 1 else f"{count} images came"
+    message = f"{came} cut short and waits in quarantine for a whole one; send the series again"
     return (Unseen(Reason.INCOMPLETE, message, forbids=True),)

@@ -114,8 +114,8 @@ class Explanation:
     ----------
     time_budget
         From the last slice on, in the order of time: a replay comes after the first flag.
-    door_to_flag_s
-        Seconds from the last slice to the flag.
+    door_to_flag_s, door_to_pacs_s
+        Seconds from the last slice to the flag, and to the first object that a destination stored.
     quarantined
         Objects of the study that are set aside: it may be incomplete.
     """
@@ -127,6 +127,7 @@ class Explanation:
     series: tuple[Told, ...]
     time_budget: tuple[Step, ...]
     door_to_flag_s: float | None
+    door_to_pacs_s: float | None
     quarantined: int
 
     def to_json(self) -> dict[str, Any]:
@@ -149,10 +150,12 @@ def explain_study(name: str, worklist: Worklist, settings: Settings, now: dateti
     """
     uid = worklist.views.find(name)
     history = worklist.views.history(uid)
+    study = [series for series in worklist.arrivals.study(uid) if series.instances]
+    known = {series.series_instance_uid for series in study}
     return explain(
-        worklist.arrivals.study(uid),
+        study,
         history,
-        [worklist.cases.get(row.case_id) for row in history],
+        [worklist.cases.get(r.case_id) for r in history if r.series_instance_uid in known],
         {row.case_id: plan for row in history if (plan := _plan(row, settings))},
         settings.assemble,
         now,
@@ -197,6 +200,7 @@ def explain(
         series=tuple(sorted(told, key=_place)),
         time_budget=_time_budget(speaker),
         door_to_flag_s=speaker.door_to_flag_s,
+        door_to_pacs_s=speaker.door_to_pacs_s,
         quarantined=quarantined,
     )
 

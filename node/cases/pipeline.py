@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,9 +16,9 @@ from node.cases.scans import said_of
 from node.cases.triage import triage
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
-from node.outcomes import NotAnalysed, Outcome, Reported
-from node.records import Case, Parcel
-from node.settings import Settings
+from node.outcomes import Failed, NotAnalysed, Outcome, Reported, Waiting
+from node.records import Case, Parcel, Series
+from node.settings import Assemble, Settings
 from node.states import Reason, State
 from node.worklist import Arrivals, Cases, Outbox, Views, Worklist
 
@@ -87,13 +87,19 @@ def _assemble(case: Case, node: Node) -> Outcome:
 
     A decision that a replay comes to again is the first one, date and all.
     """
-    study = node.arrivals.study(case.study_instance_uid)
-    cases = list(node.cases.of_study(case.study_instance_uid))
+    now = node.clock()
+    received = node.arrivals.study(case.study_instance_uid)
+    (mine,) = (one for one in received if one.series_instance_uid == case.series_instance_uid)
+    if not mine.instances:
+        return _nothing_whole(mine, node.settings.assemble, now)
+    study = [one for one in received if one.instances]
+    known = {one.series_instance_uid for one in study}
+    of_study = node.cases.of_study(case.study_instance_uid)
+    cases = [one for one in of_study if one.series_instance_uid in known]
     replaces = None
     if case.supersedes is not None:
         cases.append(node.cases.get(case.supersedes))
         replaces = node.outbox.predecessor(case.id, "sr")
-    now = node.clock()
     outcome, plan = decide(case, study, cases, node.settings.assemble, now)
     if plan is not None:
         folder = node.folder(case)
@@ -103,6 +109,19 @@ def _assemble(case: Case, node: Node) -> Outcome:
             folder.write_plan(plan)
         manifest.note(folder, "assemble", settings=node.settings.assemble.model_dump(mode="json"))
     return outcome
+
+
+def _nothing_whole(mine: Series, settings: Assemble, now: datetime) -> Waiting | Failed:
+    """Return what becomes of a series whose images all came cut short.
+
+    It fails, so that its study stands high in the worklist. No report can be made of it: a report
+    refers to images that are filed. The first whole image opens a case that supersedes this one.
+    """
+    reason = f"all its images came cut short ({mine.cut_short} in quarantine): send them again"
+    until = mine.last_received_at + timedelta(seconds=settings.idle_s)
+    if mine.released_at is None and now < until:
+        return Waiting(reason, until)
+    return Failed(Reason.UNDECODABLE, reason)
 
 
 def _triage(case: Case, node: Node) -> Outcome:

@@ -29,7 +29,7 @@ def work(node: Node, name: str, stop: threading.Event) -> None:
 
 
 def work_once(node: Node, name: str) -> bool:
-    """Run one stage of the case that has been due longest; return whether there was one."""
+    """Run one stage of the most urgent case that is due; return whether there was one."""
     case = node.cases.claim(PIPELINE, name, node.settings.work.lease_s, node.clock())
     if case is None:
         return False

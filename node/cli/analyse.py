@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from models.detector import Detector
 
 NETWORK_FIELDS = (
-    *("prior", "received_at", "flagged_at", "delivered_at", "door_to_flag_s"),
-    *("closed_by", "saved_s", "deliveries"),
+    *("prior", "received_at", "flagged_at", "delivered_at"),
+    *("door_to_flag_s", "door_to_pacs_s", "closed_by", "saved_s", "deliveries"),
 )
 """Fields of the worklist's JSON that say something only of studies received by network."""
 

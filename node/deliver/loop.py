@@ -30,17 +30,28 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.5
 """How often the outbox is looked at. It adds half of this to the delay of a result, on average."""
 BATCH = 8
-"""Parcels sent before the outbox is asked again what is most urgent. An urgent one waits for these
-at most."""
+"""Parcels sent before the outbox is asked again what is most urgent."""
 
 
-def drain(settings: Settings, outbox: Outbox, clock: Callable[[], datetime], worker: str) -> int:
-    """Send what is due now; return how many parcels arrived."""
+def drain(
+    settings: Settings,
+    outbox: Outbox,
+    clock: Callable[[], datetime],
+    worker: str,
+    urgent_to: str | None = None,
+) -> int:
+    """Send what is due now; return how many parcels arrived.
+
+    Parameters
+    ----------
+    urgent_to
+        Send only what suspected current cases owe to this destination; None sends all.
+    """
     lease_s = 2 * settings.deliver.timeout_s
     arrived = 0
     while True:
         now = clock()
-        batch = outbox.claim(worker, lease_s, now, BATCH)
+        batch = outbox.claim(worker, lease_s, now, BATCH, urgent_to=urgent_to)
         if not batch:
             return arrived
         valid_until = now + timedelta(seconds=lease_s / 2)
@@ -104,28 +115,36 @@ def _retry_at(attempts: int, refused: bool, settings: Settings, now: datetime) -
 def deliver(
     settings: Settings, outbox: Outbox, clock: Callable[[], datetime], stop: threading.Event
 ) -> None:
-    """Empty the outbox until `stop` is set; a peer that hangs does not delay the others."""
+    """Empty the outbox until `stop` is set.
+
+    Each destination has a thread for urgent parcels alone, so that none waits for what goes to a
+    peer that hangs, nor for the parcels of other studies. The rest share a few threads.
+    """
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it warns when a job is late
-    threads = len(settings.deliver.destinations) + 1
+    names = [destination.name for destination in settings.deliver.destinations]
+    shared = len(names) + 1
     scheduler = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(threads)}, timezone=UTC
+        executors={"default": ThreadPoolExecutor(len(names) + shared)}, timezone=UTC
     )
-    scheduler.add_job(
-        _drain_or_say,
-        "interval",
-        args=(settings, outbox, clock),
-        seconds=POLL_S,
-        max_instances=threads,
-        coalesce=True,
-    )
+    for urgent_to, threads in [*((name, 1) for name in names), (None, shared)]:
+        scheduler.add_job(
+            _drain_or_say,
+            "interval",
+            args=(settings, outbox, clock, urgent_to),
+            seconds=POLL_S,
+            max_instances=threads,
+            coalesce=True,
+        )
     scheduler.start()
     while not stop.wait(1.0):  # not for ever: a signal's handler runs between two waits
         pass
     scheduler.shutdown(wait=True)
 
 
-def _drain_or_say(settings: Settings, outbox: Outbox, clock: Callable[[], datetime]) -> None:
+def _drain_or_say(
+    settings: Settings, outbox: Outbox, clock: Callable[[], datetime], urgent_to: str | None
+) -> None:
     try:
-        drain(settings, outbox, clock, claimant())
+        drain(settings, outbox, clock, claimant(), urgent_to)
     except IchnodeError as error:
         logger.error("the outbox waits: %s", error, extra=log_event("outbox_failed"))

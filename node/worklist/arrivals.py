@@ -10,8 +10,8 @@ from node.errors import Retryable
 from node.records import Header, Instance, Series, StoredObject
 from node.worklist import filing
 from node.worklist.database import Clash, Database
-from node.worklist.filing import Arrival
-from node.worklist.tables import instance, series
+from node.worklist.filing import Arrival, Known
+from node.worklist.tables import instance, quarantine, series
 
 RACES = 5
 """How often the first images of one study may meet before one of them gives up. Each race has a
@@ -24,16 +24,30 @@ class Arrivals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, header: Header, stored: StoredObject, *, caller: str, now: datetime) -> Arrival:
+    def add(
+        self,
+        header: Header,
+        stored: StoredObject,
+        *,
+        caller: str,
+        now: datetime,
+        cut_short: str | None = None,
+    ) -> Arrival:
         """File a received object under its study and series, or set it aside.
 
         An image for a case that has left RECEIVING opens a case that supersedes it. An image for a
         case that a worker is assembling takes the claim away: a plan made without it is void.
+
+        Parameters
+        ----------
+        cut_short
+            How its pixels are cut short. Such an object is an image of its series that is set aside
+            until a whole one of its SOPInstanceUID comes, which takes its place.
         """
         for _ in range(RACES):
             try:
                 with self._database.write() as db:
-                    return _file(db, header, stored, caller, now)
+                    return _file(db, header, stored, caller, now, cut_short)
             except Clash as clash:
                 last = clash
         raise Retryable("others file objects of this study at the same time: send again") from last
@@ -62,25 +76,65 @@ class Arrivals:
             instances: dict[str, list[Instance]] = {row.series_instance_uid: [] for row in found}
             for row in db.execute(received):
                 instances[row.series_instance_uid].append(_instance(row))
-        listed = [_series(row, instances[row.series_instance_uid]) for row in found]
+            short = {
+                row.series_instance_uid: row.images for row in db.execute(_cut_short(study_uid))
+            }
+        listed = [
+            _series(row, instances[row.series_instance_uid], short.get(row.series_instance_uid, 0))
+            for row in found
+        ]
         return tuple(sorted(listed, key=lambda s: (s.first_received_at, s.series_instance_uid)))
 
 
 def _file(
-    db: sa.Connection, header: Header, stored: StoredObject, caller: str, now: datetime
+    db: sa.Connection,
+    header: Header,
+    stored: StoredObject,
+    caller: str,
+    now: datetime,
+    cut_short: str | None,
 ) -> Arrival:
     known = filing.look_up(db, header)
     if known.sha256 == stored.sha256:
         return Arrival.DUPLICATE
-    if against := filing.objection(known, header):
+    against = filing.objection(known, header)
+    if cut_short is not None and (against is None or against[0] is Arrival.CHANGED):
+        filing.set_cut_short_aside(db, known, header, stored, cut_short, caller, now)
+        return Arrival.CUT_SHORT
+    if against is not None and _gives_way(known, header, against[0]):
+        filing.make_room(db, header, Arrival.CUT_SHORT, "it has no pixel data", now)
+        filing.keep(db, known, header, stored, caller, now)
+        filing.replace_cut_short(db, header, now)
+        return Arrival.NEW
+    if against is not None:
         code, reason = against
         filing.set_aside(db, stored, code, reason, caller, now, header)
         return Arrival.CHANGED if code is Arrival.CHANGED else Arrival.CONFLICT
     filing.keep(db, known, header, stored, caller, now)
+    if known.cut_short:
+        filing.replace_cut_short(db, header, now)
     return Arrival.NEW
 
 
-def _series(row: sa.Row[Any], instances: list[Instance]) -> Series:
+def _gives_way(known: Known, header: Header, code: str) -> bool:
+    """Return whether the object filed before has no pixels, and this one is the same with them."""
+    bare = known.has_pixel_data is False and header.has_pixel_data
+    in_place = known.filed_under == header.series_instance_uid
+    return bare and in_place and code == Arrival.CHANGED
+
+
+def _cut_short(study_uid: str) -> sa.Select[Any]:
+    """Return how many images of each series of a study wait for whole ones."""
+    images = sa.func.count(quarantine.c.sop_instance_uid.distinct()).label("images")
+    return (
+        sa.select(quarantine.c.series_instance_uid, images)
+        .where(quarantine.c.study_instance_uid == study_uid)
+        .where(quarantine.c.code == Arrival.CUT_SHORT, quarantine.c.decision.is_(None))
+        .group_by(quarantine.c.series_instance_uid)
+    )
+
+
+def _series(row: sa.Row[Any], instances: list[Instance], cut_short: int) -> Series:
     return Series(
         series_instance_uid=row.series_instance_uid,
         study_instance_uid=row.study_instance_uid,
@@ -88,6 +142,7 @@ def _series(row: sa.Row[Any], instances: list[Instance]) -> Series:
         first_received_at=row.first_received_at,
         last_received_at=row.last_received_at,
         released_at=row.released_at,
+        cut_short=cut_short,
     )
 
 

@@ -25,7 +25,8 @@ from node.worklist import owing
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
-from node.worklist.tables import case, series
+from node.worklist.tables import case, series, study
+from node.worklist.urgency import by_urgency
 
 _READ = (Priority.SUSPECTED, Priority.NOT_SUSPECTED)
 
@@ -87,27 +88,35 @@ class Cases:
     def claim(
         self, states: Collection[State], worker: str, lease_s: float, now: datetime
     ) -> Case | None:
-        """Return the case in one of `states` that has been due longest, now this worker's.
+        """Return the most urgent case in one of `states` that is due, now this worker's.
 
-        A prior study waits until no current one is due. A claim whose lease ran out counts as an
-        attempt.
+        `node.worklist.urgency` says which that is. When the reading of a case began stands in its
+        events. A claim whose lease ran out counts as an attempt.
         """
-        longest_due = (
+        most_urgent = (
             sa.select(case.c.id)
+            .join_from(case, series)
+            .join(study)
             .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED)
-            .order_by(case.c.prior, case.c.due_at, case.c.id)
+            .order_by(*by_urgency(now))
             .limit(1)
             .with_for_update(skip_locked=True, of=case)
             .scalar_subquery()
+            .correlate(None)
         )
         with self._database.write() as db:
             claimed = db.execute(
                 case.update()
-                .where(case.c.id == longest_due)
+                .where(case.c.id == most_urgent)
                 .values(held_by(case, worker, lease_s, now))
                 .returning(case.c.id)
             ).scalar_one_or_none()
-            return None if claimed is None else _one(db, claimed)
+            if claimed is None:
+                return None
+            taken = _one(db, claimed)
+            if taken.state is State.ASSEMBLED:
+                note(db, "reading begun", taken.study_instance_uid, taken.id, now)
+            return taken
 
     def renew(self, case_id: int, worker: str, lease_s: float, now: datetime) -> bool:
         """Return whether the worker still holds the case, its lease now running from `now`."""

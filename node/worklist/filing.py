@@ -18,11 +18,15 @@ from node.worklist.database import insert
 from node.worklist.events import note
 from node.worklist.leases import FREE
 from node.worklist.owing import cancel
-from node.worklist.tables import case, instance, quarantine, series, study
+from node.worklist.tables import Decision, case, instance, quarantine, series, study
 
 LOOK_AGAIN_S = 0.5
 """A new slice makes its case due this much later. It bounds how often a growing series is judged.
 It costs no time, for the grace after the last slice is longer (`assemble.grace_s`)."""
+
+
+BY_ITSELF = "ichnode"
+"""Who decided, where the node did so without a person."""
 
 
 class Arrival(StrEnum):
@@ -33,6 +37,8 @@ class Arrival(StrEnum):
     """The same SOPInstanceUID with the same bytes: nothing changed."""
     CHANGED = "CHANGED"
     """The same SOPInstanceUID with other bytes: quarantined, the first one stays."""
+    CUT_SHORT = "CUT_SHORT"
+    """Its pixels end early: quarantined until a whole object of its SOPInstanceUID comes."""
     CONFLICT = "CONFLICT"
     """Its study or series belongs to somebody else: quarantined, never merged."""
 
@@ -61,13 +67,28 @@ class Known:
     sha256, filed_under
         Digest and SeriesInstanceUID of the instance filed under its SOPInstanceUID; None where
         there is none.
+    has_pixel_data
+        Of that instance; None where there is none.
+    cut_short
+        Whether an object of its SOPInstanceUID waits in quarantine for a whole one.
     """
 
     case: NewestCase | None
     identity: Identity | None
     sha256: str | None
     filed_under: str | None
+    has_pixel_data: bool | None
+    cut_short: bool
 
+
+_OF_CUT_SHORT = sa.and_(
+    quarantine.c.study_instance_uid == sa.bindparam("study"),
+    quarantine.c.sop_instance_uid == sa.bindparam("sop"),
+    quarantine.c.code == Arrival.CUT_SHORT,
+    quarantine.c.decision.is_(None),
+)
+_HAS_PIXEL_DATA = instance.c.header["has_pixel_data"].as_boolean().label("has_pixel_data")
+_CUT_SHORT = sa.exists().where(_OF_CUT_SHORT).label("cut_short")
 
 _SERIES_KNOWN: sa.Select[Any] = (
     sa.select(
@@ -80,6 +101,8 @@ _SERIES_KNOWN: sa.Select[Any] = (
         study.c.patient_birth_date,
         instance.c.sha256,
         instance.c.series_instance_uid,
+        _HAS_PIXEL_DATA,
+        _CUT_SHORT,
     )
     .join_from(case, series)
     .join(study)
@@ -98,6 +121,8 @@ _STUDY_KNOWN: sa.Select[Any] = (
         study.c.patient_birth_date,
         instance.c.sha256,
         instance.c.series_instance_uid,
+        _HAS_PIXEL_DATA,
+        _CUT_SHORT,
     )
     .select_from(sa.select(sa.literal(1)).subquery())
     .outerjoin(study, study.c.study_instance_uid == sa.bindparam("study"))
@@ -126,7 +151,8 @@ def look_up(db: sa.Connection, header: Header) -> Known:
         row = db.execute(_STUDY_KNOWN, keys).one()
     patient = PatientIdentity(row.patient_id, row.patient_birth_date)
     identity = row.study_instance_uid and Identity(row.study_instance_uid, patient)
-    return Known(newest, identity, row.sha256, row.series_instance_uid)
+    filed = row.sha256, row.series_instance_uid, row.has_pixel_data
+    return Known(newest, identity, *filed, bool(row.cut_short))
 
 
 def differences(known: Known, header: Header) -> Mapping[str, tuple[str, str]]:
@@ -158,10 +184,7 @@ def keep(
     now: datetime,
 ) -> None:
     """File an object, in the place of the one filed under its SOPInstanceUID if there is one."""
-    if known.case is None:
-        _open_series(db, header, now, new_study=known.identity is None)
-    else:
-        _touch_series(db, known.case, header, now)
+    _expect(db, known, header, now)
     values = {
         "sop_instance_uid": header.sop_instance_uid,
         "series_instance_uid": header.series_instance_uid,
@@ -187,8 +210,8 @@ def set_aside(
     caller: str,
     now: datetime,
     header: Header | None = None,
-) -> None:
-    """Record an object that is kept but not filed; once, however often it is sent."""
+) -> bool:
+    """Record an object that is kept but not filed; return False if the same was before."""
     study_uid = header.study_instance_uid if header else None
     sop_uid = header.sop_instance_uid if header else None
     values = {
@@ -200,13 +223,81 @@ def set_aside(
         "reason": reason,
         "caller": caller,
         "study_instance_uid": study_uid,
+        "series_instance_uid": header.series_instance_uid if header else None,
         "sop_instance_uid": sop_uid,
     }
     new = insert(db, quarantine).values(values).on_conflict_do_nothing()
     if db.execute(new).rowcount == 0:
-        return
+        return False
     about = {"code": str(code), "sha256": stored.sha256, "sop_instance_uid": sop_uid}
     note(db, "quarantined", study_uid, None, now, **about)
+    return True
+
+
+def set_cut_short_aside(
+    db: sa.Connection,
+    known: Known,
+    header: Header,
+    stored: StoredObject,
+    reason: str,
+    caller: str,
+    now: datetime,
+) -> None:
+    """Record an object whose pixels are cut short, and look at its series as if it were filed.
+
+    Where a whole object of its SOPInstanceUID is filed, nothing is missing.
+    """
+    new = set_aside(db, stored, Arrival.CUT_SHORT, reason, caller, now, header)
+    if known.sha256 is not None:
+        replace_cut_short(db, header, now)
+    elif new:
+        _expect(db, known, header, now)
+
+
+def make_room(db: sa.Connection, header: Header, code: str, reason: str, now: datetime) -> int:
+    """Put the instance filed under the object's SOPInstanceUID into quarantine; return its number.
+
+    The caller files another object in its place, and decides about the entry.
+    """
+    this = instance.c.sop_instance_uid == header.sop_instance_uid
+    old = db.execute(instance.select().where(this)).one()
+    values = {
+        "at": now,
+        "path": old.path,
+        "sha256": old.sha256,
+        "size": old.size,
+        "code": code,
+        "reason": reason,
+        "caller": old.caller,
+        "study_instance_uid": header.study_instance_uid,
+        "series_instance_uid": header.series_instance_uid,
+        "sop_instance_uid": header.sop_instance_uid,
+    }
+    done = db.execute(quarantine.insert().values(values).returning(quarantine.c.id))
+    return int(done.scalar_one())
+
+
+def replace_cut_short(db: sa.Connection, header: Header, now: datetime) -> None:
+    """Decide about the cut short objects of a SOPInstanceUID of which a whole one is filed."""
+    values = {
+        "decision": Decision.REPLACED,
+        "decided_at": now,
+        "decided_by": BY_ITSELF,
+        "why": "a whole object of the same SOPInstanceUID is filed",
+    }
+    decided = db.execute(
+        quarantine.update()
+        .where(_OF_CUT_SHORT)
+        .values(values)
+        .returning(quarantine.c.id, quarantine.c.sha256),
+        {"study": header.study_instance_uid, "sop": header.sop_instance_uid},
+    ).all()
+    for row in decided:
+        about = {"number": row.id, "code": str(Arrival.CUT_SHORT), "by": BY_ITSELF}
+        about |= {"why": values["why"], "sha256": row.sha256}
+        about |= {"sop_instance_uid": header.sop_instance_uid}
+        uid = header.study_instance_uid
+        note(db, "quarantine: replaced", uid, None, now, **about)
 
 
 def release(db: sa.Connection, series_uids: Sequence[str], now: datetime) -> None:
@@ -226,6 +317,14 @@ def release(db: sa.Connection, series_uids: Sequence[str], now: datetime) -> Non
         .where(case.c.state == State.RECEIVING, case.c.due_at > now)
         .values(due_at=now)
     )
+
+
+def _expect(db: sa.Connection, known: Known, header: Header, now: datetime) -> None:
+    """Open the object's series, or make its newest case due: an image of it has come."""
+    if known.case is None:
+        _open_series(db, header, now, new_study=known.identity is None)
+    else:
+        _touch_series(db, known.case, header, now)
 
 
 def _open_series(db: sa.Connection, header: Header, now: datetime, *, new_study: bool) -> None:

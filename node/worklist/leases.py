@@ -27,7 +27,7 @@ FREE: dict[str, Any] = {"claimed_by": None, "lease_until": None}
 """The columns of a row that nobody holds."""
 
 
-def is_free(table: sa.Table, now: datetime) -> sa.ColumnElement[bool]:
+def is_free(table: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
     """Return the condition that a row is due and nobody holds it."""
     nobody = sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now)
     return sa.and_(table.c.due_at <= now, nobody)

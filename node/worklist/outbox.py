@@ -30,15 +30,31 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, worker: str, lease_s: float, now: datetime, limit: int = 20) -> list[Delivery]:
+    def claim(
+        self,
+        worker: str,
+        lease_s: float,
+        now: datetime,
+        limit: int = 20,
+        *,
+        urgent_to: str | None = None,
+    ) -> list[Delivery]:
         """Return due deliveries of one channel and destination, now this worker's.
 
         Those of suspected current cases come first, then the oldest.
+
+        Parameters
+        ----------
+        urgent_to
+            Only those of suspected current cases to this destination; None takes all.
         """
+        only: sa.ColumnElement[bool] = sa.true()
+        if urgent_to is not None:
+            only = sa.and_(_URGENT, delivery.c.destination == urgent_to)
         due = (
             sa.select(delivery, _URGENT.label("high_priority"))
             .join_from(delivery, case)
-            .where(delivery.c.status == DeliveryStatus.OWED, is_free(delivery, now))
+            .where(delivery.c.status == DeliveryStatus.OWED, is_free(delivery, now), only)
             .order_by(_URGENT.desc(), delivery.c.id)
             .with_for_update(skip_locked=True, of=delivery)
         )

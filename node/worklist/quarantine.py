@@ -250,6 +250,7 @@ def _say_anew(
         "code": str(code),
         "reason": reason,
         "study_instance_uid": header.study_instance_uid,
+        "series_instance_uid": header.series_instance_uid,
         "sop_instance_uid": header.sop_instance_uid,
     }
     db.execute(quarantine.update().where(quarantine.c.id == entry.number).values(values))
@@ -257,21 +258,9 @@ def _say_anew(
 
 def _make_room(db: sa.Connection, header: Header, number: int, signed: Signature) -> None:
     """Put the instance that a released object replaces into quarantine, decided about at once."""
-    this = instance.c.sop_instance_uid == header.sop_instance_uid
-    old = db.execute(instance.select().where(this)).one()
-    values = {
-        "at": signed.at,
-        "path": old.path,
-        "sha256": old.sha256,
-        "size": old.size,
-        "code": str(Arrival.CHANGED),
-        "reason": f"was filed until number {number} took its place",
-        "caller": old.caller,
-        "study_instance_uid": header.study_instance_uid,
-        "sop_instance_uid": header.sop_instance_uid,
-    }
-    done = db.execute(quarantine.insert().values(values).returning(quarantine.c.id))
-    _decide(db, _one(db, done.scalar_one()), Decision.REPLACED, signed)
+    reason = f"was filed until number {number} took its place"
+    old = filing.make_room(db, header, str(Arrival.CHANGED), reason, signed.at)
+    _decide(db, _one(db, old), Decision.REPLACED, signed)
 
 
 def _follow_identity(db: sa.Connection, study_uid: str, now: datetime) -> None:

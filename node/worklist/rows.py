@@ -31,7 +31,8 @@ it cannot age past them. What was not suspected but is uncertain starts with the
 class DeliveryLine:
     """One parcel owed to one destination.
 
-    `kind` is the parcel's; `sop_class` the UID of a DICOM object, else ""; `last_status` verbatim.
+    `kind` is the parcel's; `sop_class` the UID of a DICOM object, else ""; `last_status` verbatim;
+    `sent_at` is when the peer said that it has the parcel.
     """
 
     destination: str
@@ -40,10 +41,12 @@ class DeliveryLine:
     status: str
     attempts: int
     last_status: int | None
+    sent_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of `deliveries`; a stable interface."""
-        return {name: value for name, value in asdict(self).items() if name != "kind"}
+        within = ("kind", "sent_at")
+        return {name: value for name, value in asdict(self).items() if name not in within}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,12 @@ class Row:
         """Seconds from the last slice to the flag."""
         return (self.flagged_at - self.received_at).total_seconds() if self.flagged_at else None
 
+    @property
+    def door_to_pacs_s(self) -> float | None:
+        """Seconds from the last slice until a destination stored the first object of the result."""
+        stored = [line.sent_at for line in self.deliveries if line.sent_at]
+        return (min(stored) - self.received_at).total_seconds() if stored else None
+
     def to_json(self) -> dict[str, Any]:
         """Return the object of `ichnode worklist --json`; a stable interface."""
         return {
@@ -146,6 +155,7 @@ class Row:
             "flagged_at": self.flagged_at and self.flagged_at.isoformat(),
             "delivered_at": self.delivered_at and self.delivered_at.isoformat(),
             "door_to_flag_s": self.door_to_flag_s,
+            "door_to_pacs_s": self.door_to_pacs_s,
             "closed_by": self.closed_by,
             "saved_s": self.saved_s,
             "deliveries": [line.to_json() for line in self.deliveries],

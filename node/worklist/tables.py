@@ -35,7 +35,7 @@ class Decision(StrEnum):
     DELETED = "DELETED"
     """Not to be filed; its bytes were removed by a person's will."""
     REPLACED = "REPLACED"
-    """Was filed until a released object of the same SOPInstanceUID took its place."""
+    """A released object of the same SOPInstanceUID took its place, or a whole one did."""
 
 
 class Utc(sa.types.TypeDecorator[datetime]):
@@ -247,6 +247,7 @@ quarantine = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("caller", sa.Text, nullable=False),
     _uid("study_instance_uid", index=True),
+    _uid("series_instance_uid"),
     _uid("sop_instance_uid"),
     sa.Column("decision", _closed(Decision, "decision")),
     _at("decided_at", nullable=True),

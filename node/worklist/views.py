@@ -172,7 +172,7 @@ def _deliveries(
     for r in db.execute(query.order_by(delivery.c.id)):
         sop_class = r.address.get("sop_class_uid", "")
         standing = (r.status, r.attempts, r.last_status)
-        line = DeliveryLine(r.destination, r.kind, sop_class, *standing)
+        line = DeliveryLine(r.destination, r.kind, sop_class, *standing, r.sent_at)
         lines[r.case_id].append(line)
     return lines
 

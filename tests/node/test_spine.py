@@ -276,7 +276,11 @@ def test_reading_is_the_same_whichever_way_the_study_comes(
         [s.probability for s in direct.slices],
         atol=1e-4,
     )
-    assert "deliveries" not in study and "door_to_flag_s" not in study
+    assert (
+        "deliveries" not in study
+        and "door_to_flag_s" not in study
+        and "door_to_pacs_s" not in study
+    )
     assert {path.name for path in (tmp_path / "out" / "1").iterdir()} == {
         "seg.dcm",
         "sr.dcm",

@@ -17,6 +17,7 @@ from node.cli.bench.receiving import measure_receiving
 from node.cli.bench.runtimes import measure_runtimes
 from node.cli.bench.tables import console
 from node.cli.local_node import as_peer, configure, serving
+from node.cli.pacs import archive
 from node.errors import BadConfiguration
 from node.settings import Destination, Settings, load
 from node.worklist import upgrade
@@ -24,7 +25,7 @@ from training.phantoms import demo_pair
 
 
 def bench(settings: Settings, peers: Sequence[str]) -> None:
-    """Print receive throughput, volume building, ms per slice of each runtime, and door-to-flag.
+    """Print receive throughput, volume building, runtimes in ms a slice, door to flag and to PACS.
 
     Parameters
     ----------
@@ -46,16 +47,21 @@ def bench(settings: Settings, peers: Sequence[str]) -> None:
             measure_receiving(folder, [as_peer(node), *map(_peer, peers)], volume)
         measure_building(folder, volume, settings.decode)
         measure_runtimes(settings, volume)
-        with _node(folder, settings) as node:
+        stored = folder / "pacs"
+        stored.mkdir()
+        with archive("DEMO_PACS", stored) as port, _node(folder, settings, port) as node:
             measure_door_to_flag(folder, node, volume)
 
 
 @contextmanager
-def _node(folder: Path, settings: Settings) -> Iterator[Settings]:
-    """Run a whole node on an empty worklist, with the installation's detector."""
+def _node(folder: Path, settings: Settings, pacs_port: int | None = None) -> Iterator[Settings]:
+    """Run a whole node on an empty worklist, with the installation's detector.
+
+    It delivers to a PACS on `pacs_port`, if there is one.
+    """
     data = folder / f"node-{time.monotonic_ns()}"
     data.mkdir()
-    config = configure(data, data)
+    config = configure(data, data, pacs_port)
     chosen = settings.triage
     with config.open("a") as file:
         file.write(f'[triage]\nbundle = "{chosen.bundle.absolute()}"\n')

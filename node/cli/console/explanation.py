@@ -77,4 +77,5 @@ def _time_table(told: Explanation) -> Table:
     for step in told.time_budget:
         table.add_row(step.step, f"{step.at:%Y-%m-%d %H:%M:%S}", f"{step.seconds:.2f}")
     table.add_row("door to flag", "", figure(told.door_to_flag_s, 2), style="bold")
+    table.add_row("door to PACS", "", figure(told.door_to_pacs_s, 2), style="bold")
     return table

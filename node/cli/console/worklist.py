@@ -35,7 +35,7 @@ def worklist_table(rows: Sequence[Row]) -> Table:
     for name in ("priority", "patient"):
         table.add_column(name, no_wrap=True)
     table.add_column("subtype or reason", overflow="fold")
-    for name in ("mL", "prob.", "door to\nflag, s", "sent"):
+    for name in ("mL", "prob.", "door to\nflag, s", "door to\nPACS, s", "sent"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -45,6 +45,7 @@ def worklist_table(rows: Sequence[Row]) -> Table:
             figure(row.volume_ml, 1),
             figure(row.probability, 2),
             figure(row.door_to_flag_s, 1),
+            figure(row.door_to_pacs_s, 1),
             _deliveries(row),
         )
     return table

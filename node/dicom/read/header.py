@@ -19,13 +19,13 @@ from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.dicom.read.elements import decimals, integer, items, macros, number, short, text, uid
+from node.dicom.read.pixel_length import UNDEFINED, shortfall
 from node.errors import BadObject
 from node.records import Frame, Header
 
 T = TypeVar("T")
 
 _PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-_UNDEFINED = 0xFFFFFFFF
 DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, struct.error),
     *(EOFError, RecursionError, NotImplementedError),
@@ -56,10 +56,14 @@ def read_header(source: Path | bytes | BinaryIO) -> Header:
 
 @dataclass(frozen=True, slots=True)
 class OpenObject:
-    """A data set in memory, whose elements are not yet converted, and its header."""
+    """A data set in memory, whose elements are not yet converted, and its header.
+
+    `cut_short` says how its pixel data is cut short; None if it is whole, or if it was read too.
+    """
 
     ds: Dataset
     header: Header
+    cut_short: str | None = None
 
 
 def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
@@ -156,12 +160,14 @@ def _open(file: BinaryIO, pixels: bool) -> OpenObject:
     if syntax == DeflatedExplicitVRLittleEndian:
         raise BadObject("the deflated transfer syntax is not accepted; send it uncompressed")
     end = 0  # where the element at hand ends; 0 if its length is undefined
+    value = (0, 0)  # where its value begins, and what its length field says
     has_pixel_data = False
 
     def at_pixels(tag: int, _vr: str | None, length: int) -> bool:
-        nonlocal end, has_pixel_data
+        nonlocal end, value, has_pixel_data
         if not has_pixel_data:
-            end = 0 if length == _UNDEFINED else file.tell() + length
+            value = file.tell(), length
+            end = 0 if length == UNDEFINED else file.tell() + length
             has_pixel_data = tag in _PIXEL_DATA and length > 0
         return has_pixel_data and not pixels
 
@@ -173,7 +179,9 @@ def _open(file: BinaryIO, pixels: bool) -> OpenObject:
     )
     if not has_pixel_data and end and end != file.seek(0, SEEK_END):
         raise BadObject("the file ends inside the DICOM header; send the object again")
-    return OpenObject(ds, describe(ds, meta, has_pixel_data=has_pixel_data))
+    header = describe(ds, meta, has_pixel_data=has_pixel_data)
+    look = has_pixel_data and not pixels
+    return OpenObject(ds, header, shortfall(file, *value, ds, syntax) if look else None)
 
 
 def _frames(ds: Dataset) -> tuple[Frame, ...]:

@@ -306,3 +306,22 @@ def test_a_wrong_choice_is_one_clear_line(arguments: tuple[str, ...], says: str)
 def test_help_says_what_release_and_discard_do() -> None:
     assert "you vouch" in ichnode("release", "--help")[1]
     assert "nothing brings them back" in ichnode("discard", "--help")[1]
+
+
+def test_an_image_cut_short_is_acknowledged_and_replaced_by_a_whole_one(
+    hospital: Hospital,
+) -> None:
+    whole, short = HEAD.build(), HEAD.build()
+    short[4].PixelData = short[4].PixelData[:-1000]
+    assert hospital.push(*short) == [Status.SUCCESS] * 30
+    (entry,) = listed()
+    assert (entry["code"], entry["sop_instance_uid"]) == ("CUT_SHORT", short[4].SOPInstanceUID)
+    assert "7960 bytes, and its images take 8960" in str(entry["reason"])
+    assert hospital.work().quarantined == 1
+    code, text = ichnode("release", str(entry["number"]), "--why", "try")
+    assert "send the whole object" in text and len(listed()) == 1
+    assert hospital.push(whole[4]) == [Status.SUCCESS]
+    row = hospital.work()
+    assert (row.priority, row.quarantined) == (Priority.SUSPECTED, 0)
+    (entry,) = listed("--all")
+    assert (entry["decision"], entry["decided_by"]) == ("REPLACED", "ichnode")

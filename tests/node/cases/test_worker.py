@@ -96,15 +96,18 @@ def test_bad_input_is_kept_and_reported_as_not_analysed(
     assert all((node.root / instance.stored.path).exists() for instance in series.instances)
 
 
-def test_truncated_slice_is_named_and_its_study_not_analysed(
+def test_truncated_slice_is_named_and_its_study_never_cleared(
     node: WatchedNode, clock: Clock
 ) -> None:
-    files = [encoded(ds) for ds in HEAD.build()]
+    images = HEAD.build()
+    files = [encoded(ds) for ds in images]
     files[7] = files[7][:-3000]
     receive_files(files, node)
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
-    assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNDECODABLE)
+    assert row.priority is not Priority.NOT_SUSPECTED and row.quarantined == 1
+    (entry,) = node.worklist.quarantine.listed(row.study_instance_uid)
+    assert (entry.code, entry.sop_instance_uid) == ("CUT_SHORT", images[7].SOPInstanceUID)
 
 
 def with_metal(stored: np.ndarray) -> np.ndarray:

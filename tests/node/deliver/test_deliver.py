@@ -116,12 +116,13 @@ def filed(folder: Path) -> list[str]:
 
 
 @contextmanager
-def answering(status: int, comment: str = ""):
+def answering(status: int, comment: str = "", *, after_s: float = 0.0):
     """Run a peer that answers every C-STORE so; yield it and the requests it got."""
     requests: list[evt.Event] = []
 
     def worklist(event: evt.Event):
         requests.append(event)
+        time.sleep(after_s)
         answer = Dataset()
         answer.Status = status
         answer.ErrorComment = comment
@@ -462,6 +463,51 @@ def test_role_delivers_past_a_peer_that_hangs_and_stops_when_told(tmp_path):
             thread.join(15)
             assert not thread.is_alive()
             assert outbox.status() == {("SENT", 1, 0), ("OWED", 1, None)}
+
+
+@contextmanager
+def delivering(outbox: Outbox):
+    """Run the deliver role while the block runs."""
+    stop = threading.Event()
+    role = (outbox.settings, outbox.worklist.outbox, outbox.clock, stop)
+    thread = threading.Thread(target=deliver, args=role, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+@pytest.mark.slow
+def test_a_bleed_does_not_wait_for_the_parcels_of_other_studies_at_a_slow_peer(tmp_path):
+    with (
+        answering(0x0000, after_s=0.5) as (pacs, requests),
+        outbox_to(tmp_path, pacs, timeout_s=300.0) as outbox,  # owing moves the clock by minutes
+    ):
+        outbox.owe(*report(tmp_path, 20, seed="many"), seed="many", priority=Priority.NOT_SUSPECTED)
+        with delivering(outbox):
+            wait_until(lambda: requests)
+            (bleed,) = report(tmp_path, 1, seed="bleed")
+            outbox.owe(bleed, seed="bleed")
+            owed = time.monotonic()
+            uid = dcmread(bleed).SOPInstanceUID
+            wait_until(lambda: uid in [event.request.AffectedSOPInstanceUID for event in requests])
+            assert time.monotonic() - owed < 2
+            assert len(requests) < 20
+
+
+@pytest.mark.slow
+def test_a_bleed_does_not_wait_for_a_peer_that_hangs_with_much_to_take(tmp_path):
+    (tmp_path / "pacs").mkdir()
+    with mute_peer() as mute, archive("PACS", tmp_path / "pacs") as port:
+        well = Destination(name="well", ae_title="PACS", host="127.0.0.1", port=port)
+        with outbox_to(tmp_path, mute, timeout_s=8.0, destinations=(mute, well)) as outbox:
+            outbox.owe(*report(tmp_path, 40, seed="many"), seed="many", to="peer")
+            (bleed,) = report(tmp_path, 1, seed="bleed")
+            outbox.owe(bleed, seed="bleed", to="well")
+            with delivering(outbox):
+                wait_until(lambda: filed(tmp_path / "pacs"), within_s=3)
 
 
 # By hand

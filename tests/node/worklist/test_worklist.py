@@ -279,7 +279,7 @@ class TestArrivals:
         move(worklist, at(5), ASSEMBLED, SUSPECTED, report(1, "PACS"))
         worklist.cases.replay(1, State.ASSEMBLED, at(6))
         text = json.dumps([dict(event.detail) for event in worklist.views.events("1.7.1")])
-        assert len(worklist.views.events("1.7.1")) == 5
+        assert len(worklist.views.events("1.7.1")) == 6
         assert not any(word in text for word in ("P1", "P-OTHER", "A1", "19500102"))
 
     def test_release_is_noted_and_a_later_slice_takes_it_back(self, worklist: Worklist) -> None:
@@ -567,6 +567,16 @@ class TestOutbox:
             for sop_class in ("1.2.1", "1.2.2")
         ]
 
+    def test_what_is_urgent_for_one_destination_can_be_claimed_alone(
+        self, worklist: Worklist
+    ) -> None:
+        for number, result in ((1, NEGATIVE), (2, SUSPECTED)):
+            receive(worklist, series=number, study=number)
+            move(worklist, at(5), ASSEMBLED, result, report(number, "PACS", "RIS"))
+        first = worklist.outbox.claim("d1", 60, at(6), urgent_to="RIS")
+        assert {(d.destination, d.case_id) for d in first} == {("RIS", 2)}
+        assert worklist.outbox.claim("d1", 60, at(6), urgent_to="RIS") == []
+
     def test_a_call_claims_for_one_destination_suspected_first(self, worklist: Worklist) -> None:
         receive(worklist, series=1, study=1)
         move(worklist, at(5), ASSEMBLED, NEGATIVE, report(1, "RIS", "PACS"))
@@ -698,6 +708,7 @@ class TestWorklist:
             "flagged_at": "2026-11-20T03:15:04.500000+00:00",
             "delivered_at": None,
             "door_to_flag_s": 4.5,
+            "door_to_pacs_s": None,
             "closed_by": "complete: all 2 images came",
             "saved_s": 58.0,
             "deliveries": [{**line, "sop_class": "1.2.1"}, {**line, "sop_class": "1.2.2"}],
@@ -752,6 +763,16 @@ class TestWorklist:
             "1.7.1": Priority.SUSPECTED,
             "1.7.2": Priority.PENDING,
         }
+
+    def test_door_to_pacs_ends_with_the_first_object_that_a_destination_stored(
+        self, worklist: Worklist
+    ) -> None:
+        receive(worklist)
+        move(worklist, at(5), ASSEMBLED, SUSPECTED, report(1, "PACS"))
+        assert worklist.views.worklist(at(6))[0].door_to_pacs_s is None
+        for seconds, owed in zip((7, 9), worklist.outbox.claim("d1", 60, at(6)), strict=True):
+            worklist.outbox.delivered(owed, "d1", 0, at(seconds))
+            assert worklist.views.worklist(at(9))[0].to_json()["door_to_pacs_s"] == 7.0
 
     def test_door_to_flag_is_that_of_the_slices_that_were_read(self, worklist: Worklist) -> None:
         receive(worklist)
