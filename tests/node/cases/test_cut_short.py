@@ -142,7 +142,10 @@ def test_a_series_read_without_an_image_cut_short_says_so(node: WatchedNode, clo
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
     assert row.priority is not Priority.NOT_SUSPECTED
-    assert "what 1 image that came cut short would show was not seen" in row.limitations
+    assert (
+        "1 image came cut short and waits in quarantine for a whole one; send the series again"
+        in row.limitations
+    )
 
 
 def test_a_study_of_images_cut_short_stands_in_the_worklist_until_whole_ones_come(
