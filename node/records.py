@@ -198,6 +198,8 @@ class SeriesPlan:
     """How much earlier that was than `assemble.idle_s` after the last slice, seconds."""
     replaces: Predecessor | None = None
     """The older report that the new one supersedes at the PACS; set by the pipeline."""
+    names_contrast: bool = False
+    """Whether a header names a contrast agent; the pixels are measured beside it."""
 
     def agrees(self, other: "SeriesPlan") -> bool:
         """Return whether the other plan makes the same report, apart from its date."""

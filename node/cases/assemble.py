@@ -17,6 +17,7 @@ from datetime import date, datetime, timedelta
 from node.cases.choice import lost_by, rank, read_instead, thickness_mm
 from node.cases.completeness import announces_images, closing
 from node.cases.eligibility import CURABLE, RULES, Verdict, judge, limitations
+from node.cases.header_words import Contrast
 from node.dicom.read.geometry import FrameRef
 from node.outcomes import NotAnalysed, Planned, Skipped, Waiting
 from node.records import Case, Closing, Instance, Preferred, Series, SeriesPlan, SliceRef
@@ -301,6 +302,7 @@ def _plan(
         copies=copies,
         closed_by=closing.why,
         saved_s=closing.saved_s,
+        names_contrast=field.mine.verdict.contrast > Contrast.NONE,
     )
 
 

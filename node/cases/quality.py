@@ -80,8 +80,13 @@ class Quality:
     bottom: float
 
 
-def gate(quality: Quality) -> tuple[str, ...]:
+def gate(quality: Quality, *, names_contrast: bool = False) -> tuple[str, ...]:
     """Return the limitations that a radiologist must know, as sentences.
+
+    Parameters
+    ----------
+    names_contrast
+        Whether a header names a contrast agent.
 
     Raises
     ------
@@ -89,7 +94,8 @@ def gate(quality: Quality) -> tuple[str, ...]:
         NOT_AXIAL, NOISE or ARTEFACT if the series cannot be analysed.
     """
     _refuse(quality)
-    return tuple(sentence for holds, sentence in _limitations(quality) if holds)
+    said = (*_limitations(quality), _contrast(quality, names_contrast=names_contrast))
+    return tuple(sentence for holds, sentence in said if holds)
 
 
 def _refuse(q: Quality) -> None:
@@ -142,10 +148,6 @@ def _limitations(q: Quality) -> tuple[tuple[bool, str], ...]:
             "or imitated",
         ),
         (
-            q.vessels_ml >= VESSELS_ML and not q.metal_slices,
-            "vessels are as bright as with contrast agent: they look like blood",
-        ),
-        (
             q.top >= TOP_SHARE,
             f"the top of the head is cut off: {q.brain_ml:.0f} mL of brain were scanned",
         ),
@@ -154,6 +156,24 @@ def _limitations(q: Quality) -> tuple[tuple[bool, str], ...]:
             f"the bottom of the head is cut off: {q.brain_ml:.0f} mL of brain were scanned",
         ),
     )
+
+
+def _contrast(q: Quality, *, names_contrast: bool) -> tuple[bool, str]:
+    """Return what header and pixels say together of contrast agent, and whether to say it.
+
+    Beside metal no vessel is measured.
+    """
+    bright = q.vessels_ml >= VESSELS_ML
+    if bright and names_contrast:
+        sentence = "vessels are as bright as with contrast agent: they look like blood"
+    elif bright:
+        sentence = (
+            "vessels are as bright as with contrast agent, though the header names none: they look "
+            "like blood"
+        )
+    else:
+        sentence = "the header names a contrast agent, but no vessel is as bright as with one"
+    return not q.metal_slices and (bright or names_contrast), sentence
 
 
 def measure(slabs: Slabs, canvas: Canvas) -> Quality:

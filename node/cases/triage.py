@@ -39,7 +39,7 @@ def triage(
         slabs, canvas = detector.preprocess(volume)
     except Unreadable as reason:
         raise Refused(Reason.UNREADABLE, str(reason)) from reason
-    limitations = gate(measure(slabs, canvas))
+    limitations = gate(measure(slabs, canvas), names_contrast=plan.names_contrast)
     findings = detector.state_findings(volume, slabs, canvas, detector.infer(canvas))
     findings = replace(findings, limitations=limitations)
     folder.save_findings(findings)

@@ -181,7 +181,20 @@ def test_enhanced_vessels_are_said(clean: Phantom) -> None:
         vessels |= (np.hypot(x - left, y - back) < radius) & upper & clean.brain
     vessels |= (np.hypot(x, y - 10) < 50) & (np.hypot(x, y - 10) > 48) & clean.brain & (z > 5)
     enhanced = changed(clean, np.where(vessels, 160, clean.volume.hu))
-    assert said(enhanced) == ("vessels are as bright as with contrast agent: they look like blood",)
+    found = measured(enhanced)
+    assert gate(found) == (
+        "vessels are as bright as with contrast agent, though the header names none: they look "
+        "like blood",
+    )
+    assert gate(found, names_contrast=True) == (
+        "vessels are as bright as with contrast agent: they look like blood",
+    )
+
+
+def test_a_header_that_names_an_agent_which_no_vessel_shows_is_contradicted(clean: Phantom) -> None:
+    assert gate(measured(clean), names_contrast=True) == (
+        "the header names a contrast agent, but no vessel is as bright as with one",
+    )
 
 
 def test_a_calcified_tumour_is_no_vessel(clean: Phantom) -> None:
