@@ -1,12 +1,13 @@
 """Triage: the planned series becomes a volume, the volume findings, the findings a priority."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.findings import Findings, Unreadable
 from node.case_folder import CaseFolder
-from node.cases.quality import gate, measure
+from node.cases.quality import Limitation, gate, measure
 from node.dicom.read.pixels import Decoder
 from node.errors import Permanent, Refused
 from node.outcomes import Triaged
@@ -25,8 +26,8 @@ def triage(
     Raises
     ------
     Refused
-        If the pixels cannot be decoded, are not Hounsfield values, show no brain, or have too
-        many defects (`node.cases.quality`).
+        If the pixels cannot be decoded, are not Hounsfield values or show no brain; or if nothing
+        is suspicious in pixels whose defects forbid to clear them (`node.cases.quality`).
     Permanent
         If an image is no longer on disk.
     """
@@ -41,9 +42,22 @@ def triage(
         raise Refused(Reason.UNREADABLE, str(reason)) from reason
     limitations = gate(measure(slabs, canvas), names_contrast=plan.names_contrast)
     findings = detector.state_findings(volume, slabs, canvas, detector.infer(canvas))
-    findings = replace(findings, limitations=limitations)
+    if not findings.suspected:
+        _clear(limitations)
+    findings = replace(findings, limitations=tuple(each.sentence for each in limitations))
     folder.save_findings(findings)
     return _triaged(findings, plan)
+
+
+def _clear(limitations: Iterable[Limitation]) -> None:
+    """Raise `Refused` if a limitation forbids to clear what shows nothing suspicious."""
+    for limitation in limitations:
+        if limitation.forbids_clearing:
+            raise Refused(
+                limitation.forbids_clearing,
+                "nothing suspicious in what was seen, but it cannot be cleared: "
+                f"{limitation.sentence}",
+            )
 
 
 def _triaged(findings: Findings, plan: SeriesPlan) -> Triaged:
