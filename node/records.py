@@ -215,6 +215,8 @@ class SeriesPlan:
     """How much earlier that was than `assemble.idle_s` after the last slice, seconds."""
     replaces: Predecessor | None = None
     """The older report that the new one supersedes at the PACS; set by the pipeline."""
+    names_contrast: bool = False
+    """Whether a header names a contrast agent; the pixels are measured beside it."""
     scans: tuple[str, ...] = ()
     """What the report says of each scan of the study, if there are several; not written."""
     in_part: str = ""

@@ -36,6 +36,17 @@ class Receive(_Section):
     min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
 
 
+def _word(text: str) -> str:
+    """Return the text without the space around it; it must be a word and no pattern."""
+    word = " ".join(text.split())
+    if not 2 <= len(word) <= 64 or not any(map(str.isalpha, word)):
+        raise ValueError(f"{text!r} is no word: 2 to 64 characters, one of them a letter")
+    return word
+
+
+Word = Annotated[str, AfterValidator(_word)]
+
+
 class Assemble(_Section):
     """When a series is complete, and which series can be read."""
 
@@ -53,6 +64,29 @@ class Assemble(_Section):
         ge=0,
         description="a study acquired longer before it arrives is a prior, days; 0: none is",
     )
+    words_with_contrast: tuple[Word, ...] = Field(
+        (), description="further words of a series description that name a contrast agent"
+    )
+    words_without_contrast: tuple[Word, ...] = Field(
+        (), description="further words of a series description that deny a contrast agent"
+    )
+    words_head: tuple[Word, ...] = Field((), description="further words that name a head")
+    words_elsewhere: tuple[Word, ...] = Field(
+        (), description="further words that name another part of the body"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_meaning_a_word(self) -> Self:
+        for yes, no in (
+            ("words_with_contrast", "words_without_contrast"),
+            ("words_head", "words_elsewhere"),
+        ):
+            both = {w.casefold() for w in getattr(self, yes)} & {
+                w.casefold() for w in getattr(self, no)
+            }
+            if both:
+                raise ValueError(f"{sorted(both)[0]!r} stands both in {yes} and in {no}")
+        return self
 
 
 class Decode(_Section):

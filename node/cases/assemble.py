@@ -19,6 +19,7 @@ from node.cases.choice import lost_by, rank, read_instead, thickness_mm
 from node.cases.clearance import unseen
 from node.cases.completeness import announces_images, closing
 from node.cases.eligibility import CURABLE, RULES, Verdict, judge, limitations
+from node.cases.header_words import Contrast
 from node.cases.scans import same_scan, scan_of
 from node.dicom.read.geometry import FrameRef
 from node.outcomes import NotAnalysed, Planned, Skipped, Waiting
@@ -333,6 +334,7 @@ def _plan(
         copies=copies,
         closed_by=closing.why,
         saved_s=closing.saved_s,
+        names_contrast=field.mine.verdict.contrast > Contrast.NONE,
     )
 
 

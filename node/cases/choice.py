@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from node.cases.eligibility import WHOLE_HEAD_MM, Verdict
-from node.cases.header_words import has_contrast, is_sharp
+from node.cases.header_words import is_sharp
 
 READING_THICKNESS_MM = 5.0
 
@@ -55,7 +55,7 @@ RANKING = (
         at_best=False,
     ),
     Preference("no slice missing", lambda v: bool(v.stack and v.stack.holes), at_best=False),
-    Preference("no contrast agent", lambda v: any(map(has_contrast, v.headers))),
+    Preference("no contrast agent", lambda v: v.contrast),
     Preference("soft-tissue kernel", lambda v: any(map(is_sharp, v.headers))),
     Preference("original images", lambda v: any("DERIVED" in h.image_type for h in v.headers)),
     Preference(

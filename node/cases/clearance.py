@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from node.cases.choice import READING_THICKNESS_MM
 from node.cases.completeness import announced
 from node.cases.eligibility import Verdict
+from node.cases.quality import Limitation
 from node.dicom.read.geometry import Stack
 from node.records import Unseen
 from node.settings import Assemble
@@ -20,6 +21,9 @@ FORBIDS_CLEARING: Mapping[Reason, str] = {
     Reason.MISSING_SLICE: "a gap between slices leaves as much as the reading thickness unseen, "
     "and lies in the head",
     Reason.COVERAGE: "less than assemble.min_coverage_mm was scanned",
+    Reason.NOT_AXIAL: "the pixels are not axial, whatever the header says",
+    Reason.NOISE: "the brain is lost in noise",
+    Reason.ARTEFACT: "metal on most slices of the brain, or the head moved far between slices",
     Reason.INCOMPLETE: "fewer images came than the scanner announced, or some came cut short",
 }
 """Each condition that forbids to clear a series, by the reason it is reported with."""
@@ -41,6 +45,15 @@ def unseen(verdict: Verdict, settings: Assemble) -> tuple[Unseen, ...]:
 def limitations(found: Sequence[Unseen]) -> tuple[str, ...]:
     """Return the sentences on what was not seen."""
     return tuple(one.message for one in found)
+
+
+def of_pixels(found: Sequence[Limitation]) -> tuple[Unseen, ...]:
+    """Return the defects of the pixels (`node.cases.quality`) that forbid to clear a series."""
+    return tuple(
+        Unseen(one.forbids_clearing, one.sentence, forbids=True)
+        for one in found
+        if one.forbids_clearing
+    )
 
 
 def forbidding(found: Sequence[Unseen], in_head: Callable[[int], bool]) -> tuple[Unseen, ...]:

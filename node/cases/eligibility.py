@@ -20,8 +20,9 @@ from pydicom.uid import (
 )
 
 from node.cases.header_words import (
+    Contrast,
     body_part,
-    has_contrast,
+    contrast,
     is_localiser,
     is_rendered,
     is_sharp,
@@ -67,6 +68,8 @@ class Verdict:
         The series judged.
     images
         Its images: all its instances, without the localisers and pages that came with them.
+    settings
+        The settings by which it is judged.
     stack
         Those images in order; None if they are refused before they are put in order.
     refusal
@@ -75,6 +78,7 @@ class Verdict:
 
     series: Series
     images: tuple[Instance, ...]
+    settings: Assemble
     stack: Stack | None = None
     refusal: Refusal | None = None
     odd_ones: tuple[str, ...] = ()
@@ -84,6 +88,11 @@ class Verdict:
     def headers(self) -> tuple[Header, ...]:
         """The headers of `images`."""
         return tuple(instance.header for instance in self.images)
+
+    @property
+    def contrast(self) -> Contrast:
+        """What the headers say of contrast agent; the image that speaks most for it decides."""
+        return max(contrast(header, self.settings) for header in self.headers)
 
     @property
     def name(self) -> str:
@@ -97,8 +106,10 @@ def judge(series: Series, settings: Assemble) -> Verdict:
     everything = _images(series)
     headers = tuple(instance.header for instance in everything)
     if message := _mixed_identity(headers, settings):
-        return Verdict(series, everything, refusal=Refusal(Reason.MIXED_IDENTITY, message))
-    found = sort_out(everything)
+        return Verdict(
+            series, everything, settings, refusal=Refusal(Reason.MIXED_IDENTITY, message)
+        )
+    found = sort_out(everything, settings)
     verdict = _judge(series, found.images, settings)
     return replace(verdict, odd_ones=found.limitations)
 
@@ -107,23 +118,24 @@ def _judge(series: Series, images: tuple[Instance, ...], settings: Assemble) -> 
     headers = tuple(instance.header for instance in images)
     for reason, objection in RULES:
         if message := objection(headers, settings):
-            return Verdict(series, images, refusal=Refusal(reason, message))
+            return Verdict(series, images, settings, refusal=Refusal(reason, message))
     try:
         ordered = stack(headers, settings.max_gap_factor, prefer=is_sharp)
     except Refused as error:
-        return Verdict(series, images, refusal=Refusal(Reason(error.code), str(error)))
+        return Verdict(series, images, settings, refusal=Refusal(Reason(error.code), str(error)))
     for reason, complaint in STACK_RULES:
         if message := complaint(ordered, headers, settings):
-            return Verdict(series, images, ordered, Refusal(reason, message))
-    return Verdict(series, images, ordered)
+            return Verdict(series, images, settings, ordered, Refusal(reason, message))
+    return Verdict(series, images, settings, ordered)
 
 
 def limitations(verdict: Verdict) -> tuple[str, ...]:
     """Return what a radiologist must know about an eligible series, as sentences."""
     ordered = verdict.stack
     assert ordered is not None
-    read = tuple(verdict.headers[index] for index in sorted({r.header for r in ordered.slices}))
-    said = (*_of_geometry(read, ordered), *_of_content(read, ordered))
+    images = tuple(verdict.images[index] for index in sorted({r.header for r in ordered.slices}))
+    read = replace(verdict, images=images)
+    said = (*_of_geometry(read.headers, ordered), *_of_content(read, ordered))
     return (*(sentence for holds, sentence in said if holds), *verdict.odd_ones)
 
 
@@ -156,12 +168,17 @@ def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
     )
 
 
-def _of_content(headers: Headers, ordered: Stack) -> Sentences:
+def _of_content(verdict: Verdict, ordered: Stack) -> Sentences:
     """Return the limitations that follow from what the images are and whom they show."""
+    headers = verdict.headers
     years = _years(headers)
     return (
         (any(map(is_sharp, headers)), "bone kernel: soft tissue is noisy"),
-        (any(map(has_contrast, headers)), "contrast agent: vessels look like blood"),
+        (verdict.contrast is Contrast.AGENT, "contrast agent: vessels look like blood"),
+        (
+            verdict.contrast is Contrast.UNCLEAR,
+            "the header names a contrast agent and denies it: vessels may look like blood",
+        ),
         (any("DERIVED" in h.image_type for h in headers), "derived images, not the scanner's own"),
         (
             any(h.transfer_syntax_uid in LOSSY for h in headers),
@@ -172,7 +189,7 @@ def _of_content(headers: Headers, ordered: Stack) -> Sentences:
             f"the patient is {_age(years)} old: the networks were trained mostly on adults",
         ),
         (
-            all(body_part(h)[0] is None for h in headers),
+            all(body_part(h, verdict.settings)[0] is None for h in headers),
             "the header does not name the body part",
         ),
         (
@@ -257,9 +274,9 @@ def _not_axial(headers: Headers, _: Assemble) -> str | None:
     return None
 
 
-def _elsewhere(headers: Headers, _: Assemble) -> str | None:
+def _elsewhere(headers: Headers, settings: Assemble) -> str | None:
     for header in headers:
-        is_head, words = body_part(header)
+        is_head, words = body_part(header, settings)
         if is_head is False:
             return f"not a head: the header says {words!r}"
     return None
@@ -269,8 +286,8 @@ def _contrast(headers: Headers, settings: Assemble) -> str | None:
     if settings.read_contrast:
         return None
     for header in headers:
-        if has_contrast(header):
-            words = header.contrast_agent or header.series_description
+        if contrast(header, settings) is Contrast.AGENT:
+            words = ", ".join(filter(None, (header.contrast_agent, header.series_description)))
             return f"contrast agent ({words!r}): vessels would look like blood"
     return None
 
@@ -320,8 +337,9 @@ def _scanned_often(ordered: Stack, _: Headers, __: Assemble) -> str | None:
     )
 
 
-def _longer_than_a_head(ordered: Stack, headers: Headers, _: Assemble) -> str | None:
-    if ordered.coverage_mm <= LONGER_THAN_A_HEAD_MM or any(body_part(h)[0] for h in headers):
+def _longer_than_a_head(ordered: Stack, headers: Headers, settings: Assemble) -> str | None:
+    named = any(body_part(header, settings)[0] for header in headers)
+    if ordered.coverage_mm <= LONGER_THAN_A_HEAD_MM or named:
         return None
     return (
         f"not a head: {ordered.coverage_mm:.0f} mm were scanned and the header names no body part"

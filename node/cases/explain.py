@@ -16,7 +16,7 @@ from node.cases.assemble import decide
 from node.cases.choice import thickness_mm
 from node.cases.completeness import closing
 from node.cases.eligibility import CURABLE, Verdict, judge
-from node.cases.header_words import has_contrast, is_sharp
+from node.cases.header_words import Contrast, is_sharp
 from node.dicom.read.geometry import stack
 from node.errors import Refused
 from node.outcomes import Planned
@@ -258,7 +258,7 @@ def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
         coverage_mm=_coverage_mm(verdict, context.settings),
         kernel=header.convolution_kernel,
         image_type=header.image_type,
-        contrast=any(map(has_contrast, verdict.headers)),
+        contrast=verdict.contrast is Contrast.AGENT,
         taken=taken,
         reason_code=code,
         reason=reason,

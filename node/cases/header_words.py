@@ -1,39 +1,20 @@
 """What the words of a header say of an image: body part, contrast, kernel, kind. Pure.
 
-The lists of words are an estimate of what headers contain; nothing was counted in archives.
+`node.cases.vocabulary` knows the words of many languages. The lists of words here are an estimate
+of what headers contain; nothing was counted in archives.
 """
 
 import re
+from enum import IntEnum
 
+from node.cases.vocabulary import ELSEWHERE, HEAD, contrast_words, denies_agent, folded, names
 from node.records import Header
+from node.settings import Assemble
 
-_WORD = r"(?<![a-zäöü]){}(?![a-zäöü])"
 _LOCALISER = re.compile(r"locali[sz]er|scout|topogram|surview|scanogram", re.I)
 _RENDERED = re.compile(r"mpr|mip|minip|reformat|projection|curved|vrt|volume.?render|screen", re.I)
-_RENDERED_WORD = re.compile(_WORD.format("(mpr|mip|minip|vrt)"), re.I)
-_HEAD = re.compile(
-    r"head|brain|skull|crani|cereb|neuro|stroke|ncct|kopf|sch(ae|ä)del|hirn|t[eê]te|cr[aâ]ne|"
-    r"testa|cabeza|hoofd|huvud|hjern",
-    re.I,
-)
-_ELSEWHERE = re.compile(
-    r"chest|thora|lung|abdom|pelvi|liver|spine|cervical|lumbar|neck|hals|cardiac|coronary|aort|"
-    r"shoulder|extremit|face|facial|sinus|orbit|dental|mandib|maxill|petrous|temporal bone|"
-    + _WORD.format("(hips?|knees?|foot|feet|ankles?|wrists?|hands?|elbows?|legs?|arms?|ears?)"),
-    re.I,
-)
-_NO_AGENT = re.compile(r"(none|no|without|w/?o|ohne|sans|sin)( .*)?|n/?a|-+|0", re.I)
-_CONTRAST = re.compile(
-    r"contrast|angio|perfusion|bolus|arterial|venous|delayed|enhanced|c\+|\+c|"
-    + _WORD.format("(cta|ctv|ctp|ce|km)"),
-    re.I,
-)
-_NO_CONTRAST = re.compile(
-    r"without|w/o|non.?contrast|no contrast|non.?enhanced|un.?enhanced|pre.?contrast|nati(v|f)|"
-    r"plain|ncct|ohne|sans|c-(?![a-z])",
-    re.I,
-)
-_BONE = re.compile(_WORD.format("(bone|knochen|os)"), re.I)
+_RENDERED_WORD = re.compile(r"(?<![a-zäöü])(mpr|mip|minip|vrt)(?![a-zäöü])", re.I)
+_BONE = re.compile(r"(?<![a-zäöü])(bone|knochen|os)(?![a-zäöü])", re.I)
 _SHARP_KERNEL = re.compile(
     r"bone|edge|lung|sharp|knochen|"  # GE and others in words
     r"^[bhuj][a-z]{0,2}[6-9]\d|"  # Siemens: H60s, B70f, Hr64
@@ -51,23 +32,42 @@ def is_sharp(header: Header) -> bool:
     )
 
 
-def has_contrast(header: Header) -> bool:
-    """Whether the header names a contrast agent or a contrast phase.
+class Contrast(IntEnum):
+    """What a header says of contrast agent; what speaks more for an agent is greater."""
+
+    NONE = 0
+    """The header names no agent, or denies one."""
+
+    UNCLEAR = 1
+    """The header names an agent and denies it."""
+
+    AGENT = 2
+    """The header names an agent or a phase with agent."""
+
+
+def contrast(header: Header, settings: Assemble) -> Contrast:
+    """Return what the agent field and the series description say together.
 
     The protocol and the study description do not count: they describe the whole examination, whose
     first series is the plain one.
     """
     agent = header.contrast_agent
-    if agent and not _NO_AGENT.fullmatch(agent):
-        return True
-    words = header.series_description
-    return bool(_CONTRAST.search(words)) and not _NO_CONTRAST.search(words)
+    named = bool(agent) and not denies_agent(agent)
+    said, denied = contrast_words(
+        header.series_description,
+        settings.words_with_contrast,
+        settings.words_without_contrast,
+    )
+    if named or said:
+        return Contrast.UNCLEAR if denied else Contrast.AGENT
+    return Contrast.NONE
 
 
-def body_part(header: Header) -> tuple[bool | None, str]:
+def body_part(header: Header, settings: Assemble) -> tuple[bool | None, str]:
     """Return whether the header names a head (None: it names no body part), and its words.
 
-    The most specific attribute that names a body part decides; "head and neck" contains a head.
+    The most specific attribute that names a body part decides; "head and neck" contains a head. A
+    site's own words count before the built-in ones.
     """
     for words in (
         header.series_description,
@@ -75,10 +75,15 @@ def body_part(header: Header) -> tuple[bool | None, str]:
         header.protocol_name,
         header.study_description,
     ):
-        if _HEAD.search(words):
-            return True, words
-        if _ELSEWHERE.search(words):
-            return False, words
+        plain = folded(words)
+        for is_head, found in (
+            (True, names(settings.words_head, words)),
+            (False, names(settings.words_elsewhere, words)),
+            (True, HEAD.search(plain)),
+            (False, ELSEWHERE.search(plain)),
+        ):
+            if found:
+                return is_head, words
     return None, ""
 
 

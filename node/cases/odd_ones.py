@@ -12,8 +12,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from node.cases.header_words import has_contrast, is_localiser, is_rendered
+from node.cases.header_words import Contrast, contrast, is_localiser, is_rendered
 from node.records import Header, Instance
+from node.settings import Assemble
 
 LEAST_SHARE = 0.5
 """The images that belong together are more than this part of the series; else nobody can say which
@@ -37,9 +38,9 @@ class SortedOut:
     limitations: tuple[str, ...] = ()
 
 
-def sort_out(images: Sequence[Instance]) -> SortedOut:
+def sort_out(images: Sequence[Instance], settings: Assemble) -> SortedOut:
     """Return the images without the odd ones; all of them if no majority belongs together."""
-    faults = [_fault(image.header) for image in images]
+    faults = [_fault(image.header, settings) for image in images]
     sound = [image.header for image, fault in zip(images, faults, strict=True) if not fault]
     if sound:
         usual = _Usual.of(sound)
@@ -53,7 +54,7 @@ def sort_out(images: Sequence[Instance]) -> SortedOut:
     return SortedOut(kept, tuple(_sentences(fault for fault in faults if fault)))
 
 
-def _fault(header: Header) -> str:
+def _fault(header: Header, settings: Assemble) -> str:
     """Return what makes an image an odd one by itself, "" if nothing does."""
     lost = any(frame.position_mm is None or frame.orientation is None for frame in header.frames)
     said = (
@@ -62,7 +63,7 @@ def _fault(header: Header) -> str:
         (not header.has_pixel_data, "without pixel data"),
         (header.rescale_type not in ("", "HU"), "not in Hounsfield units"),
         (lost, "without a position"),
-        (has_contrast(header), "with contrast agent"),
+        (contrast(header, settings) is Contrast.AGENT, "with contrast agent"),
     )
     return next((words for holds, words in said if holds), "")
 

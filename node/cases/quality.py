@@ -4,8 +4,9 @@
         -> a brain in a skull (models.preprocess)
         -> how it lies, noise, metal, motion, defects (here) -> the networks
 
-All is measured on the networks' input. The limits lie above what 50 real patients and a tilted head
-measure; docs/decisions.md lists these figures, and those of made defects.
+All is measured on the networks' input. No defect stops a reading: a bleed is told all the same.
+Some defects forbid to clear what shows none. The limits lie above what 75 real patients and a
+tilted head measure; docs/decisions.md lists these figures, and those of made defects.
 """
 
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from scipy import ndimage
 from models.preprocess import Canvas
 from models.slabs import Slabs
 from node.cases.vault import Floats, defect_cm2, moved_mm, unroll
-from node.errors import Refused
 from node.states import Reason
 
-TALL, OPEN_CM2 = 0.95, 5.0  # see `_refuse`
+CLOSED, OPEN_CM2 = 0.16, 5.0  # see `_not_axial`
 NOISY_HU = 8.0  # heads measure up to 3.7; the training adds up to 7 HU to the 3 HU of a head
+TISSUE_HU = -200.0  # denser than fat
 TOO_NOISY_HU = 20.0  # 20 HU of added noise measure so much
 METAL_HU = 2500.0  # petrous bone and teeth stay below on slices of 5 mm
 LONE_METAL_HU = 1100.0  # amid the brain, where calcifications stay below 900
@@ -43,13 +44,29 @@ An estimate; nothing was measured.
 
 
 @dataclass(frozen=True, slots=True)
+class Limitation:
+    """What a radiologist must know of a defect of the images.
+
+    Attributes
+    ----------
+    sentence
+        The defect in words.
+    forbids_clearing
+        Why a study that shows nothing suspicious counts as not analysed; None if it does not.
+    """
+
+    sentence: str
+    forbids_clearing: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """What was measured on one series.
 
     Attributes
     ----------
-    tallness
-        See `tallness`.
+    widest_end
+        See `widest_end`.
     noise_hu
         See `noise_hu`.
     metal_slices, much_metal_slices, brain_slices
@@ -67,7 +84,7 @@ class Quality:
         Brain on the highest and on the lowest slab, as shares of the slab that shows most.
     """
 
-    tallness: float
+    widest_end: float
     noise_hu: float
     metal_slices: int
     much_metal_slices: int
@@ -80,80 +97,102 @@ class Quality:
     bottom: float
 
 
-def gate(quality: Quality) -> tuple[str, ...]:
-    """Return the limitations that a radiologist must know, as sentences.
+def gate(quality: Quality, *, names_contrast: bool = False) -> tuple[Limitation, ...]:
+    """Return the limitations that a radiologist must know.
 
-    Raises
-    ------
-    Refused
-        NOT_AXIAL, NOISE or ARTEFACT if the series cannot be analysed.
+    Parameters
+    ----------
+    names_contrast
+        Whether a header names a contrast agent.
     """
-    _refuse(quality)
-    return tuple(sentence for holds, sentence in _limitations(quality) if holds)
+    found = (
+        _not_axial(quality),
+        _noise(quality),
+        _metal(quality),
+        _motion(quality),
+        _defect(quality),
+        _cut_off(quality.top, "top", TOP_SHARE, quality.brain_ml),
+        _cut_off(quality.bottom, "bottom", BOTTOM_SHARE, quality.brain_ml),
+        _contrast(quality, names_contrast=names_contrast),
+    )
+    return tuple(limitation for limitation in found if limitation)
 
 
-def _refuse(q: Quality) -> None:
-    """Raise `Refused` if the series cannot be analysed.
+def _not_axial(q: Quality) -> Limitation | None:
+    """Coronal and sagittal slices go from air to air, and cut a skull that is open below.
 
-    An axial head is lower than long, and its skull is closed all around. In coronal slices under an
-    axial header both are otherwise: so in 47 of 50 real heads, cut coronally, and in none of the 50
-    as they are.
+    Axial slices, of whatever head, end in its base or its neck.
     """
-    if q.tallness >= TALL and q.defect_cm2 >= OPEN_CM2:
-        raise Refused(
-            Reason.NOT_AXIAL,
-            "not axial, whatever the header says: the brain is longest across the slices, and the "
-            "skull is open within them",
-        )
+    if q.widest_end >= CLOSED or q.defect_cm2 < OPEN_CM2:
+        return None
+    return Limitation(
+        "not axial, whatever the header says: the head is narrow on both end slices, and the skull "
+        "is open between them",
+        Reason.NOT_AXIAL,
+    )
+
+
+def _noise(q: Quality) -> Limitation | None:
     if q.noise_hu >= TOO_NOISY_HU:
-        raise Refused(
-            Reason.NOISE,
+        return Limitation(
             f"too noisy: {q.noise_hu:.0f} HU inside the brain, less than {TOO_NOISY_HU:.0f} "
             "needed; send thicker slices or a smoother kernel",
+            Reason.NOISE,
         )
+    if q.noise_hu >= NOISY_HU:
+        return Limitation(f"noisy: {q.noise_hu:.0f} HU inside the brain")
+    return None
+
+
+def _metal(q: Quality) -> Limitation | None:
     if 2 * q.much_metal_slices > q.brain_slices:
-        raise Refused(
-            Reason.ARTEFACT,
+        return Limitation(
             f"metal on {q.much_metal_slices} of {q.brain_slices} slices of the brain",
-        )
-    if q.moved_mm >= MOVED_FAR_MM:
-        raise Refused(
             Reason.ARTEFACT,
-            f"the head moved by {q.moved_mm:.0f} mm between neighbouring slices",
         )
+    if q.metal_slices:
+        plural = "" if q.metal_slices == 1 else "s"
+        return Limitation(
+            f"metal on {q.metal_slices} slice{plural}: streaks may hide or imitate blood"
+        )
+    return None
 
 
-def _limitations(q: Quality) -> tuple[tuple[bool, str], ...]:
-    """Return each limitation with whether it holds."""
-    return (
-        (q.noise_hu >= NOISY_HU, f"noisy: {q.noise_hu:.0f} HU inside the brain"),
-        (
-            q.metal_slices > 0,
-            f"metal on {q.metal_slices} slice{'' if q.metal_slices == 1 else 's'}: streaks may "
-            "hide or imitate blood",
-        ),
-        (
-            q.moved_mm >= MOVED_MM,
-            f"the head moved by {q.moved_mm:.0f} mm between neighbouring slices",
-        ),
-        (
-            q.defect_cm2 >= DEFECT_CM2,
-            f"part of the skull is missing: {q.defect_cm2:.0f} cm2; blood along it may be missed "
-            "or imitated",
-        ),
-        (
-            q.vessels_ml >= VESSELS_ML and not q.metal_slices,
-            "vessels are as bright as with contrast agent: they look like blood",
-        ),
-        (
-            q.top >= TOP_SHARE,
-            f"the top of the head is cut off: {q.brain_ml:.0f} mL of brain were scanned",
-        ),
-        (
-            q.bottom >= BOTTOM_SHARE,
-            f"the bottom of the head is cut off: {q.brain_ml:.0f} mL of brain were scanned",
-        ),
+def _motion(q: Quality) -> Limitation | None:
+    if q.moved_mm < MOVED_MM:
+        return None
+    return Limitation(
+        f"the head moved by {q.moved_mm:.0f} mm between neighbouring slices",
+        Reason.ARTEFACT if q.moved_mm >= MOVED_FAR_MM else None,
     )
+
+
+def _defect(q: Quality) -> Limitation | None:
+    if q.defect_cm2 < DEFECT_CM2:
+        return None
+    return Limitation(
+        f"part of the skull is missing: {q.defect_cm2:.0f} cm2; blood along it may be missed or "
+        "imitated"
+    )
+
+
+def _cut_off(share: float, end: str, limit: float, brain_ml: float) -> Limitation | None:
+    if share < limit:
+        return None
+    return Limitation(f"the {end} of the head is cut off: {brain_ml:.0f} mL of brain were scanned")
+
+
+def _contrast(q: Quality, *, names_contrast: bool) -> Limitation | None:
+    """Say what header and pixels tell of contrast agent. Beside metal no vessel is measured."""
+    bright = q.vessels_ml >= VESSELS_ML
+    if q.metal_slices or not (bright or names_contrast):
+        return None
+    if not bright:
+        return Limitation(
+            "the header names a contrast agent, but no vessel is as bright as with one"
+        )
+    but = "" if names_contrast else ", though the header names none"
+    return Limitation(f"vessels are as bright as with contrast agent{but}: they look like blood")
 
 
 def measure(slabs: Slabs, canvas: Canvas) -> Quality:
@@ -172,7 +211,7 @@ def measure(slabs: Slabs, canvas: Canvas) -> Quality:
     vault = unroll(canvas, slabs.locations_mm, extent_mm)
     top, *_, bottom = area_mm2[::-1] / area_mm2.max()
     return Quality(
-        tallness=tallness(canvas, extent_mm),
+        widest_end=widest_end(canvas),
         noise_hu=noise_hu(canvas),
         metal_slices=int((metal >= METAL_MM2)[slabs.of_slice].sum()),
         much_metal_slices=int((metal >= MUCH_METAL_MM2)[slabs.of_slice].sum()),
@@ -196,27 +235,13 @@ def brain_mm2(canvas: Canvas) -> Floats:
     return np.asarray((canvas.brain > 0.5).sum((1, 2)) * canvas.frame.step_mm**2, np.float64)
 
 
-def tallness(canvas: Canvas, extent_mm: Floats) -> float:
-    """Return the brain's length across the slabs, divided by its greatest length within them.
+def widest_end(canvas: Canvas) -> float:
+    """Return the tissue on the lowest or the highest slab, as a share of the slab with most.
 
-    A length is the standard deviation of the places of the brain's voxels. A brain is longest from
-    front to back. That lies within axial slices, however the head is turned in them, and across
-    coronal slices.
-
-    Parameters
-    ----------
-    extent_mm
-        (s,) float64, the length that each slab stands for.
+    The end that shows more of it counts.
     """
-    # (n,) indices of the brain's voxels; (n,) and (2, n) their places across and within the slabs.
-    slab, row, column = np.nonzero(canvas.brain > 0.5)
-    across_mm = (np.cumsum(extent_mm) - extent_mm / 2)[slab]
-    within_mm = np.stack((row, column)) * canvas.frame.step_mm
-    # Variance across, and the larger eigenvalue of the (2, 2) covariance within.
-    middle = np.average(across_mm, weights=extent_mm[slab])
-    across = np.average((across_mm - middle) ** 2, weights=extent_mm[slab])
-    longest = np.linalg.eigvalsh(np.cov(within_mm, aweights=extent_mm[slab]))[-1]
-    return float(np.sqrt(across / longest))
+    tissue = (canvas.hu > TISSUE_HU).sum((1, 2))
+    return float(max(tissue[0], tissue[-1]) / max(tissue.max(), 1))
 
 
 def noise_hu(canvas: Canvas) -> float:

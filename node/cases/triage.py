@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.findings import Findings, Unreadable
 from node.case_folder import CaseFolder
-from node.cases.clearance import IN_PART, forbidding
+from node.cases.clearance import IN_PART, forbidding, of_pixels
 from node.cases.quality import brain_mm2, gate, measure
 from node.dicom.read.pixels import Decoder
 from node.errors import Permanent, Refused
@@ -27,8 +27,8 @@ def triage(
     Raises
     ------
     Refused
-        If the pixels cannot be decoded, are not Hounsfield values, show no brain, or have too
-        many defects (`node.cases.quality`).
+        If the pixels cannot be decoded, are not Hounsfield values or show no brain; or if nothing
+        is suspicious in pixels whose defects forbid to clear them (`node.cases.quality`).
     Permanent
         If an image is no longer on disk.
     """
@@ -41,12 +41,13 @@ def triage(
         slabs, canvas = detector.preprocess(volume)
     except Unreadable as reason:
         raise Refused(Reason.UNREADABLE, str(reason)) from reason
-    limitations = gate(measure(slabs, canvas))
+    limitations = gate(measure(slabs, canvas), names_contrast=plan.names_contrast)
     findings = detector.state_findings(volume, slabs, canvas, detector.infer(canvas))
-    findings = replace(findings, limitations=limitations)
+    findings = replace(findings, limitations=tuple(each.sentence for each in limitations))
     folder.save_findings(findings)
     brain = brain_mm2(canvas)[slabs.of_slice]
-    against = forbidding(plan.unseen, lambda index: bool(brain[index] > 0))
+    missing = (*plan.unseen, *of_pixels(limitations))
+    against = forbidding(missing, lambda index: bool(brain[index] > 0))
     return _triaged(findings, plan, against)
 
 

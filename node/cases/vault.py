@@ -10,6 +10,10 @@ from models.preprocess import Array, Canvas
 
 BONE_HU = 200.0
 THIN_BONE_HU = 120.0  # growing bone reaches it, a clot stays below
+ALIKE = 0.85  # real jumps leave 0.4 or less, what only looks like one leaves 0.9 and more
+
+SOFT_HU = (-200.0, 300.0)  # from fat to bone
+SMOOTH = 5  # points a side: noise hides no jump
 
 _ANGLES = np.radians(np.arange(0.0, 360.0, 3.0))  # (angle,), 0 towards the front
 _RADII_MM = np.arange(0.0, 125.0)  # (radius,)
@@ -45,6 +49,10 @@ class Vault:
         (s, angle) float64, distance of the middle of the bone from there; nan without bone.
     densest_hu
         (s, angle) float64, the densest value around the edge of the brain.
+    soft_hu
+        (s, y, x) float32, the slabs between fat and bone, smoothed over `SMOOTH` points.
+    step_mm
+        Distance of the points of `soft_hu`.
     """
 
     locations_mm: Floats
@@ -52,6 +60,8 @@ class Vault:
     brain_mm: Floats
     bone_mm: Floats
     densest_hu: Floats
+    soft_hu: Array
+    step_mm: float
 
 
 def unroll(canvas: Canvas, locations_mm: Floats, extent_mm: Floats) -> Vault:
@@ -73,7 +83,16 @@ def unroll(canvas: Canvas, locations_mm: Floats, extent_mm: Floats) -> Vault:
     # (angle,) three times a slab, stacked to (s, angle).
     rows = [_along(rays, canvas.hu[slab], canvas.brain[slab]) for slab in slabs]
     brain_mm, bone_mm, densest_hu = (np.array(each) for each in zip(*rows, strict=True))
-    return Vault(locations_mm[slabs], extent_mm[slabs], brain_mm, bone_mm, densest_hu)
+    soft = ndimage.uniform_filter(np.clip(canvas.hu[slabs], *SOFT_HU), (0, SMOOTH, SMOOTH))
+    return Vault(
+        locations_mm=locations_mm[slabs],
+        extent_mm=extent_mm[slabs],
+        brain_mm=brain_mm,
+        bone_mm=bone_mm,
+        densest_hu=densest_hu,
+        soft_hu=soft,
+        step_mm=canvas.frame.step_mm,
+    )
 
 
 def _along(rays: Floats, hu: Array, brain: Array) -> tuple[Floats, Floats, Floats]:
@@ -104,8 +123,9 @@ def moved_mm(vault: Vault) -> float:
 
     From slab to slab the bone's distance changes with the size, the shape and the place of the
     skull. The shift of its place is a jump only as far as it differs from what is usual nearby for
-    such a gap: that is the slope of the head, or the tilt of the gantry. The result is 0 if the
-    bone cannot be traced.
+    such a gap: that is the slope of the head, or the tilt of the gantry. And it is one only if the
+    slabs become alike when it is undone: in the skull base the bone changes its place from slab to
+    slab, but the head does not. The result is 0 if the bone cannot be traced.
     """
     # (s - 1, 2) shift in y and x from each slab to the next.
     shifts = np.array([_shift(change) for change in np.diff(vault.bone_mm, axis=0)])
@@ -114,7 +134,31 @@ def moved_mm(vault: Vault) -> float:
     # What is usual for the gap, (s - 1, 2), leaves the jump.
     gaps = np.diff(vault.locations_mm)[:, None]
     usual = _usual(shifts / gaps)
-    return float(np.nanmax(np.linalg.norm(shifts - usual * gaps, axis=1)))
+    jumps = np.nan_to_num(np.linalg.norm(shifts - usual * gaps, axis=1))
+    for gap in np.argsort(jumps)[::-1]:
+        lower, upper = vault.soft_hu[gap : gap + 2]
+        if _left_over(lower, upper, shifts[gap] / vault.step_mm) < ALIKE:
+            return float(jumps[gap])
+    return 0.0
+
+
+def _left_over(lower: Array, upper: Array, shift: Floats) -> float:
+    """Return the share of the difference of two slabs that is left if a shift is undone.
+
+    Parameters
+    ----------
+    lower, upper
+        (y, x) float32.
+    shift
+        (2,) float64, how far the upper slab lies further to the front (upwards in the image) and
+        to the right of the image, in points; nan if it is unknown.
+    """
+    if not np.isfinite(shift).all():
+        return 1.0
+    forwards, rightwards = shift
+    back = ndimage.shift(upper, (forwards, -rightwards), order=1, mode="nearest")
+    before = float(np.abs(upper - lower).mean())
+    return float(np.abs(back - lower).mean()) / max(before, 1e-6)
 
 
 def _usual(slopes: Floats) -> Floats:

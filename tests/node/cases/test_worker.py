@@ -16,7 +16,7 @@ from node.cli.pacs import archive
 from node.records import SeriesPlan
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
-from tests.support.builder import HEAD, Scan, again, encoded, pixels
+from tests.support.builder import HEAD, INTERCEPT, Scan, again, encoded, pixels
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive, receive_files, work, working_node
 
@@ -129,17 +129,37 @@ def test_what_the_pixels_limit_stands_in_the_report_and_in_the_worklist(
     assert f"Limitation: {metal}" in report.to_json()
 
 
-def test_a_head_lost_in_noise_is_not_analysed_and_its_report_says_why(
+def lost_in_noise(stored: np.ndarray) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, 110, (HEAD.rows, HEAD.columns))
+    return np.maximum(stored + noise, 0)
+
+
+def without_a_bleed(stored: np.ndarray) -> np.ndarray:
+    bleeds = (stored >= 70 - INTERCEPT) & (stored <= 75 - INTERCEPT)
+    return np.where(bleeds, 80 - INTERCEPT, stored)
+
+
+def test_a_head_lost_in_noise_is_not_cleared_and_its_report_says_why(
     node: WatchedNode, clock: Clock
 ) -> None:
-    noise = np.random.default_rng(0).normal(0, 110, (HEAD.rows, HEAD.columns))
-    images = pixels(lambda stored: np.maximum(stored + noise, 0))(HEAD.build())
+    images = pixels(lambda stored: without_a_bleed(lost_in_noise(stored).astype(int)))(HEAD.build())
     receive_files([encoded(ds) for ds in images], node)
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.NOISE)
     report = dcmread(node.folder(node.worklist.cases.get(row.case_id)).report / "sr.dcm")
-    assert "too noisy" in report.to_json()
+    assert "it cannot be cleared: too noisy" in report.to_json()
+
+
+def test_a_bleed_in_a_head_lost_in_noise_is_flagged_with_that_limitation(
+    node: WatchedNode, clock: Clock
+) -> None:
+    images = pixels(lost_in_noise)(HEAD.build())
+    receive_files([encoded(ds) for ds in images], node)
+    work(node, clock)
+    (row,) = node.worklist.views.worklist(clock.now)
+    assert row.priority is Priority.SUSPECTED
+    assert any(sentence.startswith("too noisy") for sentence in row.limitations)
 
 
 def test_passing_failure_is_tried_again(
