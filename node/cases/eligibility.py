@@ -26,6 +26,7 @@ from node.cases.header_words import (
     is_rendered,
     is_sharp,
 )
+from node.cases.substitutes import age_doubts, substitutes, years
 from node.dicom.read.geometry import Stack, stack
 from node.errors import Refused
 from node.identity import PatientIdentity, disagreeing
@@ -113,7 +114,8 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
         *_of_geometry(verdict.headers, verdict.stack),
         *_of_content(verdict.headers, verdict.stack),
     )
-    return tuple(sentence for holds, sentence in said if holds)
+    taken = substitutes(verdict.headers)
+    return (*(sentence for holds, sentence in said if holds), *taken)
 
 
 def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
@@ -147,7 +149,7 @@ def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
 
 def _of_content(headers: Headers, ordered: Stack) -> Sentences:
     """Return the limitations that follow from what the images are and whom they show."""
-    years = _years(headers)
+    age = years(headers)
     return (
         (any(map(is_sharp, headers)), "bone kernel: soft tissue is noisy"),
         (any(map(has_contrast, headers)), "contrast agent: vessels look like blood"),
@@ -157,8 +159,8 @@ def _of_content(headers: Headers, ordered: Stack) -> Sentences:
             "images came in a lossy transfer syntax",
         ),
         (
-            years is not None and years < ADULT_YEARS,
-            f"the patient is {_age(years)} old: the networks were trained mostly on adults",
+            age is not None and age < ADULT_YEARS,
+            f"the patient is {_age(age or 0.0)} old: the networks were trained mostly on adults",
         ),
         (
             all(body_part(h)[0] is None for h in headers),
@@ -171,19 +173,10 @@ def _of_content(headers: Headers, ordered: Stack) -> Sentences:
     )
 
 
-def _years(headers: Sequence[Header]) -> float | None:
-    """Return the patient's age; None if no image states it.
-
-    A birthday may fall between two images; the lower age counts then.
-    """
-    return min(
-        (h.patient_age_years for h in headers if h.patient_age_years is not None), default=None
-    )
-
-
-def _age(years: float | None) -> str:
+def _age(years: float) -> str:
     """Return the age in words; under two years in months."""
-    years = years or 0.0
+    if not years:
+        return "less than a month"
     count, unit = (int(years), "year") if years >= 2 else (round(years * 12), "month")
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
@@ -265,13 +258,14 @@ def _contrast(headers: Headers, settings: Assemble) -> str | None:
 
 
 def _too_young(headers: Headers, settings: Assemble) -> str | None:
-    years = _years(headers)
-    if years is None or years >= settings.min_age_years:
+    age = years(headers)
+    if age is None or age >= settings.min_age_years:
         return None
-    return (
-        f"the patient is {_age(years)} old: the networks were not trained on children under "
+    said = (
+        f"the patient is {_age(age)} old: the networks were not trained on children under "
         f"{_age(settings.min_age_years)}"
     )
+    return "; ".join((said, *age_doubts(headers)))
 
 
 def _too_few(headers: Headers, settings: Assemble) -> str | None:
