@@ -90,9 +90,8 @@ def _first_element(head: bytes) -> int | None:
     behind = PREAMBLE_BYTES + len(PREFIX)
     if head[PREAMBLE_BYTES:behind] == PREFIX:
         return behind
-    if head.startswith(PREFIX):
-        return len(PREFIX)
-    return next((at for at in (0, PREAMBLE_BYTES) if _syntax(head, at)), None)
+    places = (len(PREFIX),) if head.startswith(PREFIX) else (0, PREAMBLE_BYTES)
+    return next((at for at in places if _syntax(head, at)), None)
 
 
 def _syntax(head: bytes, at: int) -> str:

@@ -94,7 +94,8 @@ LIES: dict[str, tuple[Scan, Edit, tuple[str, ...]]] = {
         one(4, PatientAge="000Y"),
         (
             "PatientAge is 000Y, and no birth date says more (1 of 30 images)",
-            "PatientAge differs between images, from 0 to 66 years: the age in the middle was taken",
+            "PatientAge differs between images, from 0 to 66 years: the age in the middle was "
+            "taken",
         ),
     ),
     "samples per pixel missing": (HEAD.having(SamplesPerPixel=None), one(0), (SAMPLES,)),
