@@ -23,6 +23,7 @@ from node.dicom.write.source import (
     Algorithm,
     Imprint,
     Source,
+    copy_attribute,
     imprint,
     references,
 )
@@ -158,8 +159,7 @@ def _planes(source: Source) -> list[Dataset]:
         plane.PixelSpacing = _decimals(common.spacing_mm)
         plane.SliceThickness = source.slice_thickness_mm
         for keyword in COPIED:
-            if keyword in source.first:
-                plane[keyword] = source.first[keyword]
+            copy_attribute(keyword, source.first, plane)
         planes.append(plane)
     return planes
 

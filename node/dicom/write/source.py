@@ -13,7 +13,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
@@ -22,7 +22,7 @@ from pydicom.uid import (
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from models.findings import Findings
-from node.dicom.read.header import OpenObject, open_object
+from node.dicom.read.header import DAMAGE, OpenObject, open_object
 from node.dicom.write import codes
 from node.dicom.write.agreement import MUST_AGREE, disagreements, fullest, sent
 from node.dicom.write.uids import derived_uid
@@ -269,7 +269,7 @@ def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
     """
     for keyword in INHERITED:
         ds.pop(keyword, None)
-        _copy(keyword, source.first, ds)
+        copy_attribute(keyword, source.first, ds)
     for keyword in REQUIRED:
         if keyword not in ds:
             setattr(ds, keyword, "")
@@ -313,7 +313,7 @@ def _scanner(header: Dataset) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [coded(codes.ACQUISITION_EQUIPMENT)]
     for keyword in SCANNER:
-        _copy(keyword, header, item)
+        copy_attribute(keyword, header, item)
     return item
 
 
@@ -325,10 +325,10 @@ class _AsSent(bytes):
         return bytes(self)
 
 
-def _copy(keyword: str, header: Dataset, ds: Dataset) -> None:
-    """Copy an attribute if it has a value; text byte for byte.
+def copy_attribute(keyword: str, header: Dataset, ds: Dataset) -> None:
+    """Copy an attribute if it has a value that can be understood; text byte for byte.
 
-    To decode and encode it would alter a name whose character set is declared wrongly.
+    To decode and encode text would alter a name whose character set is declared wrongly.
     """
     if not sent(header, keyword):
         return
@@ -336,8 +336,17 @@ def _copy(keyword: str, header: Dataset, ds: Dataset) -> None:
     vr = dictionary_VR(tag)
     if vr in CUSTOMIZABLE_CHARSET_VR:
         ds[tag] = DataElement(tag, vr, _AsSent(sent(header, keyword)), already_converted=True)
-    else:
-        ds[tag] = header[tag]
+    elif element := _understood(header, tag, vr):
+        ds[tag] = element
+
+
+def _understood(header: Dataset, tag: BaseTag, vr: str) -> DataElement | None:
+    """Return an element of numbers, codes or items; None if its bytes are not that."""
+    try:
+        element = header[tag]
+    except (OSError, *DAMAGE):
+        return None
+    return element if vr == "SQ" or str(element.value).isascii() else None
 
 
 def coded(code: Code) -> Dataset:
