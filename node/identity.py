@@ -1,9 +1,12 @@
 """Whose an object is: the one comparison of patients and studies.
 
 Nothing is ever merged, filed or sent by guess: an absent value ("") is a value like any other, and
-two values that differ in any character are two identities.
+two values that differ in any character are two identities. A person's name belongs to no identity,
+since one name is written in many ways.
 """
 
+import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -21,6 +24,40 @@ def disagreeing(*said: Mapping[str, object]) -> list[str]:
     """
     first, *others = said or ({},)
     return [keyword for keyword in first if any(it[keyword] != first[keyword] for it in others)]
+
+
+_LOST = re.compile(r"[?\ufffd]+|[^\x00-\x7f]+")
+"""What a program writes in place of characters that it does not know, and those characters."""
+
+
+def same_name(one: str, other: str) -> bool:
+    """Return whether two person names are spellings of one (PS3.5 6.2.1).
+
+    Case, empty components at the end, spaces and the form of accents tell no persons apart, nor
+    does a component group (phonetic, ideographic) that one of the names lacks, nor characters that
+    were lost and stand as "?".
+    """
+    groups = [
+        (mine, theirs)
+        for mine, theirs in zip(_groups(one), _groups(other), strict=False)
+        if mine and theirs
+    ]
+    return bool(groups) and all(_same_group(*pair) for pair in groups)
+
+
+def _groups(name: str) -> list[str]:
+    """Return the component groups of a name without what tells no persons apart."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    components = [
+        [" ".join(part.split()) for part in group.split("^")] for group in plain.split("=")
+    ]
+    return ["^".join(parts).rstrip("^") for parts in components]
+
+
+def _same_group(one: str, other: str) -> bool:
+    if "?" in one + other or "\ufffd" in one + other:
+        one, other = _LOST.sub("?", one), _LOST.sub("?", other)
+    return one == other
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Paths are relative to the node's data folder, so that the folder can be moved.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,7 +33,8 @@ class Frame:
             return None
         a, b, c, d, e, f = self.orientation
         normal = (b * f - c * e, c * d - a * f, a * e - b * d)
-        return sum(p * n for p, n in zip(self.position_mm, normal, strict=True))
+        length = math.hypot(*normal) or 1.0  # cosines may be rounded
+        return sum(p * n for p, n in zip(self.position_mm, normal, strict=True)) / length
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Header:
     Attributes carry the values of the DICOM attributes of the same name; text is "" and numbers
     are None where an attribute is absent or empty. `acquired` is the date and time of
     acquisition, else of the series or study, "YYYYMMDD" or "YYYYMMDDHHMMSS"; `patient_age_years` is
-    PatientAge, or else the time from the birth date to that day.
+    PatientAge, or the time from the birth date to that day. `substitutes` says in sentences what
+    was taken where an attribute is missing or cannot be.
     """
 
     sop_class_uid: str
@@ -76,6 +79,7 @@ class Header:
     pixel_spacing_mm: tuple[float, float] | None = None
     slice_thickness_mm: float | None = None
     has_pixel_data: bool = True
+    substitutes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the header as plain JSON values."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
 from node.dicom.net.association import Status, part10_prefix
-from node.dicom.read.header import dataset_of, read_header
+from node.dicom.read import part10
+from node.dicom.read.header import read_header
 from node.errors import BadObject
 from node.records import Header
 from node.settings import Settings
@@ -182,12 +183,12 @@ class Intake:
 
 
 def is_dicom(path: Path) -> bool:
-    """Return whether the file starts as a DICOM file does (PS3.10 7.1)."""
+    """Return whether the file begins as DICOM does, with or without preamble and file meta."""
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return part10.is_dicom(file.read(part10.HEAD_BYTES))
 
 
 def _under_our_meta(file: bytes, header: Header) -> bytes:
     """Return the file as the storage SCP would have stored it."""
     named = (header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)
-    return part10_prefix(*named) + dataset_of(file)
+    return part10_prefix(*named) + part10.dataset_of(file)

@@ -28,6 +28,7 @@ from node.cases.header_words import (
     is_sharp,
 )
 from node.cases.odd_ones import sort_out
+from node.cases.substitutes import age_doubts, substitutes, years
 from node.dicom.read.geometry import Stack, stack
 from node.errors import Refused
 from node.identity import PatientIdentity, disagreeing
@@ -136,7 +137,8 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
     images = tuple(verdict.images[index] for index in sorted({r.header for r in ordered.slices}))
     read = replace(verdict, images=images)
     said = (*_of_geometry(read.headers, ordered), *_of_content(read, ordered))
-    return (*(sentence for holds, sentence in said if holds), *verdict.odd_ones)
+    taken = substitutes(read.headers)
+    return (*(sentence for holds, sentence in said if holds), *taken, *verdict.odd_ones)
 
 
 def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
@@ -171,7 +173,7 @@ def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
 def _of_content(verdict: Verdict, ordered: Stack) -> Sentences:
     """Return the limitations that follow from what the images are and whom they show."""
     headers = verdict.headers
-    years = _years(headers)
+    age = years(headers)
     return (
         (any(map(is_sharp, headers)), "bone kernel: soft tissue is noisy"),
         (verdict.contrast is Contrast.AGENT, "contrast agent: vessels look like blood"),
@@ -185,8 +187,8 @@ def _of_content(verdict: Verdict, ordered: Stack) -> Sentences:
             "images came in a lossy transfer syntax",
         ),
         (
-            years is not None and years < ADULT_YEARS,
-            f"the patient is {_age(years)} old: the networks were trained mostly on adults",
+            age is not None and age < ADULT_YEARS,
+            f"the patient is {_age(age or 0.0)} old: the networks were trained mostly on adults",
         ),
         (
             all(body_part(h, verdict.settings)[0] is None for h in headers),
@@ -199,19 +201,10 @@ def _of_content(verdict: Verdict, ordered: Stack) -> Sentences:
     )
 
 
-def _years(headers: Sequence[Header]) -> float | None:
-    """Return the patient's age; None if no image states it.
-
-    A birthday may fall between two images; the lower age counts then.
-    """
-    return min(
-        (h.patient_age_years for h in headers if h.patient_age_years is not None), default=None
-    )
-
-
-def _age(years: float | None) -> str:
+def _age(years: float) -> str:
     """Return the age in words; under two years in months."""
-    years = years or 0.0
+    if not years:
+        return "less than a month"
     count, unit = (int(years), "year") if years >= 2 else (round(years * 12), "month")
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
@@ -293,13 +286,14 @@ def _contrast(headers: Headers, settings: Assemble) -> str | None:
 
 
 def _too_young(headers: Headers, settings: Assemble) -> str | None:
-    years = _years(headers)
-    if years is None or years >= settings.min_age_years:
+    age = years(headers)
+    if age is None or age >= settings.min_age_years:
         return None
-    return (
-        f"the patient is {_age(years)} old: the networks were not trained on children under "
+    said = (
+        f"the patient is {_age(age)} old: the networks were not trained on children under "
         f"{_age(settings.min_age_years)}"
     )
+    return "; ".join((said, *age_doubts(headers)))
 
 
 def _too_few(headers: Headers, settings: Assemble) -> str | None:

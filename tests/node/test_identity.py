@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.identity import Identity, PatientIdentity, disagreeing
+from node.identity import Identity, PatientIdentity, disagreeing, same_name
 from node.records import Header
 
 ANNA = PatientIdentity("P1", "19500102")
@@ -62,3 +62,36 @@ def test_disagreement_is_found_among_any_number_of_objects() -> None:
     said = [{"PatientID": b"P1", "PatientSex": b"F"}] * 3
     assert disagreeing(*said) == []
     assert disagreeing(*said, {"PatientID": b"P1", "PatientSex": b""}) == ["PatientSex"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Müller^Jörg",
+        "Müller^Jörg^^^",
+        "MÜLLER^JÖRG",
+        "Müller ^ Jörg",
+        "Müller^Jörg=",
+        "Mu\u0308ller^Jo\u0308rg",
+        "M?ller^J?rg",
+        "M\ufffd\ufffdller^J\ufffd\ufffdrg",
+        "Müller^Jörg=ミュラー",
+    ],
+)
+def test_spellings_of_one_name_are_the_same(other: str) -> None:
+    assert same_name("Müller^Jörg", other)
+    assert same_name(other, "Müller^Jörg")
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["", "^^^", "Müller^Jürgen", "Müller", "Jörg^Müller", "Miller^Jörg", "M?ller^J", "M?ler^Jörg"],
+)
+def test_other_names_are_not(other: str) -> None:
+    assert not same_name("Müller^Jörg", other)
+
+
+def test_a_name_in_one_script_is_not_that_in_another() -> None:
+    assert same_name("Yamada^Tarou=山田^太郎", "YAMADA^TAROU=山田^太郎=やまだ^たろう")
+    assert not same_name("Yamada^Tarou=山田^太郎", "Yamada^Tarou=山本^太郎")
+    assert not same_name("Yamada^Tarou", "=山田^太郎")

@@ -6,12 +6,12 @@ characters. What a file is, the file itself says.
 
 from pathlib import Path
 
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.dicom.read.elements import items, text
-from node.dicom.read.header import DAMAGE, read_meta
+from node.dicom.read.header import DAMAGE
+from node.dicom.read.part10 import read_meta
 from node.errors import BadObject
 
 NAME = "DICOMDIR"
@@ -32,7 +32,7 @@ def referenced_files(path: Path) -> tuple[str, ...]:
     """
     try:
         found = _references(path)
-    except (InvalidDicomError, *DAMAGE) as error:
+    except DAMAGE as error:
         raise BadObject(f"the DICOMDIR is damaged ({error})") from error
     except OSError as error:
         raise BadObject(f"the DICOMDIR cannot be read ({error.strerror or error})") from error
@@ -43,7 +43,10 @@ def referenced_files(path: Path) -> tuple[str, ...]:
 
 def _references(path: Path) -> tuple[str, ...]:
     with path.open("rb") as file:
-        syntax = text(read_meta(file), "TransferSyntaxUID")
+        try:
+            syntax = text(read_meta(file), "TransferSyntaxUID")
+        except BadObject as error:
+            raise ValueError(str(error)) from error
         if syntax == DeflatedExplicitVRLittleEndian:
             raise BadObject("the DICOMDIR is deflated, which is not accepted")
         ds = read_dataset(

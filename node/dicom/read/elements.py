@@ -20,6 +20,9 @@ from pydicom.valuerep import TEXT_VR_DELIMS
 
 from node.errors import BadObject
 
+UNDEFINED = 0xFFFFFFFF
+"""The length of an element whose end is marked by a delimitation item (PS3.5 7.1.1)."""
+
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -52,6 +55,12 @@ def uid(ds: Dataset, keyword: str) -> str:
             f"{keyword} {found[:64]!r} is no UID: 1 to 64 digits and dots; correct it at the source"
         )
     return found
+
+
+def uid_or_empty(ds: Dataset, keyword: str) -> str:
+    """Return a UID as `uid` does; "" if it is absent or malformed."""
+    found = text(ds, keyword)
+    return found if _UID.fullmatch(found) else ""
 
 
 def decimals(ds: Dataset, keyword: str, count: int) -> Any:

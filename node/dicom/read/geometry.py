@@ -21,8 +21,8 @@ Vector = NDArray[np.float64]
 
 # The standard gives none of these limits. Each is an estimate of what it must exceed.
 SAME_POSITION_MM = 0.1  # below any CT slice spacing, above the rounding of positions
-COSINE_TOLERANCE = 0.01  # of squared lengths and the dot product, for cosines that were rounded
-ORIENTATION_TOLERANCE = 0.002  # of a cosine: half a millimetre across a head
+COSINE_TOLERANCE = 0.02  # of squared lengths and the dot product, for cosines of two digits
+ORIENTATION_TOLERANCE = 0.0051  # of a cosine, for one slice's of two digits: 1 mm across a head
 SIDEWAYS_MM = 2.0  # how far a slice may lie off the line through all
 MAX_SHEAR_DEG = 35.0  # gantries tilt up to 30 degrees
 TOUCHING = 1.1  # a gap within a tenth of what the thicknesses of its slices fill is no hole

@@ -8,18 +8,30 @@ import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset, read_preamble
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from node.dicom.read.elements import decimals, integer, items, macros, number, short, text, uid
-from node.dicom.read.pixel_length import UNDEFINED, shortfall
+from node.dicom.read.elements import (
+    UNDEFINED,
+    decimals,
+    integer,
+    items,
+    macros,
+    short,
+    text,
+    uid,
+    uid_or_empty,
+)
+from node.dicom.read.part10 import plain_syntax, read_meta
+from node.dicom.read.pixel_length import shortfall
+from node.dicom.read.substitutes import age_years, samples_per_pixel, slice_thickness_mm
 from node.errors import BadObject
 from node.records import Frame, Header
 
@@ -39,8 +51,8 @@ def read_header(source: Path | bytes | BinaryIO) -> Header:
     Parameters
     ----------
     source
-        A file, its bytes, or a stream at the file's start (preamble and file meta information
-        included, PS3.10 chapter 7).
+        A file, its bytes, or a stream at the file's start. Preamble and file meta information
+        (PS3.10 chapter 7) may be missing if the pixels are not compressed.
 
     Raises
     ------
@@ -76,10 +88,6 @@ def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
     """
     try:
         return _open(BytesIO(source) if isinstance(source, bytes) else source, pixels)
-    except InvalidDicomError as error:
-        raise BadObject(
-            "not a DICOM file: no DICM prefix after the preamble; send DICOM files only"
-        ) from error
     except DAMAGE as error:
         raise BadObject(f"the DICOM header is damaged ({error}); send the object again") from error
     except OSError as error:
@@ -104,6 +112,9 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
     measures = macros(ds, "PixelMeasuresSequence")
     reconstructions = macros(ds, "CTReconstructionSequence")
     acquired = _acquired(ds)
+    thickness, thickness_taken = slice_thickness_mm(measures)
+    age, age_taken = age_years(ds, acquired)
+    samples_taken = samples_per_pixel(ds)[1] if has_pixel_data else ""
     return Header(
         sop_class_uid=text(ds, "SOPClassUID") or uid(meta, "MediaStorageSOPClassUID"),
         sop_instance_uid=uid(ds, "SOPInstanceUID"),
@@ -113,7 +124,7 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
         frames=_frames(ds),
         patient_id=text(ds, "PatientID"),
         patient_birth_date=text(ds, "PatientBirthDate"),
-        patient_age_years=_age_years(ds, acquired),
+        patient_age_years=age,
         acquired=acquired,
         accession_number=text(ds, "AccessionNumber"),
         study_description=text(ds, "StudyDescription"),
@@ -126,7 +137,7 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
         convolution_kernel=_alike(text(item, "ConvolutionKernel") for item in reconstructions)
         or "",
         contrast_agent=_contrast_agent(ds),
-        frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
+        frame_of_reference_uid=uid_or_empty(ds, "FrameOfReferenceUID"),
         rescale_type=_rescale_type(ds),
         instance_number=integer(ds, "InstanceNumber"),
         acquisition_number=integer(ds, "AcquisitionNumber"),
@@ -135,41 +146,24 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
         rows=short(ds, "Rows"),
         columns=short(ds, "Columns"),
         pixel_spacing_mm=_alike(decimals(item, "PixelSpacing", 2) for item in measures),
-        slice_thickness_mm=_alike(number(item, "SliceThickness") for item in measures),
+        slice_thickness_mm=thickness,
         has_pixel_data=has_pixel_data,
+        substitutes=tuple(filter(None, (thickness_taken, age_taken, samples_taken))),
     )
-
-
-def read_meta(file: BinaryIO) -> Dataset:
-    """Return the file meta information, and leave the stream where the data set begins."""
-    read_preamble(file, force=False)
-    return read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
-
-
-def dataset_of(file: bytes) -> bytes:
-    """Return the bytes of a DICOM file's data set, without preamble and file meta information."""
-    stream = BytesIO(file)
-    read_meta(stream)
-    return file[stream.tell() :]
 
 
 def _open(file: BinaryIO, pixels: bool) -> OpenObject:
     """Return the object; raise `BadObject` if it is deflated or ends inside its header."""
     meta = read_meta(file)
-    syntax = uid(meta, "TransferSyntaxUID")
+    syntax, stated = _transfer_syntax(meta, file)
     if syntax == DeflatedExplicitVRLittleEndian:
         raise BadObject("the deflated transfer syntax is not accepted; send it uncompressed")
-    end = 0  # where the element at hand ends; 0 if its length is undefined
-    value = (0, 0)  # where its value begins, and what its length field says
-    has_pixel_data = False
+    last: tuple[int, str | None, int, int] = (0, None, 0, 0)  # tag, VR, length, place of the value
 
-    def at_pixels(tag: int, _vr: str | None, length: int) -> bool:
-        nonlocal end, value, has_pixel_data
-        if not has_pixel_data:
-            value = file.tell(), length
-            end = 0 if length == UNDEFINED else file.tell() + length
-            has_pixel_data = tag in _PIXEL_DATA and length > 0
-        return has_pixel_data and not pixels
+    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+        nonlocal last
+        last = (tag, vr, length, file.tell())
+        return tag in _PIXEL_DATA and length > 0
 
     ds = read_dataset(
         file,
@@ -177,11 +171,47 @@ def _open(file: BinaryIO, pixels: bool) -> OpenObject:
         is_little_endian=syntax != ExplicitVRBigEndian,
         stop_when=at_pixels,
     )
-    if not has_pixel_data and end and end != file.seek(0, SEEK_END):
+    tag, vr, length, place = last
+    has_pixel_data = tag in _PIXEL_DATA and length > 0
+    whole = has_pixel_data or length == UNDEFINED or place + length == file.seek(0, SEEK_END)
+    if not ds or not whole:
         raise BadObject("the file ends inside the DICOM header; send the object again")
+    if has_pixel_data and not stated:
+        _refuse_compressed(ds, length)
+    if has_pixel_data and pixels:
+        file.seek(place)
+        value = file.read() if length == UNDEFINED else file.read(length)
+        ds[tag] = RawDataElement(BaseTag(tag), vr, length, value, place, *ds.original_encoding)
     header = describe(ds, meta, has_pixel_data=has_pixel_data)
     look = has_pixel_data and not pixels
-    return OpenObject(ds, header, shortfall(file, *value, ds, syntax) if look else None)
+    return OpenObject(ds, header, shortfall(file, place, length, ds, syntax) if look else None)
+
+
+def _transfer_syntax(meta: Dataset, file: BinaryIO) -> tuple[str, bool]:
+    """Return the transfer syntax, and whether the file states it.
+
+    A file that does not gets it into its file meta information, from its next elements.
+    """
+    if text(meta, "TransferSyntaxUID"):
+        return uid(meta, "TransferSyntaxUID"), True
+    found = plain_syntax(file)
+    if not found:
+        raise BadObject("the object has no TransferSyntaxUID, and no data set that shows one")
+    meta.TransferSyntaxUID = found
+    return found, False
+
+
+def _refuse_compressed(ds: Dataset, length: int) -> None:
+    """Raise `BadObject` unless this length of the pixel data proves that it is not compressed."""
+    bits = (
+        (short(ds, "Rows") or 0) * (short(ds, "Columns") or 0) * (short(ds, "BitsAllocated") or 0)
+    )
+    plain = bits // 8 * (integer(ds, "NumberOfFrames") or 1)
+    if length == UNDEFINED or not 0 < plain <= length:
+        raise BadObject(
+            "the object has no TransferSyntaxUID, and its pixels may be compressed: nothing tells "
+            "how to decode them; send it with file meta information"
+        )
 
 
 def _frames(ds: Dataset) -> tuple[Frame, ...]:
@@ -196,8 +226,6 @@ def _frames(ds: Dataset) -> tuple[Frame, ...]:
     return tuple(Frame(*plane) for plane in zip(positions, orientations, strict=True))
 
 
-_AGE = re.compile(r"(\d{1,3})([DWMY])")
-_DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 _MOMENT = re.compile(r"(\d{8})(\d{6})?")
 
 
@@ -212,18 +240,6 @@ def _acquired(ds: Dataset) -> str:
     ]
     moments = (_MOMENT.match(value.replace(".", "").replace(":", "")) for value in found)
     return next((moment[0] for moment in moments if moment), "")
-
-
-def _age_years(ds: Dataset, acquired: str) -> float | None:
-    """Return the patient's age on the day of acquisition; None if unknown."""
-    if stated := _AGE.fullmatch(text(ds, "PatientAge").upper()):
-        return int(stated[1]) * _DAYS[stated[2]] / _DAYS["Y"]
-    born = text(ds, "PatientBirthDate")
-    try:
-        lived = date.fromisoformat(acquired[:8]) - date.fromisoformat(born)
-    except ValueError:
-        return None
-    return lived.days / _DAYS["Y"] if lived.days >= 0 else None
 
 
 def _image_type(ds: Dataset) -> tuple[str, ...]:

@@ -7,10 +7,7 @@ from typing import BinaryIO
 from pydicom.dataset import Dataset
 from pydicom.uid import UncompressedTransferSyntaxes
 
-from node.dicom.read.elements import integer, short, text
-
-UNDEFINED = 0xFFFFFFFF
-"""The length field of a value that ends with a delimiter (PS3.5 7.1.2)."""
+from node.dicom.read.elements import UNDEFINED, integer, short, text
 
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 """Tags of an item, and of the delimiter that ends encapsulated pixel data (PS3.5 A.4)."""

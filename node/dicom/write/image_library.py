@@ -13,7 +13,6 @@ from highdicom.sr import (
 
 from node.dicom.write import codes
 from node.dicom.write.source import Source
-from node.records import Header
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 HAS_ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -25,7 +24,7 @@ def image_library(source: Source) -> ContainerContentItem:
     Attributes that the series lacks are left out, so that any series can have a library.
     """
     group = ContainerContentItem(codes.IMAGE_LIBRARY_GROUP, relationship_type=CONTAINS)
-    group.ContentSequence = ContentSequence(_common(next(iter(source.headers.values()))))
+    group.ContentSequence = ContentSequence(_common(source))
     group.ContentSequence.extend(
         ImageContentItem(codes.SOURCE, header.sop_class_uid, uid, relationship_type=CONTAINS)
         for uid, header in source.headers.items()
@@ -35,12 +34,13 @@ def image_library(source: Source) -> ContainerContentItem:
     return library
 
 
-def _common(header: Header) -> list[ContentItem]:
+def _common(source: Source) -> list[ContentItem]:
     """Return the descriptors (TID 1602, 1604) that all instances share."""
+    header = next(iter(source.headers.values()))
     items: list[ContentItem] = []
     if header.modality == "CT":
         items.append(CodeContentItem(codes.MODALITY, codes.COMPUTED_TOMOGRAPHY, HAS_ACQ_CONTEXT))
-    if uid := header.frame_of_reference_uid:
+    if uid := source.frame_of_reference_uid:
         items.append(UIDRefContentItem(codes.FRAME_OF_REFERENCE_UID, uid, HAS_ACQ_CONTEXT))
     vertical, horizontal = header.pixel_spacing_mm or (None, None)
     for name, value, unit in (
@@ -48,7 +48,7 @@ def _common(header: Header) -> list[ContentItem]:
         (codes.PIXEL_DATA_COLUMNS, header.columns, codes.PIXELS),
         (codes.HORIZONTAL_PIXEL_SPACING, horizontal, codes.MILLIMETRE),
         (codes.VERTICAL_PIXEL_SPACING, vertical, codes.MILLIMETRE),
-        (codes.SLICE_THICKNESS, header.slice_thickness_mm, codes.MILLIMETRE),
+        (codes.SLICE_THICKNESS, source.slice_thickness_mm, codes.MILLIMETRE),
     ):
         if value is not None:
             items.append(NumContentItem(name, float(value), unit, None, HAS_ACQ_CONTEXT))

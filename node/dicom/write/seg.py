@@ -17,11 +17,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
+from node.dicom.read.geometry import common_plane
 from node.dicom.write import codes
 from node.dicom.write.source import (
     Algorithm,
     Imprint,
     Source,
+    copy_attribute,
     imprint,
     references,
 )
@@ -135,12 +137,13 @@ def _planes(source: Source) -> list[Dataset]:
     highdicom takes either one multi-frame object or many single frames, each with an identity and
     with exactly the same orientation. But a series may be split over several Enhanced CT objects,
     lack type 2 attributes, or differ in a cosine's last digit. So the index of a plane serves as
-    its UID, until `_name_frames` sets the real references and `imprint` the real identity.
+    its UID, until `_name_frames` sets the real references and `imprint` the real identity. The
+    geometry is the one in which the series was read: what all images have in common.
     """
-    orientation = next(iter(source.headers.values())).frames[0].orientation or ()
+    common = common_plane(list(source.headers.values()))
+    frame_of_reference = source.frame_of_reference_uid or source.uid("frame")
     planes = []
     for index, ref in enumerate(source.plan.slices):
-        header = source.headers[ref.sop_instance_uid]
         plane = Dataset()
         plane.SOPClassUID = CTImageStorage
         plane.SOPInstanceUID = str(index)
@@ -149,15 +152,14 @@ def _planes(source: Source) -> list[Dataset]:
         plane.PatientID = plane.PatientName = plane.PatientBirthDate = plane.PatientSex = ""
         plane.AccessionNumber = plane.StudyID = ""
         plane.StudyDate = plane.StudyTime = None
-        plane.FrameOfReferenceUID = header.frame_of_reference_uid or source.uid("frame")
-        plane.Rows, plane.Columns = header.rows, header.columns
+        plane.FrameOfReferenceUID = frame_of_reference
+        plane.Rows, plane.Columns = common.rows, common.columns
         plane.ImagePositionPatient = _decimals(ref.position_mm or ())
-        plane.ImageOrientationPatient = _decimals(orientation)
-        plane.PixelSpacing = _decimals(header.pixel_spacing_mm or ())
-        plane.SliceThickness = header.slice_thickness_mm
+        plane.ImageOrientationPatient = _decimals(common.orientation)
+        plane.PixelSpacing = _decimals(common.spacing_mm)
+        plane.SliceThickness = source.slice_thickness_mm
         for keyword in COPIED:
-            if keyword in source.first:
-                plane[keyword] = source.first[keyword]
+            copy_attribute(keyword, source.first, plane)
         planes.append(plane)
     return planes
 

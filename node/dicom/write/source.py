@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from statistics import median, mode
+from typing import Self
 
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
@@ -20,11 +22,11 @@ from pydicom.uid import (
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from models.findings import Findings
-from node.dicom.read.header import OpenObject, open_object
+from node.dicom.read.header import DAMAGE, OpenObject, open_object
 from node.dicom.write import codes
+from node.dicom.write.agreement import MUST_AGREE, disagreements, fullest, sent
 from node.dicom.write.uids import derived_uid
 from node.errors import Permanent, Retryable
-from node.identity import disagreeing
 from node.records import Header, SeriesPlan, SliceRef
 from node.wording import RESEARCH_USE_ONLY
 
@@ -37,16 +39,6 @@ The numbers are an estimate; nothing was measured.
 """
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
-
-MUST_AGREE = (
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-)
-"""Patient and request. Nothing is written unless all instances of the series agree on them."""
 
 # PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.2 and C.7.2.3
 INHERITED = (
@@ -128,7 +120,8 @@ class Source:
     headers
         The header of each instance, by SOPInstanceUID, in the order of the plan.
     first
-        The first instance's data set without pixels, from which a report inherits.
+        An instance's data set without pixels, from which a report inherits. What it does not say
+        of patient and request comes from the others.
     """
 
     plan: SeriesPlan
@@ -138,6 +131,23 @@ class Source:
     def in_frames(self, ref: SliceRef) -> bool:
         """Whether the slice is a frame of a multi-frame object, and references need its number."""
         return self.headers[ref.sop_instance_uid].sop_class_uid in MULTI_FRAME
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """The first FrameOfReferenceUID that an image states; "" if none does."""
+        return next(filter(None, (h.frame_of_reference_uid for h in self.headers.values())), "")
+
+    @property
+    def slice_thickness_mm(self) -> float | None:
+        """The SliceThickness of most images, else the median distance between slices, mm.
+
+        None if both are unknown.
+        """
+        if stated := [h.slice_thickness_mm for h in self.headers.values() if h.slice_thickness_mm]:
+            return mode(stated)
+        placed = [ref.location_mm for ref in self.plan.slices if ref.location_mm is not None]
+        gaps = [abs(above - below) for below, above in pairwise(placed)]
+        return round(median(gaps), 3) if gaps else None
 
     def uid(self, *words: str) -> str:
         """Return the UID of these words in a report on exactly these instances.
@@ -225,7 +235,7 @@ def read_source(plan: SeriesPlan, root: Path) -> Source:
             headers[ref.sop_instance_uid] = opened.header
             datasets.append(opened.ds)
     _require_one_identity(plan, datasets)
-    return Source(plan, headers, datasets[0])
+    return Source(plan, headers, fullest(datasets, (*MUST_AGREE, *REQUIRED)))
 
 
 def _read(path: Path) -> OpenObject:
@@ -245,8 +255,7 @@ def _require_planned(plan: SeriesPlan, ref: SliceRef, header: Header) -> None:
 
 
 def _require_one_identity(plan: SeriesPlan, datasets: Sequence[Dataset]) -> None:
-    said = [{name: _sent(ds, name).strip(b"\0 ") for name in MUST_AGREE} for ds in datasets]
-    for keyword in disagreeing(*said):
+    for keyword in disagreements(datasets):
         raise Permanent(
             f"series {plan.series_instance_uid}: its instances disagree about {keyword}; "
             "no report is written: correct the series at its source and send it again"
@@ -261,7 +270,7 @@ def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
     """
     for keyword in INHERITED:
         ds.pop(keyword, None)
-        _copy(keyword, source.first, ds)
+        copy_attribute(keyword, source.first, ds)
     for keyword in REQUIRED:
         if keyword not in ds:
             setattr(ds, keyword, "")
@@ -278,7 +287,7 @@ def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
         ds.SoftwareVersions = [VERSION, f"{mark.detector.name}@{mark.detector.version}"]
         ds.DeviceSerialNumber = mark.detector.weights_sha256
     ds.pop("ContributingEquipmentSequence", None)
-    if _sent(source.first, "Manufacturer"):
+    if sent(source.first, "Manufacturer"):
         ds.ContributingEquipmentSequence = [_scanner(source.first)]
     when = local_time(mark.when, source.first)
     for prefix in ("InstanceCreation", "Content", "Series"):
@@ -305,7 +314,7 @@ def _scanner(header: Dataset) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [coded(codes.ACQUISITION_EQUIPMENT)]
     for keyword in SCANNER:
-        _copy(keyword, header, item)
+        copy_attribute(keyword, header, item)
     return item
 
 
@@ -317,27 +326,28 @@ class _AsSent(bytes):
         return bytes(self)
 
 
-def _copy(keyword: str, header: Dataset, ds: Dataset) -> None:
-    """Copy an attribute if it has a value; text byte for byte.
+def copy_attribute(keyword: str, header: Dataset, ds: Dataset) -> None:
+    """Copy an attribute if it has a value that can be understood; text byte for byte.
 
-    To decode and encode it would alter a name whose character set is declared wrongly.
+    To decode and encode text would alter a name whose character set is declared wrongly.
     """
-    if not _sent(header, keyword):
+    if not sent(header, keyword):
         return
     tag = Tag(keyword)
     vr = dictionary_VR(tag)
     if vr in CUSTOMIZABLE_CHARSET_VR:
-        ds[tag] = DataElement(tag, vr, _AsSent(_sent(header, keyword)), already_converted=True)
-    else:
-        ds[tag] = header[tag]
+        ds[tag] = DataElement(tag, vr, _AsSent(sent(header, keyword)), already_converted=True)
+    elif element := _understood(header, tag, vr):
+        ds[tag] = element
 
 
-def _sent(header: Dataset, keyword: str) -> bytes:
-    """Return the bytes of an element as they were sent; b"" if it is absent or empty."""
-    element: Any = header.get_item(keyword) if keyword in header else None
-    if isinstance(element, RawDataElement):
-        return element.value or b""
-    return b"" if element is None or element.is_empty else str(element.value).encode()
+def _understood(header: Dataset, tag: BaseTag, vr: str) -> DataElement | None:
+    """Return an element of numbers, codes or items; None if its bytes are not that."""
+    try:
+        element = header[tag]
+    except (OSError, *DAMAGE):
+        return None
+    return element if vr == "SQ" or str(element.value).isascii() else None
 
 
 def coded(code: Code) -> Dataset:

@@ -4,13 +4,14 @@ import hashlib
 import shutil
 from contextlib import closing
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.fileset import FileSet
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, RLELossless
 from typer.testing import CliRunner
 
 from node.arrive.intake import Intake, LeftOut
@@ -20,6 +21,7 @@ from node.cli import app
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.dicom.net.store_scu import send_files
 from node.dicom.read.dicomdir import referenced_files
+from node.dicom.read.part10 import dataset_of
 from node.errors import BadObject, Retryable
 from node.settings import Receive, Settings
 from node.worklist import Worklist, upgrade
@@ -140,6 +142,37 @@ def test_junk_is_named_and_does_not_fail_the_import(settings, worklist, tmp_path
     intake = imported(settings, worklist, find(tmp_path / "ct"))
     assert set(reasons(intake)) == {"notes.txt", "empty"}
     assert intake.complete and intake.summary.endswith("2 no DICOM")
+
+
+def test_files_without_preamble_and_file_meta_are_filed_under_ours(
+    settings, worklist, tmp_path
+) -> None:
+    files = ct_series(tmp_path / "ct")
+    whole = [path.read_bytes() for path in files]
+    files[0].write_bytes(dataset_of(whole[0]))
+    files[1].write_bytes(whole[1][132:])
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
+    assert intake.complete and not intake.left_out
+    kept = {(settings.data_dir / i.stored.path).read_bytes() for i in held(worklist)}
+    for data in whole:
+        (mine,) = (file for file in kept if dataset_of(file) == dataset_of(data))
+        assert dcmread(BytesIO(mine)).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    for path, data in zip(files, whole, strict=True):
+        path.write_bytes(data)
+    assert "0 new objects" in imported(settings, worklist, find(tmp_path / "ct")).summary
+
+
+def test_compressed_pixels_of_an_unnamed_transfer_syntax_are_a_fault(
+    settings, worklist, tmp_path
+) -> None:
+    (path,) = ct_series(tmp_path / "ct", 1)
+    ds = dcmread(path)
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.save_as(path, enforce_file_format=True)
+    path.write_bytes(dataset_of(path.read_bytes()))
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
+    assert not intake.complete
+    assert "may be compressed" in reasons(intake)[path.name]
 
 
 def test_folder_of_junk_alone_is_a_failure(settings, worklist, tmp_path) -> None:

@@ -971,7 +971,10 @@ def test_a_slice_that_fills_the_hole_makes_the_series_readable() -> None:
         (HEAD(tilt_deg=18.5), ("gantry tilt 18.5 degrees",)),
         (
             HEAD(gaps_mm=FOSSA, thickness_mm=None),
-            ("slice spacing varies from 4.0 to 7.0 mm",),
+            (
+                "slice spacing varies from 4.0 to 7.0 mm",
+                "SliceThickness is missing or no thickness: the distance between slices was taken",
+            ),
         ),
         (HEAD(gaps_mm=(8.0,) * 18, thickness_mm=8.0), ("slices up to 8.0 mm thick",)),
         (

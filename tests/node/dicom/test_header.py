@@ -43,6 +43,7 @@ ELEMENTS = {
     "SpecificCharacterSet": (0x00080005, b"CS"),
     "SeriesDescription": (0x0008103E, b"LO"),
     "StudyInstanceUID": (0x0020000D, b"UI"),
+    "FrameOfReferenceUID": (0x00200052, b"UI"),
     "SOPInstanceUID": (0x00080018, b"UI"),
     "TransferSyntaxUID": (0x00020010, b"UI"),
 }
@@ -156,6 +157,12 @@ def test_pixels_that_end_early_are_left_to_the_decoder() -> None:
         ({"SliceThickness": b"nan "}, "slice_thickness_mm", None),
         ({"SliceThickness": b"5\\7 "}, "slice_thickness_mm", None),
         ({"SliceThickness": b""}, "slice_thickness_mm", None),
+        ({"SliceThickness": b"0 "}, "slice_thickness_mm", None),
+        ({"SliceThickness": b"-5.0"}, "slice_thickness_mm", None),
+        ({"SliceThickness": b"5000"}, "slice_thickness_mm", None),
+        ({"SliceThickness": b"1e-4"}, "slice_thickness_mm", None),
+        ({"SliceThickness": b"0.2 "}, "slice_thickness_mm", 0.2),
+        ({"FrameOfReferenceUID": b"none"}, "frame_of_reference_uid", ""),
         ({"InstanceNumber": b"12.0"}, "instance_number", 12),
         ({"InstanceNumber": b"12.5"}, "instance_number", None),
         ({"InstanceNumber": b"x7"}, "instance_number", None),
@@ -303,6 +310,22 @@ def timed(files: list[bytes]) -> float:
         ({"PatientAge": "", "AcquisitionDate": "20260115"}, "20260115", 26.0),
         ({"PatientBirthDate": "", "AcquisitionDate": "20260115"}, "20260115", None),
         ({"AcquisitionDate": "19991231"}, "19991231", None),
+        ({"PatientAge": "000Y", "AcquisitionDate": "20260115"}, "20260115", 26.0),
+        ({"PatientAge": "000D", "AcquisitionDate": "20000117"}, "20000117", 2 / 365.25),
+        ({"PatientAge": "027Y", "AcquisitionDate": "20260115"}, "20260115", 27.0),
+        ({"PatientAge": "071Y", "AcquisitionDate": "20260115"}, "20260115", 26.0),
+        ({"PatientAge": "018M", "AcquisitionDate": "20260115"}, "20260115", 26.0),
+        ({"PatientAge": "071Y", "AcquisitionDate": "19991231"}, "19991231", 71.0),
+        ({"PatientAge": "999Y", "AcquisitionDate": "20260115"}, "20260115", 26.0),
+        (
+            {
+                "PatientAge": "071Y",
+                "PatientBirthDate": "18000101",
+                "AcquisitionDate": "20260115",
+            },
+            "20260115",
+            71.0,
+        ),
     ],
 )
 def test_when_it_was_acquired_and_how_old_the_patient_was(

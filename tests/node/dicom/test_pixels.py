@@ -289,7 +289,23 @@ def test_the_real_head_has_the_values_that_simpleitk_reads(data: Path, tmp_path:
         assert np.array_equal(np.maximum(expected, -1024), seen)
 
 
-@pytest.mark.filterwarnings("ignore:End of file reached before delimiter")
+@pytest.mark.peer
+@pytest.mark.parametrize("syntax", [s for s in DCMTK if UID(s).is_compressed])
+def test_what_dcmtk_compresses_is_read_without_its_last_delimiter(
+    syntax: str, tmp_path: Path
+) -> None:
+    paths = write(UNSIGNED, tmp_path / "sent")
+    transcode(paths, tmp_path / "coded", *DCMTK[syntax])
+    _, whole = read(tmp_path / "coded")
+    (tmp_path / "cut").mkdir()
+    for path in (tmp_path / "coded").iterdir():
+        data = path.read_bytes()
+        assert data.endswith(b"\xfe\xff\xdd\xe0\0\0\0\0")
+        (tmp_path / "cut" / path.name).write_bytes(data[:-8])
+    _, cut = read(tmp_path / "cut")
+    assert np.array_equal(cut.hu, whole.hu)
+
+
 @pytest.mark.parametrize("kept", [0, 30, 900], ids=["no frame", "its header", "half a frame"])
 def test_a_frame_cut_short_is_undecodable_and_the_image_named(kept: int, tmp_path: Path) -> None:
     paths = write(SIGNED, tmp_path / "sent")
