@@ -12,8 +12,8 @@ from pathlib import Path
 
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
-from node.dicom.net.association import Status, part10_prefix
-from node.dicom.read.header import dataset_of, read_header
+from node.dicom.net.association import ACCEPTED_SOP_CLASSES, Status, part10_prefix
+from node.dicom.read.header import dataset_of, named_class, read_header
 from node.errors import BadObject
 from node.records import Header
 from node.settings import Settings
@@ -51,6 +51,8 @@ class Intake:
         UIDs of the series that have a filed object, new or there before.
     left_out
         What was not filed, and why.
+    others
+        Names of the objects that are of no kind that is taken.
     """
 
     def __init__(
@@ -66,12 +68,18 @@ class Intake:
         self._clock = clock
         self._kinds = kinds
         self._studies: set[str] = set()
-        self._new = self._here = self._quarantined = self._other = self._no_dicom = 0
+        self._new = self._here = self._quarantined = self._no_dicom = 0
         self.series: set[str] = set()
         self.left_out: list[LeftOut] = []
+        self.others: set[str] = set()
 
-    def take_file(self, name: str, path: Path) -> None:
+    def take_file(self, name: str, path: Path, *, expected: bool = False) -> None:
         """Take a file as `take` does; leave it out if it is not DICOM or cannot be read.
+
+        Parameters
+        ----------
+        expected
+            Whether its name or a DICOMDIR says that it is DICOM: then it is a fault that it is not.
 
         Raises
         ------
@@ -81,7 +89,7 @@ class Intake:
         try:
             if not is_dicom(path):
                 self._no_dicom += 1
-                self.left_out.append(LeftOut(name, "no DICOM file", fault=False))
+                self.left_out.append(LeftOut(name, _unlike(path, expected), fault=expected))
             elif not self._too_large(name, path.stat().st_size):
                 self.take(name, path.read_bytes())
         except OSError as error:
@@ -111,19 +119,20 @@ class Intake:
         try:
             header = read_header(file)
             file = _under_our_meta(file, header)
-        except BadObject:
-            pass  # it goes to quarantine as it is
-        else:
-            if self._kinds is not None and header.sop_class_uid not in self._kinds:
-                self._other += 1
-                return Status.SOP_CLASS_NOT_SUPPORTED
+            sop_class_uid = header.sop_class_uid
+        except BadObject:  # it goes to quarantine as it is, if it may be an image at all
+            sop_class_uid = named_class(file)
+        if self._kinds is not None and sop_class_uid not in (*self._kinds, ""):
+            self.others.add(name)
+            return Status.SOP_CLASS_NOT_SUPPORTED
         filed = file_or_set_aside(
             file, self._arrivals, self._spool, caller=caller, now=self._clock(), announced=announced
         )
         if filed.status is not Status.SUCCESS or filed.arrival is Arrival.CHANGED:
             reason = filed.comment or "other bytes than the object of this UID that is here"
             self._quarantined += 1
-            self.left_out.append(LeftOut(name, f"{reason}; kept in quarantine"))
+            fault = sop_class_uid in (*ACCEPTED_SOP_CLASSES, "")
+            self.left_out.append(LeftOut(name, f"{reason}; kept in quarantine", fault))
         elif filed.header is not None:
             self.count(
                 filed.header.study_instance_uid,
@@ -169,7 +178,7 @@ class Intake:
             f"{self._new} new objects, {len(self.series)} series, {studies}",
             f"{self._here} already here",
             f"{self._quarantined} quarantined",
-            f"{self._other} of other kinds than CT",
+            f"{len(self.others)} of other kinds than CT",
             f"{self._no_dicom} no DICOM",
         ]
         return "; ".join(parts)
@@ -179,6 +188,14 @@ def is_dicom(path: Path) -> bool:
     """Return whether the file starts as a DICOM file does (PS3.10 7.1)."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _unlike(path: Path, expected: bool) -> str:
+    """Return what is to be said of a file that is not DICOM."""
+    if not expected:
+        return "no DICOM file"
+    fault = "empty" if path.stat().st_size == 0 else "damaged: it does not begin as DICOM does"
+    return f"{fault}, though it is listed or named as DICOM"
 
 
 def _under_our_meta(file: bytes, header: Header) -> bytes:

@@ -85,16 +85,34 @@ class Cases:
             return dict(db.execute(query).mappings().one())
 
     def claim(
-        self, states: Collection[State], worker: str, lease_s: float, now: datetime
+        self,
+        states: Collection[State],
+        worker: str,
+        lease_s: float,
+        now: datetime,
+        *,
+        study_uid: str | None = None,
     ) -> Case | None:
         """Return the case in one of `states` that has been due longest, now this worker's.
 
         A prior study waits until no current one is due. A claim whose lease ran out counts as an
         attempt.
+
+        Parameters
+        ----------
+        study_uid
+            Only a case of this study.
         """
+        ours: sa.ColumnElement[bool] = sa.true()
+        if study_uid is not None:
+            ours = case.c.series_instance_uid.in_(
+                sa.select(series.c.series_instance_uid).where(
+                    series.c.study_instance_uid == study_uid
+                )
+            )
         longest_due = (
             sa.select(case.c.id)
-            .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED)
+            .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED, ours)
             .order_by(case.c.prior, case.c.due_at, case.c.id)
             .limit(1)
             .with_for_update(skip_locked=True, of=case)

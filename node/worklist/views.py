@@ -37,6 +37,17 @@ class Views:
         with self._database.read() as db:
             return in_order(_rows(db, _recent(since)), now)
 
+    def study(self, study_uid: str) -> Row:
+        """Return the row of one study.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study.
+        """
+        with self._database.read() as db:
+            return _study(db, study_uid)
+
     def history(self, study_uid: str) -> tuple[Row, ...]:
         """Return every case of the study by age, superseded ones too."""
         with self._database.read() as db:
@@ -80,11 +91,16 @@ class Views:
             If there is no such study.
         """
         with self._database.write() as db:
-            shown = _rows(db, _of_study(study_uid))
-            if not shown:
-                raise NotFound(f"no study {study_uid}")
+            shown = _study(db, study_uid)
             line = {"study_instance_uid": study_uid, "who": who, "agrees": agrees, "at": now}
-            db.execute(acknowledgement.insert(), {**line, "shown": shown[0].priority})
+            db.execute(acknowledgement.insert(), {**line, "shown": shown.priority})
+
+
+def _study(db: sa.Connection, study_uid: str) -> Row:
+    rows = _rows(db, _of_study(study_uid))
+    if not rows:
+        raise NotFound(f"no study {study_uid}")
+    return rows[0]
 
 
 def _rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.commands.invocation import Config, Json, configured
+from node.cli.console.terminal import say, terminal
 
 if TYPE_CHECKING:
     from node.settings import Settings
@@ -46,8 +47,6 @@ def quarantine_list(
 
     CANNOT_UNDERSTAND, MISMATCH: could not be filed at all (C000, A900).
     """
-    from rich.console import Console
-
     from node.cli.console.quarantine import quarantine_table
     from node.worklist import Worklist
 
@@ -56,9 +55,9 @@ def quarantine_list(
         if as_json:
             typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
         elif entries:
-            Console().print(quarantine_table(entries))
+            terminal().print(quarantine_table(entries))
         else:
-            typer.echo("nothing is in quarantine")
+            say("nothing is in quarantine")
 
 
 @quarantine.command("show")
@@ -112,7 +111,7 @@ def quarantine_release(
             signed,
         )
         for result in found:
-            typer.echo(decided(result, "is filed"))
+            say(decided(result, "is filed"))
         raise typer.Exit(1 if any(result.stays for result in found) else 0)
 
 
@@ -144,7 +143,7 @@ def quarantine_discard(
         for result in discard(
             entries, worklist.quarantine, settings.data_dir, signed, delete=delete
         ):
-            typer.echo(decided(result, "is discarded"))
+            say(decided(result, "is discarded"))
 
 
 @contextmanager

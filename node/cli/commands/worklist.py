@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from node.cli.commands.invocation import Config, Json, configured
+from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
 
 
@@ -16,7 +17,6 @@ def worklist(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again as it changes.")] = False,
 ) -> None:
     """Print the worklist, the most urgent study first."""
-    from rich.console import Console
     from rich.live import Live
 
     from node.cli.console.worklist import worklist_table
@@ -28,9 +28,9 @@ def worklist(
         if as_json:
             typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
         elif not watch:
-            Console().print(worklist_table(rows))
+            terminal().print(worklist_table(rows))
         else:
-            with Live(worklist_table(rows), screen=True) as live:
+            with Live(worklist_table(rows), console=terminal(), screen=True) as live:
                 while not threading.Event().wait(1.0):
                     live.update(worklist_table(worklist.views.worklist(utc_now())))
 
@@ -44,8 +44,6 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say which series of a study is read and why no other, and where the time went."""
-    from rich.console import Console
-
     from node.cases.explain import explain_study
     from node.cli.console.explanation import explained
     from node.clock import utc_now
@@ -56,7 +54,7 @@ def explain(
         if as_json:
             typer.echo(json.dumps(told.to_json(), indent=1))
         else:
-            Console().print(explained(told))
+            terminal().print(explained(told))
 
 
 def replay(
@@ -84,11 +82,11 @@ def replay(
         if stage not in STAGES:
             raise BadConfiguration(f"no stage {stage!r}: {', '.join(STAGES)}")
         worklist.cases.replay(case, STAGES[stage], utc_now())
-        typer.echo(f"case {case} starts again at {stage}")
+        say(f"case {case} starts again at {stage}")
         if not wait:
             return
         while (done := worklist.cases.get(case)).state in PIPELINE:
             threading.Event().wait(0.2)
         said = done.reason or compared(worklist.views.events(done.study_instance_uid), case)
-        typer.echo(f"case {case} is {done.state}: {said or 'reported for the first time'}")
+        say(f"case {case} is {done.state}: {said or 'reported for the first time'}")
         raise typer.Exit(1 if done.state is State.FAILED else 0)

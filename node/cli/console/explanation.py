@@ -7,7 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from node.cases.explain import Explanation, Told
+from node.cli.console.terminal import outside
 from node.cli.console.worklist import PRIORITY_STYLES, figure
+from node.visible import visible
 from node.wording import RESEARCH_USE_ONLY
 
 TAKEN = {True: Text("▶ read", "bold"), False: Text("– not read"), None: Text("… undecided")}
@@ -15,8 +17,10 @@ TAKEN = {True: Text("▶ read", "bold"), False: Text("– not read"), None: Text
 
 def explained(told: Explanation) -> Group:
     """Return why a study's series are read or not, and its time budget, as a page."""
-    heading = Text.assemble(PRIORITY_STYLES[told.priority], f"  study {told.study_instance_uid}")
-    heading.append(f", accession {told.accession_number or '-'}, case {told.case_id}")
+    study = outside(f"  study {told.study_instance_uid}")
+    heading = Text.assemble(PRIORITY_STYLES[told.priority], study)
+    heading.append_text(outside(f", accession {told.accession_number or '-'}"))
+    heading.append(f", case {told.case_id}")
     aside = f"{told.quarantined} objects of this study are in quarantine: it may be incomplete"
     return Group(
         Text(RESEARCH_USE_ONLY, "bold"),
@@ -38,7 +42,7 @@ def _series_table(told: Explanation) -> Table:
     return table
 
 
-def _described(one: Told) -> str:
+def _described(one: Told) -> Text:
     facts = (
         f"{one.images} images",
         f"{one.thickness_mm:.1f} mm thick" if one.thickness_mm else "",
@@ -48,10 +52,10 @@ def _described(one: Told) -> str:
         "contrast agent" if one.contrast else "",
     )
     said = ", ".join(fact for fact in facts if fact)
-    return f"{one.description or 'without a description'}\n{said}\n{one.series_instance_uid}"
+    return _lines(one.description or "without a description", said, one.series_instance_uid)
 
 
-def _why(one: Told, names: Mapping[str, str]) -> str:
+def _why(one: Told, names: Mapping[str, str]) -> Text:
     lines = []
     if one.decision:
         lines.append(one.decision)
@@ -66,7 +70,11 @@ def _why(one: Told, names: Mapping[str, str]) -> str:
     for case in one.cases:
         older = f", supersedes case {case.supersedes}" if case.supersedes else ""
         lines.append(f"case {case.case_id}: {case.state}, {case.priority}{older}")
-    return "\n".join(lines)
+    return _lines(*lines)
+
+
+def _lines(*lines: str) -> Text:
+    return Text("\n".join(map(visible, lines)))
 
 
 def _time_table(told: Explanation) -> Table:
