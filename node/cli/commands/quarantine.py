@@ -23,7 +23,12 @@ EntryNumbers = Annotated[
     int | None, typer.Argument(metavar="NUMBER", help="As in `quarantine list`.")
 ]
 StudyOption = Annotated[
-    str | None, typer.Option("--study", metavar="UID", help="Everything open of this study.")
+    str | None,
+    typer.Option(
+        "--study",
+        metavar="STUDY",
+        help="Everything open of a study: StudyInstanceUID, accession number or case number.",
+    ),
 ]
 By = Annotated[
     str | None, typer.Option("--by", help="Who decides; else the name you are logged in by.")
@@ -105,7 +110,7 @@ def quarantine_release(
 
     with decision(config, by, why) as (settings, worklist, signed):
         found = release(
-            chosen(worklist.quarantine, number, study),
+            chosen(worklist, number, study),
             worklist.quarantine,
             settings.data_dir,
             signed,
@@ -139,7 +144,7 @@ def quarantine_discard(
     from node.cli.console.quarantine import decided
 
     with decision(config, by, why) as (settings, worklist, signed):
-        entries = chosen(worklist.quarantine, number, study)
+        entries = chosen(worklist, number, study)
         for result in discard(
             entries, worklist.quarantine, settings.data_dir, signed, delete=delete
         ):

@@ -10,6 +10,8 @@ from node.cli.commands.invocation import Config, Json, configured
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
 
+NAMES = "StudyInstanceUID, accession number or case number, as the worklist shows them."
+
 
 def worklist(
     config: Config = None,
@@ -38,7 +40,7 @@ def worklist(
 def explain(
     study: Annotated[
         str,
-        typer.Argument(help="StudyInstanceUID, else an accession number, else a case's number."),
+        typer.Argument(metavar="STUDY", help=NAMES),
     ],
     config: Config = None,
     as_json: Json = False,
@@ -58,7 +60,7 @@ def explain(
 
 
 def replay(
-    case: Annotated[int, typer.Argument(help="The case's number, as in the log and the page.")],
+    case: Annotated[str, typer.Argument(metavar="CASE", help=NAMES)],
     config: Config = None,
     stage: Annotated[
         str, typer.Option("--from", help="Start again at assemble, triage or report.")
@@ -68,6 +70,8 @@ def replay(
     ] = False,
 ) -> None:
     """Run a case's stages again, from the one given; the running node does the work.
+
+    A study's UID or accession number means the case that speaks for it.
 
     The result is compared with the one before: the log, the event table and --wait say "same
     result", or what differs.
@@ -81,12 +85,13 @@ def replay(
     with configured(config) as settings, Worklist(settings.url) as worklist:
         if stage not in STAGES:
             raise BadConfiguration(f"no stage {stage!r}: {', '.join(STAGES)}")
-        worklist.cases.replay(case, STAGES[stage], utc_now())
-        say(f"case {case} starts again at {stage}")
+        number = worklist.views.find_case(case)
+        worklist.cases.replay(number, STAGES[stage], utc_now())
+        say(f"case {number} starts again at {stage}")
         if not wait:
             return
-        while (done := worklist.cases.get(case)).state in PIPELINE:
+        while (done := worklist.cases.get(number)).state in PIPELINE:
             threading.Event().wait(0.2)
-        said = done.reason or compared(worklist.views.events(done.study_instance_uid), case)
-        say(f"case {case} is {done.state}: {said or 'reported for the first time'}")
+        said = done.reason or compared(worklist.views.events(done.study_instance_uid), number)
+        say(f"case {number} is {done.state}: {said or 'reported for the first time'}")
         raise typer.Exit(1 if done.state is State.FAILED else 0)

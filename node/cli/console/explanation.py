@@ -9,10 +9,12 @@ from rich.text import Text
 from node.cases.explain import Explanation, Told
 from node.cli.console.terminal import outside
 from node.cli.console.worklist import PRIORITY_STYLES, figure
+from node.states import State
 from node.visible import visible
 from node.wording import RESEARCH_USE_ONLY
 
 TAKEN = {True: Text("▶ read", "bold"), False: Text("– not read"), None: Text("… undecided")}
+CHOSEN = Text("▶ chosen", "bold")
 
 
 def explained(told: Explanation) -> Group:
@@ -38,8 +40,12 @@ def _series_table(told: Explanation) -> Table:
         table.add_column(name, overflow="fold")
     names = {one.series_instance_uid: one.description for one in told.series}
     for one in told.series:
-        table.add_row(TAKEN[one.taken], _described(one), _why(one, names))
+        table.add_row(_taken(one), _described(one), _why(one, names))
     return table
+
+
+def _taken(one: Told) -> Text:
+    return CHOSEN if one.cases[-1].state is State.ASSEMBLED else TAKEN[one.taken]
 
 
 def _described(one: Told) -> Text:
@@ -59,7 +65,7 @@ def _why(one: Told, names: Mapping[str, str]) -> Text:
     lines = []
     if one.decision:
         lines.append(one.decision)
-    elif one.reason:
+    if one.reason and (one.taken or not one.decision):
         lines.append(f"{one.reason_code}: {one.reason}" if one.reason_code else one.reason)
     if one.lost_to:
         lines.append(f"lost to {names[one.lost_to.to_series]!r} by: {one.lost_to.line}")
