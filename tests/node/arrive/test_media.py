@@ -323,9 +323,11 @@ def test_a_listed_file_that_is_no_dicom_is_a_fault(settings, worklist, medium, d
 def test_dicomdirs_below_the_folder_are_held_to_as_well(settings, worklist, medium) -> None:
     gone = listed(medium)[1]
     medium.joinpath(*gone.split("\\")).unlink()
-    intake = imported(settings, worklist, find(medium.parent))
+    (medium.parent / "cds").mkdir()
+    medium.rename(medium.parent / "cds" / "1")
+    intake = imported(settings, worklist, find(medium.parent / "cds"))
     assert reasons(intake) == {
-        f"medium/{gone}": "missing: the DICOMDIR lists it, and no such file is there"
+        f"1/{gone}": "missing: the DICOMDIR lists it, and no such file is there"
     }
     assert not intake.complete
 
