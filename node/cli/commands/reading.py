@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from node import log
 from node.cli.commands.invocation import Config, Json, configured, one_line_errors
 from node.cli.console.terminal import say
 
@@ -21,6 +22,7 @@ def demo(
     from node.cli.demo import demo as run
 
     with one_line_errors():
+        log.configure("WARNING", as_json=False)
         run(ct, out)
 
 

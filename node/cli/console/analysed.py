@@ -23,4 +23,5 @@ def summary(study: Mapping[str, Any]) -> str:
         lines.append(f"  {UNCERTAIN} ({study['uncertainty']:.2f})")
     if study["key_slice_sop_instance_uid"]:
         lines.append(f"  look first at {study['key_slice_sop_instance_uid']}")
+    lines += [f"  limitation: {text}" for text in study["limitations"]]
     return "\n".join(map(visible, lines))

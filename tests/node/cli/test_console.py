@@ -92,6 +92,12 @@ def test_one_studys_summary_says_that_it_is_uncertain_and_by_how_much() -> None:
     assert "UNCERTAIN" not in summary(study | {"uncertain": False})
 
 
+def test_one_studys_summary_names_its_limitations() -> None:
+    study = row(1, Priority.NOT_SUSPECTED, probability=0.1).to_json()
+    told = summary(study | {"limitations": ["gantry tilt 18.5 degrees", "x\x1b[2J\n"]})
+    assert told.endswith("\n  limitation: gantry tilt 18.5 degrees\n  limitation: x␛[2J␊")
+
+
 # --- what a peer sent is text ---
 
 HOSTILE = [
