@@ -10,6 +10,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from node.visible import visible
+
 
 def event(action: str, **values: object) -> dict[str, dict[str, object]]:
     """Return the `extra` of a log call: what was done, and the values that describe it."""
@@ -34,14 +36,22 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people: time, level, message, then the event's values."""
+    """A line for people: time, level, message, then the event's values.
+
+    Nothing in it can end the line or reach the terminal as a control sequence. A traceback follows
+    indented, so that no line of it can pass for a line of the log.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of text."""
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         values = " ".join(f"{k}={v}" for k, v in getattr(record, "event", {}).items())
-        text = f"{time} {record.levelname:7} {record.getMessage()}  {values}".rstrip()
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        said = visible(f"{record.getMessage()}  {values}".rstrip())
+        lines = [f"{time} {record.levelname:7} {said}"]
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            lines += [f"    {visible(line)}" for line in trace.split("\n")]
+        return "\n".join(lines)
 
 
 def configure(level: str, *, as_json: bool) -> None:
@@ -49,4 +59,5 @@ def configure(level: str, *, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)  # else they go to the terminal as they are
     logging.getLogger("node").setLevel(level.upper())

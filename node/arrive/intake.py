@@ -12,9 +12,9 @@ from pathlib import Path
 
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
-from node.dicom.net.association import Status, part10_prefix
+from node.dicom.net.association import ACCEPTED_SOP_CLASSES, Status, part10_prefix
 from node.dicom.read import part10
-from node.dicom.read.header import read_header
+from node.dicom.read.header import named_class, read_header
 from node.errors import BadObject
 from node.records import Header
 from node.settings import Settings
@@ -55,6 +55,8 @@ class Intake:
         UIDs of the series that have a filed object, new or there before.
     left_out
         What was not filed, and why.
+    others
+        Names of the objects that are of no kind that is taken.
     """
 
     def __init__(
@@ -70,13 +72,19 @@ class Intake:
         self._clock = clock
         self._kinds = kinds
         self._studies: set[str] = set()
-        self._new = self._here = self._quarantined = self._other = self._no_dicom = 0
+        self._new = self._here = self._quarantined = self._no_dicom = 0
         self._cut_short: set[str] = set()
         self.series: set[str] = set()
         self.left_out: list[LeftOut] = []
+        self.others: set[str] = set()
 
-    def take_file(self, name: str, path: Path) -> None:
+    def take_file(self, name: str, path: Path, *, expected: bool = False) -> None:
         """Take a file as `take` does; leave it out if it is not DICOM or cannot be read.
+
+        Parameters
+        ----------
+        expected
+            Whether its name or a DICOMDIR says that it is DICOM: then it is a fault that it is not.
 
         Raises
         ------
@@ -86,7 +94,7 @@ class Intake:
         try:
             if not is_dicom(path):
                 self._no_dicom += 1
-                self.left_out.append(LeftOut(name, "no DICOM file", fault=False))
+                self.left_out.append(LeftOut(name, _unlike(path, expected), fault=expected))
             elif not self._too_large(name, path.stat().st_size):
                 self.take(name, path.read_bytes())
         except OSError as error:
@@ -116,12 +124,12 @@ class Intake:
         try:
             header = read_header(file)
             file = _under_our_meta(file, header)
-        except BadObject:
-            pass  # it goes to quarantine as it is
-        else:
-            if self._kinds is not None and header.sop_class_uid not in self._kinds:
-                self._other += 1
-                return Status.SOP_CLASS_NOT_SUPPORTED
+            sop_class_uid = header.sop_class_uid
+        except BadObject:  # it goes to quarantine as it is, if it may be an image at all
+            sop_class_uid = named_class(file)
+        if self._kinds is not None and sop_class_uid not in (*self._kinds, ""):
+            self.others.add(name)
+            return Status.SOP_CLASS_NOT_SUPPORTED
         filed = file_or_set_aside(
             file, self._arrivals, self._spool, caller=caller, now=self._clock(), announced=announced
         )
@@ -130,7 +138,8 @@ class Intake:
         if filed.status is not Status.SUCCESS or filed.arrival in ASIDE:
             reason = filed.comment or "other bytes than the object of this UID that is here"
             self._quarantined += 1
-            self.left_out.append(LeftOut(name, f"{reason}; kept in quarantine"))
+            fault = sop_class_uid in (*ACCEPTED_SOP_CLASSES, "")
+            self.left_out.append(LeftOut(name, f"{reason}; kept in quarantine", fault))
         elif filed.header is not None:
             self.count(
                 filed.header.study_instance_uid,
@@ -176,7 +185,7 @@ class Intake:
             f"{self._new} new objects, {len(self.series)} series, {studies}",
             f"{self._here} already here",
             f"{self._quarantined} quarantined",
-            f"{self._other} of other kinds than CT",
+            f"{len(self.others)} of other kinds than CT",
             f"{self._no_dicom} no DICOM",
         ]
         return "; ".join(parts)
@@ -186,6 +195,14 @@ def is_dicom(path: Path) -> bool:
     """Return whether the file begins as DICOM does, with or without preamble and file meta."""
     with path.open("rb") as file:
         return part10.is_dicom(file.read(part10.HEAD_BYTES))
+
+
+def _unlike(path: Path, expected: bool) -> str:
+    """Return what is to be said of a file that is not DICOM."""
+    if not expected:
+        return "no DICOM file"
+    fault = "empty" if path.stat().st_size == 0 else "damaged: it does not begin as DICOM does"
+    return f"{fault}, though it is listed or named as DICOM"
 
 
 def _under_our_meta(file: bytes, header: Header) -> bytes:

@@ -7,7 +7,7 @@ refused. The files themselves stay as they are.
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
 from node.arrive.intake import Intake, LeftOut, is_dicom
@@ -18,6 +18,10 @@ OUTSIDE_LINK = "a symbolic link leads outside the folder"
 MISSING = "missing: the DICOMDIR lists it, and no such file is there"
 
 
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
+"""Names that say "DICOM"; most modalities and media give none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The files to import, and what was left out before one was opened."""
@@ -25,6 +29,8 @@ class Found:
     root: Path
     files: Sequence[Path]
     left_out: Sequence[LeftOut] = ()
+    listed: frozenset[Path] = frozenset()
+    """Those of the files that a DICOMDIR lists."""
 
     def name(self, file: Path) -> str:
         """Return the file's path below the folder."""
@@ -47,18 +53,15 @@ def find(path: Path, *, all_files: bool = False) -> Found:
     root = path.parent if path.is_file() else path
     there, closed = _walk(root)
     files = [file for file in there if not is_dicomdir(file)]
-    index = next((file for file in there if is_dicomdir(file) and file.parent == root), None)
-    if index is None:
-        return Found(root, files, closed)
-    try:
-        listed, refused = _listed(index)
-    except BadObject as error:
-        damaged = LeftOut(NAME, f"{error}: all files are taken, and none that is lost is known of")
-        return Found(root, files, [*closed, damaged])
-    unlisted = sorted(set(files) - set(listed))
-    if all_files:
-        return Found(root, [*listed, *unlisted], [*refused, *closed])
-    return Found(root, listed, [*refused, *_named(unlisted, root)])
+    indexes = [file for file in there if is_dicomdir(file)]
+    medium = [file for file in indexes if file.parent == root][:1]
+    listed, refused = _listed_by(medium if medium and not all_files else indexes, root)
+    by_name = frozenset(listed)
+    damaged = any(left.name == NAME for left in refused)
+    if not medium or all_files or damaged:
+        return Found(root, sorted({*files, *listed}), [*refused, *closed], by_name)
+    unlisted = sorted(set(files) - by_name)
+    return Found(root, listed, [*refused, *_named(unlisted, root)], by_name)
 
 
 def file_all(found: Found, intake: Intake) -> Iterator[Path]:
@@ -71,8 +74,14 @@ def file_all(found: Found, intake: Intake) -> Iterator[Path]:
         counts what was filed as "already here".
     """
     intake.left_out += found.left_out
+    kin = {_kind_of_name(file) for file in found.files if _may_be(file)}
     for file in found.files:
-        intake.take_file(found.name(file), file)
+        expected = (
+            file in found.listed
+            or file.suffix.lower() in DICOM_SUFFIXES
+            or _kind_of_name(file) in kin
+        )
+        intake.take_file(found.name(file), file, expected=expected)
         yield file
     intake.release()
 
@@ -106,6 +115,21 @@ def _may_be(file: Path) -> bool:
         return is_dicom(file)
     except OSError:
         return True
+
+
+def _listed_by(indexes: Iterable[Path], root: Path) -> tuple[list[Path], list[LeftOut]]:
+    """Return the files that DICOMDIRs list, and what is wrong with them, named below `root`."""
+    files, refused = [], []
+    for index in indexes:
+        folder = index.parent.relative_to(root)
+        try:
+            listed, wrong = _listed(index)
+        except BadObject as error:
+            reason = f"{error}: all files are taken, and none that is lost is known of"
+            listed, wrong = [], [LeftOut(NAME, reason)]
+        files += listed
+        refused += [replace(left, name=str(folder / left.name)) for left in wrong]
+    return list(dict.fromkeys(files)), refused
 
 
 def _listed(index: Path) -> tuple[list[Path], list[LeftOut]]:
@@ -168,6 +192,14 @@ def _plain(name: str) -> str:
 
 def _within(path: Path, root: Path) -> bool:
     return path.resolve().is_relative_to(root.resolve())
+
+
+def _kind_of_name(file: Path) -> tuple[Path, str]:
+    """Return what the names of a series' files in one folder have in common: all but the numbers.
+
+    So an empty IM000007 between IM000006 and IM000008 is known for an image that was lost.
+    """
+    return file.parent, re.sub(r"\d+", "0", file.name)
 
 
 def files_in(path: Path) -> list[Path]:

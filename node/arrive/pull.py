@@ -114,7 +114,7 @@ def fetch(
     for series in order.series:
         study, uid = order.study_instance_uid, series.series_instance_uid
         before = _held(arrivals, study, uid)
-        why = ""
+        why, number = "", 0
         try:
             for number in archive.fetch(study, uid, () if series.whole else series.wanted):
                 yield done + number
@@ -124,7 +124,10 @@ def fetch(
             _wait_for(series.wanted, arrivals, study, uid, 0.0 if why else MOVED_S)
             held = _held(arrivals, study, uid)
             intake.count(study, uid, new=len(held - before), here=len(series.wanted & before))
-        missing = series.wanted - _held(arrivals, study, uid)
+        here = _held(arrivals, study, uid)
+        if not series.wanted and not here and not number:
+            why = why or "the archive lists none, and sent none"
+        missing = series.wanted - here - intake.others
         if missing or why:
             said = f"{len(missing)} of {len(series.wanted)} objects are not here"
             intake.left_out.append(LeftOut(f"series {uid}", f"{said}; {why}" if why else said))

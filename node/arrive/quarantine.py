@@ -12,7 +12,7 @@ from node.arrive.spool import StoredBytes
 from node.dicom.read.header import OpenObject, open_object
 from node.errors import BadObject, IchnodeError, Permanent
 from node.records import Header, StoredObject
-from node.worklist import Decision, NotFound, Quarantine, Quarantined, Signature, Standing
+from node.worklist import Decision, NotFound, Quarantine, Quarantined, Signature, Standing, Worklist
 
 SETTLED_AFTER = timedelta(minutes=1)
 """Bytes written more recently are not deleted: they may belong to an object that is just being
@@ -42,8 +42,13 @@ class Examined:
     """Why its bytes cannot be read; then there is neither header nor standing."""
 
 
-def chosen(quarantine: Quarantine, number: int | None, study_uid: str | None) -> list[Quarantined]:
+def chosen(worklist: Worklist, number: int | None, study: str | None) -> list[Quarantined]:
     """Return the entry of a number, or the open ones of a study.
+
+    Parameters
+    ----------
+    study
+        The StudyInstanceUID that objects name, or a study as in `node.worklist.Views.find`.
 
     Raises
     ------
@@ -52,13 +57,19 @@ def chosen(quarantine: Quarantine, number: int | None, study_uid: str | None) ->
     NotFound
         If there is no such entry.
     """
-    if (number is None) == (study_uid is None):
+    if number is not None and study is None:
+        return [worklist.quarantine.get(number)]
+    if study is None or number is not None:
         raise Permanent("name either one object by its NUMBER or a study's by --study UID")
-    if number is not None:
-        return [quarantine.get(number)]
-    if found := quarantine.listed(study_uid):
+    if found := worklist.quarantine.listed(study):
         return found
-    raise NotFound(f"nothing of study {study_uid} waits in quarantine")
+    try:
+        found = worklist.quarantine.listed(worklist.views.find(study))
+    except NotFound as unknown:
+        raise NotFound(f"nothing of study {study} waits in quarantine: {unknown}") from unknown
+    if not found:
+        raise NotFound(f"nothing of study {study} waits in quarantine")
+    return found
 
 
 def examine(entry: Quarantined, quarantine: Quarantine, root: Path) -> Examined:

@@ -24,7 +24,7 @@ import numpy as np
 from models.volume import Volume
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused, Retryable
-from node.log import event
+from node.log import configure, event
 from node.records import SeriesPlan
 from node.settings import Decode
 from node.states import Reason
@@ -178,6 +178,7 @@ def _serve(line: Connection, load: Decoder, limits: Decode) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would show a patient
+    configure("WARNING", as_json=False)  # libraries quote headers; nothing goes out as it is
     _limit_memory(limits.memory_mb)
     with suppress(EOFError, ConnectionError):  # raised when the worker is gone
         line.send("ready")

@@ -20,7 +20,7 @@ from node.cases.header_words import Contrast, is_sharp
 from node.dicom.read.geometry import stack
 from node.errors import Refused
 from node.outcomes import Planned
-from node.records import Case, Series, SeriesPlan
+from node.records import Case, Preferred, Series, SeriesPlan
 from node.settings import Assemble, Settings
 from node.states import Priority, Reason, State
 from node.worklist import Event, Row, Worklist, speaking_for_study
@@ -62,13 +62,14 @@ class Told:
     thickness_mm, coverage_mm
         None if the headers do not say.
     taken
-        Whether it is read; None while that is undecided.
+        Whether it is read, or chosen and about to be; None while that is undecided. A series that
+        was chosen and then could not be read is not taken.
     reason_code, reason
-        Why it is not taken, or what is waited for.
+        Why it is not taken, or what is waited for; also what failed after it was read.
     lost_to
         What it lost to, if another readable series was better.
     decision
-        The sentence of its plan, if it is read or speaks for a study that cannot be.
+        The sentence of its plan, if it is taken or speaks for a study that cannot be read.
     closed_at, closed_by, saved_s
         When it counted as complete, by what evidence, and how much earlier that was than the end of
         the idle timer; None while images may come.
@@ -113,9 +114,11 @@ class Explanation:
     Attributes
     ----------
     time_budget
-        From the last slice on, in the order of time: a replay comes after the first flag.
+        From the last slice on; of a replayed case from the last replay on, and only what that run
+        did.
     door_to_flag_s, door_to_pacs_s
-        Seconds from the last slice to the flag, and to the first object that a destination stored.
+        Seconds from the last slice to the flag that is shown, and to the first object that a
+        destination stored.
     quarantined
         Objects of the study that are set aside: it may be incomplete.
     """
@@ -141,7 +144,7 @@ def explain_study(name: str, worklist: Worklist, settings: Settings, now: dateti
     Parameters
     ----------
     name
-        A StudyInstanceUID, else an accession number, else a case's number.
+        As in `node.worklist.Views.find`.
 
     Raises
     ------
@@ -159,6 +162,7 @@ def explain_study(name: str, worklist: Worklist, settings: Settings, now: dateti
         {row.case_id: plan for row in history if (plan := _plan(row, settings))},
         settings.assemble,
         now,
+        events=worklist.views.events(uid),
         quarantined=len(worklist.quarantine.listed(uid)),
     )
 
@@ -175,6 +179,7 @@ def explain(
     settings: Assemble,
     now: datetime,
     *,
+    events: Iterable[Event] = (),
     quarantined: int = 0,
 ) -> Explanation:
     """Return what was decided about each series of a study, and why.
@@ -187,10 +192,15 @@ def explain(
         All its cases, superseded ones too, as the worklist shows them and as stages see them.
     plans
         By case number, where there is one.
+    events
+        What happened to the study, oldest first.
     """
     verdicts = [judge(series, settings) for series in study]
-    context = _Context(study, cases, plans, settings, now)
-    told = [_told(verdict, _chain(history, verdict), context) for verdict in verdicts]
+    context = _Context(study, history, cases, plans, settings, now)
+    told = [
+        _told(verdict, _chain(history, verdict.series.series_instance_uid), context)
+        for verdict in verdicts
+    ]
     speaker = speaking_for_study(history)
     return Explanation(
         study_instance_uid=speaker.study_instance_uid,
@@ -198,7 +208,7 @@ def explain(
         priority=speaker.priority,
         case_id=speaker.case_id,
         series=tuple(sorted(told, key=_place)),
-        time_budget=_time_budget(speaker),
+        time_budget=_time_budget(speaker, _replayed_at(events, speaker.case_id)),
         door_to_flag_s=speaker.door_to_flag_s,
         door_to_pacs_s=speaker.door_to_pacs_s,
         quarantined=quarantined,
@@ -223,6 +233,7 @@ class _Context:
     """What the study knows beside one series."""
 
     study: Sequence[Series]
+    history: Sequence[Row]
     cases: Sequence[Case]
     plans: Mapping[int, SeriesPlan]
     settings: Assemble
@@ -234,8 +245,7 @@ def _place(told: Told) -> tuple[bool, str, str]:
     return not told.taken, told.description, told.series_instance_uid
 
 
-def _chain(history: Sequence[Row], verdict: Verdict) -> list[Row]:
-    uid = verdict.series.series_instance_uid
+def _chain(history: Sequence[Row], uid: str) -> list[Row]:
     return sorted((r for r in history if r.series_instance_uid == uid), key=lambda r: r.case_id)
 
 
@@ -245,6 +255,8 @@ def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
     code, reason = newest.reason_code, newest.reason
     if newest.state is State.RECEIVING:
         code, reason = _undecided(verdict, newest, context)
+    elif newest.preferred and reason:
+        reason += _afterthought(newest.preferred, context.history)
     plan = None
     if newest.state not in (State.RECEIVING, State.SKIPPED):
         plan = context.plans.get(newest.case_id)
@@ -263,7 +275,7 @@ def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
         reason_code=code,
         reason=reason,
         lost_to=_lost_to(newest),
-        decision=plan.decision if plan else None,
+        decision=plan.decision if plan and (taken or newest.assembled_at is None) else None,
         last_received_at=verdict.series.last_received_at,
         closed_at=closed_at,
         closed_by=closed_by,
@@ -274,9 +286,17 @@ def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
 
 
 def _taken(newest: Row) -> bool | None:
-    if newest.assembled_at is not None:
-        return True
-    return None if newest.state in (State.RECEIVING, State.FAILED) else False
+    if newest.state is State.RECEIVING:
+        return None
+    return newest.state is State.ASSEMBLED or newest.triaged_at is not None
+
+
+def _afterthought(preferred: Preferred, history: Sequence[Row]) -> str:
+    """Return what became of the series that was preferred, if it then was not read."""
+    chain = _chain(history, preferred.series_instance_uid)
+    if not chain or _taken(chain[-1]) is not False:
+        return ""
+    return f"; that one then could not be read: {chain[-1].reason}"
 
 
 def _undecided(verdict: Verdict, newest: Row, context: _Context) -> tuple[str | None, str]:
@@ -336,16 +356,27 @@ def _line(row: Row) -> CaseLine:
 # --- time ----------------------------------------------------------------------------------------
 
 
-def _time_budget(row: Row) -> tuple[Step, ...]:
+def _replayed_at(events: Iterable[Event], case_id: int) -> datetime | None:
+    """Return when a case was replayed last, None if it never was."""
+    replays = [e.at for e in events if e.case_id == case_id and e.what == "replayed"]
+    return replays[-1] if replays else None
+
+
+def _time_budget(row: Row, replayed_at: datetime | None) -> tuple[Step, ...]:
+    """Return the steps of one run: the first, or that of the last replay.
+
+    A step that a replay did not repeat belongs to an older run and is left out.
+    """
+    start = ("replayed", replayed_at) if replayed_at else ("last slice", row.received_at)
     done = (
-        ("last slice", row.received_at),
         ("assembled", row.assembled_at),
         ("triaged", row.triaged_at),
         ("flagged", row.flagged_at),
         ("reported", row.reported_at),
         ("delivered", row.delivered_at),
     )
-    known = sorted(((name, at) for name, at in done if at), key=lambda step: step[1])
+    steps = [(name, at) for name, at in done if at and (not replayed_at or at >= replayed_at)]
+    known = sorted([start, *steps], key=lambda step: step[1])
     first = Step(known[0][0], known[0][1], 0.0)
     rest = (
         Step(name, at, (at - before).total_seconds()) for (_, before), (name, at) in pairwise(known)

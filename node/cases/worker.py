@@ -28,9 +28,16 @@ def work(node: Node, name: str, stop: threading.Event) -> None:
             stop.wait(node.settings.work.poll_s)
 
 
-def work_once(node: Node, name: str) -> bool:
-    """Run one stage of the most urgent case that is due; return whether there was one."""
-    case = node.cases.claim(PIPELINE, name, node.settings.work.lease_s, node.clock())
+def work_once(node: Node, name: str, *, study_uid: str | None = None) -> bool:
+    """Run one stage of the most urgent case that is due; return whether there was one.
+
+    Parameters
+    ----------
+    study_uid
+        Only a case of this study.
+    """
+    lease_s = node.settings.work.lease_s
+    case = node.cases.claim(PIPELINE, name, lease_s, node.clock(), study_uid=study_uid)
     if case is None:
         return False
     with suppress(LeaseLost), _lease_kept(node, case, name):

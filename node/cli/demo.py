@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 
 from node.arrive.media import files_in
 from node.case_folder import CaseFolder
+from node.cli.console.terminal import outside, terminal
 from node.cli.console.worklist import worklist_table
 from node.cli.local_node import as_peer, configure, serving
 from node.cli.pacs import archive
@@ -28,7 +28,7 @@ READ_S = 600.0
 """How long the demo waits for its results. It must exceed the loading of the networks and the
 reading of two studies on two slow cores."""
 
-console = Console()
+console = terminal()
 
 
 def demo(ct: Path | None, out: Path) -> None:
@@ -82,7 +82,7 @@ def _send(files: Sequence[Path], settings: Settings) -> None:
     for result in track(results, "pushing", total=len(files), console=console):
         stored += result.stored
         if not result.stored:
-            console.print(f"{result.path.name}: {result.message}")
+            console.print(outside(f"{result.path.name}: {result.message}"))
     if not stored:
         raise Permanent(f"the node took none of the {len(files)} files")
 
@@ -97,7 +97,7 @@ def _wait_for_results(settings: Settings) -> list[Row]:
             for row in rows:
                 if (step := (row.patient_id, row.state.value)) not in said:
                     said.add(step)
-                    console.print(f"  {row.patient_id}: {row.state.lower()}")
+                    console.print(outside(f"  {row.patient_id}: {row.state.lower()}"))
             if rows and all(row.delivered_at for row in rows):
                 return rows
             if time.monotonic() > deadline:

@@ -4,12 +4,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from node.arrive.archive import open_archive
 from node.cases.detector import load_detector
+from node.cli.console.terminal import outside, terminal
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import echo
 from node.errors import IchnodeError
@@ -41,8 +41,10 @@ def examine(settings: Settings) -> int:
         table.add_column(name, overflow="fold")
     checks = [found for check in CHECKS for found in check(settings)]
     for check in checks:
-        table.add_row(Text(*VERDICT_STYLES[check.verdict]), check.what, check.found)
-    Console().print(table)
+        table.add_row(
+            Text(*VERDICT_STYLES[check.verdict]), outside(check.what), outside(check.found)
+        )
+    terminal().print(table)
     return int(any(check.verdict == "bad" for check in checks))
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
+from node.cli.console.terminal import terminal
 from node.dicom.net.store_scu import echo
 from node.errors import Permanent, Retryable
 from node.settings import Destination, Settings, load
@@ -18,7 +17,7 @@ START_S = 60.0
 """How long the node may take until it answers C-ECHO. It must exceed the start of its processes on
 a slow machine."""
 
-console = Console()
+console = terminal()
 
 
 def configure(folder: Path, data: Path, pacs_port: int | None = None) -> Path:

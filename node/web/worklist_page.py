@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from node.case_folder import CaseFolder, case_folder
 from node.states import Priority
+from node.visible import visible
 from node.web import wording
 from node.wording import UNCERTAIN
 from node.worklist import READ_ELSEWHERE, Views
@@ -86,7 +87,11 @@ class WorklistPage:
 
 def _templates(clock: Callable[[], datetime]) -> Environment:
     templates = Environment(
-        loader=PackageLoader("node.web", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("node.web", "."),
+        autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     templates.globals["UNCERTAIN"] = UNCERTAIN
     templates.filters |= {

@@ -86,18 +86,30 @@ class Cases:
             return dict(db.execute(query).mappings().one())
 
     def claim(
-        self, states: Collection[State], worker: str, lease_s: float, now: datetime
+        self,
+        states: Collection[State],
+        worker: str,
+        lease_s: float,
+        now: datetime,
+        *,
+        study_uid: str | None = None,
     ) -> Case | None:
         """Return the most urgent case in one of `states` that is due, now this worker's.
 
         `node.worklist.urgency` says which that is. When the reading of a case began stands in its
         events. A claim whose lease ran out counts as an attempt.
+
+        Parameters
+        ----------
+        study_uid
+            Only a case of this study.
         """
+        ours = sa.true() if study_uid is None else study.c.study_instance_uid == study_uid
         most_urgent = (
             sa.select(case.c.id)
             .join_from(case, series)
             .join(study)
-            .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED)
+            .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED, ours)
             .order_by(*by_urgency(now))
             .limit(1)
             .with_for_update(skip_locked=True, of=case)

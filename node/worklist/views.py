@@ -37,6 +37,17 @@ class Views:
         with self._database.read() as db:
             return in_order(_rows(db, _recent(since)), now)
 
+    def study(self, study_uid: str) -> Row:
+        """Return the row of one study.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study.
+        """
+        with self._database.read() as db:
+            return _study(db, study_uid)
+
     def history(self, study_uid: str) -> tuple[Row, ...]:
         """Return every case of the study by age, superseded ones too."""
         with self._database.read() as db:
@@ -60,20 +71,40 @@ class Views:
         return dict.fromkeys(State, 0) | found
 
     def find(self, name: str) -> str:
-        """Return the StudyInstanceUID that a person means.
+        """Return the UID of the study that a person means.
 
         Parameters
         ----------
         name
-            A StudyInstanceUID, else an accession number, else a case's number.
+            A StudyInstanceUID, an accession number or a case's number.
 
         Raises
         ------
         NotFound
-            If there is no such study, or several have that accession number.
+            If there is no such study, or the name is that of several.
         """
         with self._database.read() as db:
-            return _find(db, name)
+            return _find(db, name)[0]
+
+    def find_case(self, name: str) -> int:
+        """Return the number of the case that a person means.
+
+        Where the name is that of a study, it is the case that speaks for the study, or the one
+        that superseded it.
+
+        Parameters
+        ----------
+        name
+            As in `find`.
+
+        Raises
+        ------
+        NotFound
+            As in `find`.
+        """
+        with self._database.read() as db:
+            uid, case_id = _find(db, name)
+            return case_id or _newest(_cases(db, _of_study(uid)))
 
     def acknowledge(self, study_uid: str, who: str, agrees: bool | None, now: datetime) -> None:
         """Record that a person has seen the study's row as it stands, and whether they agree.
@@ -84,11 +115,16 @@ class Views:
             If there is no such study.
         """
         with self._database.write() as db:
-            shown = _rows(db, _of_study(study_uid))
-            if not shown:
-                raise NotFound(f"no study {study_uid}")
+            shown = _study(db, study_uid)
             line = {"study_instance_uid": study_uid, "who": who, "agrees": agrees, "at": now}
-            db.execute(acknowledgement.insert(), {**line, "shown": shown[0].priority})
+            db.execute(acknowledgement.insert(), {**line, "shown": shown.priority})
+
+
+def _study(db: sa.Connection, study_uid: str) -> Row:
+    rows = _rows(db, _of_study(study_uid))
+    if not rows:
+        raise NotFound(f"no study {study_uid}")
+    return rows[0]
 
 
 def _rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
@@ -125,21 +161,39 @@ def _of_study(study_uid: str) -> sa.ColumnElement[bool]:
     return series.c.study_instance_uid == study_uid
 
 
-def _find(db: sa.Connection, name: str) -> str:
-    """Return the StudyInstanceUID that a person means, or raise NotFound."""
+def _find(db: sa.Connection, name: str) -> tuple[str, int | None]:
+    """Return the UID of the study that a person means, and the case if they named one."""
     uid, accession = study.c.study_instance_uid, study.c.accession_number
-    for named in (uid == name, accession == name):
-        found = db.execute(sa.select(uid).where(named).order_by(uid)).scalars().all()
-        if len(found) == 1:
-            return str(found[0])
-        if found:
-            several = f"{len(found)} studies have the accession number {name}"
-            raise NotFound(f"{several}: name one of them, {', '.join(found)}")
+    named = sa.or_(uid == name, accession == name)
+    found = set(db.execute(sa.select(uid).where(named)).scalars())
+    if name in found:
+        return name, None
+    of_case = None
     if name.isascii() and name.isdigit() and len(name) < 10:
         by_case = sa.select(series.c.study_instance_uid).join(case).where(case.c.id == int(name))
-        if (found_uid := db.execute(by_case).scalar()) is not None:
-            return str(found_uid)
+        of_case = db.execute(by_case).scalar()
+    if len(found) > 1:
+        several = f"{len(found)} studies have the accession number {name}"
+        raise NotFound(f"{several}: name one of them, {', '.join(sorted(found))}")
+    if found and of_case not in (None, *found):
+        raise NotFound(
+            f"{name} is the accession number of study {found.pop()} and the number of a case of "
+            f"study {of_case}: name the study by its UID"
+        )
+    if of_case is not None:
+        return of_case, int(name)
+    if found:
+        return found.pop(), None
     raise NotFound(f"no study, accession number or case {name}")
+
+
+def _newest(cases: Sequence[Row]) -> int:
+    """Return the case of a study that speaks for it, or the last of those that superseded it."""
+    by = {row.supersedes: row.case_id for row in cases}
+    number = speaking_for_study(cases).case_id
+    while number in by:
+        number = by[number]
+    return number
 
 
 def _recent(since: datetime | None) -> sa.ColumnElement[bool]:

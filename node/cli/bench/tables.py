@@ -1,12 +1,13 @@
 """How measurements are repeated and shown."""
 
-from rich.console import Console
 from rich.table import Table
+
+from node.cli.console.terminal import terminal
 
 REPEATS = 3
 """How often each measurement is taken; its median is shown."""
 
-console = Console()
+console = terminal()
 
 
 def bench_table(title: str, *columns: str) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.commands.invocation import Config, configured
+from node.cli.console.terminal import outside, say, terminal
 
 if TYPE_CHECKING:
     from node.arrive.intake import Intake
@@ -31,7 +32,6 @@ def import_(
 
         ichnode import /srv/incoming/head.dcm --config /etc/ichnode/ichnode.toml
     """
-    from rich.console import Console
     from rich.progress import track
 
     from node.arrive.intake import Intake
@@ -43,7 +43,7 @@ def import_(
     with configured(config) as settings, Worklist(settings.url) as worklist:
         found = find(path, all_files=all_files)
         intake = Intake(settings, worklist.arrivals, utc_now, kinds=ACCEPTED_SOP_CLASSES)
-        console = Console(stderr=True)
+        console = terminal(stderr=True)
         with tally(intake):
             for _ in track(
                 file_all(found, intake), "importing", total=len(found.files), console=console
@@ -76,7 +76,6 @@ def pull(
 
         ichnode pull --accession A1234567 --from PACS@192.0.2.10:104
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from node.arrive.archive import open_archive
@@ -90,11 +89,11 @@ def pull(
     with configured(config) as settings, Worklist(settings.url) as worklist:
         source = find(peer, settings)
         intake = Intake(settings, worklist.arrivals, utc_now, kinds=ACCEPTED_SOP_CLASSES)
-        console = Console(stderr=True)
+        console = terminal(stderr=True)
         with open_archive(source, settings, filing(source, intake)) as archive:
             wanted = order(archive, study, source, accession=accession)
             if wanted.others:
-                console.print(f"not fetched: series of {', '.join(wanted.others)}")
+                console.print(outside(f"not fetched: series of {', '.join(wanted.others)}"))
             with tally(intake), Progress(console=console) as progress:
                 task = progress.add_task("fetching", total=wanted.objects)
                 for done in fetch(wanted, archive, source, intake, worklist.arrivals):
@@ -109,5 +108,5 @@ def tally(intake: "Intake") -> Iterator[None]:
         yield
     finally:
         for left in intake.left_out:
-            typer.secho(f"{left.name}: {left.reason}", err=True, fg="red" if left.fault else None)
-        typer.echo(intake.summary)
+            say(f"{left.name}: {left.reason}", err=True, fault=left.fault)
+        say(intake.summary)

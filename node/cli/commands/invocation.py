@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node import log
+from node.cli.console.terminal import say
 from node.errors import IchnodeError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except IchnodeError as error:
-        typer.secho(f"ichnode: {error}", err=True, fg="red")
+        say(f"ichnode: {error}", err=True, fault=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from node.cli.commands.invocation import Config, configured
+from node.cli.console.terminal import outside, say, terminal
 
 PeerName = Annotated[
     str, typer.Argument(metavar="PEER", help="AE_TITLE@HOST:PORT or a destination")
@@ -19,7 +20,7 @@ def echo(peer: PeerName, config: Config = None) -> None:
 
     with configured(config) as settings:
         status = ask(find(peer, settings), settings)
-        typer.echo(f"{peer} answers 0x{status:04X}")
+        say(f"{peer} answers 0x{status:04X}")
         raise typer.Exit(0 if status == 0 else 1)
 
 
@@ -29,7 +30,6 @@ def send(
     config: Config = None,
 ) -> None:
     """Send DICOM files to a peer with C-STORE."""
-    from rich.console import Console
     from rich.progress import track
 
     from node.arrive.media import files_in
@@ -38,7 +38,7 @@ def send(
 
     with configured(config) as settings:
         files = files_in(path)
-        console = Console(stderr=True)
+        console = terminal(stderr=True)
         results = list(
             track(
                 send_files(files, find(peer, settings), settings),
@@ -49,6 +49,6 @@ def send(
         )
         failed = [result for result in results if not result.stored]
         for result in failed:
-            console.print(f"{result.path}: {result.message}")
-        typer.echo(f"{len(results) - len(failed)} of {len(files)} stored by {peer}")
+            console.print(outside(f"{result.path}: {result.message}"))
+        say(f"{len(results) - len(failed)} of {len(files)} stored by {peer}")
         raise typer.Exit(1 if failed or len(results) < len(files) else 0)

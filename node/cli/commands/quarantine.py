@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.commands.invocation import Config, Json, configured
+from node.cli.console.terminal import say, terminal
 
 if TYPE_CHECKING:
     from node.settings import Settings
@@ -22,7 +23,12 @@ EntryNumbers = Annotated[
     int | None, typer.Argument(metavar="NUMBER", help="As in `quarantine list`.")
 ]
 StudyOption = Annotated[
-    str | None, typer.Option("--study", metavar="UID", help="Everything open of this study.")
+    str | None,
+    typer.Option(
+        "--study",
+        metavar="STUDY",
+        help="Everything open of a study: StudyInstanceUID, accession number or case number.",
+    ),
 ]
 By = Annotated[
     str | None, typer.Option("--by", help="Who decides; else the name you are logged in by.")
@@ -46,8 +52,6 @@ def quarantine_list(
 
     CANNOT_UNDERSTAND, MISMATCH: could not be filed at all (C000, A900).
     """
-    from rich.console import Console
-
     from node.cli.console.quarantine import quarantine_table
     from node.worklist import Worklist
 
@@ -56,9 +60,9 @@ def quarantine_list(
         if as_json:
             typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
         elif entries:
-            Console().print(quarantine_table(entries))
+            terminal().print(quarantine_table(entries))
         else:
-            typer.echo("nothing is in quarantine")
+            say("nothing is in quarantine")
 
 
 @quarantine.command("show")
@@ -106,13 +110,13 @@ def quarantine_release(
 
     with decision(config, by, why) as (settings, worklist, signed):
         found = release(
-            chosen(worklist.quarantine, number, study),
+            chosen(worklist, number, study),
             worklist.quarantine,
             settings.data_dir,
             signed,
         )
         for result in found:
-            typer.echo(decided(result, "is filed"))
+            say(decided(result, "is filed"))
         raise typer.Exit(1 if any(result.stays for result in found) else 0)
 
 
@@ -140,11 +144,11 @@ def quarantine_discard(
     from node.cli.console.quarantine import decided
 
     with decision(config, by, why) as (settings, worklist, signed):
-        entries = chosen(worklist.quarantine, number, study)
+        entries = chosen(worklist, number, study)
         for result in discard(
             entries, worklist.quarantine, settings.data_dir, signed, delete=delete
         ):
-            typer.echo(decided(result, "is discarded"))
+            say(decided(result, "is discarded"))
 
 
 @contextmanager

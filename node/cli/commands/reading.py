@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from node import log
 from node.cli.commands.invocation import Config, Json, configured, one_line_errors
+from node.cli.console.terminal import say
 
 
 def demo(
@@ -20,6 +22,7 @@ def demo(
     from node.cli.demo import demo as run
 
     with one_line_errors():
+        log.configure("WARNING", as_json=False)
         run(ct, out)
 
 
@@ -33,11 +36,11 @@ def analyse(
 ) -> None:
     """Read the studies of a folder with the node's own stages, without network.
 
-    With --json, one object a study and line.
+    Each study is printed as soon as it is done; with --json, as one object and line. Status 1 if
+    a file that a DICOMDIR lists or that looks like DICOM could not be used, or a reading or a
+    report failed; standard error says which and why.
     """
-    from functools import cache
-
-    from rich.console import Console
+    from functools import cache, partial
 
     from node.cases.detector import load_detector
     from node.cli.analyse import analyse as run
@@ -45,11 +48,17 @@ def analyse(
     from node.wording import RESEARCH_USE_ONLY
 
     with configured(config) as settings:
-        errors = Console(stderr=True)
-        errors.print(RESEARCH_USE_ONLY, style="bold")
+        faults: list[str] = []
+
+        def blame(fault: str) -> None:
+            faults.append(fault)
+            say(fault, err=True, fault=True)
+
+        say(RESEARCH_USE_ONLY, err=True)
         detector = cache(lambda: load_detector(settings))
-        for study in run(path, settings, detector, out, errors.print):
+        for study in run(path, settings, detector, out, partial(say, err=True), blame):
             typer.echo(json.dumps(study) if as_json else summary(study))
+        raise typer.Exit(1 if faults else 0)
 
 
 def bench(

@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 from node.cli.commands.invocation import Config, Json, configured
+from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
+
+NAMES = "StudyInstanceUID, accession number or case number, as the worklist shows them."
 
 
 def worklist(
@@ -16,7 +19,6 @@ def worklist(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again as it changes.")] = False,
 ) -> None:
     """Print the worklist, the most urgent study first."""
-    from rich.console import Console
     from rich.live import Live
 
     from node.cli.console.worklist import worklist_table
@@ -28,9 +30,9 @@ def worklist(
         if as_json:
             typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
         elif not watch:
-            Console().print(worklist_table(rows))
+            terminal().print(worklist_table(rows))
         else:
-            with Live(worklist_table(rows), screen=True) as live:
+            with Live(worklist_table(rows), console=terminal(), screen=True) as live:
                 while not threading.Event().wait(1.0):
                     live.update(worklist_table(worklist.views.worklist(utc_now())))
 
@@ -38,14 +40,12 @@ def worklist(
 def explain(
     study: Annotated[
         str,
-        typer.Argument(help="StudyInstanceUID, else an accession number, else a case's number."),
+        typer.Argument(metavar="STUDY", help=NAMES),
     ],
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Say which series of a study is read and why no other, and where the time went."""
-    from rich.console import Console
-
     from node.cases.explain import explain_study
     from node.cli.console.explanation import explained
     from node.clock import utc_now
@@ -56,11 +56,11 @@ def explain(
         if as_json:
             typer.echo(json.dumps(told.to_json(), indent=1))
         else:
-            Console().print(explained(told))
+            terminal().print(explained(told))
 
 
 def replay(
-    case: Annotated[int, typer.Argument(help="The case's number, as in the log and the page.")],
+    case: Annotated[str, typer.Argument(metavar="CASE", help=NAMES)],
     config: Config = None,
     stage: Annotated[
         str, typer.Option("--from", help="Start again at assemble, triage or report.")
@@ -70,6 +70,8 @@ def replay(
     ] = False,
 ) -> None:
     """Run a case's stages again, from the one given; the running node does the work.
+
+    A study's UID or accession number means the case that speaks for it.
 
     The result is compared with the one before: the log, the event table and --wait say "same
     result", or what differs.
@@ -83,12 +85,13 @@ def replay(
     with configured(config) as settings, Worklist(settings.url) as worklist:
         if stage not in STAGES:
             raise BadConfiguration(f"no stage {stage!r}: {', '.join(STAGES)}")
-        worklist.cases.replay(case, STAGES[stage], utc_now())
-        typer.echo(f"case {case} starts again at {stage}")
+        number = worklist.views.find_case(case)
+        worklist.cases.replay(number, STAGES[stage], utc_now())
+        say(f"case {number} starts again at {stage}")
         if not wait:
             return
-        while (done := worklist.cases.get(case)).state in PIPELINE:
+        while (done := worklist.cases.get(number)).state in PIPELINE:
             threading.Event().wait(0.2)
-        said = done.reason or compared(worklist.views.events(done.study_instance_uid), case)
-        typer.echo(f"case {case} is {done.state}: {said or 'reported for the first time'}")
+        said = done.reason or compared(worklist.views.events(done.study_instance_uid), number)
+        say(f"case {number} is {done.state}: {said or 'reported for the first time'}")
         raise typer.Exit(1 if done.state is State.FAILED else 0)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from node.cli.console.worklist import PRIORITY_STYLES
+from node.visible import visible
 from node.wording import UNCERTAIN
 
 
@@ -22,4 +23,5 @@ def summary(study: Mapping[str, Any]) -> str:
         lines.append(f"  {UNCERTAIN} ({study['uncertainty']:.2f})")
     if study["key_slice_sop_instance_uid"]:
         lines.append(f"  look first at {study['key_slice_sop_instance_uid']}")
-    return "\n".join(lines)
+    lines += [f"  limitation: {text}" for text in study["limitations"]]
+    return "\n".join(map(visible, lines))

@@ -7,16 +7,22 @@ from rich.table import Table
 from rich.text import Text
 
 from node.cases.explain import Explanation, Told
+from node.cli.console.terminal import outside
 from node.cli.console.worklist import PRIORITY_STYLES, figure
+from node.states import State
+from node.visible import visible
 from node.wording import RESEARCH_USE_ONLY
 
 TAKEN = {True: Text("▶ read", "bold"), False: Text("– not read"), None: Text("… undecided")}
+CHOSEN = Text("▶ chosen", "bold")
 
 
 def explained(told: Explanation) -> Group:
     """Return why a study's series are read or not, and its time budget, as a page."""
-    heading = Text.assemble(PRIORITY_STYLES[told.priority], f"  study {told.study_instance_uid}")
-    heading.append(f", accession {told.accession_number or '-'}, case {told.case_id}")
+    study = outside(f"  study {told.study_instance_uid}")
+    heading = Text.assemble(PRIORITY_STYLES[told.priority], study)
+    heading.append_text(outside(f", accession {told.accession_number or '-'}"))
+    heading.append(f", case {told.case_id}")
     aside = f"{told.quarantined} objects of this study are in quarantine: it may be incomplete"
     return Group(
         Text(RESEARCH_USE_ONLY, "bold"),
@@ -34,11 +40,15 @@ def _series_table(told: Explanation) -> Table:
         table.add_column(name, overflow="fold")
     names = {one.series_instance_uid: one.description for one in told.series}
     for one in told.series:
-        table.add_row(TAKEN[one.taken], _described(one), _why(one, names))
+        table.add_row(_taken(one), _described(one), _why(one, names))
     return table
 
 
-def _described(one: Told) -> str:
+def _taken(one: Told) -> Text:
+    return CHOSEN if one.cases[-1].state is State.ASSEMBLED else TAKEN[one.taken]
+
+
+def _described(one: Told) -> Text:
     facts = (
         f"{one.images} images",
         f"{one.thickness_mm:.1f} mm thick" if one.thickness_mm else "",
@@ -48,14 +58,14 @@ def _described(one: Told) -> str:
         "contrast agent" if one.contrast else "",
     )
     said = ", ".join(fact for fact in facts if fact)
-    return f"{one.description or 'without a description'}\n{said}\n{one.series_instance_uid}"
+    return _lines(one.description or "without a description", said, one.series_instance_uid)
 
 
-def _why(one: Told, names: Mapping[str, str]) -> str:
+def _why(one: Told, names: Mapping[str, str]) -> Text:
     lines = []
     if one.decision:
         lines.append(one.decision)
-    elif one.reason:
+    if one.reason and (one.taken or not one.decision):
         lines.append(f"{one.reason_code}: {one.reason}" if one.reason_code else one.reason)
     if one.lost_to:
         lines.append(f"lost to {names[one.lost_to.to_series]!r} by: {one.lost_to.line}")
@@ -66,7 +76,11 @@ def _why(one: Told, names: Mapping[str, str]) -> str:
     for case in one.cases:
         older = f", supersedes case {case.supersedes}" if case.supersedes else ""
         lines.append(f"case {case.case_id}: {case.state}, {case.priority}{older}")
-    return "\n".join(lines)
+    return _lines(*lines)
+
+
+def _lines(*lines: str) -> Text:
+    return Text("\n".join(map(visible, lines)))
 
 
 def _time_table(told: Explanation) -> Table:

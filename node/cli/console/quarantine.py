@@ -6,6 +6,8 @@ from itertools import groupby
 from rich.table import Table
 
 from node.arrive.quarantine import Decided, Examined
+from node.cli.console.terminal import outside
+from node.visible import visible
 from node.worklist import Quarantined
 
 
@@ -26,10 +28,10 @@ def quarantine_table(entries: Sequence[Quarantined]) -> Table:
             str(len(alike)),
             f"{first.at:%Y-%m-%d %H:%M}",
             first.code,
-            first.study_instance_uid or "-",
-            f"{first.reason}{' (others differ)' if others else ''}",
-            first.caller or "-",
-            _decision(first),
+            outside(first.study_instance_uid or "-"),
+            outside(f"{first.reason}{' (others differ)' if others else ''}"),
+            outside(first.caller or "-"),
+            outside(_decision(first)),
         )
     return table
 
@@ -100,7 +102,7 @@ def _conflicts(found: Examined) -> list[tuple[str, str]]:
 
 
 def _aligned(lines: Sequence[tuple[str, str]]) -> str:
-    return "\n".join(f"{name:<18}  {value}" for name, value in lines)
+    return "\n".join(f"{name:<18}  {visible(value)}" for name, value in lines)
 
 
 def decided(result: Decided, what: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from node.cli.console.terminal import outside
 from node.states import Priority
 from node.wording import RESEARCH_USE_ONLY
 from node.worklist import Row
@@ -32,16 +33,18 @@ ABBREVIATIONS = {
 def worklist_table(rows: Sequence[Row]) -> Table:
     """Return the worklist, in its order, as a table."""
     table = Table(title=RESEARCH_USE_ONLY, title_style="bold", expand=False)
-    for name in ("priority", "patient"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("subtype or reason", overflow="fold")
+    table.add_column("priority", no_wrap=True)
+    table.add_column("case", justify="right", no_wrap=True)
+    for name in ("patient,\naccession", "subtype or reason"):
+        table.add_column(name, overflow="fold")
     for name in ("mL", "prob.", "door to\nflag, s", "door to\nPACS, s", "sent"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
             _priority(row),
-            row.patient_id,
-            row.reason or _subtypes(row),
+            str(row.case_id),
+            outside(row.patient_id).append("\n").append(outside(row.accession_number)),
+            outside(row.reason or _subtypes(row)),
             figure(row.volume_ml, 1),
             figure(row.probability, 2),
             figure(row.door_to_flag_s, 1),

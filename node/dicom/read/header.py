@@ -66,6 +66,14 @@ def read_header(source: Path | bytes | BinaryIO) -> Header:
     return open_object(source, pixels=False).header
 
 
+def named_class(file: bytes) -> str:
+    """Return the SOP class that the file meta information names; "" if none can be read."""
+    try:
+        return text(read_meta(BytesIO(file)), "MediaStorageSOPClassUID")
+    except (BadObject, *DAMAGE):
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenObject:
     """A data set in memory, whose elements are not yet converted, and its header.

@@ -343,6 +343,41 @@ def test_dicomdir_that_is_no_dicom_or_lists_nothing_is_a_bad_object(tmp_path) ->
         referenced_files(path)
 
 
+@pytest.mark.parametrize("damage", [b"", b"MZ no DICOM", bytes(200)])
+def test_a_listed_file_that_is_no_dicom_is_a_fault(settings, worklist, medium, damage) -> None:
+    place = medium.joinpath(*listed(medium)[1].split("\\"))
+    place.write_bytes(damage)
+    intake = imported(settings, worklist, find(medium))
+    ((name, reason),) = reasons(intake).items()
+    assert not intake.complete and name == str(place.relative_to(medium))
+    assert "though it is listed or named as DICOM" in reason and "1 no DICOM" in intake.summary
+
+
+def test_dicomdirs_below_the_folder_are_held_to_as_well(settings, worklist, medium) -> None:
+    gone = listed(medium)[1]
+    medium.joinpath(*gone.split("\\")).unlink()
+    (medium.parent / "cds").mkdir()
+    medium.rename(medium.parent / "cds" / "1")
+    intake = imported(settings, worklist, find(medium.parent / "cds"))
+    assert reasons(intake) == {
+        f"1/{gone}": "missing: the DICOMDIR lists it, and no such file is there"
+    }
+    assert not intake.complete
+
+
+def test_a_damaged_object_of_another_kind_is_no_fault(settings, worklist, tmp_path) -> None:
+    files = ct_series(tmp_path / "ct")
+    ds = dcmread(files[0])
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    ds.save_as(files[0])
+    files[0].write_bytes(files[0].read_bytes()[:500])
+    intake = imported(settings, worklist, find(tmp_path / "ct"))
+    assert intake.complete and "1 of other kinds than CT" in intake.summary
+    everything = Intake(settings, worklist.arrivals, lambda: T0)
+    list(file_all(find(tmp_path / "ct"), everything))
+    assert everything.complete and [left.fault for left in everything.left_out] == [False]
+
+
 # The command
 
 

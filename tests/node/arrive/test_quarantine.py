@@ -156,6 +156,14 @@ def test_a_discarded_study_is_no_longer_listed_but_its_bytes_and_rows_stay(
     assert hospital.worklist.views.worklist(now())[0].quarantined == 0
 
 
+@pytest.mark.parametrize("name", ["A1", "1", STUDY])
+def test_a_study_is_named_by_uid_accession_number_or_case(hospital: Hospital, name: str) -> None:
+    hospital.push(*HEAD.build()[:2])
+    hospital.push(*P2.build()[:3])
+    code, text = ichnode("discard", "--study", name)
+    assert code == 0 and text.count("is discarded") == 3
+
+
 def test_a_released_series_of_one_identity_is_read_and_its_result_carries_that_identity(
     hospital: Hospital,
 ) -> None:

@@ -22,6 +22,8 @@ from node.cases.explain import NOT_WAITED_FOR, Explanation, Told, explain_study
 from node.cases.pipeline import STAGES
 from node.cases.worker import work_once
 from node.cli.console.explanation import explained
+from node.errors import Refused
+from node.records import SeriesPlan
 from node.settings import Settings
 from node.states import Priority, Reason, State
 from node.worklist import NotFound
@@ -174,14 +176,151 @@ def test_the_time_budget_adds_up_to_the_time_from_the_last_slice(
     assert found.door_to_flag_s == 3.0
 
 
-def test_a_replay_comes_after_the_first_flag(node: WatchedNode, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("stage", "steps"),
+    [
+        ("assemble", ["replayed", "assembled", "triaged", "reported", "delivered"]),
+        ("triage", ["replayed", "triaged", "reported", "delivered"]),
+        ("report", ["replayed", "reported", "delivered"]),
+    ],
+)
+def test_after_a_replay_the_time_budget_is_that_of_the_replay_alone(
+    node: WatchedNode, clock: Clock, stage: str, steps: list[str]
+) -> None:
     receive(node, scan=SOFT)
     work(node, clock)
+    first = told(node, clock)
+    clock.wait(3600)
+    began = clock.now
+    node.worklist.cases.replay(1, STAGES[stage], began)
+    work(node, clock)
+    again = told(node, clock)
+    assert [step.step for step in again.time_budget] == steps
+    assert again.time_budget[0].at == began
+    assert all(0 <= step.seconds < 60 for step in again.time_budget)
+    assert again.door_to_flag_s == first.door_to_flag_s  # the suspicion stood all the time
+    assert again.series[0].taken is True
+
+
+def test_a_replay_that_takes_the_flag_down_raises_it_in_its_own_run(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [ValueError("broke")] * 3
+    receive(node, scan=SOFT)
+    work(node, clock)
+    clock.wait(3600)
     node.worklist.cases.replay(1, STAGES["triage"], clock.now)
     work(node, clock)
-    steps = told(node, clock).time_budget
-    assert [step.step for step in steps][1:4] == ["assembled", "flagged", "triaged"]
-    assert all(step.seconds >= 0 for step in steps)
+    found = told(node, clock)
+    names = [step.step for step in found.time_budget]
+    assert names == ["replayed", "triaged", "flagged", "reported", "delivered"]
+    assert found.door_to_flag_s is not None and found.door_to_flag_s > 3600
+
+
+# --- what was chosen and then was not read -------------------------------------------------------
+
+
+def page(found: Explanation) -> str:
+    written = StringIO()
+    Console(file=written, width=200).print(explained(found))
+    return " ".join(written.getvalue().replace("│", " ").split())
+
+
+def undecodable(*_: object) -> Any:
+    raise Refused(Reason.UNDECODABLE, "the pixels of slice 3 are damaged")
+
+
+def test_a_series_whose_pixels_cannot_be_decoded_is_not_read(
+    node: WatchedNode, clock: Clock
+) -> None:
+    receive_files(images(SOFT, SCOUT), node)
+    work(replace(node, decode=undecodable), clock)
+    found = told(node, clock)
+    assert found.priority is Priority.NOT_ANALYSED
+    chosen = of(found, SOFT)
+    assert (chosen.taken, chosen.reason_code) == (False, Reason.UNDECODABLE)
+    assert (chosen.reason, chosen.decision) == ("the pixels of slice 3 are damaged", None)
+    assert {one.taken for one in found.series} == {False}
+    assert "▶ read" not in page(found) and page(found).count("– not read") == 2
+    assert "UNDECODABLE: the pixels of slice 3 are damaged" in page(found)
+
+
+def test_the_next_best_series_is_told_as_the_one_that_is_read(
+    node: WatchedNode, clock: Clock
+) -> None:
+    def decode(plan: SeriesPlan, root: Path) -> Any:
+        soft = plan.series_instance_uid == uid(SOFT.study, SOFT.name)
+        return undecodable() if soft else node.decode(plan, root)
+
+    receive_files(images(SOFT, BONE), node)
+    work(replace(node, decode=decode), clock)
+    found = told(node, clock)
+    assert found.priority is Priority.SUSPECTED
+    assert (of(found, SOFT).taken, of(found, BONE).taken) == (False, True)
+    assert of(found, SOFT).reason_code == Reason.UNDECODABLE and page(found).count("▶ read") == 1
+
+
+def test_a_series_passed_over_for_one_that_a_replay_could_not_read_says_so(
+    node: WatchedNode, clock: Clock
+) -> None:
+    receive_files(images(SOFT, BONE), node)
+    work(node, clock)
+    node.worklist.cases.replay(told(node, clock).case_id, STAGES["triage"], clock.now)
+    node = replace(node, decode=undecodable)
+    while work_once(node, "worker"):
+        pass
+    found = told(node, clock)
+    other = of(found, BONE)
+    assert {one.taken for one in found.series} == {False}
+    assert other.reason is not None and other.reason.endswith(
+        "that one then could not be read: the pixels of slice 3 are damaged"
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError("the network broke"), MemoryError()])
+def test_a_series_whose_reading_failed_is_not_read(
+    node: WatchedNode, clock: Clock, predictor: Predictor, error: Exception
+) -> None:
+    predictor.failures = [error] * 3
+    receive(node, scan=SOFT)
+    work(node, clock)
+    found = told(node, clock)
+    (one,) = found.series
+    assert (one.taken, one.reason_code, one.decision) == (False, Reason.INTERNAL, None)
+    assert type(error).__name__ in page(found) and "▶ read" not in page(found)
+
+
+def test_a_series_that_was_read_and_not_reported_says_both(
+    node: WatchedNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("node.cases.pipeline.write_report", fail)
+    receive(node, scan=SOFT)
+    work(node, clock)
+    found = told(node, clock)
+    assert found.series[0].taken is True and found.priority is Priority.SUSPECTED
+    assert "▶ read" in page(found) and "INTERNAL: OSError: no space left" in page(found)
+
+
+def test_a_series_that_is_chosen_and_waits_is_not_yet_read(node: WatchedNode, clock: Clock) -> None:
+    receive(node, scan=SOFT)
+    clock.wait(2)
+    work_once(node, "worker")
+    found = told(node, clock)
+    assert found.priority is Priority.PENDING and found.series[0].taken is True
+    assert "▶ chosen" in page(found) and "▶ read" not in page(found)
+
+
+def test_what_a_peer_sent_is_text_on_the_page(node: WatchedNode, clock: Clock) -> None:
+    hostile = "x[/z]\u202e:bomb:"
+    scan = SOFT(description=hostile, kernel="H31[i]s").having(AccessionNumber="A[b]1")
+    receive(node, scan=scan)
+    work(node, clock)
+    text = page(told(node, clock))
+    assert "x[/z]�:bomb:" in text and "H31[i]s" in text and "A[b]1" in text
+    assert told(node, clock).series[0].description == hostile
 
 
 def test_a_study_is_found_by_its_uid_its_accession_number_or_a_case(
@@ -191,11 +330,34 @@ def test_a_study_is_found_by_its_uid_its_accession_number_or_a_case(
     work(node, clock)
     by_uid = told(node, clock)
     assert told(node, clock, "A1") == by_uid == told(node, clock, str(by_uid.case_id))
+    assert {node.worklist.views.find_case(name) for name in ("A1", "1", uid("study"))} == {1}
     with pytest.raises(NotFound, match="no study, accession number or case 77"):
         told(node, clock, "77")
     receive(node, scan=SOFT(study="another"))
     with pytest.raises(NotFound, match="2 studies have the accession number A1"):
         told(node, clock, "A1")
+
+
+def test_a_name_of_two_studies_means_neither(node: WatchedNode, clock: Clock) -> None:
+    receive(node, scan=SOFT)
+    receive(node, scan=SOFT(study="another").having(AccessionNumber="1"))
+    with pytest.raises(NotFound, match="accession number of study .* number of a case of study"):
+        told(node, clock, "1")
+    with pytest.raises(NotFound, match="name the study by its UID"):
+        node.worklist.views.find_case("1")
+    assert told(node, clock, uid("another")).accession_number == "1"
+    assert told(node, clock, "2").accession_number == "1"
+
+
+def test_the_case_of_a_study_is_the_one_that_can_be_replayed(
+    node: WatchedNode, clock: Clock
+) -> None:
+    receive(node, scan=SOFT, only=slice(0, 12))
+    work(node, clock)
+    receive(node, scan=SOFT, only=slice(12, None))
+    assert told(node, clock).case_id == 1  # its suspicion stands until case 2 is read
+    assert node.worklist.views.find_case(uid("study")) == 2
+    assert node.worklist.views.find_case("1") == 1
 
 
 def test_json_is_plain_and_documented(node: WatchedNode, clock: Clock) -> None:

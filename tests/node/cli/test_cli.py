@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -6,10 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from node.arrive.filing import ingest
+from node.arrive.spool import Spool
 from node.cli import app
+from node.clock import utc_now
 from node.settings import load
-from node.worklist import upgrade
+from node.worklist import Worklist, upgrade
 from tests.support import ROOT
+from tests.support.builder import HEAD, encoded, uid
 from tests.support.peers import ct_series
 
 COMMANDS = [
@@ -105,6 +110,53 @@ def test_folder_without_dicom_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no DICOM")
     code, _, error = run("analyse", str(tmp_path))
     assert code == 2 and "notes.txt is left out" in error and "no DICOM object" in error
+
+
+@pytest.fixture
+def two_patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worklist:
+    """A worklist with two studies whose PatientIDs look like markup."""
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path / "data"))
+    settings = load()
+    settings.data_dir.mkdir()
+    upgrade(settings.url)
+    worklist = Worklist(settings.url)
+    spool = Spool(settings.data_dir, min_free_mb=0)
+    for number, patient in enumerate(("P[i]8", "P[/z]")):
+        scan = HEAD(patient=patient, study=f"study {number}", gaps_mm=(5.0,))
+        for ds in scan.having(AccessionNumber=f"ACC{number}").build():
+            ingest(encoded(ds), worklist.arrivals, spool, caller="CT1", now=utc_now())
+    return worklist
+
+
+@pytest.mark.usefixtures("two_patients")
+def test_the_worklist_shows_patients_as_sent_with_case_and_accession_number() -> None:
+    code, text, _ = run("worklist")
+    assert code == 0
+    for shown in ("P[i]8", "P[/z]", "ACC0", "ACC1"):
+        assert shown in text
+    code, text, _ = run("worklist", "--json")
+    assert [
+        (row["case_id"], row["patient_id"], row["accession_number"]) for row in json.loads(text)
+    ] == [(1, "P[i]8", "ACC0"), (2, "P[/z]", "ACC1")]
+    assert "P[" not in run("explain", "ACC1")[1]
+
+
+@pytest.mark.parametrize("name", ["ACC1", "2", uid("study 1")])
+def test_explain_and_replay_find_a_study_by_the_same_names(
+    two_patients: Worklist, name: str
+) -> None:
+    code, text, _ = run("explain", "--json", name)
+    assert code == 0 and json.loads(text)["case_id"] == 2
+    code, text, _ = run("replay", name)
+    assert (code, text) == (0, "case 2 starts again at assemble\n")
+    assert "replayed" in {event.what for event in two_patients.views.events(uid("study 1"))}
+
+
+@pytest.mark.usefixtures("two_patients")
+def test_an_error_shows_what_was_asked_for_and_obeys_none_of_it() -> None:
+    code, _, error = run("explain", "[/z]\x1b[2J\n")
+    assert code == 2 and error.count("\n") == 1
+    assert "no study, accession number or case [/z]␛[2J␊" in error
 
 
 RECIPE = "config/recipes/small.toml"

@@ -5,14 +5,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from node.cli.console.analysed import summary
 from node.cli.console.quarantine import quarantine_table
+from node.cli.console.terminal import outside, terminal
 from node.cli.console.worklist import worklist_table
 from node.records import StoredObject
 from node.states import Priority
 from node.worklist import Decision, Quarantined
+from tests.support import ROOT
 from tests.support.rows import row
 
 
@@ -87,3 +90,66 @@ def test_one_studys_summary_says_that_it_is_uncertain_and_by_how_much() -> None:
     assert "UNCERTAIN: the networks disagree" in summary(study)
     assert "(0.31)" in summary(study)
     assert "UNCERTAIN" not in summary(study | {"uncertain": False})
+
+
+def test_one_studys_summary_names_its_limitations() -> None:
+    study = row(1, Priority.NOT_SUSPECTED, probability=0.1).to_json()
+    told = summary(study | {"limitations": ["gantry tilt 18.5 degrees", "x\x1b[2J\n"]})
+    assert told.endswith("\n  limitation: gantry tilt 18.5 degrees\n  limitation: x␛[2J␊")
+
+
+# --- what a peer sent is text ---
+
+HOSTILE = [
+    "P[i]8",
+    "P[/z]",
+    "[bold red]P[/]",
+    "P[link=http://x]y",
+    "\\[P]",
+    ":bomb:P:x:",
+    "[/]",
+    "P[",
+]
+
+
+def printed(thing: object, width: int = 250) -> str:
+    written = StringIO()
+    Console(file=written, width=width, color_system="truecolor", force_terminal=True).print(thing)
+    return re.sub(r"\x1b\[[0-9;]*m", "", written.getvalue())
+
+
+@pytest.mark.parametrize("sent", HOSTILE)
+def test_markup_in_what_a_peer_sent_is_shown_as_sent(sent: str) -> None:
+    hostile = replace(row(1, reason=f"r{sent}"), patient_id=sent, accession_number=f"a{sent}")
+    for shown in (sent, f"r{sent}", f"a{sent}"):
+        assert shown in printed(worklist_table([hostile, row(2)]))
+    aside = entry(1, f"r{sent}", caller=sent, study_instance_uid=f"1{sent}", why=f"w{sent}")
+    for shown in (sent, f"r{sent}", f"1{sent}"):
+        assert shown in printed(quarantine_table([aside]))
+    assert outside(sent).plain == sent
+
+
+@pytest.mark.parametrize("sent", ["P\x1b[2J", "P\r8", "P\n8", "P\u202e8", "P\x9b8", "P\x078"])
+def test_controls_in_what_a_peer_sent_reach_no_terminal(sent: str) -> None:
+    hostile = replace(row(1, reason=sent), patient_id=sent, accession_number=sent)
+    pages = [
+        printed(worklist_table([hostile])),
+        printed(quarantine_table([entry(1, sent, caller=sent, study_instance_uid=sent)])),
+        summary(hostile.to_json()),
+    ]
+    for page in pages:
+        assert not set(page) & set("\x1b\r\x07\x9b\u202e")
+        assert "P␊8" in page or "P\n8" not in sent
+
+
+def test_a_worklist_in_a_narrow_terminal_still_shows_whole_identifiers() -> None:
+    wide = replace(row(1, Priority.SUSPECTED, reason="x" * 200), patient_id="0123456789" * 4)
+    page = printed(worklist_table([wide]), width=80)
+    cells = [re.split(r"\s*│\s*", line)[3] for line in page.splitlines() if line.count("│") > 7]
+    assert "0123456789" * 4 in "".join(cells) and "…" not in page
+
+
+def test_commands_print_through_one_console() -> None:
+    found = [p for p in sorted((ROOT / "node").rglob("*.py")) if "Console(" in p.read_text()]
+    assert found == [ROOT / "node/cli/console/terminal.py"]
+    assert terminal().render_str("P[i]8 :bomb:").plain == "P[i]8 :bomb:"

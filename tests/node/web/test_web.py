@@ -17,6 +17,7 @@ from node.outcomes import NotAnalysed, Outcome, Planned, Reported, Triaged
 from node.records import Closing, Header, Parcel, ReportObject, StoredObject
 from node.settings import Settings, Web
 from node.states import Priority, State
+from node.visible import visible
 from node.web import serve_page
 from node.web.wording import span
 from node.worklist import Worklist, upgrade
@@ -344,3 +345,14 @@ def test_an_address_in_use_is_said_to_be(worklist: Worklist, tmp_path: Path) -> 
 )
 def test_a_wait_is_said_as_people_say_it(seconds: float, said: str) -> None:
     assert span(timedelta(seconds=seconds)) == said
+
+
+@pytest.mark.parametrize("sent", ["P\u202e8[/z]", "P\x1b[2J8", "P\x008", "P\u20688"])
+def test_controls_in_what_a_peer_sent_do_nothing_on_the_page(
+    page: httpx.Client, worklist: Worklist, sent: str
+) -> None:
+    study(worklist, 1, Planned(), SUSPECTED, patient_id=sent)
+    text = page.get("/").text
+    assert visible(sent) in text and not set(text) & set("\u202e\x1b\x00\u2068")
+    (row,) = page.get("/worklist.json").json()
+    assert row["patient_id"] == sent

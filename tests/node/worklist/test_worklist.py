@@ -344,6 +344,14 @@ class TestCases:
         assert claimed(worklist, now=at(9)).series_instance_uid == "1.8.1"
         assert worklist.cases.claim(WORK, "w2", 60, at(9)) is None
 
+    def test_a_claim_may_ask_for_the_cases_of_one_study(self, worklist: Worklist) -> None:
+        receive(worklist, series=1, study=1)
+        receive(worklist, series=2, study=2)
+        case = worklist.cases.claim(WORK, "w1", 60, at(9), study_uid="1.7.2")
+        assert case is not None and case.study_instance_uid == "1.7.2"
+        assert worklist.cases.claim(WORK, "w1", 60, at(9), study_uid="1.7.2") is None
+        assert claimed(worklist, now=at(9)).study_instance_uid == "1.7.1"
+
     def test_only_the_wanted_states_are_claimed(self, worklist: Worklist) -> None:
         receive(worklist)
         assert worklist.cases.claim([State.ASSEMBLED, State.TRIAGED], "w1", 60, at(9)) is None
