@@ -107,10 +107,7 @@ def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
 def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
     """Return the header of a data set, whose elements must not have been converted yet.
 
-    Parameters
-    ----------
-    meta
-        Its file meta information, which gives the SOP class if the data set does not.
+    Its file meta information `meta` gives the SOP class if the data set does not.
 
     Raises
     ------
@@ -118,7 +115,6 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
         If a UID under which the object is filed is missing or malformed.
     """
     measures = macros(ds, "PixelMeasuresSequence")
-    reconstructions = macros(ds, "CTReconstructionSequence")
     acquired = _acquired(ds)
     thickness, thickness_taken = slice_thickness_mm(measures)
     age, age_taken = age_years(ds, acquired)
@@ -142,8 +138,7 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
         modality=text(ds, "Modality"),
         image_type=_image_type(ds),
         manufacturer=text(ds, "Manufacturer"),
-        convolution_kernel=_alike(text(item, "ConvolutionKernel") for item in reconstructions)
-        or "",
+        convolution_kernel=_kernel(ds),
         contrast_agent=_contrast_agent(ds),
         frame_of_reference_uid=uid_or_empty(ds, "FrameOfReferenceUID"),
         rescale_type=_rescale_type(ds),
@@ -158,6 +153,11 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
         has_pixel_data=has_pixel_data,
         substitutes=tuple(filter(None, (thickness_taken, age_taken, samples_taken))),
     )
+
+
+def _kernel(ds: Dataset) -> str:
+    reconstructions = macros(ds, "CTReconstructionSequence")
+    return _alike(text(item, "ConvolutionKernel") for item in reconstructions) or ""
 
 
 def _open(file: BinaryIO, pixels: bool) -> OpenObject:
