@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast lint bench precision clean
+.PHONY: demo test test-fast test-soak lint bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -19,7 +19,10 @@ test: .venv/.installed-test lint
 	$(PYTEST)
 
 test-fast: .venv/.installed-test  # for the hand: no peers, no networks, no real data
-	$(PYTEST) -m "not (peer or data or networks or slow)"
+	$(PYTEST) -m "not (peer or data or networks or slow or soak)"
+
+test-soak: .venv/.installed-test  # by hand: what takes minutes each
+	$(PYTEST) -m soak
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

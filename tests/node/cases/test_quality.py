@@ -415,6 +415,7 @@ def test_a_thin_series_with_neck_and_jaw_is_sound_even_upside_down(
 
 
 @pytest.mark.data
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_all_other_series_of_the_near_east_are_sound(data: Path, detector: Detector) -> None:
     root = data / "near_east"
