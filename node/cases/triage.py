@@ -27,8 +27,7 @@ def triage(
     Raises
     ------
     Refused
-        If the pixels cannot be decoded, are not Hounsfield values or show no brain; or if nothing
-        is suspicious in pixels whose defects forbid to clear them (`node.cases.quality`).
+        If the pixels cannot be decoded, are not Hounsfield values or show no brain.
     Permanent
         If an image is no longer on disk.
     """

@@ -214,7 +214,22 @@ def _move(db: sa.Connection, done: Case, worker: str, outcome: Move, now: dateti
     uid = done.study_instance_uid
     noted = {name: getattr(outcome, name, None) for name in _NOTED}
     note(db, "moved", uid, done.id, now, was=done.state, state=outcome.state, **noted)
+    if done.state is State.ASSEMBLED and isinstance(outcome, NotAnalysed | Failed):
+        _choose_again(db, done, now)
     owing.close_if_sent(db, done.id, now)
+
+
+def _choose_again(db: sa.Connection, unread: Case, now: datetime) -> None:
+    """Set back the cases whose series were passed over for one that then could not be read."""
+    passed_over = _CASE.where(
+        case.c.state == State.SKIPPED,
+        case.c.preferred_series_uid == unread.series_instance_uid,
+        NOT_SUPERSEDED,
+    )
+    for old in db.execute(passed_over).all():
+        again = _set_back(_case(old), State.RECEIVING, now)
+        db.execute(case.update().where(case.c.id == old.id).values(again))
+        note(db, "chosen again", unread.study_instance_uid, old.id, now, instead_of=unread.id)
 
 
 def _held(claimed: Case, worker: str) -> sa.Update:

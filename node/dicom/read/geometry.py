@@ -22,6 +22,7 @@ Vector = NDArray[np.float64]
 # The standard gives none of these limits. Each is an estimate of what it must exceed.
 SAME_POSITION_MM = 0.1  # below any CT slice spacing, above the rounding of positions
 COSINE_TOLERANCE = 0.02  # of squared lengths and the dot product, for cosines of two digits
+EXACT_COSINES = 1e-5  # the same, for cosines of six digits and more
 ORIENTATION_TOLERANCE = 0.0051  # of a cosine, for one slice's of two digits: 1 mm across a head
 SIDEWAYS_MM = 2.0  # how far a slice may lie off the line through all
 MAX_SHEAR_DEG = 35.0  # gantries tilt up to 30 degrees
@@ -222,13 +223,20 @@ def _placed(headers: Sequence[Header], normal: Vector) -> Iterable[_Placed]:
 
 
 def _unit_cosines(orientations: Vector) -> Vector:
-    """(n, 6) cosines -> (6,) their common orientation, as exact unit vectors at right angles."""
+    """(n, 6) cosines -> (6,) their common orientation, as unit vectors at right angles.
+
+    Cosines that are exact to `EXACT_COSINES` stay as they are, so that a report names the plane in
+    the words of the image.
+    """
     if np.any(np.ptp(orientations, axis=0) > ORIENTATION_TOLERANCE):
         raise _bad("images of different orientation are mixed in the series")
     # (2, 3): row and column direction. Their products, (2, 2), must be those of unit vectors.
     pair: Vector = np.median(orientations, axis=0).reshape(2, 3)
-    if np.any(np.abs(pair @ pair.T - np.eye(2)) > COSINE_TOLERANCE):
+    fault = np.abs(pair @ pair.T - np.eye(2)).max()
+    if fault > COSINE_TOLERANCE:
         raise _bad("ImageOrientationPatient is no pair of unit vectors at right angles")
+    if fault <= EXACT_COSINES:
+        return pair.ravel()
     # Gram and Schmidt: the row direction keeps its place.
     row = pair[0] / np.linalg.norm(pair[0])
     column = pair[1] - (pair[1] @ row) * row

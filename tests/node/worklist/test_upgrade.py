@@ -59,7 +59,8 @@ def told(shown: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, An
 def test_the_worklist_and_its_deliveries_read_the_same(worklist: Worklist) -> None:
     shown = [row.to_json() for row in worklist.views.worklist(NOW)]
     assert [{key: row[key] for key in said} for row, said in told(shown)] == SAID["worklist"]
-    assert all(set(row) - set(said) == {"door_to_pacs_s", "scans"} for row, said in told(shown))
+    added = {"case_id", "door_to_pacs_s", "limitations", "scans"}
+    assert all(set(row) - set(said) == added for row, said in told(shown))
     assert {line["status"] for row in shown for line in row["deliveries"]} >= {
         "SENT",
         "DEAD",
@@ -74,12 +75,22 @@ def test_acknowledgements_stand(worklist: Worklist) -> None:
     assert ["Dr. A", True] in by.values()
 
 
+def corrected(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what 0.4.0 said, without its mistake: it called a series read whose reading failed."""
+    failed = {"taken": False, "decision": None}
+    series = [
+        {**one, **failed} if one["cases"][-1]["state"] == "FAILED" else one
+        for one in said["series"]
+    ]
+    return {**said, "series": series}
+
+
 @pytest.mark.parametrize("study", SAID["explain"])
 def test_every_study_is_explained_as_before(
     worklist: Worklist, settings: Settings, study: str
 ) -> None:
     told = explain_study(study, worklist, settings, NOW).to_json()
-    said = SAID["explain"][study]
+    said = corrected(SAID["explain"][study])
     assert {name: told[name] for name in said} == said
     assert set(told) - set(said) == {"door_to_pacs_s"}
 

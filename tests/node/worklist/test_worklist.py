@@ -689,6 +689,7 @@ class TestWorklist:
         line = {"destination": "PACS", "status": "OWED", "attempts": 0, "last_status": None}
         assert json.loads(json.dumps(row.to_json())) == {
             "study_instance_uid": "1.7.1",
+            "case_id": 1,
             "patient_id": "P1",
             "accession_number": "A1",
             "priority": "SUSPECTED",
@@ -699,6 +700,7 @@ class TestWorklist:
             "volume_ml": 12.4,
             "subtypes": {"subdural": 0.9, "epidural": 0.1},
             "reason": None,
+            "limitations": ["gantry tilt 18 degrees"],
             "scans": [
                 {
                     "acquired": "",
