@@ -117,8 +117,31 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of its series a `Series` holds (`node.cases.parts`).
+
+    Attributes
+    ----------
+    number, count
+        The number of the part, from 0, and how many there are.
+    borrowed
+        SOPInstanceUIDs of images that another part lends it.
+    left_out
+        How many images of the series belong to no part: too few of another reconstruction.
+    unread
+        How many images stand in parts beyond those that are read.
+    """
+
+    number: int = 0
+    count: int = 1
+    borrowed: frozenset[str] = frozenset()
+    left_out: int = 0
+    unread: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
-    """One received series with the evidence of its completeness."""
+    """One received series, or a part of it, with the evidence of its completeness."""
 
     series_instance_uid: str
     study_instance_uid: str
@@ -129,11 +152,21 @@ class Series:
     """When the last association that carried it was released; None while one may be open."""
     cut_short: int = 0
     """How many of its images wait in quarantine because their pixels are cut short."""
+    associations: int = 1
+    """How many associations that carried it were released."""
+    part: Part = Part()
+    whole: tuple[Instance, ...] = ()
+    """All images of the series where this is a part of it; see `received`."""
+
+    @property
+    def received(self) -> tuple[Instance, ...]:
+        """All images of the series, those of other parts too."""
+        return self.whole or self.instances
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One series to be read by one bundle version: a row of the worklist."""
+    """One series, or a part of it, to be read by one bundle version: a row of the worklist."""
 
     id: int
     study_instance_uid: str
@@ -147,6 +180,8 @@ class Case:
     """The case of the same series whose result this one replaces (late slices)."""
     reason_code: str | None = None
     reason: str | None = None
+    part: int = 0
+    """Which part of its series it reads (`node.cases.parts`)."""
 
 
 @dataclass(frozen=True, slots=True)

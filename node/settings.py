@@ -52,7 +52,7 @@ class Assemble(_Section):
 
     grace_s: float = Field(2.0, ge=0, description="wait after the evidence is complete, seconds")
     idle_s: float = Field(60.0, ge=0, description="close a series without evidence, seconds")
-    min_slices: int = Field(8, ge=3, description="fewer slices are not analysed")
+    min_slices: int = Field(3, ge=3, description="fewer slices are not analysed")
     min_coverage_mm: float = Field(80.0, gt=0, description="shorter scans are not analysed, mm")
     max_gap_factor: float = Field(
         1.6, gt=1, description="a gap this many times the spacing around it is a missing slice"

@@ -8,6 +8,9 @@ reading makes it NOT_ANALYSED, as "read in part", with the reason: it is not cle
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from node.cases.choice import READING_THICKNESS_MM
 from node.cases.completeness import announced
 from node.cases.eligibility import Verdict
@@ -20,25 +23,45 @@ from node.states import Reason
 FORBIDS_CLEARING: Mapping[Reason, str] = {
     Reason.MISSING_SLICE: "a gap between slices leaves as much as the reading thickness unseen, "
     "and lies in the head",
-    Reason.COVERAGE: "less than assemble.min_coverage_mm was scanned",
+    Reason.COVERAGE: "less than assemble.min_coverage_mm was scanned, together with the study's "
+    "other series that touch it",
     Reason.NOT_AXIAL: "the pixels are not axial, whatever the header says",
     Reason.NOISE: "the brain is lost in noise",
     Reason.ARTEFACT: "metal on most slices of the brain, or the head moved far between slices",
-    Reason.INCOMPLETE: "fewer images came than the scanner announced, or some came cut short",
+    Reason.INCOMPLETE: "fewer images came than the scanner announced, some came cut short, or "
+    "more than the reading thickness of them could not be used",
+    Reason.DUPLICATE_POSITION: "a dynamic series of more scans than are read",
+    Reason.NOT_A_HEAD: "the header names another part of the body, and the study holds no other "
+    "series to read",
 }
 """Each condition that forbids to clear a series, by the reason it is reported with."""
+
+SAME_DIRECTION = float(np.cos(np.radians(5)))
+"""Normals that differ by less are one direction. An estimate."""
 
 IN_PART = "read in part: nothing suspicious in what was seen"
 
 
-def unseen(verdict: Verdict, settings: Assemble) -> tuple[Unseen, ...]:
-    """Return what nobody saw of a series that can be read; none where it may be cleared."""
+def unseen(
+    verdict: Verdict, settings: Assemble, beside: Sequence[Verdict] = ()
+) -> tuple[Unseen, ...]:
+    """Return what nobody saw of a series that can be read; none where it may be cleared.
+
+    Parameters
+    ----------
+    beside
+        The study's other series that are read. Where they show what lies next to this one, a short
+        scan is not the end of what was seen.
+    """
     assert verdict.stack is not None
     return (
         *_gaps(verdict, verdict.stack),
-        *_coverage(verdict.stack, settings),
+        *_coverage(verdict, beside, settings),
         *_announced(verdict),
         *_cut_short(verdict),
+        *_unusable(verdict, verdict.stack),
+        *_unread(verdict),
+        *_elsewhere(verdict),
     )
 
 
@@ -87,22 +110,83 @@ def _gaps(verdict: Verdict, stack: Stack) -> tuple[Unseen, ...]:
         # Positions are rounded to a tenth of a millimetre in many archives.
         forbids = hole.unseen_mm > READING_THICKNESS_MM - 0.1
         found.append(Unseen(Reason.MISSING_SLICE, message, forbids, hole.after))
-    return tuple(found)
+    return (*found, *_sparse(verdict, stack))
 
 
-def _coverage(stack: Stack, settings: Assemble) -> tuple[Unseen, ...]:
-    if stack.coverage_mm >= settings.min_coverage_mm:
+def _sparse(verdict: Verdict, stack: Stack) -> tuple[Unseen, ...]:
+    """Return the gaps that are as wide as those around them and hide the reading thickness too.
+
+    Slices that all lie the reading thickness apart are a protocol, and a limitation.
+    """
+    thick = [verdict.headers[ref.header].slice_thickness_mm or 0.0 for ref in stack.slices]
+    if not all(thick):
+        return ()
+    # (z - 1,) what the thickness of two neighbours leaves open between them.
+    open_mm = stack.gaps_mm - (np.array(thick[:-1]) + np.array(thick[1:])) / 2
+    open_mm[[hole.after for hole in stack.holes]] = 0
+    unusual = stack.gaps_mm > 1.2 * np.median(stack.gaps_mm)
+    limit_mm = READING_THICKNESS_MM + np.where(unusual, -0.1, 0.1)
+    wide = np.flatnonzero(open_mm > limit_mm)
+    if not len(wide):
         return ()
     message = (
-        f"too little of the head: {stack.coverage_mm:.1f} mm scanned, "
-        f"{settings.min_coverage_mm:.1f} mm needed to clear it"
+        f"{len(wide)} gaps between slices hide up to {open_mm.max():.1f} mm each, which were not "
+        "imaged"
     )
-    return (Unseen(Reason.COVERAGE, message, forbids=True),)
+    middle = int(wide[len(wide) // 2])
+    return (Unseen(Reason.MISSING_SLICE, message, forbids=True, after=middle),)
+
+
+def _coverage(
+    verdict: Verdict, beside: Sequence[Verdict], settings: Assemble
+) -> tuple[Unseen, ...]:
+    """Return the end of a scan that is too short to hold a head, alone and with its neighbours."""
+    stack, wanted_mm = verdict.stack, settings.min_coverage_mm
+    assert stack is not None
+    if stack.coverage_mm >= wanted_mm:
+        return ()
+    together_mm = _joined_mm(verdict, beside)
+    message = f"too little of the head: {stack.coverage_mm:.1f} mm scanned"
+    if together_mm >= wanted_mm:
+        said = f"{message}; with the study's other series {together_mm:.1f} mm"
+        return (Unseen(Reason.COVERAGE, said, forbids=False),)
+    said = f"{message}, {wanted_mm:.1f} mm needed to clear it"
+    return (Unseen(Reason.COVERAGE, said, forbids=True),)
+
+
+def _joined_mm(verdict: Verdict, beside: Sequence[Verdict]) -> float:
+    """Return the length that a series and those that touch it show together, mm.
+
+    Series of another frame of reference say nothing of where they lie (PS3.3 C.7.4.1), nor do
+    those of another orientation.
+    """
+    assert verdict.stack is not None
+    normal = verdict.stack.plane.normal
+    frame = verdict.headers[0].frame_of_reference_uid
+    ends = [
+        _ends_mm(other.stack, normal)
+        for other in beside
+        if other.stack and frame and other.headers[0].frame_of_reference_uid == frame
+        if other.stack.plane.normal @ normal > SAME_DIRECTION
+    ]
+    low, high = _ends_mm(verdict.stack, normal)
+    # Each series that touches what is joined so far widens it, until none does.
+    for _ in ends:
+        for bottom, top in ends:
+            if bottom - high <= READING_THICKNESS_MM and low - top <= READING_THICKNESS_MM:
+                low, high = min(low, bottom), max(high, top)
+    return high - low
+
+
+def _ends_mm(stack: Stack, normal: NDArray[np.float64]) -> tuple[float, float]:
+    """Return where the outer slices end along a normal, half a gap beyond their places, mm."""
+    places, gaps = np.sort(stack.positions_mm @ normal), np.abs(stack.gaps_mm)
+    return float(places[0] - gaps[0] / 2), float(places[-1] + gaps[-1] / 2)
 
 
 def _announced(verdict: Verdict) -> tuple[Unseen, ...]:
     wanted = announced(verdict.series)
-    came = len(verdict.series.instances)
+    came = len(verdict.series.received)
     if came >= wanted:
         return ()
     message = f"{came} of {wanted} announced images came; send the series again, complete"
@@ -116,3 +200,28 @@ def _cut_short(verdict: Verdict) -> tuple[Unseen, ...]:
     came = "1 image came" if count == 1 else f"{count} images came"
     message = f"{came} cut short and waits in quarantine for a whole one; send the series again"
     return (Unseen(Reason.INCOMPLETE, message, forbids=True),)
+
+
+def _unusable(verdict: Verdict, stack: Stack) -> tuple[Unseen, ...]:
+    """Return the images that were set aside, if more than the reading thickness stands in them."""
+    lost_mm = verdict.lost * float(np.median(stack.gaps_mm))
+    if lost_mm <= READING_THICKNESS_MM + 0.1:
+        return ()
+    message = f"{verdict.lost} images of the series could not be used; send it again, complete"
+    return (Unseen(Reason.INCOMPLETE, message, forbids=True),)
+
+
+def _unread(verdict: Verdict) -> tuple[Unseen, ...]:
+    count = verdict.series.part.unread
+    if count == 0:
+        return ()
+    message = f"a dynamic series: {count} images of further scans of the same place were not read"
+    return (Unseen(Reason.DUPLICATE_POSITION, message, forbids=True),)
+
+
+def _elsewhere(verdict: Verdict) -> tuple[Unseen, ...]:
+    if not verdict.doubted:
+        return ()
+    return (
+        Unseen(Reason.NOT_A_HEAD, f"{verdict.doubted}; it was read all the same", forbids=True),
+    )

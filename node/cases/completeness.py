@@ -3,25 +3,40 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from node.cases.eligibility import Verdict
 from node.records import Closing, Series
 from node.settings import Assemble
 
+RHYTHM = 3.0
+"""A sender that opens an association for each image pauses between them. The release of one is
+evidence only after this many times the longest pause so far. An estimate."""
 
-def closing(verdict: Verdict, settings: Assemble) -> Closing:
+
+def closing(verdict: Verdict, settings: Assemble, *, reported: bool = False) -> Closing:
     """Return when a series is complete.
 
     Evidence is a readable series (contiguous slices that cover a head) together with the release
     of its association or the number of images that the scanner announced; a short grace follows
-    it. Without evidence the series is closed after `idle_s` without another image.
+    it, and after a release also the sender's rhythm. Without evidence the series is closed after
+    `idle_s` without another image.
+
+    Parameters
+    ----------
+    reported
+        A result of the series left before these images came. Then a release is no evidence, so
+        that a series that comes in pieces is reported anew once and not at each pause.
     """
     last = verdict.series.last_received_at
     idle = last + timedelta(seconds=settings.idle_s)
     evidence = _evidence(verdict.series) if _is_whole(verdict, settings) else None
-    if evidence is None:
+    if evidence is None or (reported and not evidence.counted):
         return Closing(idle, f"closed after {settings.idle_s:.0f} s without another image")
-    at = max(last + timedelta(seconds=settings.grace_s), evidence.since)
+    quiet = timedelta(seconds=settings.grace_s)
+    if not evidence.counted:
+        quiet = max(quiet, RHYTHM * _longest_pause(verdict.series))
+    at = min(max(last + quiet, evidence.since), idle)
     saved_s = max(0.0, (idle - at).total_seconds())
     return Closing(at, f"complete: {evidence.what}", saved_s)
 
@@ -32,7 +47,7 @@ def announced(series: Series) -> int:
     NumberOfSeriesRelatedInstances counts those of the series, ImagesInAcquisition those of one
     acquisition (PS3.3 C.7.3.1, C.7.6.1).
     """
-    headers = [instance.header for instance in series.instances]
+    headers = [instance.header for instance in series.received]
     acquisitions = {h.acquisition_number: h.images_in_acquisition or 0 for h in headers}
     in_series = max(header.series_related_instances or 0 for header in headers)
     return max(in_series, sum(acquisitions.values()))
@@ -52,16 +67,23 @@ class _Evidence:
 
     what: str
     since: datetime
+    counted: bool = True
+    """Whether all announced images came; else an association was released."""
+
+
+def _longest_pause(series: Series) -> timedelta:
+    """Return the longest time between two images of a series that came by several associations."""
+    if series.associations < 2:
+        return timedelta()
+    came = sorted(instance.received_at for instance in series.received)
+    return max((later - earlier for earlier, later in pairwise(came)), default=timedelta())
 
 
 def _evidence(series: Series) -> _Evidence | None:
     last = series.last_received_at
-    if len(series.instances) < announced(series):
+    if len(series.received) < announced(series):
         return None
-    if series.released_at is not None:
-        released = "contiguous over a head, and the association was released"
-        return _Evidence(released, series.released_at)
-    headers = [instance.header for instance in series.instances]
+    headers = [instance.header for instance in series.received]
     wanted = max(header.series_related_instances or 0 for header in headers)
     if 0 < wanted <= len(headers):
         return _Evidence(f"all {wanted} images of NumberOfSeriesRelatedInstances came", last)
@@ -70,10 +92,13 @@ def _evidence(series: Series) -> _Evidence | None:
         acquisitions[header.acquisition_number].append(header.images_in_acquisition or 0)
     if all(0 < max(counts) <= len(counts) for counts in acquisitions.values()):
         return _Evidence(f"all {len(headers)} images of ImagesInAcquisition came", last)
+    if series.released_at is not None:
+        released = "contiguous over a head, and the association was released"
+        return _Evidence(released, series.released_at, counted=False)
     return None
 
 
 def announces_images(series: Series) -> bool:
     """Return whether any header says how many images will come."""
-    headers = (instance.header for instance in series.instances)
+    headers = (instance.header for instance in series.received)
     return any(h.series_related_instances or h.images_in_acquisition for h in headers)

@@ -11,6 +11,7 @@ from models.findings import Findings
 from node.case_folder import CaseFolder
 from node.cases import manifest
 from node.cases.assemble import decide
+from node.cases.parts import parts
 from node.cases.report import write_report
 from node.cases.scans import said_of
 from node.cases.triage import triage
@@ -101,6 +102,8 @@ def _assemble(case: Case, node: Node) -> Outcome:
         cases.append(node.cases.get(case.supersedes))
         replaces = node.outbox.predecessor(case.id, "sr")
     outcome, plan = decide(case, study, cases, node.settings.assemble, now)
+    if case.part == 0 and not isinstance(outcome, Waiting):
+        node.cases.open_parts(case, len(parts(mine, node.settings.assemble)), now)
     if plan is not None:
         folder = node.folder(case)
         plan = dataclasses.replace(plan, decided_at=now.isoformat(), replaces=replaces)

@@ -143,6 +143,7 @@ def _series(row: sa.Row[Any], instances: list[Instance], cut_short: int) -> Seri
         last_received_at=row.last_received_at,
         released_at=row.released_at,
         cut_short=cut_short,
+        associations=row.associations,
     )
 
 
