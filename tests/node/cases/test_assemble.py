@@ -417,9 +417,9 @@ SERIES: list[tuple[str, Callable[[], list[Dataset]], Read | Reason]] = [
         Reason.DUPLICATE_POSITION,
     ),
     (
-        "three phases in one series",
+        "each image three times in one series",
         of(HEAD, *(again(i) for i in range(30)), *(again(i, InstanceNumber=99) for i in range(30))),
-        Reason.DUPLICATE_POSITION,
+        Read(),
     ),
     (
         "two images at one position under tilt",
