@@ -1,6 +1,6 @@
 """Different images at one position: each cover is read, and the most suspicious one speaks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from models.detector import Detector
 from node.cases.decoding import decoding_process
 from node.cases.explain import compared
 from node.cases.pipeline import STAGES
+from node.cli.analyse import describe
 from node.dicom.read.pixels import Doubled, load_volume
 from node.settings import Decode, Settings
 from node.states import Priority, Reason
@@ -43,9 +44,7 @@ def scanned_again(
         ds.InstanceNumber = len(images) + len(more) + 1
         stored = np.frombuffer(ds.PixelData, "<i2").copy()
         stored[:: 6 + run] += 1
-        ds.PixelData = np.where(
-            np.frombuffer(ds.PixelData, "<i2") == CLOT, CLOT, stored
-        ).tobytes()
+        ds.PixelData = np.where(np.frombuffer(ds.PixelData, "<i2") == CLOT, CLOT, stored).tobytes()
         more.append(ds)
     return [*images, *more]
 
@@ -105,8 +104,6 @@ def test_a_bleed_that_only_the_second_images_show_is_flagged_on_them(
     assert uids(images[30:]) <= segmented(node, row)
     assert not uids(images[15:18]) & segmented(node, row)
     assert (report(node, row) / "capture.dcm").exists()
-    from node.cli.analyse import describe
-
     read = [one["sop_instance_uid"] for one in describe(row, node)["slices"]]
     assert read[15:18] == [ds.SOPInstanceUID for ds in images[30:]]
     assert read[:15] == [ds.SOPInstanceUID for ds in images[:15]]
@@ -159,7 +156,7 @@ def test_identical_copies_are_read_once(
 
 
 def test_the_first_run_is_the_first_cover_though_its_positions_jitter(
-    node: WatchedNode, clock: Clock, predictor: Predictor
+    node: WatchedNode, clock: Clock
 ) -> None:
     """Positions of the second run lie a little below those of the first."""
     images = scanned_again(HEAD.build(), range(8))
