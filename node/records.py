@@ -245,7 +245,7 @@ class SeriesPlan:
     decided_at: str = ""
     """The date of the report, ISO 8601 UTC, set by the pipeline; a retry writes the same date."""
     copies: tuple[SliceRef, ...] = ()
-    """Images at the positions of `slices`. The series is read only if their pixels are the same."""
+    """Images at the positions of `slices`: the same ones, or different ones that are read too."""
     unseen: tuple[Unseen, ...] = ()
     """What nobody saw of the series; its sentences stand among `limitations` too."""
     closed_by: str = ""

@@ -30,9 +30,11 @@ FORBIDS_CLEARING: Mapping[Reason, str] = {
     Reason.ARTEFACT: "metal on most slices of the brain, or the head moved far between slices",
     Reason.INCOMPLETE: "fewer images came than the scanner announced, some came cut short, or "
     "more than the reading thickness of them could not be used",
-    Reason.DUPLICATE_POSITION: "a dynamic series of more scans than are read",
+    Reason.DUPLICATE_POSITION: "more scans of one place, or different images at one position, "
+    "than are read",
     Reason.NOT_A_HEAD: "the header names another part of the body, and the study holds no other "
     "series to read",
+    Reason.UNDECODABLE: "images of as much as the reading thickness cannot be decoded",
 }
 """Each condition that forbids to clear a series, by the reason it is reported with."""
 

@@ -150,7 +150,7 @@ def _report(case: Case, node: Node) -> Outcome:
     still be what was read, and the result is compared with the one before.
     """
     folder = node.folder(case)
-    plan = folder.require_plan()
+    plan = folder.require_plan_as_read()
     result: Findings | NotAnalysed
     if case.state is State.NOT_ANALYSED:
         result = NotAnalysed(case.reason_code or Reason.INTERNAL, case.reason or "")

@@ -147,7 +147,7 @@ def _folder(row: Row, node: Node) -> CaseFolder:
 
 def _slices(folder: CaseFolder) -> list[dict[str, Any]]:
     """Return every source slice in reading order; its probabilities are None if it was not read."""
-    plan = folder.read_plan()
+    plan = folder.read_plan_as_read()
     if plan is None:
         return []
     found = folder.read_findings()

@@ -301,10 +301,13 @@ _NOTED = ("priority", "probability", "uncertain", "bundle", "reason_code", "comp
 def _said(outcome: Move) -> dict[str, Any]:
     """Return the columns that hold what an outcome says; other fields bear their columns' names.
 
-    A field that is None or empty keeps its column.
+    A field that is None or empty keeps its column. Only the limitations of a reading are always
+    set: one that has none may follow one that had some.
     """
     names = {field.name for field in fields(outcome)} - set(_ELSEWHERE)
     said = {name: value for name in names if (value := getattr(outcome, name)) not in (None, ())}
+    if isinstance(outcome, Triaged):
+        said["limitations"] = outcome.limitations
     if isinstance(outcome, Skipped):
         winner = outcome.preferred
         said |= dict.fromkeys(("closed_at", "closed_by", "saved_s"))

@@ -184,8 +184,9 @@ def test_an_image_that_changed_on_disk_is_named_by_a_replay(
     failed = case(node, clock)
     assert failed.state is State.FAILED and f"{image.name}: changed on disk" in str(failed.reason)
     replayed(node, clock, row, "triage")
-    refused = case(node, clock)
-    assert (refused.priority, refused.reason_code) == (Priority.NOT_ANALYSED, Reason.UNDECODABLE)
+    read = case(node, clock)
+    assert read.priority is Priority.SUSPECTED
+    assert any("changed on disk since it was received" in said for said in read.limitations)
 
 
 @pytest.mark.parametrize("stage", ["triage", "report"])
