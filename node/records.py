@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,42 @@ class Instance:
     received_at: datetime
 
 
+class StepStatus(StrEnum):
+    """PerformedProcedureStepStatus (PS3.3 C.4.14)."""
+
+    IN_PROGRESS = "IN PROGRESS"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+
+
+Listed = Mapping[str, frozenset[str]]
+"""SOPInstanceUIDs of images by their SeriesInstanceUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerformedStep:
+    """What a modality performed procedure step says of the images that it makes."""
+
+    status: StepStatus
+    modality: str
+    study_instance_uids: frozenset[str]
+    images: Listed
+
+
+MPPS, IAN = "MPPS", "IAN"
+"""Who tells a number of images by their list; an archive's answer is a number alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """How many images a series has, told from outside its images."""
+
+    images: int
+    told_by: str
+    """MPPS, IAN, or the question and whom it was put to: "C-FIND of archive"."""
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """One received series with the evidence of its completeness."""
@@ -129,6 +166,9 @@ class Series:
     """When the last association that carried it was released; None while one may be open."""
     cut_short: int = 0
     """How many of its images wait in quarantine because their pixels are cut short."""
+    announcements: tuple[Announcement, ...] = ()
+    in_progress: bool = False
+    """Whether a procedure step of its study is in progress: it may make further images."""
 
 
 @dataclass(frozen=True, slots=True)

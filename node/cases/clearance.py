@@ -24,7 +24,7 @@ FORBIDS_CLEARING: Mapping[Reason, str] = {
     Reason.NOT_AXIAL: "the pixels are not axial, whatever the header says",
     Reason.NOISE: "the brain is lost in noise",
     Reason.ARTEFACT: "metal on most slices of the brain, or the head moved far between slices",
-    Reason.INCOMPLETE: "fewer images came than the scanner announced, or some came cut short",
+    Reason.INCOMPLETE: "fewer images came than were announced, or some came cut short",
 }
 """Each condition that forbids to clear a series, by the reason it is reported with."""
 
@@ -103,9 +103,12 @@ def _coverage(stack: Stack, settings: Assemble) -> tuple[Unseen, ...]:
 def _announced(verdict: Verdict) -> tuple[Unseen, ...]:
     wanted = announced(verdict.series)
     came = len(verdict.series.instances)
-    if came >= wanted:
+    if came >= wanted.images:
         return ()
-    message = f"{came} of {wanted} announced images came; send the series again, complete"
+    message = (
+        f"{came} of {wanted.images} announced images came ({wanted.told_by}); "
+        "send the series again, complete"
+    )
     return (Unseen(Reason.INCOMPLETE, message, forbids=True),)
 
 

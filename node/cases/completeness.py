@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from node.cases.eligibility import Verdict
-from node.records import Closing, Series
+from node.records import IAN, MPPS, Closing, Series
 from node.settings import Assemble
 
 
@@ -13,8 +13,9 @@ def closing(verdict: Verdict, settings: Assemble) -> Closing:
     """Return when a series is complete.
 
     Evidence is a readable series (contiguous slices that cover a head) together with the release
-    of its association or the number of images that the scanner announced; a short grace follows
-    it. Without evidence the series is closed after `idle_s` without another image.
+    of its association or the number of images that was announced; a short grace follows it. Fewer
+    images than announced are no evidence, and while a procedure step of the study is in progress,
+    a release is none. Without evidence the series is closed after `idle_s` without another image.
     """
     last = verdict.series.last_received_at
     idle = last + timedelta(seconds=settings.idle_s)
@@ -26,16 +27,29 @@ def closing(verdict: Verdict, settings: Assemble) -> Closing:
     return Closing(at, f"complete: {evidence.what}", saved_s)
 
 
-def announced(series: Series) -> int:
-    """Return how many images the headers announce for the series; 0 if they announce none.
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """The highest number of images that is announced for a series, and by whom."""
 
-    NumberOfSeriesRelatedInstances counts those of the series, ImagesInAcquisition those of one
-    acquisition (PS3.3 C.7.3.1, C.7.6.1).
+    images: int
+    told_by: str
+
+
+def announced(series: Series) -> Announced:
+    """Return how many images are announced for the series; 0 if nobody announces any.
+
+    Of the headers, NumberOfSeriesRelatedInstances counts those of the series, ImagesInAcquisition
+    those of one acquisition (PS3.3 C.7.3.1, C.7.6.1).
     """
     headers = [instance.header for instance in series.instances]
     acquisitions = {h.acquisition_number: h.images_in_acquisition or 0 for h in headers}
     in_series = max(header.series_related_instances or 0 for header in headers)
-    return max(in_series, sum(acquisitions.values()))
+    told = (
+        Announced(in_series, "NumberOfSeriesRelatedInstances"),
+        Announced(sum(acquisitions.values()), "ImagesInAcquisition"),
+        *(Announced(one.images, one.told_by) for one in series.announcements),
+    )
+    return max(told, key=lambda one: one.images)
 
 
 def _is_whole(verdict: Verdict, settings: Assemble) -> bool:
@@ -55,12 +69,36 @@ class _Evidence:
 
 
 def _evidence(series: Series) -> _Evidence | None:
-    last = series.last_received_at
-    if len(series.instances) < announced(series):
+    if len(series.instances) < announced(series).images:
         return None
-    if series.released_at is not None:
-        released = "contiguous over a head, and the association was released"
-        return _Evidence(released, series.released_at)
+    return _listed(series) or _release(series) or _counted(series)
+
+
+def _listed(series: Series) -> _Evidence | None:
+    """Return the evidence of a list whose images all came.
+
+    An archive's answer is no such list: it may be receiving the series itself. Nor is a
+    notification while a procedure step goes on: it may be about the first of several images.
+    """
+    tellers = (MPPS,) if series.in_progress else (MPPS, IAN)
+    came = len(series.instances)
+    for told in series.announcements:
+        if told.told_by in tellers and told.images == came:
+            what = f"all {came} images announced by {told.told_by} came"
+            return _Evidence(what, max(told.at, series.last_received_at))
+    return None
+
+
+def _release(series: Series) -> _Evidence | None:
+    if series.released_at is None or series.in_progress:
+        return None
+    released = "contiguous over a head, and the association was released"
+    return _Evidence(released, series.released_at)
+
+
+def _counted(series: Series) -> _Evidence | None:
+    """Return the evidence of the headers' count."""
+    last = series.last_received_at
     headers = [instance.header for instance in series.instances]
     wanted = max(header.series_related_instances or 0 for header in headers)
     if 0 < wanted <= len(headers):
@@ -74,6 +112,8 @@ def _evidence(series: Series) -> _Evidence | None:
 
 
 def announces_images(series: Series) -> bool:
-    """Return whether any header says how many images will come."""
+    """Return whether anybody says how many images will come."""
+    if series.announcements:
+        return True
     headers = (instance.header for instance in series.instances)
     return any(h.series_related_instances or h.images_in_acquisition for h in headers)
