@@ -264,7 +264,35 @@ def mute(archive: Archive) -> Iterator[Archive]:
         yield archive
 
 
-FAULTS = {"refuses": refusing, "answers 500": web_failing, "is down": nobody, "is mute": mute}
+@contextmanager
+def endless(archive: Archive) -> Iterator[Archive]:
+    """It answers slowly, with one series after the other."""
+    ended = threading.Event()
+
+    def answers(_query: Dataset) -> Iterator[Dataset]:
+        for number in range(500):
+            if ended.wait(0.05):
+                return
+            found = Dataset()
+            found.QueryRetrieveLevel = "SERIES"
+            found.SeriesInstanceUID = f"1.8.{number}"
+            yield found
+
+    archive.answers = answers  # type: ignore[method-assign]
+    with dimse(archive):
+        try:
+            yield archive
+        finally:
+            ended.set()
+
+
+FAULTS = {
+    "never ends": endless,
+    "refuses": refusing,
+    "answers 500": web_failing,
+    "is down": nobody,
+    "is mute": mute,
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
