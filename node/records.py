@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,42 @@ class Instance:
     received_at: datetime
 
 
+class StepStatus(StrEnum):
+    """PerformedProcedureStepStatus (PS3.3 C.4.14)."""
+
+    IN_PROGRESS = "IN PROGRESS"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+
+
+Listed = Mapping[str, frozenset[str]]
+"""SOPInstanceUIDs of images by their SeriesInstanceUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerformedStep:
+    """What a modality performed procedure step says of the images that it makes."""
+
+    status: StepStatus
+    modality: str
+    study_instance_uids: frozenset[str]
+    images: Listed
+
+
+MPPS, IAN = "MPPS", "IAN"
+"""Who tells a number of images by their list; an archive's answer is a number alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """How many images a series has, told from outside its images."""
+
+    images: int
+    told_by: str
+    """MPPS, IAN, or the question and whom it was put to: "C-FIND of archive"."""
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Which part of its series a `Series` holds (`node.cases.parts`).
@@ -154,6 +191,9 @@ class Series:
     """How many of its images wait in quarantine because their pixels are cut short."""
     associations: int = 1
     """How many associations that carried it were released."""
+    announcements: tuple[Announcement, ...] = ()
+    in_progress: bool = False
+    """Whether a procedure step of its study is in progress: it may make further images."""
     part: Part = Part()
     whole: tuple[Instance, ...] = ()
     """All images of the series where this is a part of it; see `received`."""

@@ -64,6 +64,10 @@ class Assemble(_Section):
         ge=0,
         description="a study acquired longer before it arrives is a prior, days; 0: none is",
     )
+    ask: str = Field(
+        "",
+        description="which of pull.sources is asked how many images a series has; empty: none",
+    )
     words_with_contrast: tuple[Word, ...] = Field(
         (), description="further words of a series description that name a contrast agent"
     )
@@ -223,6 +227,16 @@ class Settings(BaseSettings):
     web: Web = Web()
     work: Work = Work()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _asks_a_source(self) -> Self:
+        names = [source.name for source in self.pull.sources]
+        if self.assemble.ask and self.assemble.ask not in names:
+            known = ", ".join(names) or "none is configured"
+            raise ValueError(
+                f"assemble.ask: {self.assemble.ask!r} is none of pull.sources ({known})"
+            )
+        return self
 
     @property
     def url(self) -> str:

@@ -189,9 +189,12 @@ def _ends_mm(stack: Stack, normal: NDArray[np.float64]) -> tuple[float, float]:
 def _announced(verdict: Verdict) -> tuple[Unseen, ...]:
     wanted = announced(verdict.series)
     came = len(verdict.series.received)
-    if came >= wanted:
+    if came >= wanted.images:
         return ()
-    message = f"{came} of {wanted} announced images came; send the series again, complete"
+    message = (
+        f"{came} of {wanted.images} announced images came ({wanted.told_by}); "
+        "send the series again, complete"
+    )
     return (Unseen(Reason.INCOMPLETE, message, forbids=True),)
 
 

@@ -27,12 +27,17 @@ if TYPE_CHECKING:
     from models.detector import Detector
 
 
+def _nobody_to_ask(_series: Series) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """What a stage works with; the clock and the detector come in from outside.
 
     `detector` loads the networks at the first call; each further call returns the same ones.
     `decode` reads pixels: here and now, or in a process with limits (`node.cases.decoding`).
+    `ask` has an archive asked how many images a series has, and returns whether it told anew.
     """
 
     settings: Settings
@@ -43,6 +48,7 @@ class Node:
     detector: Callable[[], "Detector"]
     clock: Callable[[], datetime]
     decode: Decoder = load_volume
+    ask: Callable[[Series], bool] = _nobody_to_ask
 
     @classmethod
     def on(
@@ -52,10 +58,11 @@ class Node:
         detector: Callable[[], "Detector"],
         clock: Callable[[], datetime],
         decode: Decoder = load_volume,
+        ask: Callable[[Series], bool] = _nobody_to_ask,
     ) -> Self:
         """Return a node that works on this worklist."""
         handles = (worklist.arrivals, worklist.cases, worklist.outbox, worklist.views)
-        return cls(settings, *handles, detector, clock, decode)
+        return cls(settings, *handles, detector, clock, decode, ask)
 
     @property
     def root(self) -> Path:
@@ -93,6 +100,8 @@ def _assemble(case: Case, node: Node) -> Outcome:
     (mine,) = (one for one in received if one.series_instance_uid == case.series_instance_uid)
     if not mine.instances:
         return _nothing_whole(mine, node.settings.assemble, now)
+    if node.ask(mine):
+        received = node.arrivals.study(case.study_instance_uid)
     study = [one for one in received if one.instances]
     known = {one.series_instance_uid for one in study}
     of_study = node.cases.of_study(case.study_instance_uid)

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.records import StepStatus
 from node.states import Priority, State
 
 
@@ -269,3 +270,28 @@ sa.Index(
     sqlite_where=quarantine.c.decision.is_(None),
     postgresql_where=quarantine.c.decision.is_(None),
 )
+
+procedure_step = sa.Table(
+    "procedure_step",
+    metadata,
+    _uid("sop_instance_uid", primary_key=True),
+    _uid("study_instance_uid", primary_key=True, index=True),
+    sa.Column("status", _closed(StepStatus, "status"), nullable=False),
+    sa.Column("modality", sa.Text, nullable=False),
+    sa.Column("images", sa.JSON, nullable=False),
+    _at("at"),
+)
+"""Modality performed procedure steps; of a step that has ended, the announcements have the list."""
+
+announcement = sa.Table(
+    "announcement",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    _uid("series_instance_uid", primary_key=True),
+    sa.Column("told_by", sa.Text, primary_key=True),
+    sa.Column("images", sa.Integer, nullable=False),
+    sa.Column("listed", sa.JSON, nullable=False),
+    _at("at"),
+    sa.CheckConstraint("images >= 0", "images"),
+)
+"""How many images a series has, told from outside; also of studies of which nothing has come."""
