@@ -288,6 +288,8 @@ class SeriesPlan:
     """Images at the positions of `slices`: the same ones, or different ones that are read too."""
     unseen: tuple[Unseen, ...] = ()
     """What nobody saw of the series; its sentences stand among `limitations` too."""
+    continued: tuple[str, ...] = ()
+    """The ends, "top" and "bottom", at which another series of the study shows more of the head."""
     closed_by: str = ""
     """The evidence, or the timer, by which the series counted as complete."""
     saved_s: float = 0.0
@@ -300,6 +302,11 @@ class SeriesPlan:
     """What the report says of each scan of the study, if there are several; not written."""
     in_part: str = ""
     """Why the series is not cleared, though nothing suspicious was seen; not written."""
+
+    def without(self, gone: Unseen) -> "SeriesPlan":
+        """Return the plan with one more part that nobody saw."""
+        said = (*self.limitations, gone.message)
+        return dataclasses.replace(self, unseen=(*self.unseen, gone), limitations=said)
 
     def agrees(self, other: "SeriesPlan") -> bool:
         """Return whether the other plan makes the same report, apart from its date."""
@@ -328,6 +335,7 @@ class SeriesPlan:
         )
         limitations = tuple(values["limitations"])
         unseen = tuple(Unseen(**one) for one in values.get("unseen", ()))
+        values["continued"] = tuple(values.get("continued", ()))
         older = values.get("replaces")
         values |= {"slices": slices, "copies": copies, "limitations": limitations, "unseen": unseen}
         return cls(**{**values, "replaces": older and Predecessor(**older)})

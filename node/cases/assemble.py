@@ -335,7 +335,11 @@ def _read(field: _Field) -> tuple[Planned, SeriesPlan]:
     beside = [e.verdict for e in field.others if e.verdict.refusal is None]
     gone = unseen(verdict, field.settings, beside)
     known = (*limitations(verdict), *clearance.limitations(gone))
-    plan = replace(_plan(field, slices, decision, known, copies), unseen=gone)
+    plan = replace(
+        _plan(field, slices, decision, known, copies),
+        unseen=gone,
+        continued=clearance.continued(verdict, beside),
+    )
     return Planned(plan.limitations, bool(field.prior), mine.closing, field.scan), plan
 
 

@@ -23,8 +23,8 @@ from node.states import Reason
 FORBIDS_CLEARING: Mapping[Reason, str] = {
     Reason.MISSING_SLICE: "a gap between slices leaves as much as the reading thickness unseen, "
     "and lies in the head",
-    Reason.COVERAGE: "less than assemble.min_coverage_mm was scanned, together with the study's "
-    "other series that touch it",
+    Reason.COVERAGE: "less than assemble.min_coverage_mm was scanned, or the head is cut off at "
+    "its top or bottom, together with the study's other series that touch it",
     Reason.NOT_AXIAL: "the pixels are not axial, whatever the header says",
     Reason.NOISE: "the brain is lost in noise",
     Reason.ARTEFACT: "metal on most slices of the brain, or the head moved far between slices",
@@ -67,18 +67,44 @@ def unseen(
     )
 
 
+def lost(files: int) -> Unseen:
+    """Return what nobody saw where files that came with a study could not be used."""
+    said = "1 file" if files == 1 else f"{files} files"
+    message = f"{said} of the folder could not be used: this study may be incomplete"
+    return Unseen(Reason.INCOMPLETE, message, forbids=True)
+
+
 def limitations(found: Sequence[Unseen]) -> tuple[str, ...]:
     """Return the sentences on what was not seen."""
     return tuple(one.message for one in found)
 
 
-def of_pixels(found: Sequence[Limitation]) -> tuple[Unseen, ...]:
-    """Return the defects of the pixels (`node.cases.quality`) that forbid to clear a series."""
+def of_pixels(found: Sequence[Limitation], continued: Sequence[str]) -> tuple[Unseen, ...]:
+    """Return the defects of the pixels (`node.cases.quality`) that forbid to clear a series.
+
+    Parameters
+    ----------
+    continued
+        The ends beyond which another series of the study goes on, as `continued` gives them.
+    """
     return tuple(
         Unseen(one.forbids_clearing, one.sentence, forbids=True)
         for one in found
-        if one.forbids_clearing
+        if one.forbids_clearing and one.end not in continued
     )
+
+
+def continued(verdict: Verdict, beside: Sequence[Verdict]) -> tuple[str, ...]:
+    """Return the ends, "top" and "bottom", at which another series of the study goes on."""
+    assert verdict.stack is not None
+    normal = verdict.stack.plane.normal
+    up = normal * np.sign(normal[2] or 1.0)
+    low, high = _ends_mm(verdict.stack, up)
+    ends = [_ends_mm(stack, up) for stack in _in_line(verdict, beside)]
+    touch = READING_THICKNESS_MM
+    above = any(bottom <= high + touch < top for bottom, top in ends)
+    below = any(bottom < low - touch <= top for bottom, top in ends)
+    return tuple(end for end, holds in (("top", above), ("bottom", below)) if holds)
 
 
 def forbidding(found: Sequence[Unseen], in_head: Callable[[int], bool]) -> tuple[Unseen, ...]:
@@ -157,20 +183,10 @@ def _coverage(
 
 
 def _joined_mm(verdict: Verdict, beside: Sequence[Verdict]) -> float:
-    """Return the length that a series and those that touch it show together, mm.
-
-    Series of another frame of reference say nothing of where they lie (PS3.3 C.7.4.1), nor do
-    those of another orientation.
-    """
+    """Return the length that a series and those that touch it show together, mm."""
     assert verdict.stack is not None
     normal = verdict.stack.plane.normal
-    frame = verdict.headers[0].frame_of_reference_uid
-    ends = [
-        _ends_mm(other.stack, normal)
-        for other in beside
-        if other.stack and frame and other.headers[0].frame_of_reference_uid == frame
-        if other.stack.plane.normal @ normal > SAME_DIRECTION
-    ]
+    ends = [_ends_mm(stack, normal) for stack in _in_line(verdict, beside)]
     low, high = _ends_mm(verdict.stack, normal)
     # Each series that touches what is joined so far widens it, until none does.
     for _ in ends:
@@ -178,6 +194,22 @@ def _joined_mm(verdict: Verdict, beside: Sequence[Verdict]) -> float:
             if bottom - high <= READING_THICKNESS_MM and low - top <= READING_THICKNESS_MM:
                 low, high = min(low, bottom), max(high, top)
     return high - low
+
+
+def _in_line(verdict: Verdict, beside: Sequence[Verdict]) -> list[Stack]:
+    """Return the stacks that lie in the same space and direction.
+
+    Series of another frame of reference say nothing of where they lie (PS3.3 C.7.4.1).
+    """
+    assert verdict.stack is not None
+    normal = verdict.stack.plane.normal
+    frame = verdict.headers[0].frame_of_reference_uid
+    return [
+        other.stack
+        for other in beside
+        if other.stack and frame and other.headers[0].frame_of_reference_uid == frame
+        if abs(other.stack.plane.normal @ normal) > SAME_DIRECTION
+    ]
 
 
 def _ends_mm(stack: Stack, normal: NDArray[np.float64]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from models.findings import Findings
 from node.case_folder import CaseFolder
-from node.cases import manifest
+from node.cases import clearance, manifest
 from node.cases.assemble import decide
 from node.cases.parts import parts
 from node.cases.report import write_report
@@ -17,7 +17,7 @@ from node.cases.scans import said_of
 from node.cases.triage import triage
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
-from node.outcomes import Failed, NotAnalysed, Outcome, Reported, Waiting
+from node.outcomes import Failed, NotAnalysed, Outcome, Planned, Reported, Waiting
 from node.records import Case, Parcel, Series
 from node.settings import Assemble, Settings
 from node.states import Reason, State
@@ -38,6 +38,7 @@ class Node:
     `detector` loads the networks at the first call; each further call returns the same ones.
     `decode` reads pixels: here and now, or in a process with limits (`node.cases.decoding`).
     `ask` has an archive asked how many images a series has, and returns whether it told anew.
+    `lost_files` counts files that came with the studies and could not be used.
     """
 
     settings: Settings
@@ -49,6 +50,7 @@ class Node:
     clock: Callable[[], datetime]
     decode: Decoder = load_volume
     ask: Callable[[Series], bool] = _nobody_to_ask
+    lost_files: int = 0
 
     @classmethod
     def on(
@@ -116,6 +118,8 @@ def _assemble(case: Case, node: Node) -> Outcome:
     if plan is not None:
         folder = node.folder(case)
         plan = dataclasses.replace(plan, decided_at=now.isoformat(), replaces=replaces)
+        if node.lost_files and isinstance(outcome, Planned):
+            plan = plan.without(clearance.lost(node.lost_files))
         before = folder.read_plan()
         if before is None or not before.agrees(plan):
             folder.write_plan(plan)
