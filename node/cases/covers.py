@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.volume import Volume
+from node.cases.crashes import crashing
+from node.dicom.read.damage import Crashed, Damaged, Doubled, Fault
 from node.dicom.read.geometry import SAME_POSITION_MM
-from node.dicom.read.pixels import Damaged, Doubled, Fault
 from node.records import SeriesPlan, SliceRef, Unseen
 from node.states import Reason
 
@@ -68,8 +69,9 @@ def covers(plan: SeriesPlan, decode: Decode) -> Covers:
 
     Raises
     ------
-    Damaged
-        If so many images are damaged that no more than `LEAST_SHARE` of the positions is left.
+    Damaged, Crashed
+        If so many images are damaged that no more than `LEAST_SHARE` of the positions is left, or
+        if nobody can say which image ends the decoder.
     Refused
         Whatever else `decode` raises.
     """
@@ -78,11 +80,13 @@ def covers(plan: SeriesPlan, decode: Decode) -> Covers:
     while True:
         try:
             volume = decode(sound)
-        except Damaged as damage:
-            unseen = (*unseen, *set_aside(sound, damage))
-            sound = without(sound, damage.faults)
-            if len(sound.slices) <= LEAST_SHARE * len(plan.slices):
+        except (Damaged, Crashed) as reason:
+            faults = reason.faults if isinstance(reason, Damaged) else crashing(sound, decode)
+            left = without(sound, faults)
+            if not faults or len(left.slices) <= LEAST_SHARE * len(plan.slices):
                 raise
+            unseen = (*unseen, *set_aside(sound, faults))
+            sound = left
         except Doubled as doubled:
             found = tuple(_covers(sound, doubled.images))
             unread = _unread(doubled.images)
@@ -131,13 +135,13 @@ def _moved(one: Unseen, kept: Sequence[int]) -> Unseen:
     return replace(one, after=below if 0 <= below < len(kept) - 1 else None)
 
 
-def set_aside(plan: SeriesPlan, damage: Damaged) -> tuple[Unseen, ...]:
+def set_aside(plan: SeriesPlan, faults: Sequence[Fault]) -> tuple[Unseen, ...]:
     """Return what is not seen of the plan because of the damage, one for each kind of it."""
-    lost_mm = _lost_mm(plan, damage.faults)
+    lost_mm = _lost_mm(plan, faults)
     kinds: defaultdict[str, list[Fault]] = defaultdict(list)
-    for fault in damage.faults:
+    for fault in faults:
         kinds[fault.code].append(fault)
-    return tuple(_not_seen(faults, lost_mm) for faults in kinds.values())
+    return tuple(_not_seen(found, lost_mm) for found in kinds.values())
 
 
 def _lost_mm(plan: SeriesPlan, faults: Sequence[Fault]) -> Mapping[SliceRef, float]:

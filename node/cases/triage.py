@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.findings import Findings, Unreadable
@@ -12,7 +11,7 @@ from node.cases.clearance import IN_PART, forbidding, of_pixels
 from node.cases.covers import Covers, covers
 from node.cases.quality import brain_mm2, gate, measure
 from node.dicom.read.pixels import Decoder
-from node.errors import Permanent, Refused
+from node.errors import Refused
 from node.outcomes import Triaged
 from node.records import SeriesPlan, Unseen
 from node.states import Priority, Reason
@@ -30,16 +29,10 @@ def triage(
     ------
     Refused
         If the pixels cannot be decoded, are not Hounsfield values or show no brain.
-    Permanent
-        If an image is no longer on disk.
     """
 
     def decoded(part: SeriesPlan) -> Volume:
-        try:
-            return decode(part, folder.root)
-        except FileNotFoundError as lost:
-            name = Path(str(lost.filename)).name
-            raise Permanent(f"{name}: is on disk no more; send the series again") from lost
+        return decode(part, folder.root)
 
     folder.write_plan_as_read(plan)
     series = covers(plan, decoded)

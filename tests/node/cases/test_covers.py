@@ -13,7 +13,8 @@ from node.cases.decoding import decoding_process
 from node.cases.explain import compared
 from node.cases.pipeline import STAGES
 from node.cli.analyse import describe
-from node.dicom.read.pixels import Doubled, load_volume
+from node.dicom.read.damage import Doubled
+from node.dicom.read.pixels import load_volume
 from node.settings import Decode, Settings
 from node.states import Priority, Reason
 from node.worklist import Row, Worklist, upgrade

@@ -10,15 +10,19 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
+from models.volume import Volume
+from node.cases.crashes import MAX_CRASHES, crashing
 from node.cases.decoding import decoding_process
 from node.cases.explain import compared
 from node.cases.pipeline import STAGES
-from node.dicom.read.pixels import Damaged, Decoder, load_volume
+from node.dicom.read.damage import Crashed, Damaged
+from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
-from node.records import SeriesPlan
+from node.records import SeriesPlan, SliceRef
 from node.settings import Decode, Settings
 from node.states import Priority, Reason, State
 from node.worklist import Row
+from tests.support import decoders
 from tests.support.builder import (
     HEAD,
     INTERCEPT,
@@ -34,6 +38,7 @@ from tests.support.builder import (
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive_files, work, working_node
 
+DEADLY = HEAD(study="deadly")
 CLOT = 72 - INTERCEPT
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 ITEM = b"\xfe\xff\x00\xe0"
@@ -280,6 +285,55 @@ def test_the_damage_is_told_across_processes(decode: Decoder, tmp_path: Path) ->
         assert all(fault.ref.sop_instance_uid in fault.message for fault in faults)
         whole = replace(plan, slices=(*plan.slices[1:7], *plan.slices[8:]))
         assert len(load(whole, tmp_path).hu) == 28
+
+
+def test_an_image_that_ends_its_decoder_costs_that_image_alone(
+    node: WatchedNode, clock: Clock
+) -> None:
+    with decoding_process(Decode(), decoders.load) as decode:
+        row = result(replace(node, decode=decode), clock, [encoded(ds) for ds in DEADLY.build()])
+    assert row.priority is Priority.SUSPECTED
+    (said,) = (text for text in row.limitations if "decoded" in text)
+    assert decoders.DEADLY in said and "SIGSEGV" in said
+    assert names(report(node, row)) == OBJECTS
+
+
+class Fragile:
+    """A decoder that ends on these images, and only counts."""
+
+    def __init__(self, *deadly: str, most: int = 1000) -> None:
+        self.deadly, self.most, self.crashes = deadly, most, 0
+
+    def __call__(self, plan: SeriesPlan) -> Volume:
+        names = [ref.sop_instance_uid for ref in plan.slices]
+        if len(names) > self.most or any(name in self.deadly for name in names):
+            self.crashes += 1
+            raise Crashed(Reason.UNDECODABLE, "decoding the pixels ended its process: SIGSEGV")
+        raise Refused(Reason.NOT_HOUNSFIELD, "no air among these few")
+
+
+@pytest.mark.parametrize("deadly", [["0"], ["29"], ["13", "14"], ["3", "20"], []])
+def test_the_images_that_end_the_decoder_are_found_in_few_crashes(deadly: list[str]) -> None:
+    decode = Fragile(*deadly)
+    found = crashing(numbered(30), decode, most=10)
+    assert sorted(fault.ref.sop_instance_uid for fault in found) == sorted(deadly)
+    assert decode.crashes <= 10
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [Fragile(*map(str, range(30))), Fragile(most=20), Fragile(*map(str, range(0, 30, 4)))],
+    ids=["each image", "too much for the memory", "every fourth image"],
+)
+def test_a_search_that_leads_nowhere_ends_soon(decode: Fragile) -> None:
+    assert crashing(numbered(30), decode) == ()
+    assert decode.crashes <= MAX_CRASHES + 1
+
+
+def numbered(count: int) -> SeriesPlan:
+    at = [(0.0, 0.0, 5.0 * number) for number in range(count)]
+    refs = [SliceRef(f"{n}.dcm", "", "", str(n), 1, at[n], at[n][2]) for n in range(count)]
+    return SeriesPlan("", "", tuple(refs), "")
 
 
 def test_what_a_decoder_says_is_one_line_and_the_same_every_time(tmp_path: Path) -> None:
