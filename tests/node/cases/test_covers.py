@@ -168,6 +168,26 @@ def test_the_first_run_is_the_first_cover_though_its_positions_jitter(
     assert segmented(node, row) == uids(images[:30])
 
 
+def test_a_frame_that_differs_from_the_one_at_its_place_is_read_too(
+    node: WatchedNode, clock: Clock
+) -> None:
+    twice = HEAD.enhanced(order=[*range(30), 16])
+    stored = np.frombuffer(twice.PixelData, "<i2").reshape(31, -1).copy()
+    for index in LESION:
+        clot = stored[index] == CLOT + index
+        stored[index, clot] = 35 - INTERCEPT + index
+    twice.PixelData = stored.tobytes()
+    row = result(node, clock, [twice])
+    assert row.priority is Priority.SUSPECTED
+    seg = dcmread(report(node, row) / "seg.dcm")
+    (source,) = {
+        item.ReferencedFrameNumber
+        for group in seg.PerFrameFunctionalGroupsSequence
+        for item in group.DerivationImageSequence[0].SourceImageSequence
+    }
+    assert source == 31
+
+
 def test_a_damaged_cover_does_not_keep_the_others_from_being_read(
     node: WatchedNode, clock: Clock
 ) -> None:

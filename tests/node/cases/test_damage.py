@@ -10,15 +10,17 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
+from models.findings import Unreadable
 from models.volume import Volume
+from node.cases.covers import set_aside, without
 from node.cases.crashes import MAX_CRASHES, crashing
 from node.cases.decoding import decoding_process
 from node.cases.explain import compared
 from node.cases.pipeline import STAGES
-from node.dicom.read.damage import Crashed, Damaged
+from node.dicom.read.damage import Crashed, Damaged, Fault
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
-from node.records import SeriesPlan, SliceRef
+from node.records import SeriesPlan, SliceRef, Unseen
 from node.settings import Decode, Settings
 from node.states import Priority, Reason, State
 from node.worklist import Row
@@ -198,6 +200,20 @@ def test_an_image_that_changed_on_disk_is_set_aside(
     assert names(report(node, row)) == OBJECTS
 
 
+def test_a_series_that_shows_no_brain_is_reported_without_the_image_that_is_broken(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [Unreadable("no brain found")]
+    receive_files([encoded(ds) for ds in bleeding()], node)
+    (series,) = node.worklist.arrivals.study(bleeding()[0].StudyInstanceUID)
+    path = node.root / series.instances[0].stored.path
+    path.write_bytes(path.read_bytes()[:200])
+    work(node, clock)
+    row = newest(node, clock)
+    assert (row.reason_code, row.state) == (Reason.UNREADABLE, State.DELIVERED)
+    assert names(report(node, row)) == {"sr.dcm"}
+
+
 def test_a_whole_copy_of_a_damaged_image_is_read_in_its_place(
     node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
@@ -257,6 +273,39 @@ def test_an_image_put_back_on_disk_is_read_by_a_replay_of_the_triage(
     assert not any("decoded" in text for text in newest(node, clock).limitations)
     assert [len(volume.hu) for volume in predictor.read_volumes] == [29, 30]
     assert names(report(node, row)) == OBJECTS
+
+
+# --- the plan without its damaged images ----------------------------------------------------------
+
+
+def gone(plan: SeriesPlan, *indices: int) -> list[Fault]:
+    return [Fault(plan.slices[index], Reason.UNDECODABLE, "broken; send it") for index in indices]
+
+
+@pytest.mark.parametrize(
+    ("lost", "after"),
+    [((), 9), ((2, 3), 7), ((9,), 8), ((10,), 9), ((20,), 9), (tuple(range(10)), None)],
+)
+def test_a_gap_is_still_between_the_slices_on_either_side(
+    lost: tuple[int, ...], after: int | None
+) -> None:
+    gap = Unseen(Reason.MISSING_SLICE, "a slice is missing", forbids=True, after=9)
+    plan = replace(numbered(30), unseen=(gap,))
+    left = without(plan, gone(plan, *lost))
+    assert len(left.slices) == 30 - len(lost)
+    assert left.unseen == (replace(gap, after=after),)
+
+
+def test_what_is_not_seen_is_told_in_millimetres() -> None:
+    plan = numbered(30)
+    (said,) = set_aside(plan, gone(plan, 0, 10, 11))
+    assert said.message == (
+        "3 images could not be decoded and were not seen (15.0 mm of the scan): broken; send them "
+        "again"
+    )
+    unplaced = replace(plan, slices=tuple(replace(s, location_mm=None) for s in plan.slices))
+    (said,) = set_aside(unplaced, gone(unplaced, 10))
+    assert said.message == "1 image could not be decoded and was not seen: broken; send it again"
 
 
 # --- the decoder ----------------------------------------------------------------------------------
