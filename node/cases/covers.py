@@ -53,14 +53,19 @@ class Covers:
     doubled: str = ""
     volume: Volume | None = None
 
-    @property
-    def limitations(self) -> tuple[str, ...]:
-        """The sentences on all of it."""
-        return (*(one.message for one in self.unseen), *filter(None, (self.doubled,)))
+    def limitations(self, unread: Sequence[Unseen]) -> tuple[str, ...]:
+        """Return the sentences on all of it, where these covers could not be read."""
+        speaks = "both were read, the more suspicious speaks"
+        if len(self.covers) > 2:
+            speaks = f"{len(self.covers)} covers were read, the most suspicious speaks"
+        doubled = self.doubled if unread else f"{self.doubled}; {speaks}"
+        messages = (one.message for one in (*self.unseen, *unread))
+        return (*messages, *((doubled,) if self.doubled else ()))
 
     def speaking(self, cover: SeriesPlan) -> SeriesPlan:
         """Return the plan whose slices are those of the cover; the other images are copies."""
-        rest = (ref for ref in (*self.plan.slices, *self.plan.copies) if ref not in cover.slices)
+        spoken = set(cover.slices)
+        rest = (ref for ref in (*self.plan.slices, *self.plan.copies) if ref not in spoken)
         return replace(cover, copies=tuple(rest))
 
 
@@ -202,12 +207,7 @@ def _unread(images: Mapping[int, tuple[SliceRef, ...]]) -> tuple[Unseen, ...]:
 
 
 def _said(images: Mapping[int, tuple[SliceRef, ...]]) -> str:
-    """Return the sentence on positions with several images."""
+    """Return what is said of positions with several images, as the beginning of a sentence."""
     positions = "1 position holds" if len(images) == 1 else f"{len(images)} positions hold"
     depth = max(len(found) for found in images.values())
-    if depth == 2:
-        return f"{positions} two different images; both were read, the more suspicious speaks"
-    read = "all" if depth <= MAX_COVERS else str(MAX_COVERS)
-    return (
-        f"{positions} up to {depth} different images; {read} were read, the most suspicious speaks"
-    )
+    return f"{positions} {'two' if depth == 2 else f'up to {depth}'} different images"

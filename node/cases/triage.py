@@ -39,7 +39,7 @@ def triage(
     folder.write_plan_as_read(series.plan)  # a report may follow though nothing can be read
     readings, unread = _read_all(series, detector, decoded)
     told = max(readings, key=_suspicion)  # the first one of equals
-    known = (*series.limitations, *(one.message for one in unread), *told.findings.limitations)
+    known = (*series.limitations(unread), *told.findings.limitations)
     findings = replace(told.findings, limitations=known)
     folder.write_plan_as_read(series.speaking(told.plan))
     folder.save_findings(findings)
@@ -80,7 +80,7 @@ def _read_all(
             refusals.append(reason)
     if not readings:
         raise refusals[0]
-    unread = [f"one of the images at each position could not be read: {why}" for why in refusals]
+    unread = [f"one cover of the head could not be read: {why}" for why in refusals]
     return readings, [Unseen(Reason.DUPLICATE_POSITION, said, forbids=True) for said in unread]
 
 

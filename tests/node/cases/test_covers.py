@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from models.detector import Detector
+from models.findings import Unreadable
 from node.cases.decoding import decoding_process
 from node.cases.explain import compared
 from node.cases.pipeline import STAGES
@@ -127,7 +128,9 @@ def test_three_different_images_at_one_position_are_all_read(
     row = result(node, clock, images)
     assert row.priority is Priority.SUSPECTED
     assert row.key_slice_sop_instance_uid == images[-1].SOPInstanceUID
-    said = "2 positions hold up to 3 different images; all were read, the most suspicious speaks"
+    said = (
+        "2 positions hold up to 3 different images; 3 covers were read, the most suspicious speaks"
+    )
     assert said in row.limitations
     assert len(predictor.read_volumes) == 3
 
@@ -142,6 +145,19 @@ def test_more_different_images_than_are_read_forbid_to_clear(
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.DUPLICATE_POSITION)
     assert "2 further images at the same positions were not read" in str(row.reason)
     assert len(predictor.read_volumes) == 3
+
+
+@pytest.mark.parametrize("clot", [True, False])
+def test_a_cover_that_cannot_be_read_is_said_and_forbids_to_clear(
+    node: WatchedNode, clock: Clock, predictor: Predictor, clot: bool
+) -> None:
+    predictor.failures = [Unreadable("no brain found")]  # in the first cover
+    source = HEAD.build() if clot else without_clot(HEAD.build())
+    row = result(node, clock, scanned_again(without_clot(HEAD.build()), LESION, source))
+    said = "one cover of the head could not be read: no brain found"
+    assert row.priority is (Priority.SUSPECTED if clot else Priority.NOT_ANALYSED)
+    assert row.reason_code == (None if clot else Reason.DUPLICATE_POSITION)
+    assert row.limitations == (said, "3 positions hold two different images")
 
 
 def test_identical_copies_are_read_once(
