@@ -25,7 +25,7 @@ FORBIDS_CLEARING: Mapping[Reason, str] = {
     Reason.NOISE: "the brain is lost in noise",
     Reason.ARTEFACT: "metal on most slices of the brain, or the head moved far between slices",
     Reason.UNDECODABLE: "images cannot be decoded and were set aside",
-    Reason.DUPLICATE_POSITION: "different images lie at one position, and not all of them were read",
+    Reason.DUPLICATE_POSITION: "different images lie at one position, and some were not read",
     Reason.INCOMPLETE: "fewer images came than the scanner announced, or some came cut short",
 }
 """Each condition that forbids to clear a series, by the reason it is reported with."""
