@@ -52,7 +52,7 @@ class Assemble(_Section):
 
     grace_s: float = Field(2.0, ge=0, description="wait after the evidence is complete, seconds")
     idle_s: float = Field(60.0, ge=0, description="close a series without evidence, seconds")
-    min_slices: int = Field(8, ge=3, description="fewer slices are not analysed")
+    min_slices: int = Field(3, ge=3, description="fewer slices are not analysed")
     min_coverage_mm: float = Field(80.0, gt=0, description="shorter scans are not analysed, mm")
     max_gap_factor: float = Field(
         1.6, gt=1, description="a gap this many times the spacing around it is a missing slice"
@@ -63,6 +63,10 @@ class Assemble(_Section):
         7,
         ge=0,
         description="a study acquired longer before it arrives is a prior, days; 0: none is",
+    )
+    ask: str = Field(
+        "",
+        description="which of pull.sources is asked how many images a series has; empty: none",
     )
     words_with_contrast: tuple[Word, ...] = Field(
         (), description="further words of a series description that name a contrast agent"
@@ -223,6 +227,16 @@ class Settings(BaseSettings):
     web: Web = Web()
     work: Work = Work()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _asks_a_source(self) -> Self:
+        names = [source.name for source in self.pull.sources]
+        if self.assemble.ask and self.assemble.ask not in names:
+            known = ", ".join(names) or "none is configured"
+            raise ValueError(
+                f"assemble.ask: {self.assemble.ask!r} is none of pull.sources ({known})"
+            )
+        return self
 
     @property
     def url(self) -> str:

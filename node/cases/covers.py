@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.volume import Volume
+from node.cases.choice import READING_THICKNESS_MM
 from node.cases.crashes import crashing
 from node.dicom.read.damage import Crashed, Damaged, Doubled, Fault
 from node.dicom.read.geometry import SAME_POSITION_MM
@@ -146,7 +147,9 @@ def set_aside(plan: SeriesPlan, faults: Sequence[Fault]) -> tuple[Unseen, ...]:
     kinds: defaultdict[str, list[Fault]] = defaultdict(list)
     for fault in faults:
         kinds[fault.code].append(fault)
-    return tuple(_not_seen(found, lost_mm) for found in kinds.values())
+    placed = all(ref.location_mm is not None for ref in plan.slices)
+    forbids = not placed or sum(lost_mm.values()) > READING_THICKNESS_MM - 0.1
+    return tuple(_not_seen(found, lost_mm, forbids) for found in kinds.values())
 
 
 def _lost_mm(plan: SeriesPlan, faults: Sequence[Fault]) -> Mapping[SliceRef, float]:
@@ -165,7 +168,7 @@ def _lost_mm(plan: SeriesPlan, faults: Sequence[Fault]) -> Mapping[SliceRef, flo
     }
 
 
-def _not_seen(faults: Sequence[Fault], lost_mm: Mapping[SliceRef, float]) -> Unseen:
+def _not_seen(faults: Sequence[Fault], lost_mm: Mapping[SliceRef, float], forbids: bool) -> Unseen:
     """Return the sentence on damaged images of one kind, with the reason of the first."""
     one = len(faults) == 1
     images = (
@@ -177,7 +180,7 @@ def _not_seen(faults: Sequence[Fault], lost_mm: Mapping[SliceRef, float]) -> Uns
     where = f" ({lost:.1f} mm of the scan)" if lost else ""
     reason = faults[0].message.partition("; ")[0]  # what to do is said for all of them
     message = f"{images} not seen{where}: {reason}; send {'it' if one else 'them'} again"
-    return Unseen(Reason.UNDECODABLE, message, forbids=True)
+    return Unseen(Reason.UNDECODABLE, message, forbids)
 
 
 # --- different images at one position ------------------------------------------------------------

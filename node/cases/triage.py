@@ -94,7 +94,7 @@ def _read(plan: SeriesPlan, volume: Volume, detector: "Detector") -> _Reading:
     findings = detector.state_findings(volume, slabs, canvas, detector.infer(canvas))
     findings = replace(findings, limitations=tuple(each.sentence for each in limitations))
     brain = brain_mm2(canvas)[slabs.of_slice]
-    missing = (*plan.unseen, *of_pixels(limitations))
+    missing = (*plan.unseen, *of_pixels(limitations, plan.continued))
     return _Reading(plan, findings, forbidding(missing, lambda index: bool(brain[index] > 0)))
 
 

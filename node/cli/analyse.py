@@ -5,6 +5,7 @@ One study after the other is read to its end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def analyse(
         upgrade(private.url)
         with Worklist(private.url) as worklist, decoding_process(private.decode) as decode:
             node = Node.on(worklist, private, detector, utc_now, decode)
-            unused = _ingest(path, node, tell, blame)
+            node = replace(node, lost_files=_ingest(path, node, tell, blame))
             detector()  # a damaged bundle is this installation's error, not the study's
             studies = [row.study_instance_uid for row in worklist.views.worklist(utc_now())]
             for number, uid in enumerate(studies, start=1):
@@ -76,9 +77,7 @@ def analyse(
                 row = worklist.views.study(uid)
                 if out is not None:
                     _folder(row, node).copy_report(out / str(number))
-                study = describe(row, node)
-                study["limitations"] += [_may_lack(unused)] if unused else []
-                yield study
+                yield describe(row, node)
 
 
 def _private(settings: Settings, folder: Path) -> Settings:
@@ -125,12 +124,6 @@ def _unfinished(history: Sequence[Row]) -> Iterator[str]:
                 f"study {row.study_instance_uid}, series {row.series_instance_uid}: no report was "
                 f"written: {what}"
             )
-
-
-def _may_lack(unused: int) -> str:
-    """Return the limitation of a study that was read beside files that could not be used."""
-    files = "1 file" if unused == 1 else f"{unused} files"
-    return f"{files} of the folder could not be used: this study may be incomplete"
 
 
 def describe(row: Row, node: Node) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
 
+from node.worklist.announcements import Announcements, Step
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases, IllegalMove, NotFound
 from node.worklist.database import upgrade
@@ -15,6 +16,7 @@ from node.worklist.worklist import Worklist
 
 __all__ = [
     "READ_ELSEWHERE",
+    "Announcements",
     "Arrival",
     "Arrivals",
     "Cases",
@@ -32,6 +34,7 @@ __all__ = [
     "ScanLine",
     "Signature",
     "Standing",
+    "Step",
     "Views",
     "Worklist",
     "claimant",

@@ -21,7 +21,7 @@ from node.outcomes import (
 )
 from node.records import Case, Closing, Scan
 from node.states import TRANSITIONS, Priority, State
-from node.worklist import owing
+from node.worklist import owing, parts
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
@@ -58,7 +58,7 @@ class Cases:
         self._database = database
 
     def of_study(self, study_uid: str) -> tuple[Case, ...]:
-        """Return the study's cases, one a series; superseded ones are left out."""
+        """Return the study's cases, one a part of a series; superseded ones are left out."""
         query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
         with self._database.read() as db:
             return tuple(_case(row) for row in db.execute(query.order_by(case.c.id)))
@@ -176,6 +176,22 @@ class Cases:
         with self._database.write() as db:
             _change(db, failed, worker, again)
             note(db, "failed attempt", uid, failed.id, now, state=failed.state, reason=reason)
+
+    def open_parts(self, first: Case, count: int, now: datetime) -> None:
+        """Open a case for each further part of a series whose first part is decided.
+
+        A part that was decided before the last image of the series came is superseded, also one
+        that is there no more: its case then says which part has its images.
+
+        Parameters
+        ----------
+        first
+            The case of part 0.
+        count
+            How many parts the series has now.
+        """
+        with self._database.write() as db:
+            parts.open_further(db, first, count, now)
 
     def replay(self, case_id: int, to: State, now: datetime) -> None:
         """Set a case back to RECEIVING, ASSEMBLED or TRIAGED by a person's will, whoever holds it.
@@ -361,4 +377,5 @@ def _case(row: sa.Row[Any]) -> Case:
         supersedes=row.supersedes,
         reason_code=row.reason_code,
         reason=row.reason,
+        part=row.part,
     )

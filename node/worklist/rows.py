@@ -96,6 +96,8 @@ class Row:
     assembled_at: datetime | None
     triaged_at: datetime | None
     reported_at: datetime | None
+    part: int = 0
+    """Which part of its series the case reads (`node.cases.parts`)."""
     prior: bool = False
     """Acquired long before it arrived: it stands behind all current studies."""
     closed_at: datetime | None = None

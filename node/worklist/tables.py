@@ -1,8 +1,8 @@
 """The worklist's tables. The database holds the invariants; the code only asks.
 
-A series has one chain of cases: one first case, each later one superseding the one before. A case
-that was not read says why, and one that was read has its probability: neither can be stored
-otherwise. Nothing here holds a patient's name.
+A part of a series (most have one) has one chain of cases: one first case, each later one
+superseding the one before. A case that was not read says why, and one that was read has its
+probability: neither can be stored otherwise. Nothing here holds a patient's name.
 """
 
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.records import StepStatus
 from node.states import Priority, State
 
 
@@ -114,6 +115,7 @@ series = sa.Table(
     _at("first_received_at"),
     _at("last_received_at"),
     _at("released_at", nullable=True),
+    sa.Column("associations", sa.Integer, nullable=False, server_default="0"),
 )
 
 instance = sa.Table(
@@ -140,6 +142,7 @@ case = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     _uid("series_instance_uid", sa.ForeignKey(series.c.series_instance_uid), nullable=False),
+    sa.Column("part", sa.Integer, nullable=False, server_default="0"),
     sa.Column("supersedes", sa.Integer, sa.ForeignKey("case.id"), unique=True),
     sa.Column("state", _closed(State, "state"), nullable=False),
     sa.Column("priority", _closed(Priority, "priority"), nullable=False),
@@ -184,6 +187,7 @@ sa.Index("ix_case_state_due_at", case.c.state, case.c.due_at)
 sa.Index(
     "uq_case_first_of_series",
     case.c.series_instance_uid,
+    case.c.part,
     unique=True,
     sqlite_where=case.c.supersedes.is_(None),
     postgresql_where=case.c.supersedes.is_(None),
@@ -266,3 +270,28 @@ sa.Index(
     sqlite_where=quarantine.c.decision.is_(None),
     postgresql_where=quarantine.c.decision.is_(None),
 )
+
+procedure_step = sa.Table(
+    "procedure_step",
+    metadata,
+    _uid("sop_instance_uid", primary_key=True),
+    _uid("study_instance_uid", primary_key=True, index=True),
+    sa.Column("status", _closed(StepStatus, "status"), nullable=False),
+    sa.Column("modality", sa.Text, nullable=False),
+    sa.Column("images", sa.JSON, nullable=False),
+    _at("at"),
+)
+"""Modality performed procedure steps; of a step that has ended, the announcements have the list."""
+
+announcement = sa.Table(
+    "announcement",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    _uid("series_instance_uid", primary_key=True),
+    sa.Column("told_by", sa.Text, primary_key=True),
+    sa.Column("images", sa.Integer, nullable=False),
+    sa.Column("listed", sa.JSON, nullable=False),
+    _at("at"),
+    sa.CheckConstraint("images >= 0", "images"),
+)
+"""How many images a series has, told from outside; also of studies of which nothing has come."""

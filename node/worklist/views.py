@@ -271,6 +271,7 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         study_description=r.study_description,
         reason_code=r.reason_code,
         limitations=tuple(r.limitations),
+        part=r.part,
         prior=r.prior,
         scan=r.scan,
         acquired=r.acquired,

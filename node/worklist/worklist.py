@@ -2,6 +2,7 @@
 
 from typing import Self
 
+from node.worklist.announcements import Announcements
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
@@ -27,6 +28,8 @@ class Worklist:
     ----------
     arrivals
         For who brings objects.
+    announcements
+        For who tells how many images there are, or asks.
     quarantine
         For who decides about what was set aside.
     cases
@@ -50,6 +53,7 @@ class Worklist:
             self.close()
             raise
         self.arrivals = Arrivals(self._database)
+        self.announcements = Announcements(self._database)
         self.quarantine = Quarantine(self._database)
         self.cases = Cases(self._database)
         self.outbox = Outbox(self._database)

@@ -19,7 +19,7 @@ from node.dicom.read.pixels import load_volume
 from node.settings import Decode, Settings
 from node.states import Priority, Reason
 from node.worklist import Row, Worklist, upgrade
-from tests.support.builder import HEAD, INTERCEPT, again, alone, encoded, one, pixels, store
+from tests.support.builder import HEAD, INTERCEPT, again, alone, each, encoded, one, pixels, store
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive_files, work, working_node
 from training.datasets import physionet
@@ -38,12 +38,18 @@ def without_clot(images: list[Dataset], *indices: int) -> list[Dataset]:
 def scanned_again(
     images: list[Dataset], at: Sequence[int], source: list[Dataset] | None = None, run: int = 1
 ) -> list[Dataset]:
-    """Scan these positions once more: other pixels, the same header, numbers that go on."""
+    """Scan these positions once more: other pixels, and headers that do not tell the runs apart.
+
+    Numbers that went on would tell them apart (`node.cases.parts`).
+    """
+    places = len({float(ds.ImagePositionPatient[2]) for ds in images})
+    for index, ds in enumerate(images[:places]):
+        ds.InstanceNumber = 10 * (index + 1)
     more = []
     for index in at:
         ds = deepcopy((source or images)[index])
         ds.SOPInstanceUID = f"{ds.SOPInstanceUID[:58]}.{run}"
-        ds.InstanceNumber = len(images) + len(more) + 1
+        ds.InstanceNumber = 10 * (index + 1) + run
         stored = np.frombuffer(ds.PixelData, "<i2").copy()
         stored[:: 6 + run] += 1
         ds.PixelData = np.where(np.frombuffer(ds.PixelData, "<i2") == CLOT, CLOT, stored).tobytes()
@@ -163,9 +169,9 @@ def test_a_cover_that_cannot_be_read_is_said_and_forbids_to_clear(
 def test_identical_copies_are_read_once(
     node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
-    images = HEAD.build()
+    images = each(InstanceNumber=lambda index: 10 * (index + 1))(HEAD.build())
     for index in range(8):
-        images = again(index, InstanceNumber=31 + index)(images)
+        images = again(index, InstanceNumber=10 * (index + 1) + 1)(images)
     row = result(node, clock, images)
     assert row.priority is Priority.SUSPECTED and row.limitations == ()
     assert len(predictor.read_volumes) == 1

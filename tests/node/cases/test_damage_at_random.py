@@ -40,9 +40,9 @@ class Sent:
     def file(self, index: int, number: int) -> bytes:
         """The image as number 1, 2, ... of its position; each has pixels of its own."""
         ds: Dataset = deepcopy((BLEEDS if self.bleeds else NORMAL)[index])
+        ds.InstanceNumber = 10 * (index + 1) + number  # numbers that do not tell runs apart
         if number > 1:
             ds.SOPInstanceUID = f"{ds.SOPInstanceUID[:58]}.{number}"
-            ds.InstanceNumber = 30 * (number - 1) + index + 1
             stored = np.frombuffer(ds.PixelData, "<i2").copy()
             stored[0] += number  # in the air of the corner
             ds.PixelData = stored.tobytes()

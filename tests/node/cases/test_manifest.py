@@ -69,7 +69,7 @@ def test_the_manifest_names_sources_settings_versions_and_all_that_was_made(
     for source in told["sources"].values():
         assert sha256((node.root / source["path"]).read_bytes()).hexdigest() == source["sha256"]
         assert source["frames"] == [1]
-    assert told["stages"]["assemble"]["settings"]["min_slices"] == 8
+    assert told["stages"]["assemble"]["settings"]["min_slices"] == 3
     assert told["stages"]["triage"]["bundle"] == "fake@1"
     assert told["stages"]["triage"]["runtime"] == "torch"
     assert told["stages"]["triage"]["settings"]["subtypes"] == "auto"
@@ -132,7 +132,7 @@ def test_a_changed_setting_is_named_where_it_was_used(node: WatchedNode, clock: 
     changed = replace(node, settings=node.settings.model_copy(update={"assemble": assemble}))
     assert replayed(changed, clock, row, "triage") == "same result"
     assert replayed(changed, clock, row, "assemble") == (
-        "same result; assemble settings min_slices is 9, was 8"
+        "same result; assemble settings min_slices is 9, was 3"
     )
 
 
@@ -166,7 +166,7 @@ def test_a_setting_that_refuses_the_series_gives_another_result_and_says_which(
     assert said is not None and said.startswith("other result; ")
     assert "priority is NOT_ANALYSED, was SUSPECTED" in said
     assert "findings.json is gone" in said
-    assert "assemble settings min_slices is 16, was 8" in said
+    assert "assemble settings min_slices is 16, was 3" in said
     assert said.endswith("triage ran before only")
     assert case(node, clock).reason_code == Reason.TOO_FEW_SLICES
 
