@@ -14,8 +14,9 @@ import numpy as np
 
 from models.volume import Volume
 from node.cases.choice import READING_THICKNESS_MM
+from node.cases.crashes import crashing
+from node.dicom.read.damage import Crashed, Damaged, Doubled, Fault
 from node.dicom.read.geometry import SAME_POSITION_MM
-from node.dicom.read.pixels import Damaged, Doubled, Fault
 from node.records import SeriesPlan, SliceRef, Unseen
 from node.states import Reason
 
@@ -53,14 +54,19 @@ class Covers:
     doubled: str = ""
     volume: Volume | None = None
 
-    @property
-    def limitations(self) -> tuple[str, ...]:
-        """The sentences on all of it."""
-        return (*(one.message for one in self.unseen), *filter(None, (self.doubled,)))
+    def limitations(self, unread: Sequence[Unseen]) -> tuple[str, ...]:
+        """Return the sentences on all of it, where these covers could not be read."""
+        speaks = "both were read, the more suspicious speaks"
+        if len(self.covers) > 2:
+            speaks = f"{len(self.covers)} covers were read, the most suspicious speaks"
+        doubled = self.doubled if unread else f"{self.doubled}; {speaks}"
+        messages = (one.message for one in (*self.unseen, *unread))
+        return (*messages, *((doubled,) if self.doubled else ()))
 
     def speaking(self, cover: SeriesPlan) -> SeriesPlan:
         """Return the plan whose slices are those of the cover; the other images are copies."""
-        rest = (ref for ref in (*self.plan.slices, *self.plan.copies) if ref not in cover.slices)
+        spoken = set(cover.slices)
+        rest = (ref for ref in (*self.plan.slices, *self.plan.copies) if ref not in spoken)
         return replace(cover, copies=tuple(rest))
 
 
@@ -69,8 +75,9 @@ def covers(plan: SeriesPlan, decode: Decode) -> Covers:
 
     Raises
     ------
-    Damaged
-        If so many images are damaged that no more than `LEAST_SHARE` of the positions is left.
+    Damaged, Crashed
+        If so many images are damaged that no more than `LEAST_SHARE` of the positions is left, or
+        if nobody can say which image ends the decoder.
     Refused
         Whatever else `decode` raises.
     """
@@ -79,11 +86,13 @@ def covers(plan: SeriesPlan, decode: Decode) -> Covers:
     while True:
         try:
             volume = decode(sound)
-        except Damaged as damage:
-            unseen = (*unseen, *set_aside(sound, damage))
-            sound = without(sound, damage.faults)
-            if len(sound.slices) <= LEAST_SHARE * len(plan.slices):
+        except (Damaged, Crashed) as reason:
+            faults = reason.faults if isinstance(reason, Damaged) else crashing(sound, decode)
+            left = without(sound, faults)
+            if not faults or len(left.slices) <= LEAST_SHARE * len(plan.slices):
                 raise
+            unseen = (*unseen, *set_aside(sound, faults))
+            sound = left
         except Doubled as doubled:
             found = tuple(_covers(sound, doubled.images))
             unread = _unread(doubled.images)
@@ -132,15 +141,15 @@ def _moved(one: Unseen, kept: Sequence[int]) -> Unseen:
     return replace(one, after=below if 0 <= below < len(kept) - 1 else None)
 
 
-def set_aside(plan: SeriesPlan, damage: Damaged) -> tuple[Unseen, ...]:
+def set_aside(plan: SeriesPlan, faults: Sequence[Fault]) -> tuple[Unseen, ...]:
     """Return what is not seen of the plan because of the damage, one for each kind of it."""
-    lost_mm = _lost_mm(plan, damage.faults)
+    lost_mm = _lost_mm(plan, faults)
     kinds: defaultdict[str, list[Fault]] = defaultdict(list)
-    for fault in damage.faults:
+    for fault in faults:
         kinds[fault.code].append(fault)
     placed = all(ref.location_mm is not None for ref in plan.slices)
     forbids = not placed or sum(lost_mm.values()) > READING_THICKNESS_MM - 0.1
-    return tuple(_not_seen(faults, lost_mm, forbids) for faults in kinds.values())
+    return tuple(_not_seen(found, lost_mm, forbids) for found in kinds.values())
 
 
 def _lost_mm(plan: SeriesPlan, faults: Sequence[Fault]) -> Mapping[SliceRef, float]:
@@ -201,12 +210,7 @@ def _unread(images: Mapping[int, tuple[SliceRef, ...]]) -> tuple[Unseen, ...]:
 
 
 def _said(images: Mapping[int, tuple[SliceRef, ...]]) -> str:
-    """Return the sentence on positions with several images."""
+    """Return what is said of positions with several images, as the beginning of a sentence."""
     positions = "1 position holds" if len(images) == 1 else f"{len(images)} positions hold"
     depth = max(len(found) for found in images.values())
-    if depth == 2:
-        return f"{positions} two different images; both were read, the more suspicious speaks"
-    read = "all" if depth <= MAX_COVERS else str(MAX_COVERS)
-    return (
-        f"{positions} up to {depth} different images; {read} were read, the most suspicious speaks"
-    )
+    return f"{positions} {'two' if depth == 2 else f'up to {depth}'} different images"

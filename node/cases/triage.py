@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.findings import Findings, Unreadable
@@ -12,7 +11,7 @@ from node.cases.clearance import IN_PART, forbidding, of_pixels
 from node.cases.covers import Covers, covers
 from node.cases.quality import brain_mm2, gate, measure
 from node.dicom.read.pixels import Decoder
-from node.errors import Permanent, Refused
+from node.errors import Refused
 from node.outcomes import Triaged
 from node.records import SeriesPlan, Unseen
 from node.states import Priority, Reason
@@ -30,23 +29,17 @@ def triage(
     ------
     Refused
         If the pixels cannot be decoded, are not Hounsfield values or show no brain.
-    Permanent
-        If an image is no longer on disk.
     """
 
     def decoded(part: SeriesPlan) -> Volume:
-        try:
-            return decode(part, folder.root)
-        except FileNotFoundError as lost:
-            name = Path(str(lost.filename)).name
-            raise Permanent(f"{name}: is on disk no more; send the series again") from lost
+        return decode(part, folder.root)
 
     folder.write_plan_as_read(plan)
     series = covers(plan, decoded)
     folder.write_plan_as_read(series.plan)  # a report may follow though nothing can be read
     readings, unread = _read_all(series, detector, decoded)
     told = max(readings, key=_suspicion)  # the first one of equals
-    known = (*series.limitations, *(one.message for one in unread), *told.findings.limitations)
+    known = (*series.limitations(unread), *told.findings.limitations)
     findings = replace(told.findings, limitations=known)
     folder.write_plan_as_read(series.speaking(told.plan))
     folder.save_findings(findings)
@@ -87,7 +80,7 @@ def _read_all(
             refusals.append(reason)
     if not readings:
         raise refusals[0]
-    unread = [f"one of the images at each position could not be read: {why}" for why in refusals]
+    unread = [f"one cover of the head could not be read: {why}" for why in refusals]
     return readings, [Unseen(Reason.DUPLICATE_POSITION, said, forbids=True) for said in unread]
 
 

@@ -9,15 +9,17 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from models.detector import Detector
+from models.findings import Unreadable
 from node.cases.decoding import decoding_process
 from node.cases.explain import compared
 from node.cases.pipeline import STAGES
 from node.cli.analyse import describe
-from node.dicom.read.pixels import Doubled, load_volume
+from node.dicom.read.damage import Doubled
+from node.dicom.read.pixels import load_volume
 from node.settings import Decode, Settings
 from node.states import Priority, Reason
 from node.worklist import Row, Worklist, upgrade
-from tests.support.builder import HEAD, INTERCEPT, again, alone, encoded, one, pixels, store
+from tests.support.builder import HEAD, INTERCEPT, again, alone, each, encoded, one, pixels, store
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive_files, work, working_node
 from training.datasets import physionet
@@ -36,12 +38,18 @@ def without_clot(images: list[Dataset], *indices: int) -> list[Dataset]:
 def scanned_again(
     images: list[Dataset], at: Sequence[int], source: list[Dataset] | None = None, run: int = 1
 ) -> list[Dataset]:
-    """Scan these positions once more: other pixels, the same header, numbers that go on."""
+    """Scan these positions once more: other pixels, and headers that do not tell the runs apart.
+
+    Numbers that went on would tell them apart (`node.cases.parts`).
+    """
+    places = len({float(ds.ImagePositionPatient[2]) for ds in images})
+    for index, ds in enumerate(images[:places]):
+        ds.InstanceNumber = 10 * (index + 1)
     more = []
     for index in at:
         ds = deepcopy((source or images)[index])
         ds.SOPInstanceUID = f"{ds.SOPInstanceUID[:58]}.{run}"
-        ds.InstanceNumber = len(images) + len(more) + 1
+        ds.InstanceNumber = 10 * (index + 1) + run
         stored = np.frombuffer(ds.PixelData, "<i2").copy()
         stored[:: 6 + run] += 1
         ds.PixelData = np.where(np.frombuffer(ds.PixelData, "<i2") == CLOT, CLOT, stored).tobytes()
@@ -126,7 +134,9 @@ def test_three_different_images_at_one_position_are_all_read(
     row = result(node, clock, images)
     assert row.priority is Priority.SUSPECTED
     assert row.key_slice_sop_instance_uid == images[-1].SOPInstanceUID
-    said = "2 positions hold up to 3 different images; all were read, the most suspicious speaks"
+    said = (
+        "2 positions hold up to 3 different images; 3 covers were read, the most suspicious speaks"
+    )
     assert said in row.limitations
     assert len(predictor.read_volumes) == 3
 
@@ -143,12 +153,25 @@ def test_more_different_images_than_are_read_forbid_to_clear(
     assert len(predictor.read_volumes) == 3
 
 
+@pytest.mark.parametrize("clot", [True, False])
+def test_a_cover_that_cannot_be_read_is_said_and_forbids_to_clear(
+    node: WatchedNode, clock: Clock, predictor: Predictor, clot: bool
+) -> None:
+    predictor.failures = [Unreadable("no brain found")]  # in the first cover
+    source = HEAD.build() if clot else without_clot(HEAD.build())
+    row = result(node, clock, scanned_again(without_clot(HEAD.build()), LESION, source))
+    said = "one cover of the head could not be read: no brain found"
+    assert row.priority is (Priority.SUSPECTED if clot else Priority.NOT_ANALYSED)
+    assert row.reason_code == (None if clot else Reason.DUPLICATE_POSITION)
+    assert row.limitations == (said, "3 positions hold two different images")
+
+
 def test_identical_copies_are_read_once(
     node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
-    images = HEAD.build()
+    images = each(InstanceNumber=lambda index: 10 * (index + 1))(HEAD.build())
     for index in range(8):
-        images = again(index, InstanceNumber=31 + index)(images)
+        images = again(index, InstanceNumber=10 * (index + 1) + 1)(images)
     row = result(node, clock, images)
     assert row.priority is Priority.SUSPECTED and row.limitations == ()
     assert len(predictor.read_volumes) == 1
@@ -165,6 +188,26 @@ def test_the_first_run_is_the_first_cover_though_its_positions_jitter(
         ds.ImagePositionPatient = [x, y, float(z) - 0.04]
     row = result(node, clock, images)
     assert segmented(node, row) == uids(images[:30])
+
+
+def test_a_frame_that_differs_from_the_one_at_its_place_is_read_too(
+    node: WatchedNode, clock: Clock
+) -> None:
+    twice = HEAD.enhanced(order=[*range(30), 16])
+    stored = np.frombuffer(twice.PixelData, "<i2").reshape(31, -1).copy()
+    for index in LESION:
+        clot = stored[index] == CLOT + index
+        stored[index, clot] = 35 - INTERCEPT + index
+    twice.PixelData = stored.tobytes()
+    row = result(node, clock, [twice])
+    assert row.priority is Priority.SUSPECTED
+    seg = dcmread(report(node, row) / "seg.dcm")
+    (source,) = {
+        item.ReferencedFrameNumber
+        for group in seg.PerFrameFunctionalGroupsSequence
+        for item in group.DerivationImageSequence[0].SourceImageSequence
+    }
+    assert source == 31
 
 
 def test_a_damaged_cover_does_not_keep_the_others_from_being_read(

@@ -10,15 +10,21 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
+from models.findings import Unreadable
+from models.volume import Volume
+from node.cases.covers import set_aside, without
+from node.cases.crashes import MAX_CRASHES, crashing
 from node.cases.decoding import decoding_process
 from node.cases.explain import compared
 from node.cases.pipeline import STAGES
-from node.dicom.read.pixels import Damaged, Decoder, load_volume
+from node.dicom.read.damage import Crashed, Damaged, Fault
+from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
-from node.records import SeriesPlan
+from node.records import SeriesPlan, SliceRef, Unseen
 from node.settings import Decode, Settings
 from node.states import Priority, Reason, State
 from node.worklist import Row
+from tests.support import decoders
 from tests.support.builder import (
     HEAD,
     INTERCEPT,
@@ -34,6 +40,7 @@ from tests.support.builder import (
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive_files, work, working_node
 
+DEADLY = HEAD(study="deadly")
 CLOT = 72 - INTERCEPT
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 ITEM = b"\xfe\xff\x00\xe0"
@@ -193,6 +200,20 @@ def test_an_image_that_changed_on_disk_is_set_aside(
     assert names(report(node, row)) == OBJECTS
 
 
+def test_a_series_that_shows_no_brain_is_reported_without_the_image_that_is_broken(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [Unreadable("no brain found")]
+    receive_files([encoded(ds) for ds in bleeding()], node)
+    (series,) = node.worklist.arrivals.study(bleeding()[0].StudyInstanceUID)
+    path = node.root / series.instances[0].stored.path
+    path.write_bytes(path.read_bytes()[:200])
+    work(node, clock)
+    row = newest(node, clock)
+    assert (row.reason_code, row.state) == (Reason.UNREADABLE, State.DELIVERED)
+    assert names(report(node, row)) == {"sr.dcm"}
+
+
 def test_a_whole_copy_of_a_damaged_image_is_read_in_its_place(
     node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
@@ -254,6 +275,39 @@ def test_an_image_put_back_on_disk_is_read_by_a_replay_of_the_triage(
     assert names(report(node, row)) == OBJECTS
 
 
+# --- the plan without its damaged images ----------------------------------------------------------
+
+
+def gone(plan: SeriesPlan, *indices: int) -> list[Fault]:
+    return [Fault(plan.slices[index], Reason.UNDECODABLE, "broken; send it") for index in indices]
+
+
+@pytest.mark.parametrize(
+    ("lost", "after"),
+    [((), 9), ((2, 3), 7), ((9,), 8), ((10,), 9), ((20,), 9), (tuple(range(10)), None)],
+)
+def test_a_gap_is_still_between_the_slices_on_either_side(
+    lost: tuple[int, ...], after: int | None
+) -> None:
+    gap = Unseen(Reason.MISSING_SLICE, "a slice is missing", forbids=True, after=9)
+    plan = replace(numbered(30), unseen=(gap,))
+    left = without(plan, gone(plan, *lost))
+    assert len(left.slices) == 30 - len(lost)
+    assert left.unseen == (replace(gap, after=after),)
+
+
+def test_what_is_not_seen_is_told_in_millimetres() -> None:
+    plan = numbered(30)
+    (said,) = set_aside(plan, gone(plan, 0, 10, 11))
+    assert said.message == (
+        "3 images could not be decoded and were not seen (15.0 mm of the scan): broken; send them "
+        "again"
+    )
+    unplaced = replace(plan, slices=tuple(replace(s, location_mm=None) for s in plan.slices))
+    (said,) = set_aside(unplaced, gone(unplaced, 10))
+    assert said.message == "1 image could not be decoded and was not seen: broken; send it again"
+
+
 # --- the decoder ----------------------------------------------------------------------------------
 
 
@@ -280,6 +334,55 @@ def test_the_damage_is_told_across_processes(decode: Decoder, tmp_path: Path) ->
         assert all(fault.ref.sop_instance_uid in fault.message for fault in faults)
         whole = replace(plan, slices=(*plan.slices[1:7], *plan.slices[8:]))
         assert len(load(whole, tmp_path).hu) == 28
+
+
+def test_an_image_that_ends_its_decoder_costs_that_image_alone(
+    node: WatchedNode, clock: Clock
+) -> None:
+    with decoding_process(Decode(), decoders.load) as decode:
+        row = result(replace(node, decode=decode), clock, [encoded(ds) for ds in DEADLY.build()])
+    assert row.priority is Priority.SUSPECTED
+    (said,) = (text for text in row.limitations if "decoded" in text)
+    assert decoders.DEADLY in said and "SIGSEGV" in said
+    assert names(report(node, row)) == OBJECTS
+
+
+class Fragile:
+    """A decoder that ends on these images, and only counts."""
+
+    def __init__(self, *deadly: str, most: int = 1000) -> None:
+        self.deadly, self.most, self.crashes = deadly, most, 0
+
+    def __call__(self, plan: SeriesPlan) -> Volume:
+        names = [ref.sop_instance_uid for ref in plan.slices]
+        if len(names) > self.most or any(name in self.deadly for name in names):
+            self.crashes += 1
+            raise Crashed(Reason.UNDECODABLE, "decoding the pixels ended its process: SIGSEGV")
+        raise Refused(Reason.NOT_HOUNSFIELD, "no air among these few")
+
+
+@pytest.mark.parametrize("deadly", [["0"], ["29"], ["13", "14"], ["3", "20"], []])
+def test_the_images_that_end_the_decoder_are_found_in_few_crashes(deadly: list[str]) -> None:
+    decode = Fragile(*deadly)
+    found = crashing(numbered(30), decode, most=10)
+    assert sorted(fault.ref.sop_instance_uid for fault in found) == sorted(deadly)
+    assert decode.crashes <= 10
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [Fragile(*map(str, range(30))), Fragile(most=20), Fragile(*map(str, range(0, 30, 4)))],
+    ids=["each image", "too much for the memory", "every fourth image"],
+)
+def test_a_search_that_leads_nowhere_ends_soon(decode: Fragile) -> None:
+    assert crashing(numbered(30), decode) == ()
+    assert decode.crashes <= MAX_CRASHES + 1
+
+
+def numbered(count: int) -> SeriesPlan:
+    at = [(0.0, 0.0, 5.0 * number) for number in range(count)]
+    refs = [SliceRef(f"{n}.dcm", "", "", str(n), 1, at[n], at[n][2]) for n in range(count)]
+    return SeriesPlan("", "", tuple(refs), "")
 
 
 def test_what_a_decoder_says_is_one_line_and_the_same_every_time(tmp_path: Path) -> None:

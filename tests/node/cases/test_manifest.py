@@ -189,20 +189,22 @@ def test_an_image_that_changed_on_disk_is_named_by_a_replay(
     assert any("changed on disk since it was received" in said for said in read.limitations)
 
 
-@pytest.mark.parametrize("stage", ["triage", "report"])
-def test_an_image_that_was_lost_is_named_by_a_replay(
-    node: WatchedNode, clock: Clock, stage: str
-) -> None:
+def test_an_image_that_was_lost_is_named_by_a_replay(node: WatchedNode, clock: Clock) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
     row = case(node, clock)
     (series,) = node.worklist.arrivals.study(row.study_instance_uid)
     image = node.root / series.instances[3].stored.path
     image.unlink()
-    replayed(node, clock, row, stage)
+    replayed(node, clock, row, "report")
     failed = case(node, clock)
     assert failed.state is State.FAILED
     assert f"{image.name}: is on disk no more" in str(failed.reason)
+    replayed(node, clock, row, "triage")
+    read = case(node, clock)
+    assert (read.priority, read.state) == (Priority.SUSPECTED, State.REPORTED)
+    lost = f"image {series.instances[3].header.sop_instance_uid} is on disk no more"
+    assert any(lost in said for said in read.limitations)
 
 
 def test_a_manifest_that_was_cut_off_counts_as_none(node: WatchedNode, clock: Clock) -> None:
