@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.cases.parts import parts
+from node.cases.pipeline import STAGES
 from node.records import Series
 from node.settings import Assemble, Settings
 from node.states import Priority, Reason, State
@@ -213,3 +214,32 @@ def test_a_kernel_inside_the_series_is_passed_over(node: WatchedNode, clock: Clo
     history = node.worklist.views.history(row.study_instance_uid)
     reasons = {case.state: case.reason_code for case in history}
     assert reasons == {State.SKIPPED: Reason.OTHER_SERIES_READ, State.DELIVERED: None}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_replay_of_either_part_comes_to_the_same_result(
+    node: WatchedNode, clock: Clock, stage: str
+) -> None:
+    receive_files(two_scans(calm, bleeding), node)
+    work(node, clock)
+    (before,) = node.worklist.views.worklist(clock.now)
+    history = node.worklist.views.history(before.study_instance_uid)
+    for case in history:
+        node.worklist.cases.replay(case.case_id, STAGES[stage], clock.now)
+        work(node, clock)
+    (after,) = node.worklist.views.worklist(clock.now)
+    assert after.scans == before.scans
+    assert len(node.worklist.views.history(before.study_instance_uid)) == len(history) == 2
+    events = node.worklist.views.events(before.study_instance_uid)
+    said = [str(e.detail["compared"]) for e in events if e.detail.get("compared")]
+    assert len(said) == 2 and all(text.startswith("same result") for text in said)
+
+
+def test_a_prior_study_of_two_scans_is_a_prior_and_its_bleed_is_told(
+    node: WatchedNode, clock: Clock
+) -> None:
+    clock.wait(30 * 86400)
+    receive_files(two_scans(calm, bleeding), node)
+    work(node, clock)
+    (row,) = node.worklist.views.worklist(clock.now)
+    assert row.prior and row.priority is Priority.SUSPECTED and len(row.scans) == 2
