@@ -166,7 +166,7 @@ def _report(case: Case, node: Node) -> Outcome:
     objects = write_report(plan, result, folder, when, node.decode)
     owed = tuple(
         (destination.name, Parcel.of(item))
-        for destination in node.settings.deliver.destinations
+        for destination in node.settings.deliver.archives
         for item in objects
         if item.kind in destination.send
     )

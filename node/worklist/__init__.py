@@ -1,7 +1,9 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
 
+from node.worklist.announcing import Step, Tell
 from node.worklist.arrivals import Arrivals
-from node.worklist.cases import Cases, IllegalMove, NotFound
+from node.worklist.cases import Cases
+from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.database import upgrade
 from node.worklist.events import Event
 from node.worklist.filing import Arrival
@@ -32,6 +34,8 @@ __all__ = [
     "ScanLine",
     "Signature",
     "Standing",
+    "Step",
+    "Tell",
     "Views",
     "Worklist",
     "claimant",

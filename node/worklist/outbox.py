@@ -1,14 +1,16 @@
 """What goes out: one row for each parcel owed to each destination."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from node.announcement import KIND
 from node.identity import Identity, PatientIdentity
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
+from node.worklist.announcing import Step, escalate, unacknowledged
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
@@ -41,7 +43,9 @@ class Outbox:
     ) -> list[Delivery]:
         """Return due deliveries of one channel and destination, now this worker's.
 
-        Those of suspected current cases come first, then the oldest.
+        Those of suspected current cases come first, then the oldest. A message waits while an
+        earlier one about the same study is owed to, or on its way to, the same destination: it
+        must not arrive before that one.
 
         Parameters
         ----------
@@ -55,6 +59,7 @@ class Outbox:
             sa.select(delivery, _URGENT.label("high_priority"))
             .join_from(delivery, case)
             .where(delivery.c.status == DeliveryStatus.OWED, is_free(delivery, now), only)
+            .where(sa.or_(delivery.c.kind != KIND, ~_overtakes(now)))
             .order_by(_URGENT.desc(), delivery.c.id)
             .with_for_update(skip_locked=True, of=delivery)
         )
@@ -141,6 +146,19 @@ class Outbox:
             rows = db.execute(of_case.where(case.c.id == case_id).distinct())
             return frozenset(Identity(study, PatientIdentity(*who)) for study, *who in rows)
 
+    def escalate(self, steps: Sequence[Step], now: datetime) -> int:
+        """Owe the due steps of suspected studies that nobody acknowledged; return how many.
+
+        A step is owed once for a study, whoever asks and however often.
+        """
+        with self._database.read() as db:
+            studies = unacknowledged(db, steps, now)
+        owed = 0
+        for study_uid in studies:
+            with self._database.write() as db:
+                owed += escalate(db, study_uid, steps, now)
+        return owed
+
     def predecessor(self, case_id: int, kind: str) -> Predecessor | None:
         """Return the DICOM object of this kind that the case's own will supersede at a peer.
 
@@ -166,6 +184,31 @@ class Outbox:
         with self._database.read() as db:
             row = db.execute(query.limit(1)).one_or_none()
         return None if row is None else Predecessor(**row.address, later_images=row.later_images)
+
+
+def _overtakes(now: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition that an earlier message about a delivery's study has not arrived yet."""
+    mine, mine_of = case.alias("mine"), series.alias("mine_of")
+    earlier, earlier_case, earlier_of = (
+        table.alias(f"earlier_{table.name}") for table in (delivery, case, series)
+    )
+    under_way = sa.and_(earlier.c.claimed_by.is_not(None), earlier.c.lease_until > now)
+    return sa.exists(
+        sa.select(1)
+        .select_from(mine)
+        .join(mine_of, mine_of.c.series_instance_uid == mine.c.series_instance_uid)
+        .join(earlier_of, earlier_of.c.study_instance_uid == mine_of.c.study_instance_uid)
+        .join(earlier_case, earlier_case.c.series_instance_uid == earlier_of.c.series_instance_uid)
+        .join(earlier, earlier.c.case_id == earlier_case.c.id)
+        .where(
+            mine.c.id == delivery.c.case_id,
+            earlier.c.destination == delivery.c.destination,
+            earlier.c.kind == KIND,
+            earlier.c.id < delivery.c.id,
+            sa.or_(earlier.c.status == DeliveryStatus.OWED, under_way),
+        )
+        .correlate(delivery)
+    )
 
 
 def _answered(

@@ -15,7 +15,7 @@ from node.identity import PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Reason
 from node.worklist import filing
-from node.worklist.cases import IllegalMove, NotFound
+from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.filing import Arrival, Known

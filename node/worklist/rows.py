@@ -130,7 +130,7 @@ class Row:
     @property
     def door_to_pacs_s(self) -> float | None:
         """Seconds from the last slice until a destination stored the first object of the result."""
-        stored = [line.sent_at for line in self.deliveries if line.sent_at]
+        stored = [line.sent_at for line in self.deliveries if line.sent_at and line.sop_class]
         return (min(stored) - self.received_at).total_seconds() if stored else None
 
     def to_json(self) -> dict[str, Any]:

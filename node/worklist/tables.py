@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.announcement import What
 from node.states import Priority, State
 
 
@@ -223,6 +224,24 @@ acknowledgement = sa.Table(
     sa.Column("shown", _closed(Priority, "shown"), nullable=False),
     _at("at"),
 )
+
+announcement = sa.Table(
+    "announcement",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid("study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("case_id", sa.Integer, sa.ForeignKey(case.c.id), nullable=False),
+    sa.Column("what", _closed(What, "what"), nullable=False),
+    sa.Column("priority", _closed(Priority, "priority"), nullable=False),
+    sa.Column("prior", sa.Boolean, nullable=False),
+    sa.Column("result", sa.String(64), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    _at("at"),
+    sa.UniqueConstraint("study_instance_uid", "number"),
+)
+sa.Index("ix_announcement_at", announcement.c.at)
 
 event = sa.Table(
     "event",
