@@ -2,6 +2,7 @@
 
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -124,8 +125,12 @@ def stall(handler: BaseHTTPRequestHandler) -> None:
 
 
 @contextmanager
-def web_peer(*answers: Callable[[BaseHTTPRequestHandler], None], port: int = 0) -> Iterator[Heard]:
-    """Run an HTTP server; it gives the answers in turn, the last one for ever."""
+def web_peer(
+    *answers: Callable[[BaseHTTPRequestHandler], None],
+    port: int = 0,
+    context: ssl.SSLContext | None = None,
+) -> Iterator[Heard]:
+    """Run an HTTP server, with a context an HTTPS one; it gives the answers in turn."""
     heard = Heard()
 
     class Handler(BaseHTTPRequestHandler):
@@ -143,7 +148,15 @@ def web_peer(*answers: Callable[[BaseHTTPRequestHandler], None], port: int = 0) 
         daemon_threads = True
         block_on_close = False
 
-    with _served(Server(("127.0.0.1", port), Handler), heard):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Say nothing: the other side may leave."""
+
+    server = Server(("127.0.0.1", port), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    with _served(server, heard):
         yield heard
 
 
