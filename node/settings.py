@@ -14,6 +14,7 @@ from node.errors import BadConfiguration
 
 __all__ = [
     "BUNDLES",
+    "Adt",
     "Assemble",
     "Decode",
     "Deliver",
@@ -39,6 +40,22 @@ BUNDLES = Path(__file__).parents[1] / "models" / "bundles"
 """Has a folder for each bundle that comes with ichnode, by its name."""
 
 
+class Adt(Section):
+    """The patient index: ADT messages of HL7 v2 over MLLP."""
+
+    port: int = Field(0, ge=0, le=65535, description="TCP port to listen on; 0: off")
+    host: str = Field("0.0.0.0", description="address to listen on for ADT")
+    allowed_addresses: tuple[str, ...] = Field(
+        (), description="addresses that may send ADT; empty admits this machine only"
+    )
+    assigner: str = Field(
+        "", description="PID-3.4 of the identifier that is the PatientID; empty: the first one"
+    )
+    max_age_days: float = Field(
+        7.0, gt=0, description="studies that came longer ago keep their identity, days"
+    )
+
+
 class Receive(Section):
     """The storage SCP."""
 
@@ -54,6 +71,7 @@ class Receive(Section):
     max_object_mb: int = Field(1024, ge=1, description="larger objects are answered A700, MB")
     network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
     min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
+    adt: Adt = Adt()
 
 
 def _word(text: str) -> str:

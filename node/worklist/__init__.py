@@ -4,11 +4,13 @@ from node.worklist.announcing import Step, Tell
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
+from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
 from node.worklist.events import Event
 from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.outbox import Outbox
+from node.worklist.patients import Patients, PatientStudy
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
 from node.worklist.rows import READ_ELSEWHERE, DeliveryLine, Row, ScanLine, speaking_for_study
 from node.worklist.tables import Decision, DeliveryStatus
@@ -20,6 +22,7 @@ __all__ = [
     "Arrival",
     "Arrivals",
     "Cases",
+    "Correction",
     "Decision",
     "DeliveryLine",
     "DeliveryStatus",
@@ -28,6 +31,8 @@ __all__ = [
     "LeaseLost",
     "NotFound",
     "Outbox",
+    "PatientStudy",
+    "Patients",
     "Quarantine",
     "Quarantined",
     "Row",

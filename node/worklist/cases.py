@@ -204,6 +204,26 @@ class Cases:
             note(db, "replayed", old.study_instance_uid, case_id, now, was=old.state, state=to)
 
 
+def report_again(db: sa.Connection, study_uid: str, now: datetime) -> None:
+    """Make the reports of a study due again, as after a replay by a person.
+
+    A report that is being made is void. What was not read is decided about again.
+    """
+    query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
+    for row in db.execute(query).all():
+        old = _case(row)
+        if old.state in (State.TRIAGED, State.NOT_ANALYSED):
+            again: dict[str, Any] = {"due_at": now, **FREE}
+        elif old.state in (State.REPORTED, State.DELIVERED):
+            to = State.TRIAGED if row.triaged_at else State.RECEIVING
+            again = _set_back(old, to, now)
+            owing.cancel(db, old.id)
+        else:
+            continue
+        db.execute(case.update().where(case.c.id == old.id).values(again))
+        note(db, "reported again", study_uid, old.id, now, was=old.state)
+
+
 Move = Skipped | Planned | NotAnalysed | Triaged | Reported | Failed
 """The outcomes that move a case to another state."""
 

@@ -10,7 +10,9 @@ from node.announcement import KIND
 from node.identity import Identity, PatientIdentity
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
+from node.worklist import corrections
 from node.worklist.announcing import Step, escalate, unacknowledged
+from node.worklist.corrections import Correction
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
@@ -134,7 +136,10 @@ class Outbox:
             _note(db, "never sent", owed, now, reason=reason, delivery=DeliveryStatus.DEAD)
 
     def identities(self, case_id: int) -> frozenset[Identity]:
-        """Return whom the instances of a case's series name; one, unless a person mixed them."""
+        """Return whom the instances of a case's series name; one, unless a person mixed them.
+
+        Where the study's identity was corrected, that is the patient whose it is now.
+        """
         said = [
             instance.c.header[name].as_string()
             for name in ("study_instance_uid", "patient_id", "patient_birth_date")
@@ -143,8 +148,33 @@ class Outbox:
             case, case.c.series_instance_uid == instance.c.series_instance_uid
         )
         with self._database.read() as db:
-            rows = db.execute(of_case.where(case.c.id == case_id).distinct())
-            return frozenset(Identity(study, PatientIdentity(*who)) for study, *who in rows)
+            rows = db.execute(of_case.where(case.c.id == case_id).distinct()).all()
+            corrected = {uid: corrections.of_study(db, uid) for uid, *_ in rows}
+        return frozenset(
+            Identity(uid, corrections.resolve(PatientIdentity(*who), corrected[uid]))
+            for uid, *who in rows
+        )
+
+    def corrections(self, case_id: int) -> list[Correction]:
+        """Return how the identity of a case's study was corrected, oldest first."""
+        of_case = sa.select(series.c.study_instance_uid).join(case).where(case.c.id == case_id)
+        with self._database.read() as db:
+            return corrections.of_study(db, db.execute(of_case).scalar_one())
+
+    def under_other_identity(
+        self, case_id: int, kind: str, corrected: Correction
+    ) -> Predecessor | None:
+        """Return the DICOM object of this kind that a peer may have of the case from before."""
+        query = (
+            delivery.select()
+            .where(delivery.c.case_id == case_id, delivery.c.id <= corrected.last_delivery)
+            .where(delivery.c.channel == "dicom", delivery.c.kind == kind, _MAY_BE_THERE)
+            .where(delivery.c.address["series_instance_uid"].as_string() != "")
+            .order_by(delivery.c.id.desc())
+        )
+        with self._database.read() as db:
+            row = db.execute(query.limit(1)).one_or_none()
+        return None if row is None else Predecessor(**row.address, later_images=0)
 
     def escalate(self, steps: Sequence[Step], now: datetime) -> int:
         """Owe the due steps of suspected studies that nobody acknowledged; return how many.

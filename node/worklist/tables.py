@@ -98,7 +98,7 @@ study = sa.Table(
     "study",
     metadata,
     _uid("study_instance_uid", primary_key=True),
-    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("patient_id", sa.Text, nullable=False, index=True),
     sa.Column("patient_birth_date", sa.Text, nullable=False),
     sa.Column("accession_number", sa.Text, nullable=False),
     sa.Column("study_description", sa.Text, nullable=False),
@@ -242,6 +242,24 @@ announcement = sa.Table(
     sa.UniqueConstraint("study_instance_uid", "number"),
 )
 sa.Index("ix_announcement_at", announcement.c.at)
+
+correction = sa.Table(
+    "correction",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid(
+        "study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False, index=True
+    ),
+    sa.Column("was_patient_id", sa.Text, nullable=False),
+    sa.Column("was_birth_date", sa.Text, nullable=False),
+    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("birth_date", sa.Text, nullable=False),
+    sa.Column("trigger", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("last_delivery", sa.Integer, nullable=False),
+    _at("at"),
+)
 
 event = sa.Table(
     "event",

@@ -5,35 +5,36 @@ that takes a suspicion back repeats those of the message before with OBX-11 D or
 OBX-3 and OBX-4 are the same in each message of a study, so that a later one replaces an earlier.
 """
 
-import base64
-import hashlib
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from node.announcement import Announcement, What
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, send_each, sentences
 from node.errors import Retryable
+from node.hl7 import (
+    ENCODINGS,
+    END,
+    START,
+    Field,
+    Malformed,
+    Received,
+    control_id,
+    header,
+    segment,
+    timestamp,
+)
 from node.records import Delivery
 from node.settings import Destination, Hl7, Settings
 from node.states import Priority
-from node.visible import visible
 from node.worklist import Outbox
 
-START, END = b"\x0b", b"\x1c\r"
-"""The frame of a message (HL7 v2 Transport Specification: MLLP, release 1, 2.2)."""
 MAX_ANSWER = 65536
 """Longest acknowledgement that is read, bytes. They have some hundred; chosen."""
-ENCODINGS = {"ASCII": "ascii", "8859/1": "latin-1", "UNICODE UTF-8": "utf-8"}
 CODES = "99ICHNODE"
 """The coding system of OBX-3; local ones begin with 99 (HL7 table 0396)."""
-_ESCAPES = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"})
-"""HL7 v2.5.1, 2.7.1."""
-
-Field = str | tuple[str, ...]
-"""The text of a field, or of its components; without delimiters, which `segment` adds."""
 
 
 def send(
@@ -74,42 +75,24 @@ def compose(message: Message, destination: Destination) -> bytes:
     return text.encode(ENCODINGS[site.charset], "replace")
 
 
-def segment(name: str, fields: Mapping[int, Field]) -> str:
-    """Return a segment of these fields by number; what they hold is text and nothing else."""
-    held = (_escaped(fields.get(number, "")) for number in range(1, max(fields) + 1))
-    return "|".join((name, *held)).rstrip("|")
-
-
-def control_id(key: str) -> str:
-    """Return MSH-10, 20 characters, from the key of a message: 100 bits of its SHA-256."""
-    return base64.b32encode(hashlib.sha256(key.encode()).digest())[:20].decode()
-
-
-def _escaped(field: Field) -> str:
-    parts = (field,) if isinstance(field, str) else field
-    return "^".join(visible(part).translate(_ESCAPES) for part in parts).rstrip("^")
+def _header(message: Message, site: Hl7) -> str:
+    fields: dict[int, Field] = {
+        3: site.sending_application,
+        4: site.sending_facility,
+        5: site.receiving_application,
+        6: site.receiving_facility,
+        7: _time(message.said.at),
+        9: ("ORU", "R01", "ORU_R01"),
+        10: control_id(message.key),
+        11: site.processing_id,
+        12: site.version,
+        18: site.charset,
+    }
+    return header(fields)
 
 
 def _time(iso: str) -> str:
-    """Return an ISO 8601 time as TS: YYYYMMDDHHMMSS+ZZZZ."""
-    return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
-
-
-def _header(message: Message, site: Hl7) -> str:
-    fields: dict[int, Field] = {
-        2: site.sending_application,
-        3: site.sending_facility,
-        4: site.receiving_application,
-        5: site.receiving_facility,
-        6: _time(message.said.at),
-        8: ("ORU", "R01", "ORU_R01"),
-        9: control_id(message.key),
-        10: site.processing_id,
-        11: site.version,
-        17: site.charset,
-    }
-    # The separator after MSH is MSH-1 itself, so that what follows has a number less.
-    return segment("MSH", {1: "", **fields}).replace("MSH|", r"MSH|^~\&", 1)
+    return timestamp(datetime.fromisoformat(iso))
 
 
 def _patient(said: Announcement, site: Hl7) -> str:
@@ -261,16 +244,14 @@ _MEANING = {
 
 def _read(answer: bytes) -> tuple[str, str, str]:
     """Return MSA-1, MSA-2 and the code of an ERR; its text stays unread, it may name a patient."""
-    segments = [line for line in answer.decode("latin-1").split("\r") if line]
-    if not segments or not segments[0].startswith("MSH") or len(segments[0]) < 8:
+    try:
+        received = Received.of(answer)
+    except Malformed:
         return "", "", ""
-    separator, component = segments[0][3], segments[0][4]
-    rows = {line[:3]: line.split(separator) for line in segments}
-    _, code, about, *_ = (*rows.get("MSA", []), "", "", "")
-    errors = [*rows.get("ERR", []), "", "", "", ""]
-    number = errors[3].split(component)[0]
+    number = received.value("ERR", 3)
     known = number.isascii() and number.isdigit() and len(number) < 6
-    return code, about, f" (error {number})" if known else ""
+    error = f" (error {number})" if known else ""
+    return received.value("MSA", 1), received.value("MSA", 2), error
 
 
 def _failure(error: Exception) -> str:

@@ -8,7 +8,8 @@ from hl7apy.core import Message
 from hl7apy.parser import parse_message
 
 from node.deliver.answer import Verdict
-from node.deliver.channels.hl7 import acknowledged, control_id, segment
+from node.deliver.channels.hl7 import acknowledged
+from node.hl7 import control_id, segment
 from node.outcomes import NotAnalysed
 from node.states import Priority, Reason
 from tests.support.listeners import ack, drip, in_pieces, mllp_peer, raw, silent
