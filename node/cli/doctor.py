@@ -98,9 +98,11 @@ def check_node(settings: Settings) -> Iterator[Check]:
 
 def check_ports(settings: Settings) -> Iterator[Check]:
     """Check that the ports to listen on are free."""
+    adt = settings.receive.adt
     for name, host, port in (
         ("DICOM", settings.receive.host, settings.receive.port),
         ("triage page", settings.web.host, settings.web.port),
+        *([("ADT", adt.host, adt.port)] if adt.port else []),
     ):
         error = cannot_listen(host, port)
         if error is None:
@@ -116,6 +118,11 @@ def check_callers(settings: Settings) -> Iterator[Check]:
         yield Check("ok", "who may send", ", ".join(callers))
     else:
         yield Check("note", "who may send", "this machine only: set receive.allowed_callers")
+    adt = settings.receive.adt
+    if adt.port:
+        verdict = "ok" if adt.allowed_addresses else "note"
+        found = ", ".join(adt.allowed_addresses) or "this machine only: set allowed_addresses"
+        yield Check(verdict, "who may send ADT", found)
 
 
 def check_destinations(settings: Settings) -> Iterator[Check]:

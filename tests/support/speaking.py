@@ -112,10 +112,14 @@ class Speaking:
 
 
 @contextmanager
-def speaking(folder: Path, *destinations: Destination, **deliver: Any) -> Iterator[Speaking]:
+def speaking(
+    folder: Path, *destinations: Destination, database_url: str = "", **deliver: Any
+) -> Iterator[Speaking]:
     """Open a node that tells these destinations."""
     chosen = {"timeout_s": 2.0, **deliver, "destinations": destinations}
-    settings = Settings(data_dir=folder / "node", deliver=Deliver(**chosen))
+    settings = Settings(
+        data_dir=folder / "node", database_url=database_url, deliver=Deliver(**chosen)
+    )
     upgrade(settings.url)
     with closing(Worklist(settings.url)) as worklist:
         yield Speaking(settings, worklist)

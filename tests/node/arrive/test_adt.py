@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from node.states import State
 from node.worklist import Arrival, Patients
 from tests.support.builder import HEAD, encoded, one
 from tests.support.listeners import ack, mllp_peer
-from tests.support.peers import free_port, peer
+from tests.support.peers import free_port, peer, running
+from tests.support.postgresql import cluster
 from tests.support.speaking import hl7
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive_files, work, working_node
@@ -118,6 +120,20 @@ def filed(tmp_path, clock):
     with working_node(Settings(data_dir=tmp_path / "node"), clock, Predictor()) as opened:
         receive_files(files()[:1], opened)
         yield opened
+
+
+@pytest.mark.peer
+def test_identity_follows_in_postgresql_too(tmp_path, clock):
+    with cluster() as url:
+        settings = Settings(data_dir=tmp_path / "node", database_url=url)
+        with working_node(settings, clock, Predictor()) as node:
+            receive_files(files(), node)
+            work(node, clock)
+            assert code(index(node).answer(adt())) == ("AA", "M1")
+            work(node, clock)
+            (row,) = node.views.worklist(clock.now)
+            assert (row.patient_id, row.state) == ("4711", State.DELIVERED)
+            assert {who for who, *_ in reported(node)} == {"4711"}
 
 
 @pytest.fixture
@@ -334,3 +350,18 @@ def test_identifier_is_that_of_the_assigner_that_the_settings_name(filed):
     assert code(answer(merged)) == ("AA", "M1")
     (row,) = filed.views.worklist(filed.clock())
     assert row.patient_id == "9"
+
+
+@pytest.mark.slow
+def test_receive_role_listens_for_adt_while_it_runs(filed):
+    port, config = free_port(), filed.root.parent / "ichnode.toml"
+    config.write_text(
+        f'data_dir = "{filed.root}"\n[receive]\nhost = "127.0.0.1"\nport = {free_port()}\n'
+        f'[receive.adt]\nhost = "127.0.0.1"\nport = {port}\nmax_age_days = 100000\n'
+    )
+    command = [sys.executable, "-m", "node.cli", "serve", "--role", "receive", "-c", config]
+    with running(command, port):
+        assert code(exchange(port, START + adt() + END).strip(START + END)) == ("AA", "M1")
+    (row,) = filed.views.worklist(filed.clock())
+    assert row.patient_id == "4711"
+    assert len(list((filed.root / "adt").glob("*.hl7"))) == 1

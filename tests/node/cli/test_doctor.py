@@ -97,6 +97,9 @@ def test_destinations_of_messages_are_asked_and_get_no_result(
         toml = f"""
 [triage]
 bundle = "/nowhere"
+[receive.adt]
+port = {free_port()}
+allowed_addresses = ["192.0.2.7"]
 [[deliver.destinations]]
 name = "ris"
 how = "hl7"
@@ -141,6 +144,7 @@ to = ["mail", "ris"]
         assert sent.exit_code == 2 and "takes messages (hl7) and no DICOM files" in sent.output
     assert f"✓ ok ris (127.0.0.1:{ris.port}) takes connections" in said
     assert f"! note hook (http://127.0.0.1:{hook.port}) answers (HTTP 204); not encrypted" in said
+    assert "✓ ok ADT port" in said and "✓ ok who may send ADT 192.0.2.7" in said
     assert "✗ bad keyless" in said and "ICHNODE_TEST_UNSET is not set" in said
     assert "! note mail" in said and "token" not in said
     assert "✓ ok escalation after 2.5 minutes tells mail, ris" in said

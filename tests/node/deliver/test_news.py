@@ -1,6 +1,8 @@
 """What is said of a study, when, to whom, and in which order."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,8 @@ from pydicom import dcmread
 from node.announcement import Announcement
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
+from node.cases.announce import teller
+from node.cases.pipeline import Node
 from node.deliver.loop import escalation_steps
 from node.dicom.read.header import read_header
 from node.errors import Retryable
@@ -18,6 +22,7 @@ from node.states import Priority, Reason, State
 from node.worklist import Signature
 from tests.support.listeners import ack, mllp_peer, status, web_peer
 from tests.support.peers import free_port
+from tests.support.postgresql import cluster
 from tests.support.reported import tilted_volume
 from tests.support.speaking import (
     NEGATIVE,
@@ -203,6 +208,11 @@ def test_suspicion_in_one_scan_stands_when_another_is_negative(tmp_path):
 
 def second_scan(node: Speaking, of: Identity, outcome=SUSPECTED) -> None:
     """Let a series of another scan of the same study be read."""
+    plan_second_scan(node, of)
+    node.move(State.ASSEMBLED, outcome)
+
+
+def plan_second_scan(node: Speaking, of: Identity) -> None:
     identity = replace(of, series_instance_uid=Identity.of("second").series_instance_uid)
     folder = node.settings.data_dir / "in" / "second"
     (first, *_) = write_series(tilted_volume(), folder, identity)
@@ -210,7 +220,55 @@ def second_scan(node: Speaking, of: Identity, outcome=SUSPECTED) -> None:
     ingest(first, node.worklist.arrivals, spool, caller="", now=node.now)
     node.wait(minutes=2)
     node.move(State.RECEIVING, Planned(scan=Scan("2")))
-    node.move(State.ASSEMBLED, outcome)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])
+def database_url(request):
+    if request.param == "sqlite":
+        yield ""
+    else:
+        with cluster() as url:
+            yield url
+
+
+def test_two_workers_on_one_study_announce_it_once(tmp_path, database_url):
+    """The last scan decides that nothing is suspected; each worker may be the last."""
+    to = hl7(free_port(), priorities=ALL)
+    with speaking(tmp_path, to, database_url=database_url) as node:
+        node.receive("a")
+        node.move(State.RECEIVING, Planned(scan=Scan("1")))
+        plan_second_scan(node, Identity.of("a"))
+        tell = teller(Node.on(node.worklist, node.settings, lambda: None, node.clock))
+        cases = node.worklist.cases
+        claimed = [cases.claim({State.ASSEMBLED}, name, 600, node.now) for name in "xy"]
+        together = threading.Barrier(2)
+
+        def finish(number: int) -> None:
+            together.wait(10)
+            cases.finish(claimed[number], "xy"[number], NEGATIVE, node.now, tell)
+
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(finish, range(2)))
+        assert node.news() == ["flag"]
+        assert node.deliveries() == [("ris", "OWED", 0)]
+
+
+def test_order_withdrawal_and_escalation_hold_in_each_database(tmp_path, database_url):
+    chain = ({"after_minutes": 5, "to": ["ris"]},)
+    with (
+        mllp_peer(ack("AA")) as ris,
+        speaking(tmp_path, hl7(ris.port), database_url=database_url, escalations=chain) as node,
+    ):
+        node.read(SUSPECTED)
+        node.wait(minutes=5)
+        assert escalating(node) == 1
+        (on_its_way,) = node.worklist.outbox.claim("slow", 600, node.now)
+        assert node.drain() == 0, "the escalation waits for the flag"
+        node.worklist.outbox.delivered(on_its_way, "slow", 0, node.now)
+        assert node.drain() == 1
+        node.read(NEGATIVE)
+        assert node.drain() == 1
+        assert [line[1] for line in node.deliveries()] == ["SENT"] * 3
 
 
 def test_each_destination_gets_what_it_asks_for(tmp_path):
