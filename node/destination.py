@@ -27,6 +27,7 @@ def _variable(text: str) -> str:
     return text
 
 
+_URL = r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[!-~]*)?"
 Plain = Annotated[str, AfterValidator(_plain)]
 Variable = Annotated[str, AfterValidator(_variable)]
 """The name of an environment variable."""
@@ -119,8 +120,8 @@ class Destination(Section):
         missing = [key for key, value in self._needed().items() if not value]
         if missing:
             raise ValueError(f'{self.name}: how = "{self.how}" needs {" and ".join(missing)}')
-        if self.how == "webhook" and not re.match(r"https?://[^/@?#]+(/|$)", self.webhook.url):
-            raise ValueError(f"{self.name}: webhook.url must be https://HOST/PATH")
+        if self.how == "webhook" and not re.fullmatch(_URL, self.webhook.url):
+            raise ValueError(f"{self.name}: webhook.url must be https://HOST[:PORT]/PATH")
         if self.how == "mail":
             for key, address in (("sender", self.mail.sender), ("recipient", self.mail.recipient)):
                 if not re.fullmatch(r"[^\s@<>,;:\"]+@[^\s@<>,;:\"]+", address):

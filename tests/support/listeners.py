@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -122,6 +122,14 @@ def stall(handler: BaseHTTPRequestHandler) -> None:
     """Say nothing until the other side leaves."""
     silent(b"", handler.connection)
     handler.close_connection = True
+
+
+def drip_headers(handler: BaseHTTPRequestHandler) -> None:
+    """Answer with headers that never end, slowly."""
+    handler.close_connection = True
+    with suppress(OSError):
+        handler.connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        drip(b"", handler.connection)
 
 
 @contextmanager

@@ -3,12 +3,15 @@
 import hashlib
 import hmac
 import json
-import logging
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-
-from requests import RequestException, Session
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, secret, send_each
@@ -17,8 +20,6 @@ from node.records import Delivery
 from node.settings import Destination, Settings
 from node.wording import RESEARCH_USE_ONLY
 from node.worklist import Outbox
-
-logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # it logs addresses
 
 AGAIN = (408, 425, 429)
 """Client errors (4xx) that pass by themselves: Request Timeout, Too Early, Too Many Requests
@@ -46,7 +47,7 @@ def probe(destination: Destination, settings: Settings) -> str:
     secret(destination.webhook.secret_variable)
     try:
         status = _ask("OPTIONS", destination, settings, {}, b"")
-    except (RequestException, OSError) as error:
+    except (HTTPException, OSError) as error:
         raise Retryable(_failure(error)) from error
     plain = destination.webhook.url.startswith("http:")
     return f"answers (HTTP {status})" + ("; not encrypted" if plain else "")
@@ -90,7 +91,7 @@ def _post(destination: Destination, message: Message, settings: Settings) -> Ans
         status = _ask("POST", destination, settings, headers, content)
     except BadConfiguration as error:
         return Answer(Verdict.REFUSED, message=str(error))
-    except (RequestException, OSError) as error:
+    except (HTTPException, OSError) as error:
         return Answer(Verdict.AGAIN, message=_failure(error))
     return _answer(status)
 
@@ -102,22 +103,40 @@ def _ask(
     headers: dict[str, str],
     content: bytes,
 ) -> int:
-    """Return the status of the answer; its body is left unread, and a redirect is not followed."""
-    hook = destination.webhook
-    with Session() as session:
-        session.trust_env = False  # no proxy, no password of a .netrc, that nobody set here
-        answer = session.request(
-            method,
-            hook.url,
-            data=content,
-            headers={"User-Agent": "ichnode", **headers},
-            timeout=settings.deliver.timeout_s,
-            verify=hook.ca_file or True,
-            allow_redirects=False,
-            stream=True,
-        )
-        answer.close()
-        return int(answer.status_code)
+    """Return the status of the answer; its body is left unread, and a redirect is not followed.
+
+    No proxy and no password of a .netrc is used, since nobody set one here. An answer that comes
+    drop by drop is cut off at the time limit too.
+    """
+    url, timeout_s = urlsplit(destination.webhook.url), settings.deliver.timeout_s
+    connection = _connection(url, destination.webhook.ca_file, timeout_s)
+    late = threading.Event()
+    limit = threading.Timer(timeout_s, _cut, (connection, late))
+    limit.start()
+    try:
+        target = urlunsplit(("", "", url.path or "/", url.query, ""))
+        connection.request(method, target, content, {"User-Agent": "ichnode", **headers})
+        status = connection.getresponse().status
+        if late.is_set():  # headers that were cut off look like headers that end
+            raise TimeoutError
+        return status
+    finally:
+        limit.cancel()
+        connection.close()
+
+
+def _connection(url: SplitResult, ca_file: str, timeout_s: float) -> HTTPConnection:
+    if url.scheme == "http":
+        return HTTPConnection(url.hostname or "", url.port, timeout=timeout_s)
+    trusted = ssl.create_default_context(cafile=ca_file or None)
+    return HTTPSConnection(url.hostname or "", url.port, timeout=timeout_s, context=trusted)
+
+
+def _cut(connection: HTTPConnection, late: threading.Event) -> None:
+    """End a connection that another thread waits on: its read returns at once."""
+    late.set()
+    with suppress(OSError, AttributeError):  # not open yet, or closed meanwhile
+        connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _answer(status: int) -> Answer:
