@@ -5,7 +5,7 @@
     assemble.json  triage.json   what each stage ran with: the notes, which `node.cases.manifest`
     report.json                  fills
     manifest.json                what the result was made from and by
-    messages/NUMBER.json         what was said of its study (`node.announcement.Announcement`)
+    messages/NUMBER.json         what was said of its study (`node.news.News`)
     report/KIND.dcm              the objects of the report: seg.dcm, sr.dcm, capture.dcm
     report/capture.png           the picture for the page
 

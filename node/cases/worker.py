@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-from node.cases.announce import teller
+from node.cases.tell import teller
 from node.cases.pipeline import PIPELINE, Node, run_stage
 from node.errors import Permanent
 from node.log import event

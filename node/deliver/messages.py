@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from node.announcement import Announcement, What, read_announcement
+from node.news import News, What, read_news
 from node.deliver.answer import Answer, Verdict
 from node.errors import BadConfiguration
 from node.records import Delivery
@@ -23,9 +23,9 @@ from node.worklist import Outbox
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One announcement on its way to one destination."""
+    """One news on its way to one destination."""
 
-    said: Announcement
+    said: News
     key: str
     """The same whenever the message is sent again, and no other message's."""
     after_minutes: int | None = None
@@ -64,7 +64,7 @@ def send_each(
 
 def _message(owed: Delivery, settings: Settings) -> Message | None:
     parcel = owed.parcel
-    said = read_announcement(settings.data_dir / parcel.path, parcel.address["sha256"])
+    said = read_news(settings.data_dir / parcel.path, parcel.address["sha256"])
     if said is None:
         return None
     minutes = parcel.address.get("escalation")
@@ -116,7 +116,7 @@ def _unacknowledged(minutes: int) -> str:
     return f"Nobody has acknowledged this study for {minutes} minutes"
 
 
-def _verdict(said: Announcement) -> str:
+def _verdict(said: News) -> str:
     match said.priority:
         case Priority.SUSPECTED:
             return SUSPECTED

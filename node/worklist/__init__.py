@@ -1,6 +1,6 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
 
-from node.worklist.announcing import Step, Tell
+from node.worklist.telling import Step, Tell
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound

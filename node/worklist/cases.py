@@ -21,7 +21,7 @@ from node.outcomes import (
 from node.records import Case, Closing, Scan
 from node.states import TRANSITIONS, Priority, State
 from node.worklist import owing
-from node.worklist.announcing import Tell, announce
+from node.worklist.telling import Tell, announce
 from node.worklist.chains import NOT_SUPERSEDED, IllegalMove, NotFound
 from node.worklist.database import Database
 from node.worklist.events import note

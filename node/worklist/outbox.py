@@ -6,12 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.announcement import KIND
+from node.news import KIND
 from node.identity import Identity, PatientIdentity
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
 from node.worklist import corrections
-from node.worklist.announcing import Step, escalate, unacknowledged
+from node.worklist.telling import Step, escalate, unacknowledged
 from node.worklist.corrections import Correction
 from node.worklist.database import Database
 from node.worklist.events import note

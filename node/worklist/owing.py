@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from node.announcement import KIND
+from node.news import KIND
 from node.records import Parcel
 from node.states import Priority, State
 from node.worklist.database import insert

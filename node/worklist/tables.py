@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.announcement import What
+from node.news import What
 from node.states import Priority, State
 
 
@@ -225,8 +225,8 @@ acknowledgement = sa.Table(
     _at("at"),
 )
 
-announcement = sa.Table(
-    "announcement",
+news = sa.Table(
+    "news",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     _uid("study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False),
@@ -241,7 +241,7 @@ announcement = sa.Table(
     _at("at"),
     sa.UniqueConstraint("study_instance_uid", "number"),
 )
-sa.Index("ix_announcement_at", announcement.c.at)
+sa.Index("ix_news_at", news.c.at)
 
 correction = sa.Table(
     "correction",

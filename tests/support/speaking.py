@@ -9,7 +9,7 @@ from typing import Any
 
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
-from node.cases.announce import teller
+from node.cases.tell import teller
 from node.cases.pipeline import Node
 from node.deliver.loop import drain
 from node.outcomes import Outcome, Planned, Reported, Triaged

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from node.announcement import Announcement, What
+from node.news import News, What
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, send_each, sentences
 from node.errors import Retryable
@@ -95,7 +95,7 @@ def _time(iso: str) -> str:
     return timestamp(datetime.fromisoformat(iso))
 
 
-def _patient(said: Announcement, site: Hl7) -> str:
+def _patient(said: News, site: Hl7) -> str:
     """Return PID; the name is left out, and PID-5 says so by its type (table 0200, U)."""
     fields: dict[int, Field] = {
         1: "1",
@@ -170,7 +170,7 @@ def _results(message: Message) -> list[tuple[str, str, str, str]]:
     return [(*_of(code), values[code]) for code in _NAMES if code in values]
 
 
-def _taken_back(said: Announcement) -> list[tuple[str, str, str, str]]:
+def _taken_back(said: News) -> list[tuple[str, str, str, str]]:
     """Return all that a message of a suspicion may have held; the study alone keeps its value."""
     values = {"STUDY": said.study_instance_uid}
     return [(*_of(code), values.get(code, "")) for code in _NAMES]

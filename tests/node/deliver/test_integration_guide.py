@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from node.announcement import Announcement, What
+from node.news import News, What
 from node.deliver.channels import hl7, mail, webhook
 from node.deliver.messages import Message
 from node.settings import Destination, Settings
@@ -34,7 +34,7 @@ MAIL = Destination(
     **ADDRESS,
     mail={"sender": "ichnode@hospital.example", "recipient": "on-call@hospital.example"},
 )
-FLAG = Announcement(
+FLAG = News(
     study_instance_uid="1.2.826.0.1.3680043.8.498.1",
     number=1,
     what=What.FLAG,
@@ -68,12 +68,12 @@ RETRACTION = replace(
 )
 
 
-def message(said: Announcement) -> Message:
+def message(said: News) -> Message:
     return Message(said, said.parcel("hl7").dedup_key)
 
 
 @pytest.mark.parametrize("said", [FLAG, RETRACTION], ids=["flag", "retraction"])
-def test_guide_shows_the_message_to_the_ris(said: Announcement) -> None:
+def test_guide_shows_the_message_to_the_ris(said: News) -> None:
     shown = hl7.compose(message(said), RIS).decode().replace("\r", "\n")
     assert f"```\n{shown}```" in GUIDE
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from pydicom import dcmread
 
-from node.announcement import Announcement
+from node.news import News
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
-from node.cases.announce import teller
+from node.cases.tell import teller
 from node.cases.pipeline import Node
 from node.deliver.loop import escalation_steps
 from node.dicom.read.header import read_header
@@ -20,7 +20,7 @@ from node.errors import Retryable
 from node.outcomes import Failed, NotAnalysed, Planned, Skipped
 from node.records import Scan
 from node.states import Priority, Reason, State
-from node.worklist import Signature, announcing
+from node.worklist import Signature, telling
 from node.worklist.views import of_study
 from tests.support.listeners import ack, mllp_peer, status, web_peer
 from tests.support.peers import free_port
@@ -60,7 +60,7 @@ def test_a_message_is_owed_with_the_flag_before_any_report(tmp_path):
         assert node.row().state is State.TRIAGED
         assert node.deliveries() == [("ris", "OWED", 0)]
         path = node.settings.data_dir / f"cases/{case}/messages/1.json"
-        said = Announcement.from_bytes(path.read_bytes())
+        said = News.from_bytes(path.read_bytes())
     identity = Identity.of("a")
     assert (said.patient_id, said.study_instance_uid) == (
         identity.patient_id,
@@ -243,11 +243,11 @@ def test_two_workers_on_one_study_announce_it_once(tmp_path, database_url, monke
             both_have_looked.wait(1)  # one that looks alone, as it should, goes on after a second
         return row
 
-    monkeypatch.setattr(announcing, "of_study", look)
+    monkeypatch.setattr(telling, "of_study", look)
     to = hl7(free_port(), priorities=ALL)
     with speaking(tmp_path, to, database_url=database_url) as node:
         with monkeypatch.context() as quiet:
-            quiet.setattr(announcing, "of_study", of_study)
+            quiet.setattr(telling, "of_study", of_study)
             node.receive("a")
             node.move(State.RECEIVING, Planned(scan=Scan("1")))
             plan_second_scan(node, Identity.of("a"))

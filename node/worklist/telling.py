@@ -1,6 +1,6 @@
 """News of a study, within the transaction that makes it: what it is, and who is owed a message.
 
-What a study was last said to be stands in the table `announcement`. Whatever moves one of its cases
+What a study was last said to be stands in the table `news`. Whatever moves one of its cases
 compares that with how the study stands now. So each change is said once, also where several workers
 read series of one study, or a worker dies.
 """
@@ -13,17 +13,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.announcement import KIND, Announcement, What
+from node.news import KIND, News, What
 from node.records import Parcel
 from node.states import Priority, State
 from node.worklist import owing
 from node.worklist.events import note
 from node.worklist.rows import READ_ELSEWHERE, Row
-from node.worklist.tables import announcement, delivery, study
+from node.worklist.tables import news, delivery, study
 from node.worklist.views import of_study
 
-Tell = Callable[[Announcement, frozenset[str]], Sequence[tuple[str, Parcel]]]
-"""Leaves an announcement on disk for good; returns what is owed of it, and to which destinations.
+Tell = Callable[[News, frozenset[str]], Sequence[tuple[str, Parcel]]]
+"""Leaves an news on disk for good; returns what is owed of it, and to which destinations.
 
 The names are those of destinations that a message about the study has reached, or may have."""
 
@@ -45,11 +45,11 @@ def happened(told: tuple[int, Priority, str] | None, row: Row, result: str) -> W
     Parameters
     ----------
     told
-        Case, priority and `Announcement.result` of the last announcement.
+        Case, priority and `News.result` of the last news.
     row
         How the study stands now.
     result
-        `Announcement.result` of that.
+        `News.result` of that.
     """
     if row.priority is Priority.PENDING or row.state is State.SKIPPED:
         return None  # not decided yet, or nothing in it is a head
@@ -75,11 +75,11 @@ def announce(db: sa.Connection, study_uid: str, tell: Tell, now: datetime) -> No
     of = sa.select(study).where(study.c.study_instance_uid == study_uid)
     patient = db.execute(of.with_for_update()).one()  # others who move cases of the study wait
     row, last = of_study(db, study_uid), _last(db, study_uid)
-    said = _announcement(row, patient, last, now)
+    said = _news(row, patient, last, now)
     what = happened(last and (last.case_id, last.priority, last.result), row, said.result)
     if what is None:
         return
-    said = _announcement(row, patient, last, now, what)
+    said = _news(row, patient, last, now, what)
     owed = tell(said, owing.may_know(db, study_uid))
     retracted = what is What.RETRACT
     owing.withdraw(db, study_uid, None if retracted else {name for name, _ in owed})
@@ -95,11 +95,11 @@ def unacknowledged(db: sa.Connection, steps: Sequence[Step], now: datetime) -> l
     """
     if not steps:
         return []
-    query = sa.select(announcement.c.study_instance_uid).where(
-        announcement.c.at > now - READ_ELSEWHERE,
-        announcement.c.at <= now - min(step.after for step in steps),
-        announcement.c.priority == Priority.SUSPECTED,
-        ~announcement.c.prior,
+    query = sa.select(news.c.study_instance_uid).where(
+        news.c.at > now - READ_ELSEWHERE,
+        news.c.at <= now - min(step.after for step in steps),
+        news.c.priority == Priority.SUSPECTED,
+        ~news.c.prior,
     )
     found = db.execute(query.distinct()).scalars().all()
     return [study_uid for study_uid in found if _due(db, study_uid, steps, now)]
@@ -136,10 +136,10 @@ def _due(
 
 
 def _first_suspicion(db: sa.Connection, study_uid: str) -> sa.Row[Any] | None:
-    """Return the announcement since which a study is suspected; None if it is not."""
-    of = announcement.c.study_instance_uid == study_uid
+    """Return the news since which a study is suspected; None if it is not."""
+    of = news.c.study_instance_uid == study_uid
     first = None
-    for said in db.execute(announcement.select().where(of).order_by(announcement.c.number.desc())):
+    for said in db.execute(news.select().where(of).order_by(news.c.number.desc())):
         if said.priority is not Priority.SUSPECTED:
             break
         first = said
@@ -152,12 +152,12 @@ def _key(first: str, step: Step) -> str:
 
 
 def _last(db: sa.Connection, study_uid: str) -> sa.Row[Any] | None:
-    of = announcement.c.study_instance_uid == study_uid
-    query = announcement.select().where(of).order_by(announcement.c.number.desc())
+    of = news.c.study_instance_uid == study_uid
+    query = news.select().where(of).order_by(news.c.number.desc())
     return db.execute(query.limit(1)).one_or_none()
 
 
-def _record(db: sa.Connection, said: Announcement, now: datetime) -> None:
+def _record(db: sa.Connection, said: News, now: datetime) -> None:
     parcel = said.parcel("")
     values = {
         "study_instance_uid": said.study_instance_uid,
@@ -171,19 +171,19 @@ def _record(db: sa.Connection, said: Announcement, now: datetime) -> None:
         "sha256": parcel.dedup_key,
         "at": now,
     }
-    db.execute(announcement.insert(), values)
+    db.execute(news.insert(), values)
     about = {"news": said.what, "priority": said.priority, "number": said.number}
     note(db, "announced", said.study_instance_uid, said.case_id, now, **about)
 
 
-def _announcement(
+def _news(
     row: Row,
     patient: sa.Row[Any],
     last: sa.Row[Any] | None,
     now: datetime,
     what: What = What.FLAG,
-) -> Announcement:
-    return Announcement(
+) -> News:
+    return News(
         study_instance_uid=row.study_instance_uid,
         number=1 if last is None else last.number + 1,
         what=what,

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0010"
+down_revision = "0009"
 
 WHAT = ("FLAG", "RAISE", "SUPERSEDE", "RETRACT")
 PRIORITY = ("SUSPECTED", "NOT_ANALYSED", "PENDING", "NOT_SUSPECTED")
@@ -17,7 +17,7 @@ def _closed(name: str, values: tuple[str, ...]) -> sa.Enum:
 def upgrade() -> None:
     study, case = "study.study_instance_uid", "case.id"
     op.create_table(
-        "announcement",
+        "news",
         sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("study_instance_uid", sa.String(64), sa.ForeignKey(study), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
@@ -31,4 +31,4 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.UniqueConstraint("study_instance_uid", "number"),
     )
-    op.create_index("ix_announcement_at", "announcement", ["at"])
+    op.create_index("ix_news_at", "news", ["at"])

@@ -13,7 +13,7 @@ from node.records import Parcel
 from node.states import Priority
 
 KIND = "message"
-"""The kind of a parcel that holds an announcement."""
+"""The kind of a parcel that holds an news."""
 
 
 class What(StrEnum):
@@ -30,7 +30,7 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
+class News:
     """What is said of a study at one time. It names the patient; a channel decides what leaves.
 
     Attributes without a description are those of `node.worklist.Row`; times are ISO 8601, UTC.
@@ -38,7 +38,7 @@ class Announcement:
 
     study_instance_uid: str
     number: int
-    """1 for the study's first announcement."""
+    """1 for the study's first news."""
     what: What
     at: str
     case_id: int
@@ -82,12 +82,12 @@ class Announcement:
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """Return the announcement as JSON; the same announcement gives the same bytes."""
+        """Return the news as JSON; the same news gives the same bytes."""
         return json.dumps(asdict(self), indent=1).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Announcement":
-        """Rebuild an announcement from `to_bytes`.
+    def from_bytes(cls, data: bytes) -> "News":
+        """Rebuild an news from `to_bytes`.
 
         Raises
         ------
@@ -96,14 +96,14 @@ class Announcement:
         """
         values: dict[str, Any] = json.loads(data)
         if set(values) != {field.name for field in fields(cls)}:
-            raise ValueError("no announcement")
+            raise ValueError("no news")
         values["what"] = What(values["what"])
         values["priority"] = Priority(values["priority"])
         values["before"] = values["before"] and Priority(values["before"])
         return cls(**{**values, "limitations": tuple(values["limitations"])})
 
     def parcel(self, channel: str) -> Parcel:
-        """Return the announcement as a parcel of a channel; its key is the digest of its bytes."""
+        """Return the news as a parcel of a channel; its key is the digest of its bytes."""
         digest = hashlib.sha256(self.to_bytes()).hexdigest()
         return Parcel(channel, KIND, self.path, digest, {"sha256": digest})
 
@@ -114,12 +114,12 @@ _RESULT = (
 )
 
 
-def read_announcement(path: Path, sha256: str) -> Announcement | None:
-    """Return the announcement that a file holds; None if its bytes have another digest."""
+def read_news(path: Path, sha256: str) -> News | None:
+    """Return the news that a file holds; None if its bytes have another digest."""
     try:
         data = path.read_bytes()
     except OSError:
         return None
     if hashlib.sha256(data).hexdigest() != sha256:
         return None
-    return Announcement.from_bytes(data)
+    return News.from_bytes(data)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from node.announcement import Announcement, What
+from node.news import News, What
 from node.case_folder import CaseFolder, case_folder
 from node.cases.pipeline import Node
 from node.errors import Retryable
@@ -13,12 +13,12 @@ from node.worklist import Tell
 
 
 def teller(node: Node) -> Tell | None:
-    """Return what writes and addresses announcements; None where nobody gets messages."""
+    """Return what writes and addresses news; None where nobody gets messages."""
     wanted = node.settings.deliver.messaged
     if not wanted:
         return None
 
-    def tell(said: Announcement, may_know: frozenset[str]) -> Sequence[tuple[str, Parcel]]:
+    def tell(said: News, may_know: frozenset[str]) -> Sequence[tuple[str, Parcel]]:
         folder = CaseFolder(node.root, case_folder(said.case_id))
         try:
             folder.write_message(PurePosixPath(said.path).name, said.to_bytes())
@@ -29,8 +29,8 @@ def teller(node: Node) -> Tell | None:
     return tell
 
 
-def concerns(destination: Destination, said: Announcement, may_know: frozenset[str]) -> bool:
-    """Return whether a destination gets an announcement.
+def concerns(destination: Destination, said: News, may_know: frozenset[str]) -> bool:
+    """Return whether a destination gets an news.
 
     A suspicion is taken back where it may be known, and nowhere else.
     """
