@@ -7,6 +7,7 @@
     assemble.json  triage.json   what each stage ran with: the notes, which `node.cases.manifest`
     report.json                  fills
     manifest.json                what the result was made from and by
+    messages/NUMBER.json         what was said of its study (`node.news.News`)
     report/KIND.dcm              the objects of the report: seg.dcm, sr.dcm, capture.dcm
     report/capture.png           the picture for the page
 
@@ -35,6 +36,7 @@ _FINDINGS = "findings.json"
 _MASKS = "mask.npz"
 _MANIFEST = "manifest.json"
 _REPORT = "report"
+_MESSAGES = "messages"
 _PICTURE = "capture.png"
 
 
@@ -176,6 +178,25 @@ class CaseFolder:
         patterns = (_FINDINGS, _MASKS) if with_findings else ()
         made = (path for name in (*patterns, f"{_REPORT}/*") for path in self.path.glob(name))
         return {path.relative_to(self.path).as_posix(): sha256_of(path) for path in sorted(made)}
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def write_message(self, name: str, content: bytes) -> None:
+        """Leave what was said of the study, on disk for good, under a name in `messages`.
+
+        Raises
+        ------
+        OSError
+            If the disk is full or fails.
+        """
+        folder = self.path / _MESSAGES
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{name}.partial"
+        partial.write_bytes(content)
+        sync_file(partial)
+        partial.rename(folder / name)
+        for entry in (folder, self.path, self.path.parent, self.path.parent.parent):
+            sync_folder(entry)
 
     # --- the report ------------------------------------------------------------------------------
 

@@ -266,6 +266,18 @@ class Predecessor:
 
 
 @dataclass(frozen=True, slots=True)
+class Corrected:
+    """Whose a study is by the word of the patient index, in place of what its images say."""
+
+    patient_id: str
+    birth_date: str
+    name: str | None
+    """PatientName (PS3.5 6.2.1), "" if it is not known; None keeps that of the images."""
+    sex: str
+    """PatientSex; "" keeps that of the images."""
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesPlan:
     """What `assemble` decided about a series.
 
@@ -302,6 +314,8 @@ class SeriesPlan:
     """What the report says of each scan of the study, if there are several; not written."""
     in_part: str = ""
     """Why the series is not cleared, though nothing suspicious was seen; not written."""
+    corrected: Corrected | None = None
+    """Whose the study is now, if not the images' patient; not written."""
 
     def without(self, gone: Unseen) -> "SeriesPlan":
         """Return the plan with one more part that nobody saw."""
@@ -319,7 +333,7 @@ class SeriesPlan:
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
         values = dataclasses.asdict(self)
-        del values["scans"], values["in_part"]  # the report's, and of its day
+        del values["scans"], values["in_part"], values["corrected"]  # the report's, and of its day
         path.write_text(json.dumps(values, indent=1))
 
     @classmethod

@@ -47,9 +47,13 @@ def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
 
 
 def _receive(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+    from node.arrive.index import patient_index
     from node.arrive.storage_scp import Receiver
 
-    with Receiver(settings, worklist.arrivals, worklist.announcements, utc_now):
+    with (
+        Receiver(settings, worklist.arrivals, worklist.announcements, utc_now),
+        patient_index(settings, worklist.patients, utc_now),
+    ):
         while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`
             pass
 
@@ -128,6 +132,7 @@ def require_ports(settings: Settings, stop: threading.Event) -> None:
     for section, host, port in (
         ("receive", settings.receive.host, settings.receive.port),
         ("web", settings.web.host, settings.web.port),
+        ("receive.adt", settings.receive.adt.host, settings.receive.adt.port),
     ):
         while (error := cannot_listen(host, port)) is not None and not stop.wait(0.2):
             if error.errno != EADDRINUSE or time.monotonic() > deadline:

@@ -12,6 +12,7 @@ from node.case_folder import CaseFolder
 from node.cases import clearance, manifest
 from node.cases.assemble import decide
 from node.cases.parts import parts
+from node.cases.patient import corrected
 from node.cases.report import write_report
 from node.cases.scans import said_of
 from node.cases.triage import triage
@@ -174,6 +175,7 @@ def _report(case: Case, node: Node) -> Outcome:
     scans = said_of(node.views.scans(case.study_instance_uid))
     in_part = case.reason or "" if case.state is State.TRIAGED else ""
     plan = dataclasses.replace(plan, scans=scans, in_part=in_part)
+    plan = corrected(plan, node.outbox, case.id, node.root)
     before = folder.read_manifest()
     if before is not None and case.state is State.TRIAGED:
         manifest.require_sources(plan, node.root)
@@ -182,7 +184,7 @@ def _report(case: Case, node: Node) -> Outcome:
     objects = write_report(plan, result, folder, when, node.decode)
     owed = tuple(
         (destination.name, Parcel.of(item))
-        for destination in node.settings.deliver.destinations
+        for destination in node.settings.deliver.archives
         for item in objects
         if item.kind in destination.send
     )

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from node.identity import Identity, PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Priority, Reason, State
+from node.worklist import corrections
 from node.worklist.database import insert
 from node.worklist.events import note
 from node.worklist.leases import FREE
@@ -69,7 +70,8 @@ class Known:
         The newest case of its series; None where the series is new.
     identity
         Of the study that its series is filed under, else of the study that the object names; None
-        where there is neither.
+        where there is neither. The patient is the object's own where a correction of the study says
+        that both are one.
     sha256, filed_under
         Digest and SeriesInstanceUID of the instance filed under its SOPInstanceUID; None where
         there is none.
@@ -157,6 +159,10 @@ def look_up(db: sa.Connection, header: Header) -> Known:
     else:
         row = db.execute(_STUDY_KNOWN, keys).one()
     patient = PatientIdentity(row.patient_id, row.patient_birth_date)
+    said = PatientIdentity.of(header)
+    if row.study_instance_uid and said != patient:
+        corrected = corrections.of_study(db, row.study_instance_uid)
+        patient = said if corrections.resolve(said, corrected) == patient else patient
     identity = row.study_instance_uid and Identity(row.study_instance_uid, patient)
     filed = row.sha256, row.series_instance_uid, row.has_pixel_data
     return Known(newest, identity, *filed, bool(row.cut_short))

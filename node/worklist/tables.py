@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.news import What
 from node.records import StepStatus
 from node.states import Priority, State
 
@@ -98,7 +99,7 @@ study = sa.Table(
     "study",
     metadata,
     _uid("study_instance_uid", primary_key=True),
-    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("patient_id", sa.Text, nullable=False, index=True),
     sa.Column("patient_birth_date", sa.Text, nullable=False),
     sa.Column("accession_number", sa.Text, nullable=False),
     sa.Column("study_description", sa.Text, nullable=False),
@@ -225,6 +226,42 @@ acknowledgement = sa.Table(
     sa.Column("who", sa.Text, nullable=False),
     sa.Column("agrees", sa.Boolean),
     sa.Column("shown", _closed(Priority, "shown"), nullable=False),
+    _at("at"),
+)
+
+news = sa.Table(
+    "news",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid("study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("case_id", sa.Integer, sa.ForeignKey(case.c.id), nullable=False),
+    sa.Column("what", _closed(What, "what"), nullable=False),
+    sa.Column("priority", _closed(Priority, "priority"), nullable=False),
+    sa.Column("prior", sa.Boolean, nullable=False),
+    sa.Column("result", sa.String(64), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    _at("at"),
+    sa.UniqueConstraint("study_instance_uid", "number"),
+)
+sa.Index("ix_news_at", news.c.at)
+
+correction = sa.Table(
+    "correction",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid(
+        "study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False, index=True
+    ),
+    sa.Column("was_patient_id", sa.Text, nullable=False),
+    sa.Column("was_birth_date", sa.Text, nullable=False),
+    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("birth_date", sa.Text, nullable=False),
+    sa.Column("trigger", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("last_delivery", sa.Integer, nullable=False),
     _at("at"),
 )
 

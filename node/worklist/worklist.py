@@ -7,6 +7,7 @@ from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
 from node.worklist.outbox import Outbox
+from node.worklist.patients import Patients
 from node.worklist.quarantine import Quarantine
 from node.worklist.views import Views
 
@@ -36,6 +37,8 @@ class Worklist:
         For the worker.
     outbox
         For who sends results.
+    patients
+        For the patient index.
     views
         For people.
 
@@ -57,6 +60,7 @@ class Worklist:
         self.quarantine = Quarantine(self._database)
         self.cases = Cases(self._database)
         self.outbox = Outbox(self._database)
+        self.patients = Patients(self._database)
         self.views = Views(self._database)
 
     def __enter__(self) -> Self:
