@@ -188,6 +188,8 @@ class Predecessor:
     sop_instance_uid: str
     later_images: int
     """How many images of the series arrived after those that it was made from."""
+    ordinal: int = 1
+    """Which of the series' results it belongs to: 1 for the first, 2 for the one that replaced it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ SUSPECTED = "Intracranial hemorrhage SUSPECTED by ichnode"
 NOT_SUSPECTED = "No hemorrhage suspected by ichnode - this does not exclude hemorrhage"
 UNCERTAIN = "UNCERTAIN: the networks disagree - a person should decide soon"
 NOT_ANALYSED = "NOT ANALYSED by ichnode - this is not a negative result"
+NOT_ANALYSED_HEADLINE = "ICH NOT ANALYSED, read as usual"
 NOT_OUTLINED = "Nothing was outlined: there is no segmentation and no volume."
 
 AMBER = (255, 176, 0)
@@ -27,6 +28,36 @@ def verdict(findings: Findings, in_part: str = "") -> str:
     if findings.suspected:
         return SUSPECTED
     return READ_IN_PART if in_part else NOT_SUSPECTED
+
+
+def headline(findings: Findings, in_part: str = "") -> str:
+    """Return the result as the first words of a series description, for lists and PACS rules.
+
+    It begins with one of "ICH SUSPECTED", "ICH not suspected" and "ICH NOT ANALYSED"; with a volume
+    of four digits, and all that `series_description` adds, it has at most 64 characters.
+
+    Parameters
+    ----------
+    in_part
+        Why the series is not cleared, though nothing suspicious was seen.
+    """
+    doubt = ", uncertain" if findings.uncertain else ""
+    if findings.suspected:
+        volume = f" {millilitres(findings.volume_ml)}" if findings.mask.any() else ""
+        return f"ICH SUSPECTED{volume}{doubt}"
+    return NOT_ANALYSED_HEADLINE if in_part else f"ICH not suspected{doubt}"
+
+
+def millilitres(volume_ml: float) -> str:
+    """Return a volume as far as it can be trusted: "77 mL", "4.9 mL", "<0.1 mL"."""
+    if volume_ml < 0.1:
+        return "<0.1 mL"
+    return f"{volume_ml:.0f} mL" if volume_ml >= 10 else f"{volume_ml:.1f} mL"
+
+
+def series_description(head: str, *, replaces: bool) -> str:
+    """Return the SeriesDescription of a result (VR LO: 64 characters) that begins with `head`."""
+    return f"{head}{', replaces older' if replaces else ''}, research only"
 
 
 def replacement(later_images: int) -> str:

@@ -30,7 +30,7 @@ from node.dicom.write.sr import findings_report, not_analysed_report
 from node.errors import Permanent, Refused, Retryable
 from node.outcomes import NotAnalysed
 from node.records import ReportObject, SeriesPlan
-from node.wording import replacement
+from node.wording import NOT_ANALYSED_HEADLINE, headline, replacement
 
 
 def write_report(
@@ -98,7 +98,7 @@ def _compose(
     if not isinstance(result, NotAnalysed):
         return _describe(source, result, root, when, decode)
     code, said = result.reason_code, result.reason
-    mark = Imprint("sr", "ichnode NOT ANALYSED", when, reason_code=code, content=said)
+    mark = Imprint("sr", NOT_ANALYSED_HEADLINE, when, reason_code=code, content=said)
     return {"sr": not_analysed_report(source, mark, said)}, None
 
 
@@ -112,11 +112,12 @@ def _describe(
             f"{len(source.plan.slices)} are planned; replay the case from its start"
         )
     by = Algorithm.of(findings)
-    mark = partial(Imprint, when=when, detector=by, content=findings.sha256)
+    title = headline(findings, source.plan.in_part)
+    mark = partial(Imprint, title=title, when=when, detector=by, content=findings.sha256)
     objects: dict[str, Dataset] = {}
     if findings.suspected and findings.mask.any():
-        objects["seg"] = segmentation(source, findings.mask, mark("seg", "ichnode ICH"))
-    text = mark("sr", "ichnode report")
+        objects["seg"] = segmentation(source, findings.mask, mark("seg"))
+    text = mark("sr")
     objects["sr"] = findings_report(source, findings, text, objects.get("seg"))
     shown = shown_slices(findings)
     picture = draw(
@@ -127,7 +128,7 @@ def _describe(
         _notes(source, findings, when),
         source.plan.in_part,
     )
-    objects["capture"] = capture(source, picture, shown, mark("capture", "ichnode summary"))
+    objects["capture"] = capture(source, picture, shown, mark("capture"))
     png = BytesIO()
     picture.save(png, "PNG", compress_level=1)
     return objects, png.getvalue()

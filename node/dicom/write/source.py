@@ -28,14 +28,14 @@ from node.dicom.write.agreement import MUST_AGREE, disagreements, fullest, sent
 from node.dicom.write.uids import derived_uid
 from node.errors import Permanent, Retryable
 from node.records import Header, SeriesPlan, SliceRef
-from node.wording import RESEARCH_USE_ONLY
+from node.wording import series_description
 
 VERSION = version("ichnode")
 
 SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903}
 """Each object has a series of its own, with a number far above those that scanners count to.
 
-The numbers are an estimate; nothing was measured.
+Each later result of a series adds 10. The numbers are an estimate; nothing was measured.
 """
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
@@ -184,7 +184,7 @@ class Imprint:
     kind
         Which of the report's objects it is: "seg", "sr" or "capture".
     title
-        Beginning of the series description, before the research-use notice.
+        Beginning of the series description: the result, as `node.wording.headline` words it.
     when
         When the series was analysed, or refused; with an offset from UTC.
     detector
@@ -278,8 +278,9 @@ def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
         ds.setdefault("DeidentificationMethod", "not stated by the source")  # type 1C
     ds.SOPInstanceUID = mark.uid(source)
     ds.SeriesInstanceUID = mark.uid(source, "series")
-    ds.SeriesNumber = SERIES_NUMBERS[mark.kind]
-    ds.SeriesDescription = f"{mark.title}: {RESEARCH_USE_ONLY}"
+    older = source.plan.replaces
+    ds.SeriesNumber = SERIES_NUMBERS[mark.kind] + (10 * older.ordinal if older else 0)
+    ds.SeriesDescription = series_description(mark.title, replaces=older is not None)
     ds.InstanceNumber = 1
     ds.Manufacturer = ds.ManufacturerModelName = "ichnode"
     ds.SoftwareVersions = VERSION

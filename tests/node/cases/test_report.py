@@ -159,8 +159,36 @@ def test_objects_go_into_three_series_of_the_same_study(tmp_path: Path) -> None:
     }
     for ds in objects.values():
         assert ds.StudyInstanceUID == Identity.of("case").study_instance_uid
-        assert ds.SeriesDescription.endswith("RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE")
-        assert len(ds.SeriesDescription) <= 64
+        assert ds.SeriesDescription == "ICH SUSPECTED 4.9 mL, research only"
+
+
+@pytest.mark.parametrize(
+    ("result", "in_part", "said"),
+    [
+        (findings(lesion()), "", "ICH SUSPECTED 4.9 mL, replaces older, research only"),
+        (
+            findings(NOTHING, suspected=False),
+            "",
+            "ICH not suspected, replaces older, research only",
+        ),
+        (
+            findings(NOTHING, suspected=False),
+            "a gap of 20 mm",
+            "ICH NOT ANALYSED, read as usual, replaces older, research only",
+        ),
+        (MISSING, "", "ICH NOT ANALYSED, read as usual, replaces older, research only"),
+    ],
+    ids=["suspected", "not suspected", "read in part", "not analysed"],
+)
+def test_a_set_that_replaces_one_says_so_and_has_new_series_numbers(
+    tmp_path: Path, result: Findings | NotAnalysed, in_part: str, said: str
+) -> None:
+    plan = replace(write(tilted_volume(), tmp_path), in_part=in_part)
+    first = reported(plan, result, tmp_path)
+    third = reported(replace(plan, replaces=replace(OLDER, ordinal=2)), result, tmp_path)
+    for kind, ds in third.items():
+        assert ds.SeriesDescription == said
+        assert ds.SeriesNumber == first[kind].SeriesNumber + 20
 
 
 CHARACTER_SETS = pytest.mark.parametrize(

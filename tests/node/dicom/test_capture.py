@@ -184,7 +184,7 @@ def test_dciodvfy_finds_no_error_in_a_capture_and_its_pixels_are_the_picture(
     source = read_source(write(tilted_volume(), tmp_path), tmp_path)
     result = findings(lesion())
     pixels = picture(tilted_volume(), result)
-    mark = Imprint("capture", "ichnode summary", WHEN, Algorithm.of(result))
+    mark = Imprint("capture", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     ds = capture(source, Image.fromarray(pixels), shown_slices(result), mark)
     file = BytesIO()
     ds.save_as(file, enforce_file_format=True)
@@ -193,7 +193,7 @@ def test_dciodvfy_finds_no_error_in_a_capture_and_its_pixels_are_the_picture(
     written = dcmread(path)
     np.testing.assert_array_equal(written.pixel_array, pixels)
     assert written.BurnedInAnnotation == "NO"
-    assert "RESEARCH USE ONLY" in written.SeriesDescription
+    assert written.SeriesDescription == "ICH SUSPECTED, research only"
     first = written.SourceImageSequence[0].ReferencedSOPInstanceUID
     assert first == source.plan.slices[3].sop_instance_uid
     assert dciodvfy_errors(path) == []

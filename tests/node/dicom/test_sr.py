@@ -18,6 +18,7 @@ from node.dicom.write.seg import segmentation
 from node.dicom.write.source import Algorithm, Imprint, Source, read_source
 from node.dicom.write.sr import findings_report, not_analysed_report
 from node.records import Predecessor
+from node.wording import NOT_ANALYSED_HEADLINE
 from tests.support.reported import (
     SHAPE,
     findings,
@@ -35,14 +36,14 @@ NOTHING = np.zeros(SHAPE, bool)
 
 
 def report(source: Source, result: Findings) -> Dataset:
-    mark = Imprint("sr", "ichnode report", WHEN, Algorithm.of(result))
+    mark = Imprint("sr", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     outlined = result.suspected and bool(result.mask.any())
     seg = segmentation(source, result.mask, replace(mark, kind="seg")) if outlined else None
     return findings_report(source, result, mark, seg)
 
 
 def refusal(source: Source) -> Dataset:
-    mark = Imprint("sr", "ichnode NOT ANALYSED", WHEN, reason_code="MISSING_SLICE")
+    mark = Imprint("sr", NOT_ANALYSED_HEADLINE, WHEN, reason_code="MISSING_SLICE")
     return not_analysed_report(source, mark, "the slice at 35 mm is missing")
 
 
@@ -128,7 +129,7 @@ def test_report_without_subtypes_names_none(source: Source) -> None:
 
 def test_volume_refers_to_the_segment_and_evidence_holds_all(source: Source) -> None:
     result = findings(lesion())
-    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    mark = Imprint("seg", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     seg = segmentation(source, result.mask, mark)
     ds = findings_report(source, result, replace(mark, kind="sr"), seg)
     (reference,) = [item for item in items(ds) if name(item) == "Referenced Segment"]
@@ -241,7 +242,7 @@ def test_a_first_report_names_no_predecessor(source: Source) -> None:
 
 def test_a_segmentation_that_replaces_an_earlier_result_says_so(source: Source) -> None:
     result = findings(lesion())
-    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    mark = Imprint("seg", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     first, second = (segmentation(s, result.mask, mark) for s in (source, replacing(source)))
     assert "replaces" not in first.ContentDescription
     assert "replaces an earlier result" in second.ContentDescription
@@ -261,8 +262,7 @@ def test_report_on_a_series_not_analysed_cannot_be_read_as_a_negative(source: So
     assert "Finding" not in answers(ds)
     assert not [item for item in items(ds) if name(item) == "Probability"]
     assert ds.CompletionFlag == "PARTIAL"
-    assert ds.SeriesDescription.startswith("ichnode NOT ANALYSED")
-    assert len(ds.SeriesDescription) <= 64
+    assert ds.SeriesDescription == "ICH NOT ANALYSED, read as usual, research only"
 
 
 @pytest.mark.peer
@@ -313,7 +313,7 @@ def code_items(ds: Dataset) -> Iterator[Dataset]:
 
 def test_every_code_written_is_in_the_table_or_in_the_standard(source: Source) -> None:
     result = findings(lesion(), uncertain=True)
-    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    mark = Imprint("seg", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     seg = segmentation(source, result.mask, mark)
     ours = {(code.value, code.scheme_designator): code.meaning for code in table()}
     for ds in (seg, report(source, result), refusal(source)):
