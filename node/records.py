@@ -189,7 +189,7 @@ class Predecessor:
     later_images: int
     """How many images of the series arrived after those that it was made from."""
     ordinal: int = 1
-    """Which of the series' results it belongs to: 1 for the first, 2 for the one that replaced it."""
+    """Which result of the series it belongs to: 1 is the first, 2 the one that replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
