@@ -3,7 +3,7 @@
 from models.findings import Findings
 
 RESEARCH_USE_ONLY = "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE"
-SUSPECTED = "Intracranial hemorrhage SUSPECTED by ichnode"
+SUSPECTED = "Intracranial hemorrhage SUSPECTED by ichnode, unverified"
 NOT_SUSPECTED = "No hemorrhage suspected by ichnode - this does not exclude hemorrhage"
 UNCERTAIN = "UNCERTAIN: the networks disagree - a person should decide soon"
 NOT_ANALYSED = "NOT ANALYSED by ichnode - this is not a negative result"
@@ -46,6 +46,11 @@ def headline(findings: Findings, in_part: str = "") -> str:
         volume = f" {millilitres(findings.volume_ml)}" if findings.mask.any() else ""
         return f"ICH SUSPECTED{volume}{doubt}"
     return NOT_ANALYSED_HEADLINE if in_part else f"ICH not suspected{doubt}"
+
+
+def ranked(findings: Findings) -> list[tuple[str, float]]:
+    """Return the subtypes with their probability, the most probable first."""
+    return sorted(findings.subtypes.items(), key=lambda item: -item[1])
 
 
 def millilitres(volume_ml: float) -> str:

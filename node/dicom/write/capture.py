@@ -20,8 +20,8 @@ from scipy import ndimage
 from models.findings import Findings
 from models.volume import Volume
 from models.windows import BRAIN
+from node.dicom.write.slices import called, first_look, reference
 from node.dicom.write.source import Imprint, Source, imprint
-from node.records import SliceRef
 from node.wording import AMBER, RESEARCH_USE_ONLY, UNCERTAIN, verdict
 
 SIZE = (1280, 1000)
@@ -74,18 +74,6 @@ def shown_slices(findings: Findings) -> tuple[int, ...]:
 def _shows_heat(findings: Findings) -> bool:
     """Whether the first small slice is the large one under its probability map."""
     return findings.suspected or findings.uncertain
-
-
-def first_look(findings: Findings) -> int:
-    """Return the index of the slice to look at first: the key slice, or the most probable one.
-
-    If several are equally probable, it is the middle one of them.
-    """
-    if findings.key_slice is not None:
-        return findings.key_slice
-    probability = np.array([finding.probability for finding in findings.slices])
-    best = np.flatnonzero(probability == probability.max())
-    return int(best[len(best) // 2])
 
 
 def draw(
@@ -152,7 +140,7 @@ def capture(source: Source, picture: Image.Image, shown: Sequence[int], mark: Im
     ds.BurnedInAnnotation = "NO"
     ds.RecognizableVisualFeatures = "NO"
     ds.LossyImageCompression = source.first.get("LossyImageCompression") or "00"
-    ds.SourceImageSequence = [_reference(source, index) for index in shown]
+    ds.SourceImageSequence = [reference(source, source.plan.slices[index]) for index in shown]
     ds.SamplesPerPixel = 3
     ds.PhotometricInterpretation = "RGB"
     ds.PlanarConfiguration = 0
@@ -166,26 +154,7 @@ def capture(source: Source, picture: Image.Image, shown: Sequence[int], mark: Im
 
 def labels(source: Source, shown: Sequence[int]) -> list[str]:
     """Return what a viewer calls each shown slice: its InstanceNumber or frame number."""
-    return [_label(source, source.plan.slices[index]) for index in shown]
-
-
-def _label(source: Source, ref: SliceRef) -> str:
-    """Return what a viewer calls one slice; "" if it has no number."""
-    number = source.headers[ref.sop_instance_uid].instance_number
-    if source.in_frames(ref):
-        return f"frame {ref.frame_number}"
-    return "" if number is None else f"image {number}"
-
-
-def _reference(source: Source, index: int) -> Dataset:
-    """Return one item of the Source Image Sequence."""
-    ref = source.plan.slices[index]
-    item = Dataset()
-    item.ReferencedSOPClassUID = ref.sop_class_uid
-    item.ReferencedSOPInstanceUID = ref.sop_instance_uid
-    if source.in_frames(ref):
-        item.ReferencedFrameNumber = ref.frame_number
-    return item
+    return [called(source, source.plan.slices[index]) for index in shown]
 
 
 def _headline(pen: ImageDraw.ImageDraw, findings: Findings, in_part: str) -> None:

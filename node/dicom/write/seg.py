@@ -98,9 +98,8 @@ def segmentation(
 
 
 def tracking(source: Source, mark: Imprint) -> tuple[str, str]:
-    """Return the tracking identifier and UID of the lesion, for segmentation and report alike."""
-    lesion = replace(mark, kind="lesion")
-    return "ichnode lesion", lesion.uid(source)
+    """Return the tracking identifier and UID of the hemorrhage, for all objects alike."""
+    return "ichnode ICH", replace(mark, kind="finding").uid(source)
 
 
 def algorithm_identification(detector: Algorithm) -> AlgorithmIdentificationSequence:

@@ -5,16 +5,16 @@ that Comprehensive SR contains. The tree:
 
     Imaging Measurement Report
     ├── language, device observer, procedure reported
-    ├── Image Library                        every instance that was analysed
-    ├── Imaging Measurements
-    │   ├── study (TID 1501)                 suspected or not, uncertain, priority, probability
-    │   ├── subtype (TID 1501), each         probability
+    ├── Image Library                        the slices that the report points to
+    ├── Imaging Measurements                 all under one tracking UID
+    │   ├── key slice (TID 1410)             where to look: box, or border of a slice
     │   ├── lesion (TID 1411)                segment, volume
-    │   └── lesion on its key slice (1410)   box, the slice's probability
-    └── Qualitative Evaluations              conclusion, uncertainty, research use, limitations
+    │   ├── study (TID 1501)                 suspected or not, uncertain, priority, probability
+    │   └── subtype (TID 1501), each         probability
+    └── Qualitative Evaluations              conclusion, numbers in words, research use, limitations
 
-OHIF's viewer assumes that there are Imaging Measurements. So the report on a series that was not
-analysed has a group too, which says that and no more.
+`node.dicom.write.measurement_groups` says why every report begins with a region, also one on a
+series that was not analysed.
 """
 
 from collections.abc import Sequence
@@ -31,23 +31,14 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dictionary
-from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
 from models.findings import Findings
-from node.dicom.write import codes, measurement_groups
+from node.dicom.write import codes, measurement_groups, sentences
 from node.dicom.write.image_library import image_library
-from node.dicom.write.source import Algorithm, Imprint, Source, imprint, references
+from node.dicom.write.source import Imprint, Source, imprint, references
 from node.records import Predecessor
-from node.wording import (
-    NOT_ANALYSED,
-    NOT_OUTLINED,
-    RESEARCH_USE_ONLY,
-    UNCERTAIN,
-    ascii_text,
-    replacement,
-    verdict,
-)
+from node.wording import NOT_ANALYSED, ascii_text, ranked, verdict
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 
@@ -68,22 +59,21 @@ def findings_report(
     segmentation
         The segmentation that outlines the lesion; None if nothing is suspected or outlined.
     """
-    detector = Algorithm.of(findings)
-    groups: list[ContentSequence] = [measurement_groups.study(source, findings, mark)]
-    for name, probability in findings.subtypes.items():
-        groups.append(measurement_groups.subtype(source, mark, detector, name, probability))
-    in_part = source.plan.in_part
-    texts = [(codes.CONCLUSION, verdict(findings, in_part)), *_remarks(source)]
-    if in_part:
-        texts.insert(1, (codes.COMMENT, in_part))
-    if findings.uncertain:
-        texts.insert(1, (codes.COMMENT, f"{UNCERTAIN} ({findings.uncertainty:.2f})"))
+    groups: list[ContentSequence] = [measurement_groups.key_slice(source, findings, mark)]
     if segmentation is not None:
         groups.append(measurement_groups.lesion(source, findings, mark, segmentation))
-        groups.append(measurement_groups.key_slice(source, findings, mark))
-    elif findings.suspected:
-        texts.append((codes.COMMENT, NOT_OUTLINED))
-    ds = _document(source, mark, groups, [*texts, *_limitations(source)], segmentation)
+    groups.append(measurement_groups.study(source, findings, mark))
+    groups.extend(
+        measurement_groups.subtype(source, findings, mark, name) for name, _ in ranked(findings)
+    )
+    in_part = source.plan.in_part
+    texts = [
+        *sentences.verdict_remarks(source, findings),
+        *sentences.numbers(source, findings),
+        *sentences.remarks(source),
+        *sentences.limitations(source),
+    ]
+    ds = _document(source, mark, groups, verdict(findings, in_part), texts, segmentation)
     ds.CompletionFlag = "PARTIAL" if in_part else "COMPLETE"
     if in_part:
         ds.CompletionFlagDescription = "Read in part: this is not a negative result"
@@ -96,33 +86,20 @@ def not_analysed_report(source: Source, mark: Imprint, reason: str) -> Dataset:
     Of the series it needs only the UIDs and the identity.
     """
     group = measurement_groups.not_analysed(source, mark)
-    texts = [
-        (codes.CONCLUSION, f"{NOT_ANALYSED}. Reason: {reason} ({mark.reason_code})"),
-        *_remarks(source),
-    ]
-    ds = _document(source, mark, [group], [*texts, *_limitations(source)], None)
+    conclusion = f"{NOT_ANALYSED}. Reason: {reason} ({mark.reason_code})"
+    texts = [*sentences.remarks(source), *sentences.limitations(source)]
+    ds = _document(source, mark, [group], conclusion, texts, None)
     ds.CompletionFlag = "PARTIAL"
     ds.CompletionFlagDescription = "Not analysed: this is not a negative result"
     return ds
-
-
-def _remarks(source: Source) -> list[tuple[Code, str]]:
-    """Return the comments that follow every conclusion."""
-    older = source.plan.replaces
-    why = [(codes.COMMENT, replacement(older.later_images))] if older else []
-    scans = [(codes.COMMENT, sentence) for sentence in source.plan.scans]
-    return [*why, *scans, (codes.COMMENT, RESEARCH_USE_ONLY)]
-
-
-def _limitations(source: Source) -> list[tuple[Code, str]]:
-    return [(codes.COMMENT, f"Limitation: {text}") for text in source.plan.limitations]
 
 
 def _document(
     source: Source,
     mark: Imprint,
     groups: Sequence[ContentSequence],
-    texts: Sequence[tuple[Code, str]],
+    conclusion: str,
+    comments: Sequence[str],
     segmentation: Dataset | None,
 ) -> Dataset:
     """Return the SR Document (PS3.3 A.35.13) with this content."""
@@ -133,14 +110,15 @@ def _document(
         title=codes.MEASUREMENT_REPORT,
     )[0]
     measurements = root.ContentSequence.pop()
-    root.ContentSequence.append(image_library(source))
+    root.ContentSequence.append(image_library(source, _shown(source, groups)))
     root.ContentSequence.append(measurements)
-    root.ContentSequence.append(_texts(texts))
+    root.ContentSequence.append(_texts(conclusion, comments))
     ds = Dataset()
     ds.update(root)
     ds.SOPClassUID = Comprehensive3DSRStorage
     ds.Modality = "SR"
     imprint(ds, source, mark)
+    ds.CodingSchemeIdentificationSequence = [_our_scheme()]
     ds.VerificationFlag = "UNVERIFIED"
     ds.PreliminaryFlag = "PRELIMINARY"
     ds.PerformedProcedureCodeSequence = []
@@ -197,8 +175,30 @@ def _observer(source: Source, mark: Imprint) -> ObserverContext:
     )
 
 
-def _texts(texts: Sequence[tuple[Code, str]]) -> ContainerContentItem:
+def _shown(source: Source, groups: Sequence[ContentSequence]) -> list[str]:
+    """Return the instances to which the groups' regions refer; the first if there is none."""
+    found = [
+        image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for group in groups
+        for item in group[0].ContentSequence
+        if item.ValueType == "SCOORD"
+        for image in item.ContentSequence
+    ]
+    return found or [next(iter(source.headers))]
+
+
+def _our_scheme() -> Dataset:
+    """Return an item of the Coding Scheme Identification Sequence (PS3.3 C.12.1)."""
+    item = Dataset()
+    item.CodingSchemeDesignator = codes.OURS
+    item.CodingSchemeName = "Codes of ichnode, listed in its conformance statement"
+    item.CodingSchemeResponsibleOrganization = "ichnode"
+    return item
+
+
+def _texts(conclusion: str, comments: Sequence[str]) -> ContainerContentItem:
     container = ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=CONTAINS)
+    texts = [(codes.CONCLUSION, conclusion), *((codes.COMMENT, text) for text in comments)]
     container.ContentSequence = ContentSequence(
         [TextContentItem(name, ascii_text(text), CONTAINS) for name, text in texts]
     )

@@ -61,10 +61,28 @@ def items(ds: Dataset) -> Iterator[Dataset]:
         yield from items(item)
 
 
-def groups(ds: Dataset) -> dict[str, Dataset]:
-    """Each measurement group by its tracking identifier."""
-    found = [item for item in items(ds) if name(item) == "Measurement Group"]
-    return {item.ContentSequence[0].TextValue: item for item in found}
+def groups(ds: Dataset) -> list[Dataset]:
+    """The measurement groups in their order."""
+    return [item for item in items(ds) if name(item) == "Measurement Group"]
+
+
+def templates(ds: Dataset) -> list[str]:
+    """The template of each measurement group."""
+    return [group.ContentTemplateSequence[0].TemplateIdentifier for group in groups(ds)]
+
+
+def labels(ds: Dataset) -> list[str]:
+    """What OHIF 3.13 writes beside a report's region: its numbers, merged by tracking UID."""
+    merged: dict[str, list[Dataset]] = {}
+    for group in groups(ds):
+        content = list(group.ContentSequence)
+        (uid,) = [item.UID for item in content if name(item) == "Tracking Unique Identifier"]
+        merged.setdefault(uid, []).extend(content)
+    for found in merged.values():
+        assert any(item.ValueType == "SCOORD" for item in found), "OHIF stays black"
+    (first, *_) = merged.values()
+    numbers = [item for item in first if item.ValueType == "NUM"]
+    return [f"{name(i)}: {float(i.MeasuredValueSequence[0].NumericValue):.2f}" for i in numbers]
 
 
 def name(item: Dataset) -> str:
@@ -72,8 +90,8 @@ def name(item: Dataset) -> str:
     return str(names[0].CodeMeaning) if names else ""
 
 
-def number(group: Dataset, concept: str) -> float:
-    (item,) = [item for item in items(group) if name(item) == concept]
+def number(ds: Dataset, concept: str) -> float:
+    (item,) = [item for item in items(ds) if name(item) == concept]
     return float(item.MeasuredValueSequence[0].NumericValue)
 
 
@@ -104,9 +122,9 @@ def test_suspected_report_gives_result_priority_probability_and_volume(source: S
     assert answers(ds)["Intracranial hemorrhage"] == "Suspected"
     assert answers(ds)["Priority"] == "ACR Category 1 Actionable Finding"
     assert answers(ds)["Summary of Analyses"] == "Succeeded"
-    assert number(groups(ds)["ichnode study"], "Probability") == 0.934
-    assert number(groups(ds)["ichnode lesion"], "Volume") == pytest.approx(4.94, abs=0.005)
-    assert texts(ds)[0] == "Intracranial hemorrhage SUSPECTED by ichnode"
+    assert number(ds, "Probability") == 0.934
+    assert number(ds, "Volume") == pytest.approx(4.94, abs=0.005)
+    assert texts(ds)[0] == "Intracranial hemorrhage SUSPECTED by ichnode, unverified"
     assert "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE" in texts(ds)
 
 
@@ -117,14 +135,14 @@ def test_report_is_preliminary_complete_and_unverified(source: Source) -> None:
 
 
 def test_each_subtype_has_its_own_probability(source: Source) -> None:
-    found = groups(report(source, findings(lesion())))
-    given = [number(found[f"ichnode {subtype}"], "Probability") for subtype in SUBTYPES]
+    ds = report(source, findings(lesion()))
+    given = [number(ds, f"Probability, {subtype}") for subtype in SUBTYPES]
     assert given == [0.02, 0.91, 0.33, 0.12, 0.05]
 
 
 def test_report_without_subtypes_names_none(source: Source) -> None:
-    found = groups(report(source, replace(findings(lesion()), subtypes={})))
-    assert set(found) == {"ichnode study", "ichnode lesion", "ichnode key slice"}
+    ds = report(source, replace(findings(lesion()), subtypes={}))
+    assert templates(ds) == ["1410", "1411", "1501"]
 
 
 def test_volume_refers_to_the_segment_and_evidence_holds_all(source: Source) -> None:
@@ -134,8 +152,8 @@ def test_volume_refers_to_the_segment_and_evidence_holds_all(source: Source) -> 
     ds = findings_report(source, result, replace(mark, kind="sr"), seg)
     (reference,) = [item for item in items(ds) if name(item) == "Referenced Segment"]
     assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == seg.SOPInstanceUID
-    lesion_uid = groups(ds)["ichnode lesion"].ContentSequence[1].UID
-    assert lesion_uid == seg.SegmentSequence[0].TrackingUID
+    (tracked,) = {group.ContentSequence[1].UID for group in groups(ds)}
+    assert tracked == seg.SegmentSequence[0].TrackingUID
     evidence = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     named = [i.ReferencedSOPInstanceUID for s in evidence for i in s.ReferencedSOPSequence]
     assert named == [*source.headers, seg.SOPInstanceUID]
@@ -183,7 +201,7 @@ def test_negative_report_says_that_it_excludes_nothing(source: Source) -> None:
     assert "Priority" not in answers(ds)
     conclusion = "No hemorrhage suspected by ichnode - this does not exclude hemorrhage"
     assert texts(ds)[0] == conclusion
-    assert "ichnode lesion" not in groups(ds)
+    assert "1411" not in templates(ds)
 
 
 @pytest.mark.parametrize("suspected", [True, False])
@@ -191,7 +209,7 @@ def test_uncertainty_is_coded_and_said_beside_the_conclusion(
     source: Source, suspected: bool
 ) -> None:
     ds = report(source, findings(lesion(), suspected=suspected, uncertain=True))
-    assert answers(groups(ds)["ichnode study"])["Certainty of Finding"] == "Uncertain"
+    assert answers(ds)["Certainty of Finding"] == "Uncertain"
     assert texts(ds)[1] == ("UNCERTAIN: the networks disagree - a person should decide soon (0.21)")
 
 
@@ -204,7 +222,7 @@ def test_a_certain_report_does_not_speak_of_certainty(source: Source) -> None:
 def test_suspicion_without_an_outline_says_so(source: Source) -> None:
     ds = report(source, findings(NOTHING))
     assert "Nothing was outlined: there is no segmentation and no volume." in texts(ds)
-    assert set(groups(ds)).isdisjoint({"ichnode lesion", "ichnode key slice"})
+    assert "1411" not in templates(ds)
 
 
 def test_limitations_of_the_plan_stand_in_the_report(tmp_path: Path) -> None:
@@ -229,7 +247,8 @@ def test_a_report_that_replaces_an_earlier_one_names_it_and_says_why(
     assert series.SeriesInstanceUID == "2.25.7.1"
     assert instance.ReferencedSOPClassUID == Comprehensive3DSRStorage
     assert instance.ReferencedSOPInstanceUID == "2.25.7.2"
-    assert texts(ds)[1] == (
+    replaced = texts(ds)[1 if kind == "not analysed" else 5]
+    assert replaced == (
         "Replaces ichnode's earlier result: 3 more images of the series arrived after it"
     )
 
@@ -282,24 +301,96 @@ def test_series_without_geometry_or_pixels_and_of_an_odd_kind_is_reported(tmp_pa
     assert "Patient's Sex" in inherited
 
 
-def test_every_group_is_tracked_under_a_uid_of_its_own(source: Source) -> None:
-    found = groups(report(source, findings(lesion())))
-    uids = [group.ContentSequence[1].UID for group in found.values()]
-    assert len(set(uids)) == len(found) == 3 + len(SUBTYPES)
+OUTLINED = findings(lesion())
+NOT_OUTLINED = findings(NOTHING)
+NEGATIVE = findings(NOTHING, suspected=False)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (
+            OUTLINED,
+            [
+                *("Volume: 4.94", "Probability: 0.93", "Probability, intraparenchymal: 0.91"),
+                *("Probability, intraventricular: 0.33", "Probability, subarachnoid: 0.12"),
+            ],
+        ),
+        (NOT_OUTLINED, ["Probability: 0.93", "Probability, intraparenchymal: 0.91"]),
+        (NEGATIVE, ["Probability: 0.03", "Probability, intraparenchymal: 0.91"]),
+    ],
+    ids=["suspected", "nothing outlined", "not suspected"],
+)
+def test_a_viewer_that_shows_regions_alone_opens_every_report_with_its_numbers_by_name(
+    source: Source, result: Findings, said: list[str]
+) -> None:
+    ds = report(source, result)
+    assert templates(ds)[0] == "1410"
+    assert labels(ds)[: len(said)] == said
+
+
+def test_such_a_viewer_is_told_first_what_was_not_analysed_or_read_in_part(source: Source) -> None:
+    in_part = replace(source, plan=replace(source.plan, in_part="a gap of 20 mm"))
+    assert labels(refusal(source)) == ["NOT ANALYSED, read as usual; images received: 9.00"]
+    assert labels(report(in_part, NEGATIVE))[0] == "READ IN PART, not a negative; slices seen: 9.00"
+    assert "NOT suspected" not in answers(report(in_part, NEGATIVE)).values()
+
+
+@pytest.mark.parametrize("result", [NOT_OUTLINED, NEGATIVE], ids=["suspected", "not suspected"])
+def test_a_region_that_outlines_nothing_is_the_left_border_and_names_no_finding(
+    source: Source, result: Findings
+) -> None:
+    first, *others = groups(report(source, result))
+    (region,) = [item for item in items(first) if item.ValueType == "SCOORD"]
+    corners = np.array(region.GraphicData).reshape(-1, 2)
+    assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([0, 0], [1, SHAPE[1]])
+    assert "Finding" not in answers(first)
+    assert "SCOORD" not in {item.ValueType for group in others for item in items(group)}
+
+
+def test_image_library_holds_what_the_regions_point_to_and_evidence_everything(
+    source: Source,
+) -> None:
+    ds = report(source, OUTLINED)
+    (library,) = [item for item in items(ds) if name(item) == "Image Library"]
+    listed = [item for item in items(library) if item.ValueType == "IMAGE"]
+    key = source.plan.slices[3].sop_instance_uid
+    assert [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in listed] == [key]
+    evidence = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    named = [item.ReferencedSOPInstanceUID for item in evidence.ReferencedSOPSequence]
+    assert named == list(source.headers)
+
+
+def test_numbers_stand_in_words_beside_the_conclusion(source: Source) -> None:
+    assert texts(report(source, replace(OUTLINED, operating_point=0.512)))[1:5] == [
+        "Probability of hemorrhage: 0.934 (suspected from 0.512 on)",
+        "Outlined volume: 4.9 mL",
+        "Probability of each type: intraparenchymal 0.91, intraventricular 0.33, "
+        "subarachnoid 0.12, subdural 0.05, epidural 0.02",
+        "Slice to look at first: image 4 of series 2",
+    ]
+
+
+def test_a_private_code_names_its_scheme(source: Source) -> None:
+    ds = report(source, OUTLINED)
+    private = {item.CodingSchemeDesignator for item in code_items(ds)} - {"RFC5646"}
+    (scheme,) = ds.CodingSchemeIdentificationSequence
+    assert {one for one in private if one.startswith("99")} == {scheme.CodingSchemeDesignator}
 
 
 def test_every_number_names_the_algorithm_and_its_weights(source: Source) -> None:
-    result = findings(lesion())
+    result = replace(findings(lesion()), operating_point=0.512)
     measured = [
         item
-        for group in groups(report(source, result)).values()
+        for group in groups(report(source, result))
         for item in items(group)
         if item.ValueType == "NUM"
     ]
-    assert len(measured) == 3 + len(SUBTYPES)
+    assert len(measured) == 2 + len(SUBTYPES)
     for item in measured:
         said = [part.TextValue for part in item.ContentSequence]
-        assert said == ["ich-ensemble", "0.1.0", f"weights_sha256={result.weights_sha256}"]
+        weights = f"weights_sha256={result.weights_sha256}"
+        assert said == ["ich-ensemble", "0.1.0", weights, "operating_point=0.512"]
 
 
 def code_items(ds: Dataset) -> Iterator[Dataset]:
@@ -327,7 +418,8 @@ def test_every_code_written_is_in_the_table_or_in_the_standard(source: Source) -
 
 def table() -> list[Code]:
     named = [value for value in vars(codes).values() if isinstance(value, Code)]
-    return [*named, *(entry.finding for entry in codes.SUBTYPES.values())]
+    of_subtypes = [(entry.finding, entry.probability) for entry in codes.SUBTYPES.values()]
+    return [*named, *(code for pair in of_subtypes for code in pair)]
 
 
 def standard_meanings(value: str, scheme: str) -> set[str]:
@@ -345,13 +437,15 @@ NOT_IN_DICTIONARY = {
     "C0034375": "TID 1500, row 12",
     "mL": "UCUM unit",
     "{pixels}": "TID 1602, row 11",
+    "{images}": "UCUM unit",
+    "{slices}": "UCUM unit",
 }
 
 
 @pytest.mark.parametrize("code", table(), ids=lambda code: code.meaning)
 def test_a_code_means_what_the_standard_says(code: Code) -> None:
     meanings = standard_meanings(code.value, code.scheme_designator)
-    if code.value in NOT_IN_DICTIONARY:
+    if code.value in NOT_IN_DICTIONARY or code.scheme_designator == codes.OURS:
         assert not meanings, "now in the dictionary: compare it"
         return
     plain = {meaning.split(" (")[0].lower() for meaning in meanings}
