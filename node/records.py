@@ -294,7 +294,7 @@ class ReportObject:
     """One DICOM object that a report is made of, as it lies in the case folder."""
 
     kind: str
-    """"seg", "sr" or "capture"."""
+    """A key of `node.dicom.write.source.SERIES_NUMBERS`: "seg", "sr", "text", "capture"."""
     path: str
     sop_class_uid: str
     sop_instance_uid: str
@@ -309,7 +309,7 @@ class Parcel:
     channel: str
     """How it is sent: "dicom"."""
     kind: str
-    """What it is, such as "seg", "sr" or "capture"."""
+    """What it is, such as "seg" or "sr"."""
     path: str
     """Where the payload lies, relative to the data folder."""
     dedup_key: str

@@ -1,6 +1,7 @@
 """The words of a result, for the report, the picture and the triage page alike."""
 
 from models.findings import Findings
+from node.states import Reason
 
 RESEARCH_USE_ONLY = "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE"
 SUSPECTED = "Intracranial hemorrhage SUSPECTED by ichnode, unverified"
@@ -28,6 +29,43 @@ def verdict(findings: Findings, in_part: str = "") -> str:
     if findings.suspected:
         return SUSPECTED
     return READ_IN_PART if in_part else NOT_SUSPECTED
+
+
+_PLAINLY = {
+    Reason.NOT_CT: "These are no CT images.",
+    Reason.LOCALISER: "This is a localiser, not a scan.",
+    Reason.DERIVED: "These images were computed from others.",
+    Reason.NOT_AXIAL: "The slices are not axial.",
+    Reason.NOT_A_HEAD: "This is not a scan of a head.",
+    Reason.CONTRAST: "The scan was made with contrast agent.",
+    Reason.TOO_FEW_SLICES: "The scan has too few slices.",
+    Reason.COVERAGE: "Only a part of the head was scanned.",
+    Reason.MISSING_SLICE: "A slice is missing.",
+    Reason.INCOMPLETE: "Not all images arrived.",
+    Reason.DUPLICATE_POSITION: "Different images lie at the same position.",
+    Reason.GEOMETRY: "It is not certain where the slices lie.",
+    Reason.NOT_HOUNSFIELD: "The images are not in Hounsfield units.",
+    Reason.NOISE: "The images are too noisy.",
+    Reason.ARTEFACT: "Metal or motion hides the brain.",
+    Reason.AGE: "The patient is too young for this software.",
+    Reason.NO_PIXEL_DATA: "An image arrived without its picture.",
+    Reason.UNDECODABLE: "A slice arrived damaged.",
+    Reason.UNREADABLE: "No brain was found in the images.",
+    Reason.MIXED_IDENTITY: "The images name different patients.",
+    Reason.OTHER_SERIES_READ: "Another series of the study was read instead.",
+    Reason.INTERNAL: "The software failed.",
+}
+
+
+def plainly(reason_code: str) -> str:
+    """Return in a person's words what happened to a series that was not analysed.
+
+    Raises
+    ------
+    ValueError
+        If it is no `node.states.Reason`.
+    """
+    return f"{_PLAINLY[Reason(reason_code)]} Read this study as usual."
 
 
 def headline(findings: Findings, in_part: str = "") -> str:

@@ -99,7 +99,8 @@ def _assemble(case: Case, node: Node) -> Outcome:
     replaces = None
     if case.supersedes is not None:
         cases.append(node.cases.get(case.supersedes))
-        replaces = node.outbox.predecessor(case.id, "sr")
+        reports = (node.outbox.predecessor(case.id, kind) for kind in ("sr", "text"))
+        replaces = next(filter(None, reports), None)
     outcome, plan = decide(case, study, cases, node.settings.assemble, now)
     if plan is not None:
         folder = node.folder(case)

@@ -1,9 +1,9 @@
-"""Report: the findings of a case become DICOM objects: segmentation, structured report, capture.
+"""Report: the findings of a case become DICOM objects.
 
-    suspected          seg.dcm  sr.dcm  capture.dcm  capture.png
-    suspected, but nothing outlined, or not suspected
-                                sr.dcm  capture.dcm  capture.png
-    not analysed                sr.dcm
+    segmentation       seg.dcm       if a hemorrhage is suspected and outlined
+    structured report  sr.dcm        always
+    plain report       text.dcm      always
+    capture            capture.dcm   if the series was read; capture.png beside it
 
 The same plan, result and time give the same bytes under the same UIDs, so that a stage that is
 run again sends each object once. Another result gets other UIDs, so that a UID means the same
@@ -27,6 +27,7 @@ from node.dicom.write.capture import capture, draw, labels, shown_slices
 from node.dicom.write.seg import segmentation
 from node.dicom.write.source import Algorithm, Imprint, Source, local_time, read_source
 from node.dicom.write.sr import findings_report, not_analysed_report
+from node.dicom.write.text_sr import findings_text, not_analysed_text
 from node.errors import Permanent, Refused, Retryable
 from node.outcomes import NotAnalysed
 from node.records import ReportObject, SeriesPlan
@@ -99,7 +100,9 @@ def _compose(
         return _describe(source, result, root, when, decode)
     code, said = result.reason_code, result.reason
     mark = Imprint("sr", NOT_ANALYSED_HEADLINE, when, reason_code=code, content=said)
-    return {"sr": not_analysed_report(source, mark, said)}, None
+    objects = {"sr": not_analysed_report(source, mark, said)}
+    objects["text"] = not_analysed_text(source, dataclasses.replace(mark, kind="text"), said)
+    return objects, None
 
 
 def _describe(
@@ -119,6 +122,7 @@ def _describe(
         objects["seg"] = segmentation(source, findings.mask, mark("seg"))
     text = mark("sr")
     objects["sr"] = findings_report(source, findings, text, objects.get("seg"))
+    objects["text"] = findings_text(source, findings, mark("text"))
     shown = shown_slices(findings)
     picture = draw(
         _load(source.plan, sorted(shown), root, decode),

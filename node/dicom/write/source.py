@@ -32,7 +32,7 @@ from node.wording import series_description
 
 VERSION = version("ichnode")
 
-SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903}
+SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903, "text": 9904}
 """Each object has a series of its own, with a number far above those that scanners count to.
 
 Each later result of a series adds 10. The numbers are an estimate; nothing was measured.
@@ -182,7 +182,7 @@ class Imprint:
     Attributes
     ----------
     kind
-        Which of the report's objects it is: "seg", "sr" or "capture".
+        Which of the report's objects it is: a key of `SERIES_NUMBERS`.
     title
         Beginning of the series description: the result, as `node.wording.headline` words it.
     when

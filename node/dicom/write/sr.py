@@ -22,22 +22,19 @@ from collections.abc import Sequence
 from highdicom.sr import (
     ContainerContentItem,
     ContentSequence,
-    DeviceObserverIdentifyingAttributes,
     MeasurementReport,
     ObservationContext,
-    ObserverContext,
     RelationshipTypeValues,
     TextContentItem,
 )
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as dictionary
 from pydicom.uid import Comprehensive3DSRStorage
 
 from models.findings import Findings
 from node.dicom.write import codes, measurement_groups, sentences
+from node.dicom.write.document import document, observer, partial
 from node.dicom.write.image_library import image_library
-from node.dicom.write.source import Imprint, Source, imprint, references
-from node.records import Predecessor
+from node.dicom.write.source import Imprint, Source
 from node.wording import NOT_ANALYSED, ascii_text, ranked, verdict
 
 CONTAINS = RelationshipTypeValues.CONTAINS
@@ -73,11 +70,8 @@ def findings_report(
         *sentences.remarks(source),
         *sentences.limitations(source),
     ]
-    ds = _document(source, mark, groups, verdict(findings, in_part), texts, segmentation)
-    ds.CompletionFlag = "PARTIAL" if in_part else "COMPLETE"
-    if in_part:
-        ds.CompletionFlagDescription = "Read in part: this is not a negative result"
-    return ds
+    ds = _report(source, mark, groups, verdict(findings, in_part), texts, segmentation)
+    return partial(ds, "Read in part") if in_part else ds
 
 
 def not_analysed_report(source: Source, mark: Imprint, reason: str) -> Dataset:
@@ -88,13 +82,10 @@ def not_analysed_report(source: Source, mark: Imprint, reason: str) -> Dataset:
     group = measurement_groups.not_analysed(source, mark)
     conclusion = f"{NOT_ANALYSED}. Reason: {reason} ({mark.reason_code})"
     texts = [*sentences.remarks(source), *sentences.limitations(source)]
-    ds = _document(source, mark, [group], conclusion, texts, None)
-    ds.CompletionFlag = "PARTIAL"
-    ds.CompletionFlagDescription = "Not analysed: this is not a negative result"
-    return ds
+    return partial(_report(source, mark, [group], conclusion, texts, None), "Not analysed")
 
 
-def _document(
+def _report(
     source: Source,
     mark: Imprint,
     groups: Sequence[ContentSequence],
@@ -104,7 +95,7 @@ def _document(
 ) -> Dataset:
     """Return the SR Document (PS3.3 A.35.13) with this content."""
     root = MeasurementReport(
-        observation_context=ObservationContext(_observer(source, mark)),
+        observation_context=ObservationContext(observer(source, mark)),
         procedure_reported=codes.CT_OF_HEAD,
         imaging_measurements=groups,
         title=codes.MEASUREMENT_REPORT,
@@ -113,66 +104,13 @@ def _document(
     root.ContentSequence.append(image_library(source, _shown(source, groups)))
     root.ContentSequence.append(measurements)
     root.ContentSequence.append(_texts(conclusion, comments))
-    ds = Dataset()
-    ds.update(root)
-    ds.SOPClassUID = Comprehensive3DSRStorage
-    ds.Modality = "SR"
-    imprint(ds, source, mark)
+    ds = document(root, Comprehensive3DSRStorage, source, mark, _others(segmentation))
     ds.CodingSchemeIdentificationSequence = [_our_scheme()]
-    ds.VerificationFlag = "UNVERIFIED"
-    ds.PreliminaryFlag = "PRELIMINARY"
-    ds.PerformedProcedureCodeSequence = []
-    ds.ReferencedPerformedProcedureStepSequence = []
-    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence(source, segmentation)]
-    if older := source.plan.replaces:
-        ds.PredecessorDocumentsSequence = [_predecessor(source, older)]
     return ds
 
 
-def _evidence(source: Source, segmentation: Dataset | None) -> Dataset:
-    """Return references to all instances in the content (PS3.3 C.17.2.3)."""
-    study = Dataset()
-    study.StudyInstanceUID = source.plan.study_instance_uid
-    series = Dataset()
-    series.SeriesInstanceUID = source.plan.series_instance_uid
-    series.ReferencedSOPSequence = references(source)
-    study.ReferencedSeriesSequence = [series]
-    if segmentation is not None:
-        uids = (segmentation.SeriesInstanceUID, segmentation.SOPClassUID)
-        study.ReferencedSeriesSequence.append(_one(*uids, segmentation.SOPInstanceUID))
-    return study
-
-
-def _predecessor(source: Source, older: Predecessor) -> Dataset:
-    """Return a reference to the report that this one replaces (PS3.3 C.17.2)."""
-    study = Dataset()
-    study.StudyInstanceUID = source.plan.study_instance_uid
-    uids = (older.series_instance_uid, older.sop_class_uid, older.sop_instance_uid)
-    study.ReferencedSeriesSequence = [_one(*uids)]
-    return study
-
-
-def _one(series_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
-    """Return an item of a Referenced Series Sequence for a series of one instance."""
-    series = Dataset()
-    series.SeriesInstanceUID = series_uid
-    item = Dataset()
-    item.ReferencedSOPClassUID = sop_class_uid
-    item.ReferencedSOPInstanceUID = sop_instance_uid
-    series.ReferencedSOPSequence = [item]
-    return series
-
-
-def _observer(source: Source, mark: Imprint) -> ObserverContext:
-    return ObserverContext(
-        observer_type=dictionary.DCM.Device,
-        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=mark.uid(source, "observer"),
-            name="ichnode",
-            manufacturer_name="ichnode",
-            model_name="ichnode",
-        ),
-    )
+def _others(segmentation: Dataset | None) -> list[Dataset]:
+    return [] if segmentation is None else [segmentation]
 
 
 def _shown(source: Source, groups: Sequence[ContentSequence]) -> list[str]:

@@ -56,10 +56,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("result", "kinds"),
     [
-        (findings(lesion()), ["seg", "sr", "capture"]),
-        (findings(NOTHING), ["sr", "capture"]),
-        (findings(lesion(), suspected=False), ["sr", "capture"]),
-        (MISSING, ["sr"]),
+        (findings(lesion()), ["seg", "sr", "text", "capture"]),
+        (findings(NOTHING), ["sr", "text", "capture"]),
+        (findings(lesion(), suspected=False), ["sr", "text", "capture"]),
+        (MISSING, ["sr", "text"]),
     ],
     ids=["suspected", "nothing outlined", "not suspected", "not analysed"],
 )
@@ -149,13 +149,14 @@ def test_a_plan_keeps_the_report_it_replaces_and_how_its_series_was_closed(tmp_p
         assert SeriesPlan.read(tmp_path / "series.json") == written
 
 
-def test_objects_go_into_three_series_of_the_same_study(tmp_path: Path) -> None:
+def test_objects_go_into_series_of_their_own_in_the_same_study(tmp_path: Path) -> None:
     objects = reported(write(tilted_volume(), tmp_path), findings(lesion()), tmp_path)
-    assert len({ds.SeriesInstanceUID for ds in objects.values()}) == 3
+    assert len({ds.SeriesInstanceUID for ds in objects.values()}) == len(objects)
     assert {kind: ds.SeriesNumber for kind, ds in objects.items()} == {
         "seg": 9901,
         "sr": 9902,
         "capture": 9903,
+        "text": 9904,
     }
     for ds in objects.values():
         assert ds.StudyInstanceUID == Identity.of("case").study_instance_uid
@@ -243,7 +244,7 @@ def test_identity_and_character_set_are_those_of_the_source(
 def assert_identity_is_that_of(image: Path, root: Path) -> None:
     """What is checked before sending agrees with what the worklist knows of the image."""
     known = read_header(image)
-    for kind in ("seg", "sr", "capture"):
+    for kind in ("seg", "sr", "text", "capture"):
         held, _ = read_identity(root / f"cases/1/report/{kind}.dcm")
         assert held.study_instance_uid == known.study_instance_uid
         assert held.patient.patient_id == known.patient_id
@@ -260,7 +261,7 @@ def test_a_name_in_a_wrongly_declared_character_set_is_copied_byte_for_byte(
         sent = path.read_bytes().replace(b"Phantom^latin", b"M\xfcller^J\xe9r\xf4me")
         path.write_bytes(sent.replace(number, b"\xd6" + number[1:]))
     reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
-    for kind in ("seg", "sr", "capture"):
+    for kind in ("seg", "sr", "text", "capture"):
         written = (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
         assert b"PN\x0e\x00M\xfcller^J\xe9r\xf4me " in written
         assert b"\xd6" + number[1:] in written
@@ -277,7 +278,7 @@ def test_a_malformed_birth_date_is_copied_and_never_logged(
     caplog.clear()
     write_report(plan, findings(lesion()), CaseFolder(tmp_path, "cases/1"), WHEN)
     assert "1955" not in caplog.text
-    for kind in ("seg", "sr", "capture"):
+    for kind in ("seg", "sr", "text", "capture"):
         assert b"DA\x08\x001955-4-1" in (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
     assert_identity_is_that_of(paths[0], tmp_path)
 
@@ -322,7 +323,7 @@ def test_a_later_result_leaves_nothing_of_the_earlier_one(tmp_path: Path) -> Non
     plan = write(tilted_volume(), tmp_path)
     reported(plan, findings(lesion()), tmp_path)
     reported(plan, MISSING, tmp_path)
-    assert list(contents(tmp_path / "cases/1/report")) == ["sr.dcm"]
+    assert list(contents(tmp_path / "cases/1/report")) == ["sr.dcm", "text.dcm"]
 
 
 def test_picture_for_the_page_is_the_capture(tmp_path: Path) -> None:
@@ -365,13 +366,13 @@ def test_text_in_any_character_set_passes_dciodvfy(
 ) -> None:
     paths = written_in(charset, name, words, tmp_path)
     reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
-    for kind in ("seg", "sr", "capture"):
+    for kind in ("seg", "sr", "text", "capture"):
         assert dciodvfy_errors(tmp_path / f"cases/1/report/{kind}.dcm") == []
 
 
 def test_enhanced_series_is_reported_whole(tmp_path: Path) -> None:
     plan = write_enhanced(tilted_volume(), tmp_path)
-    assert list(reported(plan, findings(lesion()), tmp_path)) == ["seg", "sr", "capture"]
+    assert list(reported(plan, findings(lesion()), tmp_path)) == ["seg", "sr", "text", "capture"]
 
 
 @pytest.mark.peer
@@ -382,5 +383,5 @@ def test_report_on_the_real_tilted_head_passes_dciodvfy(data: Path, tmp_path: Pa
     mask = np.zeros((len(plan.slices), ds.Rows, ds.Columns), bool)
     mask[12:15, 200:230, 300:320] = True
     reported(plan, replace(findings(mask), key_slice=13), tmp_path)
-    for kind in ("seg", "sr", "capture"):
+    for kind in ("seg", "sr", "text", "capture"):
         assert dciodvfy_errors(tmp_path / f"cases/1/report/{kind}.dcm") == []

@@ -258,14 +258,14 @@ def uids(report: Dataset) -> tuple[str, str, str]:
 
 
 SUPERSEDED: list[tuple[str, list[Dataset], int, Priority, set[str]]] = [
-    ("missing slices", HEAD.build(), 27, Priority.SUSPECTED, {"seg", "sr", "capture"}),
-    ("a copy", again(12)(HEAD.build()), 30, Priority.SUSPECTED, {"seg", "sr", "capture"}),
+    ("missing slices", HEAD.build(), 27, Priority.SUSPECTED, {"seg", "sr", "text", "capture"}),
+    ("a copy", again(12)(HEAD.build()), 30, Priority.SUSPECTED, {"seg", "sr", "text", "capture"}),
     (
         "another image at the place of one",
         pixels(lambda p: p + 1, 30)(again(12)(HEAD.build())),
         30,
         Priority.NOT_ANALYSED,
-        {"sr"},
+        {"sr", "text"},
     ),
 ]
 
@@ -322,7 +322,7 @@ def test_the_same_study_again_changes_nothing_and_sends_nothing(
     node = sending(node)
     receive(node)
     work(node, clock)
-    assert set(delivered(node, clock)) == {"seg", "sr", "capture"}
+    assert set(delivered(node, clock)) == {"seg", "sr", "text", "capture"}
     (before,) = node.worklist.views.worklist(clock.now)
     for half in (slice(0, 15), slice(15, None)):
         receive(node, only=half)

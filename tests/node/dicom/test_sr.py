@@ -435,6 +435,7 @@ NOT_IN_DICTIONARY = {
     "35486000": "SNOMED CT disorder",
     "428263003": "SNOMED CT qualifier",
     "C0034375": "TID 1500, row 12",
+    "en-US": "RFC 5646",
     "mL": "UCUM unit",
     "{pixels}": "TID 1602, row 11",
     "{images}": "UCUM unit",
