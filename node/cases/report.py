@@ -3,7 +3,7 @@
     segmentation       seg.dcm       if a hemorrhage is suspected and outlined
     structured report  sr.dcm        always
     plain report       text.dcm      always
-    capture            capture.dcm   if the series was read; capture.png beside it
+    capture            capture.dcm   always; capture.png beside it if the series was read
 
 The same plan, result and time give the same bytes under the same UIDs, so that a stage that is
 run again sends each object once. Another result gets other UIDs, so that a UID means the same
@@ -23,7 +23,8 @@ from models.findings import Findings
 from models.volume import Volume
 from node.case_folder import CaseFolder
 from node.dicom.read.pixels import Decoder, load_volume
-from node.dicom.write.capture import capture, draw, labels, shown_slices
+from node.dicom.write.capture import capture, labels
+from node.dicom.write.picture import draw, draw_not_analysed, shown_slices
 from node.dicom.write.seg import segmentation
 from node.dicom.write.source import Algorithm, Imprint, Source, local_time, read_source
 from node.dicom.write.sr import findings_report, not_analysed_report
@@ -31,7 +32,7 @@ from node.dicom.write.text_sr import findings_text, not_analysed_text
 from node.errors import Permanent, Refused, Retryable
 from node.outcomes import NotAnalysed
 from node.records import ReportObject, SeriesPlan
-from node.wording import NOT_ANALYSED_HEADLINE, headline, replacement
+from node.wording import NOT_ANALYSED_HEADLINE, headline, plainly, replacement
 
 
 def write_report(
@@ -102,6 +103,8 @@ def _compose(
     mark = Imprint("sr", NOT_ANALYSED_HEADLINE, when, reason_code=code, content=said)
     objects = {"sr": not_analysed_report(source, mark, said)}
     objects["text"] = not_analysed_text(source, dataclasses.replace(mark, kind="text"), said)
+    picture = draw_not_analysed(plainly(code), f"{said} ({code})", _said(source, "Decided", when))
+    objects["capture"] = capture(source, picture, (), dataclasses.replace(mark, kind="capture"))
     return objects, None
 
 
@@ -129,7 +132,12 @@ def _describe(
         findings,
         shown,
         labels(source, shown),
-        _notes(source, findings, when),
+        _said(
+            source,
+            f"Read by {findings.bundle}",
+            when,
+            "Window 40/80 HU. Outlines are approximate; slices that are not shown were read too.",
+        ),
         source.plan.in_part,
     )
     objects["capture"] = capture(source, picture, shown, mark("capture"))
@@ -147,12 +155,12 @@ def _load(plan: SeriesPlan, indices: list[int], root: Path, decode: Decoder) -> 
         raise Permanent(f"pixels that were read can be read no more: {reason}") from reason
 
 
-def _notes(source: Source, findings: Findings, when: datetime) -> list[str]:
-    read = local_time(when, source.first)
+def _said(source: Source, what: str, when: datetime, how: str = "") -> list[str]:
+    """Return the small print of a picture: what was done and when, and the limitations."""
+    done = local_time(when, source.first)
     older = source.plan.replaces
     return [
-        f"Read by {findings.bundle} on {read:%Y-%m-%d} at {read:%H:%M}. Window 40/80 HU. "
-        "Outlines are approximate; slices that are not shown were read too.",
+        f"{what} on {done:%Y-%m-%d} at {done:%H:%M}. {how}".strip(),
         *([replacement(older.later_images)] if older else ()),
         *source.plan.scans,
         *(f"Limitation: {text}" for text in source.plan.limitations),

@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from node.wording import NOT_ANALYSED_HEADLINE, headline, series_description
+from node.states import Reason
+from node.wording import NOT_ANALYSED_HEADLINE, headline, plainly, series_description
 from tests.support.reported import SHAPE, findings, lesion
 
 NOTHING = np.zeros(SHAPE, bool)
@@ -48,3 +49,11 @@ def test_the_longest_series_description_fits_its_vr() -> None:
     huge = replace(SUSPECTED, volume_ml=1234.5, uncertain=True)
     for head in (headline(huge), NOT_ANALYSED_HEADLINE):
         assert len(series_description(head, replaces=True)) <= 64  # PS3.5 6.2, LO
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_sentence_of_its_own_that_asks_to_read_as_usual(reason: Reason) -> None:
+    said = plainly(reason)
+    assert said.endswith(". Read this study as usual.")
+    assert reason not in said and said.isascii()
+    assert [plainly(other) for other in Reason].count(said) == 1

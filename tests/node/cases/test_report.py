@@ -59,7 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         (findings(lesion()), ["seg", "sr", "text", "capture"]),
         (findings(NOTHING), ["sr", "text", "capture"]),
         (findings(lesion(), suspected=False), ["sr", "text", "capture"]),
-        (MISSING, ["sr", "text"]),
+        (MISSING, ["sr", "text", "capture"]),
     ],
     ids=["suspected", "nothing outlined", "not suspected", "not analysed"],
 )
@@ -68,7 +68,7 @@ def test_each_result_gets_its_objects_and_no_other(
 ) -> None:
     plan = write(tilted_volume(), tmp_path)
     assert list(reported(plan, result, tmp_path)) == kinds
-    pictures = ["capture.png"] if "capture" in kinds else []
+    pictures = ["capture.png"] if isinstance(result, Findings) else []
     expected = sorted([f"{kind}.dcm" for kind in kinds] + pictures)
     assert sorted(contents(tmp_path / "cases/1/report")) == expected
 
@@ -323,7 +323,7 @@ def test_a_later_result_leaves_nothing_of_the_earlier_one(tmp_path: Path) -> Non
     plan = write(tilted_volume(), tmp_path)
     reported(plan, findings(lesion()), tmp_path)
     reported(plan, MISSING, tmp_path)
-    assert list(contents(tmp_path / "cases/1/report")) == ["sr.dcm", "text.dcm"]
+    assert list(contents(tmp_path / "cases/1/report")) == ["sr.dcm", "text.dcm", "capture.dcm"]
 
 
 def test_picture_for_the_page_is_the_capture(tmp_path: Path) -> None:
