@@ -294,7 +294,7 @@ class ReportObject:
     """One DICOM object that a report is made of, as it lies in the case folder."""
 
     kind: str
-    """A key of `node.dicom.write.source.SERIES_NUMBERS`: "seg", "sr", "text", "capture"."""
+    """A key of `node.dicom.write.source.SERIES_NUMBERS`, such as "seg" or "sr"."""
     path: str
     sop_class_uid: str
     sop_instance_uid: str

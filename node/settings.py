@@ -127,8 +127,9 @@ class Destination(_Section):
     ae_title: str = Field(max_length=16, description="its AE title")
     host: str = Field(description="its address")
     port: int = Field(ge=1, le=65535, description="its port")
-    send: tuple[Literal["seg", "sr", "text", "capture"], ...] = Field(
-        ("seg", "sr", "text", "capture"), description="which objects it gets"
+    send: tuple[Literal["seg", "sr", "text", "capture", "gsps", "key"], ...] = Field(
+        ("seg", "sr", "text", "capture"),
+        description='which objects it gets, of these and "gsps" (outline) and "key" (key slice)',
     )
 
 

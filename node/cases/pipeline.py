@@ -164,10 +164,12 @@ def _report(case: Case, node: Node) -> Outcome:
         manifest.require_sources(plan, node.root)
     manifest.note(folder, "report")
     when = datetime.fromisoformat(plan.decided_at)
-    objects = write_report(plan, result, folder, when, node.decode)
+    destinations = node.settings.deliver.destinations
+    asked = {kind for destination in destinations for kind in destination.send}
+    objects = write_report(plan, result, folder, when, node.decode, asked)
     owed = tuple(
         (destination.name, Parcel.of(item))
-        for destination in node.settings.deliver.destinations
+        for destination in destinations
         for item in objects
         if item.kind in destination.send
     )

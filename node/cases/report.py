@@ -4,6 +4,8 @@
     structured report  sr.dcm        always
     plain report       text.dcm      always
     capture            capture.dcm   always; capture.png beside it if the series was read
+    presentation state gsps.dcm      if asked for, where there is a segmentation
+    key object note    key.dcm       if asked for, if a hemorrhage is suspected
 
 The same plan, result and time give the same bytes under the same UIDs, so that a stage that is
 run again sends each object once. Another result gets other UIDs, so that a UID means the same
@@ -11,6 +13,7 @@ object at every peer.
 """
 
 import dataclasses
+from collections.abc import Container
 from datetime import datetime
 from functools import partial
 from io import BytesIO
@@ -24,7 +27,9 @@ from models.volume import Volume
 from node.case_folder import CaseFolder
 from node.dicom.read.pixels import Decoder, load_volume
 from node.dicom.write.capture import capture, labels
-from node.dicom.write.picture import draw, draw_not_analysed, shown_slices
+from node.dicom.write.key_object import key_object
+from node.dicom.write.picture import Picture, draw, draw_not_analysed, shown_slices
+from node.dicom.write.presentation import presentation
 from node.dicom.write.seg import segmentation
 from node.dicom.write.source import Algorithm, Imprint, Source, local_time, read_source
 from node.dicom.write.sr import findings_report, not_analysed_report
@@ -41,6 +46,7 @@ def write_report(
     folder: CaseFolder,
     when: datetime,
     decode: Decoder = load_volume,
+    also: Container[str] = (),
 ) -> tuple[ReportObject, ...]:
     """Leave the report of a case in its folder.
 
@@ -57,6 +63,8 @@ def write_report(
         When the series was read, with an offset from UTC: the date of all objects.
     decode
         Reads the pixels that the capture shows.
+    also
+        Kinds that are asked for; of "gsps" and "key" only these are made.
 
     Returns
     -------
@@ -73,7 +81,7 @@ def write_report(
     """
     # Identity is copied, not judged; and pydicom would log the values that it finds wrong.
     with disable_value_validation():
-        objects, picture = _compose(plan, result, folder.root, when, decode)
+        objects, picture = _compose(plan, result, folder.root, when, decode, also)
         encoded = {kind: _encode(ds) for kind, ds in objects.items()}
     try:
         folder.replace_report(encoded, picture)
@@ -93,12 +101,17 @@ def _stored(kind: str, ds: Dataset, folder: CaseFolder) -> ReportObject:
 
 
 def _compose(
-    plan: SeriesPlan, result: Findings | NotAnalysed, root: Path, when: datetime, decode: Decoder
+    plan: SeriesPlan,
+    result: Findings | NotAnalysed,
+    root: Path,
+    when: datetime,
+    decode: Decoder,
+    also: Container[str],
 ) -> tuple[dict[str, Dataset], bytes | None]:
     """Return the report's objects by kind, and the picture as PNG if the series was read."""
     source = read_source(plan, root)
     if not isinstance(result, NotAnalysed):
-        return _describe(source, result, root, when, decode)
+        return _describe(source, result, root, when, decode, also)
     code, said = result.reason_code, result.reason
     mark = Imprint("sr", NOT_ANALYSED_HEADLINE, when, reason_code=code, content=said)
     objects = {"sr": not_analysed_report(source, mark, said)}
@@ -109,7 +122,12 @@ def _compose(
 
 
 def _describe(
-    source: Source, findings: Findings, root: Path, when: datetime, decode: Decoder
+    source: Source,
+    findings: Findings,
+    root: Path,
+    when: datetime,
+    decode: Decoder,
+    also: Container[str],
 ) -> tuple[dict[str, Dataset], bytes]:
     """Return the objects of a series that was read, and the picture as PNG."""
     if len(findings.slices) != len(source.plan.slices):
@@ -117,17 +135,37 @@ def _describe(
             f"series {source.plan.series_instance_uid}: {len(findings.slices)} slices were read, "
             f"{len(source.plan.slices)} are planned; replay the case from its start"
         )
-    by = Algorithm.of(findings)
-    title = headline(findings, source.plan.in_part)
-    mark = partial(Imprint, title=title, when=when, detector=by, content=findings.sha256)
+    mark = partial(
+        Imprint,
+        title=headline(findings, source.plan.in_part),
+        when=when,
+        detector=Algorithm.of(findings),
+        content=findings.sha256,
+    )
     objects: dict[str, Dataset] = {}
     if findings.suspected and findings.mask.any():
         objects["seg"] = segmentation(source, findings.mask, mark("seg"))
-    text = mark("sr")
-    objects["sr"] = findings_report(source, findings, text, objects.get("seg"))
+    objects["sr"] = findings_report(source, findings, mark("sr"), objects.get("seg"))
     objects["text"] = findings_text(source, findings, mark("text"))
+    picture, shown = _drawn(source, findings, root, when, decode)
+    objects["capture"] = capture(source, picture, shown, mark("capture"))
+    if "gsps" in also and "seg" in objects:
+        state = presentation(source, findings, mark("gsps"))
+        objects |= {} if state is None else {"gsps": state}
+    if "key" in also and findings.suspected:
+        others = [objects[kind] for kind in ("seg", "sr") if kind in objects]
+        objects["key"] = key_object(source, findings, mark("key"), others)
+    png = BytesIO()
+    picture.save(png, "PNG", compress_level=1)
+    return objects, png.getvalue()
+
+
+def _drawn(
+    source: Source, findings: Findings, root: Path, when: datetime, decode: Decoder
+) -> tuple[Picture, tuple[int, ...]]:
+    """Return the picture of a series that was read, and the indices of the slices on it."""
     shown = shown_slices(findings)
-    picture = draw(
+    drawn = draw(
         _load(source.plan, sorted(shown), root, decode),
         findings,
         shown,
@@ -140,10 +178,7 @@ def _describe(
         ),
         source.plan.in_part,
     )
-    objects["capture"] = capture(source, picture, shown, mark("capture"))
-    png = BytesIO()
-    picture.save(png, "PNG", compress_level=1)
-    return objects, png.getvalue()
+    return drawn, shown
 
 
 def _load(plan: SeriesPlan, indices: list[int], root: Path, decode: Decoder) -> Volume:

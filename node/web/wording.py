@@ -15,7 +15,14 @@ _STAGES = {
     State.ASSEMBLED: "waiting to be read",
     State.TRIAGED: "waiting for its report",
 }
-_KINDS = {"seg": "SEG", "sr": "SR", "text": "text SR", "capture": "capture"}
+_KINDS = {
+    "seg": "SEG",
+    "sr": "SR",
+    "text": "text SR",
+    "capture": "capture",
+    "gsps": "outline",
+    "key": "key slice",
+}
 """What the kinds of a report's objects are called here."""
 
 

@@ -88,6 +88,8 @@ DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
 CONCLUSIONS = Code("121076", "DCM", "Conclusions")
 FINDINGS = Code("121070", "DCM", "Findings")
 FINDING = Code("121071", "DCM", "Finding")
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 CT_OF_HEAD = Code("303653007", "SCT", "Computed tomography of head")
 
 PROBABILITY = Code("122157", "DCM", "Probability")

@@ -32,7 +32,8 @@ def document(
     ds.PreliminaryFlag = "PRELIMINARY"
     ds.PerformedProcedureCodeSequence = []
     ds.ReferencedPerformedProcedureStepSequence = []
-    ds.CurrentRequestedProcedureEvidenceSequence = [evidence(source, others)]
+    images = references(source)
+    ds.CurrentRequestedProcedureEvidenceSequence = [evidence(source, images, others)]
     if older := source.plan.replaces:
         ds.PredecessorDocumentsSequence = [_predecessor(source, older)]
     return ds
@@ -58,13 +59,21 @@ def observer(source: Source, mark: Imprint) -> ObserverContext:
     )
 
 
-def evidence(source: Source, others: Sequence[Dataset]) -> Dataset:
-    """Return references to all images that were analysed, and to these objects (C.17.2.3)."""
+def evidence(source: Source, images: Sequence[Dataset], others: Sequence[Dataset]) -> Dataset:
+    """Return the evidence of a document (PS3.3 C.17.2.3).
+
+    Parameters
+    ----------
+    images
+        References to instances of the source.
+    others
+        Objects of this report, each in a series of its own.
+    """
     study = Dataset()
     study.StudyInstanceUID = source.plan.study_instance_uid
     series = Dataset()
     series.SeriesInstanceUID = source.plan.series_instance_uid
-    series.ReferencedSOPSequence = references(source)
+    series.ReferencedSOPSequence = list(images)
     study.ReferencedSeriesSequence = [series]
     for ds in others:
         one = _one(ds.SeriesInstanceUID, ds.SOPClassUID, ds.SOPInstanceUID)

@@ -53,6 +53,7 @@ An estimate: below 1, so that the slice stays visible; nothing was measured.
 """
 
 Box = tuple[int, int, int, int]
+Picture = Image.Image
 
 
 def shown_slices(findings: Findings) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from pydicom.uid import (
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from models.findings import Findings
+from node.dicom.read.elements import macros, number
 from node.dicom.read.header import DAMAGE, OpenObject, open_object
 from node.dicom.write import codes
 from node.dicom.write.agreement import MUST_AGREE, disagreements, fullest, sent
@@ -32,7 +33,7 @@ from node.wording import series_description
 
 VERSION = version("ichnode")
 
-SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903, "text": 9904}
+SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903, "text": 9904, "gsps": 9905, "key": 9906}
 """Each object has a series of its own, with a number far above those that scanners count to.
 
 Each later result of a series adds 10. The numbers are an estimate; nothing was measured.
@@ -122,11 +123,14 @@ class Source:
     first
         An instance's data set without pixels, from which a report inherits. What it does not say
         of patient and request comes from the others.
+    rescale
+        Slope and intercept from stored values to HU, None if frames differ in them or lack them.
     """
 
     plan: SeriesPlan
     headers: Mapping[str, Header]
     first: Dataset
+    rescale: tuple[float, float] | None = None
 
     def in_frames(self, ref: SliceRef) -> bool:
         """Whether the slice is a frame of a multi-frame object, and references need its number."""
@@ -235,7 +239,20 @@ def read_source(plan: SeriesPlan, root: Path) -> Source:
             headers[ref.sop_instance_uid] = opened.header
             datasets.append(opened.ds)
     _require_one_identity(plan, datasets)
-    return Source(plan, headers, fullest(datasets, (*MUST_AGREE, *REQUIRED)))
+    return Source(
+        plan, headers, fullest(datasets, (*MUST_AGREE, *REQUIRED)), _common_rescale(datasets)
+    )
+
+
+def _common_rescale(datasets: Sequence[Dataset]) -> tuple[float, float] | None:
+    """Return the slope and intercept that all frames have (PS3.3 C.11.1); None if they differ."""
+    found = {
+        (number(group, "RescaleSlope"), number(group, "RescaleIntercept"))
+        for ds in datasets
+        for group in macros(ds, "PixelValueTransformationSequence")
+    }
+    (slope, intercept), *others = found or {(None, None)}
+    return None if others or not slope or intercept is None else (slope, intercept)
 
 
 def _read(path: Path) -> OpenObject:

@@ -41,11 +41,14 @@ MISSING = NotAnalysed(Reason.MISSING_SLICE, "the slice at 35 mm is missing")
 OLDER = Predecessor("2.25.7.1", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.7.2", later_images=1)
 
 
+ALL = ["seg", "sr", "text", "capture", "gsps", "key"]
+
+
 def reported(
     plan: SeriesPlan, result: Findings | NotAnalysed, root: Path, case: str = "1"
 ) -> dict[str, Dataset]:
-    """Write the report; return its objects by kind."""
-    objects = write_report(plan, result, CaseFolder(root, f"cases/{case}"), WHEN)
+    """Write the report with all that can be asked for; return its objects by kind."""
+    objects = write_report(plan, result, CaseFolder(root, f"cases/{case}"), WHEN, also=ALL)
     return {Path(item.path).stem: dcmread(root / item.path) for item in objects}
 
 
@@ -56,8 +59,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("result", "kinds"),
     [
-        (findings(lesion()), ["seg", "sr", "text", "capture"]),
-        (findings(NOTHING), ["sr", "text", "capture"]),
+        (findings(lesion()), ALL),
+        (findings(NOTHING), ["sr", "text", "capture", "key"]),
         (findings(lesion(), suspected=False), ["sr", "text", "capture"]),
         (MISSING, ["sr", "text", "capture"]),
     ],
@@ -86,7 +89,7 @@ def test_objects_returned_lie_where_they_say_under_the_uids_they_say(tmp_path: P
 def test_the_same_result_written_again_is_the_same_to_the_byte(tmp_path: Path) -> None:
     plan = write(tilted_volume(), tmp_path)
     first, again = (
-        write_report(plan, findings(lesion()), CaseFolder(tmp_path, case), WHEN)
+        write_report(plan, findings(lesion()), CaseFolder(tmp_path, case), WHEN, also=ALL)
         for case in ("first", "again")
     )
     assert [item.sop_instance_uid for item in first] == [item.sop_instance_uid for item in again]
@@ -157,6 +160,8 @@ def test_objects_go_into_series_of_their_own_in_the_same_study(tmp_path: Path) -
         "sr": 9902,
         "capture": 9903,
         "text": 9904,
+        "gsps": 9905,
+        "key": 9906,
     }
     for ds in objects.values():
         assert ds.StudyInstanceUID == Identity.of("case").study_instance_uid
@@ -244,7 +249,7 @@ def test_identity_and_character_set_are_those_of_the_source(
 def assert_identity_is_that_of(image: Path, root: Path) -> None:
     """What is checked before sending agrees with what the worklist knows of the image."""
     known = read_header(image)
-    for kind in ("seg", "sr", "text", "capture"):
+    for kind in ALL:
         held, _ = read_identity(root / f"cases/1/report/{kind}.dcm")
         assert held.study_instance_uid == known.study_instance_uid
         assert held.patient.patient_id == known.patient_id
@@ -261,7 +266,7 @@ def test_a_name_in_a_wrongly_declared_character_set_is_copied_byte_for_byte(
         sent = path.read_bytes().replace(b"Phantom^latin", b"M\xfcller^J\xe9r\xf4me")
         path.write_bytes(sent.replace(number, b"\xd6" + number[1:]))
     reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
-    for kind in ("seg", "sr", "text", "capture"):
+    for kind in ALL:
         written = (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
         assert b"PN\x0e\x00M\xfcller^J\xe9r\xf4me " in written
         assert b"\xd6" + number[1:] in written
@@ -276,9 +281,9 @@ def test_a_malformed_birth_date_is_copied_and_never_logged(
         path.write_bytes(path.read_bytes().replace(b"19550401", b"1955-4-1"))
     plan = plan_of(paths, tmp_path)
     caplog.clear()
-    write_report(plan, findings(lesion()), CaseFolder(tmp_path, "cases/1"), WHEN)
+    reported(plan, findings(lesion()), tmp_path)
     assert "1955" not in caplog.text
-    for kind in ("seg", "sr", "text", "capture"):
+    for kind in ALL:
         assert b"DA\x08\x001955-4-1" in (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
     assert_identity_is_that_of(paths[0], tmp_path)
 
@@ -366,13 +371,25 @@ def test_text_in_any_character_set_passes_dciodvfy(
 ) -> None:
     paths = written_in(charset, name, words, tmp_path)
     reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
-    for kind in ("seg", "sr", "text", "capture"):
+    for kind in ALL:
         assert dciodvfy_errors(tmp_path / f"cases/1/report/{kind}.dcm") == []
 
 
 def test_enhanced_series_is_reported_whole(tmp_path: Path) -> None:
     plan = write_enhanced(tilted_volume(), tmp_path)
-    assert list(reported(plan, findings(lesion()), tmp_path)) == ["seg", "sr", "text", "capture"]
+    assert list(reported(plan, findings(lesion()), tmp_path)) == ALL
+
+
+@pytest.mark.parametrize("also", ["gsps", "key"])
+def test_outline_and_key_slice_are_made_only_if_asked_for(tmp_path: Path, also: str) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    folder = CaseFolder(tmp_path, "cases/1")
+    usual, more = (
+        [item.kind for item in write_report(plan, findings(lesion()), folder, WHEN, also=asked)]
+        for asked in ((), (also,))
+    )
+    assert usual == ["seg", "sr", "text", "capture"]
+    assert more == [*usual, also]
 
 
 @pytest.mark.peer
@@ -383,5 +400,5 @@ def test_report_on_the_real_tilted_head_passes_dciodvfy(data: Path, tmp_path: Pa
     mask = np.zeros((len(plan.slices), ds.Rows, ds.Columns), bool)
     mask[12:15, 200:230, 300:320] = True
     reported(plan, replace(findings(mask), key_slice=13), tmp_path)
-    for kind in ("seg", "sr", "text", "capture"):
+    for kind in ALL:
         assert dciodvfy_errors(tmp_path / f"cases/1/report/{kind}.dcm") == []

@@ -225,9 +225,10 @@ def test_case_of_a_dead_worker_is_taken_up_where_it_stood(node: WatchedNode, clo
     assert node.worklist.views.worklist(clock.now)[0].priority is Priority.SUSPECTED
 
 
-def sending(node: WatchedNode) -> WatchedNode:
-    """The same node with a PACS as destination."""
-    pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+def sending(node: WatchedNode, *send: str) -> WatchedNode:
+    """The same node with a PACS as destination, which gets these kinds or the usual ones."""
+    chosen = {"send": send} if send else {}
+    pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104, **chosen)
     deliver = node.settings.deliver.model_copy(update={"destinations": (pacs,)})
     return replace(node, settings=node.settings.model_copy(update={"deliver": deliver}))
 
@@ -242,6 +243,28 @@ def delivered(node: WatchedNode, clock: Clock) -> dict[str, Dataset]:
             assert path.stem not in objects
             objects[path.stem] = dcmread(path)
     return objects
+
+
+def test_a_destination_gets_what_it_chose_and_no_more(node: WatchedNode, clock: Clock) -> None:
+    node = sending(node, "text", "gsps", "key")
+    receive(node)
+    work(node, clock)
+    assert set(delivered(node, clock)) == {"text", "gsps", "key"}
+
+
+def test_a_plain_report_alone_is_named_as_the_one_that_is_replaced(
+    node: WatchedNode, clock: Clock
+) -> None:
+    node = sending(node, "text")
+    receive(node, only=slice(0, 27))
+    work(node, clock)
+    before = delivered(node, clock)["text"]
+    receive(node, only=slice(27, None))
+    work(node, clock)
+    after = delivered(node, clock)["text"]
+    assert predecessor(after) == uids(before)
+    assert ", replaces older, " in after.SeriesDescription
+    assert (before.SeriesNumber, after.SeriesNumber) == (9904, 9914)
 
 
 def predecessor(report: Dataset) -> tuple[str, str, str]:
