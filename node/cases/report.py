@@ -13,7 +13,7 @@ object at every peer.
 """
 
 import dataclasses
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from datetime import datetime
 from functools import partial
 from io import BytesIO
@@ -23,6 +23,7 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
 from models.findings import Findings
+from models.side import Side, side_of
 from models.volume import Volume
 from node.case_folder import CaseFolder
 from node.dicom.read.pixels import Decoder, load_volume
@@ -142,14 +143,18 @@ def _describe(
         detector=Algorithm.of(findings),
         content=findings.sha256,
     )
+    shown = shown_slices(findings)
+    volume = _load(source.plan, sorted(shown), root, decode)
+    side = _side(findings, volume, sorted(shown))
     objects: dict[str, Dataset] = {}
     if findings.suspected and findings.mask.any():
         objects["seg"] = segmentation(source, findings.mask, mark("seg"))
-    objects["sr"] = findings_report(source, findings, mark("sr"), objects.get("seg"))
-    objects["text"] = findings_text(source, findings, mark("text"))
-    picture, shown = _drawn(source, findings, root, when, decode)
+    seg = objects.get("seg")
+    objects["sr"] = findings_report(source, findings, mark("sr"), seg, side)
+    objects["text"] = findings_text(source, findings, mark("text"), side)
+    picture = _drawn(source, findings, volume, shown, when)
     objects["capture"] = capture(source, picture, shown, mark("capture"))
-    if "gsps" in also and "seg" in objects:
+    if "gsps" in also and seg is not None:
         state = presentation(source, findings, mark("gsps"))
         objects |= {} if state is None else {"gsps": state}
     if "key" in also and findings.suspected:
@@ -160,13 +165,19 @@ def _describe(
     return objects, png.getvalue()
 
 
+def _side(findings: Findings, volume: Volume, shown: list[int]) -> Side | None:
+    """Return the side of what is outlined, as far as the shown slices tell it."""
+    if not findings.suspected:
+        return None
+    return side_of(volume, findings.mask[shown], whole=int(findings.mask.sum()))
+
+
 def _drawn(
-    source: Source, findings: Findings, root: Path, when: datetime, decode: Decoder
-) -> tuple[Picture, tuple[int, ...]]:
-    """Return the picture of a series that was read, and the indices of the slices on it."""
-    shown = shown_slices(findings)
-    drawn = draw(
-        _load(source.plan, sorted(shown), root, decode),
+    source: Source, findings: Findings, volume: Volume, shown: Sequence[int], when: datetime
+) -> Picture:
+    """Return the picture of a series that was read."""
+    return draw(
+        volume,
         findings,
         shown,
         labels(source, shown),
@@ -178,7 +189,6 @@ def _drawn(
         ),
         source.plan.in_part,
     )
-    return drawn, shown
 
 
 def _load(plan: SeriesPlan, indices: list[int], root: Path, decode: Decoder) -> Volume:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from pydicom.sr.coding import Code
 
+from models.side import Side
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -63,6 +65,13 @@ SUBTYPES = {
 
 IMAGES_NOT_ANALYSED = Code("N_NOT_ANALYSED", OURS, "NOT ANALYSED, read as usual; images received")
 SLICES_IN_PART = Code("N_READ_IN_PART", OURS, "READ IN PART, not a negative; slices seen")
+
+SIDES = {
+    Side.LEFT: Code("7771000", "SCT", "Left"),
+    Side.RIGHT: Code("24028007", "SCT", "Right"),
+    Side.BOTH: Code("51440002", "SCT", "Bilateral"),
+}
+"""CID 244; it has no code for a lesion in the middle, which is told in words alone."""
 
 SUSPECTED = Code("415684004", "SCT", "Suspected")
 NOT_SUSPECTED = Code("428263003", "SCT", "NOT suspected")

@@ -33,6 +33,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from models.findings import Findings
+from models.side import Side
 from node.dicom.write import codes
 from node.dicom.write.seg import SEGMENT_NUMBER, tracking
 from node.dicom.write.slices import first_look, outlined_slice
@@ -79,9 +80,13 @@ def subtype(
 
 
 def lesion(
-    source: Source, findings: Findings, mark: Imprint, segmentation: Dataset
+    source: Source,
+    findings: Findings,
+    mark: Imprint,
+    segmentation: Dataset,
+    side: Side | None = None,
 ) -> VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """Return the group on the segmented lesion (TID 1411): its segment and its volume."""
+    """Return the group on the segmented lesion (TID 1411): its segment, volume and side."""
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         _tracking(source, mark),
         referenced_segment=ReferencedSegment(
@@ -91,7 +96,7 @@ def lesion(
             source_series=SourceSeriesForSegmentation(source.plan.series_instance_uid),
         ),
         finding_type=codes.INTRACRANIAL_HEMORRHAGE,
-        finding_sites=[FindingSite(codes.BRAIN)],
+        finding_sites=[FindingSite(codes.BRAIN, codes.SIDES.get(side) if side else None)],
         measurements=[
             _number(codes.VOLUME, round(findings.volume_ml, 2), codes.MILLILITRE, findings)
         ],

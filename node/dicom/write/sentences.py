@@ -1,6 +1,7 @@
 """What a result says in sentences, for the structured report and the plain one alike."""
 
 from models.findings import Findings
+from models.side import Side
 from node.dicom.write.slices import called, first_look
 from node.dicom.write.source import Source
 from node.wording import (
@@ -20,13 +21,15 @@ def verdict_remarks(source: Source, findings: Findings) -> list[str]:
     return [text for text in (doubt, in_part) if text]
 
 
-def numbers(source: Source, findings: Findings) -> list[str]:
-    """Return the numbers of a result, each with its name: probability, volume, types, slice."""
+def numbers(source: Source, findings: Findings, side: Side | None) -> list[str]:
+    """Return what was measured, each with its name: probability, volume, side, types, slice."""
     lines = [_probability(findings)]
     if findings.suspected and findings.mask.any():
         lines.append(f"Outlined volume: {millilitres(findings.volume_ml)}")
     elif findings.suspected:
         lines.append(NOT_OUTLINED)
+    if side is not None:
+        lines.append(f"Side of the patient: {side} (of the outline, by the skull)")
     if findings.subtypes:
         types = ", ".join(f"{name} {value:.2f}" for name, value in ranked(findings))
         lines.append(f"Probability of each type: {types}")

@@ -31,6 +31,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from models.findings import Findings
+from models.side import Side
 from node.dicom.write import codes, measurement_groups, sentences
 from node.dicom.write.document import document, observer, partial
 from node.dicom.write.image_library import image_library
@@ -41,7 +42,11 @@ CONTAINS = RelationshipTypeValues.CONTAINS
 
 
 def findings_report(
-    source: Source, findings: Findings, mark: Imprint, segmentation: Dataset | None
+    source: Source,
+    findings: Findings,
+    mark: Imprint,
+    segmentation: Dataset | None,
+    side: Side | None = None,
 ) -> Dataset:
     """Return the report on a series that was analysed, ready to be saved.
 
@@ -55,10 +60,12 @@ def findings_report(
         Kind, title and detector of the object.
     segmentation
         The segmentation that outlines the lesion; None if nothing is suspected or outlined.
+    side
+        On which side it lies; None if that was not measured.
     """
     groups: list[ContentSequence] = [measurement_groups.key_slice(source, findings, mark)]
     if segmentation is not None:
-        groups.append(measurement_groups.lesion(source, findings, mark, segmentation))
+        groups.append(measurement_groups.lesion(source, findings, mark, segmentation, side))
     groups.append(measurement_groups.study(source, findings, mark))
     groups.extend(
         measurement_groups.subtype(source, findings, mark, name) for name, _ in ranked(findings)
@@ -66,7 +73,7 @@ def findings_report(
     in_part = source.plan.in_part
     texts = [
         *sentences.verdict_remarks(source, findings),
-        *sentences.numbers(source, findings),
+        *sentences.numbers(source, findings, side),
         *sentences.remarks(source),
         *sentences.limitations(source),
     ]

@@ -24,6 +24,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import BasicTextSRStorage
 
 from models.findings import Findings
+from models.side import Side
 from node.dicom.write import codes, sentences
 from node.dicom.write.document import document, observer, partial
 from node.dicom.write.slices import first_look
@@ -34,15 +35,23 @@ from node.wording import NOT_ANALYSED, ascii_text, plainly, verdict
 CONTAINS = RelationshipTypeValues.CONTAINS
 
 
-def findings_text(source: Source, findings: Findings, mark: Imprint) -> Dataset:
-    """Return the plain report on a series that was analysed, ready to be saved."""
+def findings_text(
+    source: Source, findings: Findings, mark: Imprint, side: Side | None = None
+) -> Dataset:
+    """Return the plain report on a series that was analysed, ready to be saved.
+
+    Parameters
+    ----------
+    side
+        On which side the lesion lies; None if that was not measured.
+    """
     in_part = source.plan.in_part
     conclusions = [
         verdict(findings, in_part),
         *sentences.verdict_remarks(source, findings),
         *sentences.remarks(source),
     ]
-    found = [*sentences.numbers(source, findings), *sentences.limitations(source)]
+    found = [*sentences.numbers(source, findings, side), *sentences.limitations(source)]
     look = source.plan.slices[first_look(findings)]
     ds = _report(source, mark, conclusions, found, look)
     return partial(ds, "Read in part") if in_part else ds

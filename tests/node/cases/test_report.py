@@ -337,6 +337,16 @@ def test_picture_for_the_page_is_the_capture(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(picture), ds.pixel_array)
 
 
+@pytest.mark.parametrize("suspected", [True, False])
+def test_side_of_what_is_outlined_is_told_in_both_reports(tmp_path: Path, suspected: bool) -> None:
+    longer = replace(tilted_volume(), spacing_mm=(2.9, 1.7))  # than wide, as heads are
+    plan = write(longer, tmp_path)
+    objects = reported(plan, findings(lesion(), suspected=suspected), tmp_path)
+    for kind in ("sr", "text"):
+        said = "Side of the patient: left (of the outline, by the skull)"
+        assert (said in objects[kind].to_json()) is suspected
+
+
 def test_times_are_on_the_clock_of_the_source(tmp_path: Path) -> None:
     paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("clock"))
     for path in paths:

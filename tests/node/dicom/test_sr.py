@@ -12,6 +12,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedPDFStorage
 
 from models.findings import SUBTYPES, Findings
+from models.side import Side
 from node.dicom.write import codes
 from node.dicom.write.measurement_groups import box
 from node.dicom.write.seg import segmentation
@@ -35,11 +36,11 @@ WHEN = datetime(2026, 11, 20, 22, 30, 15, 123456, tzinfo=UTC)
 NOTHING = np.zeros(SHAPE, bool)
 
 
-def report(source: Source, result: Findings) -> Dataset:
+def report(source: Source, result: Findings, side: Side | None = None) -> Dataset:
     mark = Imprint("sr", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     outlined = result.suspected and bool(result.mask.any())
     seg = segmentation(source, result.mask, replace(mark, kind="seg")) if outlined else None
-    return findings_report(source, result, mark, seg)
+    return findings_report(source, result, mark, seg, side)
 
 
 def refusal(source: Source) -> Dataset:
@@ -371,6 +372,23 @@ def test_numbers_stand_in_words_beside_the_conclusion(source: Source) -> None:
     ]
 
 
+@pytest.mark.parametrize("side", [Side.LEFT, Side.RIGHT, Side.BOTH])
+def test_side_stands_as_laterality_of_the_lesion_and_in_words(source: Source, side: Side) -> None:
+    ds = report(source, OUTLINED, side)
+    (group,) = [g for g, tid in zip(groups(ds), templates(ds), strict=True) if tid == "1411"]
+    said = {"left": "Left", "right": "Right", "both sides": "Bilateral"}[side]
+    assert answers(group)["Laterality"] == said
+    assert f"Side of the patient: {side} (of the outline, by the skull)" in texts(ds)
+
+
+@pytest.mark.parametrize("side", [None, Side.MIDDLE])
+def test_a_side_without_a_code_is_not_coded(source: Source, side: Side | None) -> None:
+    ds = report(source, OUTLINED, side)
+    assert "Laterality" not in answers(ds)
+    told = [text for text in texts(ds) if text.startswith("Side of the patient")]
+    assert told == (["Side of the patient: midline (of the outline, by the skull)"] if side else [])
+
+
 def test_a_private_code_names_its_scheme(source: Source) -> None:
     ds = report(source, OUTLINED)
     private = {item.CodingSchemeDesignator for item in code_items(ds)} - {"RFC5646"}
@@ -419,7 +437,7 @@ def test_every_code_written_is_in_the_table_or_in_the_standard(source: Source) -
 def table() -> list[Code]:
     named = [value for value in vars(codes).values() if isinstance(value, Code)]
     of_subtypes = [(entry.finding, entry.probability) for entry in codes.SUBTYPES.values()]
-    return [*named, *(code for pair in of_subtypes for code in pair)]
+    return [*named, *codes.SIDES.values(), *(code for pair in of_subtypes for code in pair)]
 
 
 def standard_meanings(value: str, scheme: str) -> set[str]:
@@ -480,7 +498,7 @@ def test_validators_find_no_error_in_a_report(kind: str, tmp_path: Path) -> None
     elif kind == "uncertain":
         ds = report(source, findings(lesion(), uncertain=True))
     else:
-        ds = report(source, findings(lesion()))
+        ds = report(source, findings(lesion()), Side.LEFT)
     path = save(ds, tmp_path)
     assert dciodvfy_errors(path) == []
     if kind != "enhanced":  # its tree is that of "suspected", and the validator takes its time
