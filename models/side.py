@@ -30,9 +30,9 @@ ONE_SIDE = 0.85
 MIDDLE_MM, MIDDLE = 8.0, 0.8
 """It lies in the middle if this part of it is this near to the midline.
 
-All these numbers are estimates. Of 27 bleeding heads of PhysioNet CT-ICH they give a side for 17,
-each time that on which the radiologists' outline lies; the others are on slices of the skull base
-or too round. None of this is exact enough for a midline shift.
+All these numbers are estimates. Of the radiologists' outlines in 27 heads of PhysioNet CT-ICH, 17
+get a side, each the one that the middle of the skull in the picture gives; the others lie at the
+skull base or in heads that are too round. None of this is exact enough for a midline shift.
 """
 
 
