@@ -28,7 +28,7 @@ def capture(source: Source, picture: Image.Image, shown: Sequence[int], mark: Im
     """
     ds = Dataset()
     ds.SOPClassUID = SecondaryCaptureImageStorage
-    ds.Modality = "OT"
+    ds.Modality = "DOC"  # for OT, and US, OHIF lays a cine bar over the picture
     imprint(ds, source, mark)
     ds.BodyPartExamined = "HEAD"
     ds.ConversionType = "WSD"

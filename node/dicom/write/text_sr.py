@@ -90,9 +90,14 @@ def _report(
 def _section(heading: Code, element: Code, texts: Sequence[str]) -> ContainerContentItem:
     section = ContainerContentItem(heading, relationship_type=CONTAINS)
     section.ContentSequence = ContentSequence(
-        [TextContentItem(element, ascii_text(text), CONTAINS) for text in texts]
+        [TextContentItem(element, _ended(ascii_text(text)), CONTAINS) for text in texts]
     )
     return section
+
+
+def _ended(text: str) -> str:
+    """Return a sentence with its full stop: some viewers show all of them on one line."""
+    return text if text.endswith(".") else f"{text}."
 
 
 def _image(source: Source, ref: SliceRef) -> ImageContentItem:

@@ -61,15 +61,15 @@ def test_verdict_stands_first_then_numbers_with_their_names(source: Source) -> N
     said = sections(report(source, replace(findings(lesion()), operating_point=0.512)))
     assert said == {
         "Conclusions": [
-            "Intracranial hemorrhage SUSPECTED by ichnode, unverified",
-            RESEARCH_USE_ONLY,
+            "Intracranial hemorrhage SUSPECTED by ichnode, unverified.",
+            f"{RESEARCH_USE_ONLY}.",
         ],
         "Findings": [
-            "Probability of hemorrhage: 0.934 (suspected from 0.512 on)",
-            "Outlined volume: 4.9 mL",
+            "Probability of hemorrhage: 0.934 (suspected from 0.512 on).",
+            "Outlined volume: 4.9 mL.",
             "Probability of each type: intraparenchymal 0.91, intraventricular 0.33, "
-            "subarachnoid 0.12, subdural 0.05, epidural 0.02",
-            "Slice to look at first: image 4 of series 2",
+            "subarachnoid 0.12, subdural 0.05, epidural 0.02.",
+            "Slice to look at first: image 4 of series 2.",
         ],
     }
 
@@ -80,11 +80,11 @@ def test_a_series_not_analysed_says_what_happened_in_plain_words_before_the_reas
     ds = refusal(source)
     assert sections(ds) == {
         "Conclusions": [
-            "NOT ANALYSED by ichnode - this is not a negative result",
+            "NOT ANALYSED by ichnode - this is not a negative result.",
             "A slice is missing. Read this study as usual.",
-            RESEARCH_USE_ONLY,
+            f"{RESEARCH_USE_ONLY}.",
         ],
-        "Findings": ["Reason: the slice at 35 mm is missing (MISSING_SLICE)"],
+        "Findings": ["Reason: the slice at 35 mm is missing (MISSING_SLICE)."],
     }
     assert (ds.CompletionFlag, ds.PreliminaryFlag) == ("PARTIAL", "PRELIMINARY")
 
@@ -93,8 +93,8 @@ def test_a_series_read_in_part_is_no_negative(source: Source) -> None:
     in_part = replace(source, plan=replace(source.plan, in_part="a gap of 20 mm"))
     ds = report(in_part, NEGATIVE)
     assert sections(ds)["Conclusions"][:2] == [
-        "READ IN PART by ichnode - this is not a negative result",
-        "a gap of 20 mm",
+        "READ IN PART by ichnode - this is not a negative result.",
+        "a gap of 20 mm.",
     ]
     assert ds.CompletionFlag == "PARTIAL"
 
@@ -105,11 +105,11 @@ def test_limitations_scans_and_what_is_replaced_are_told(tmp_path: Path) -> None
     source = read_source(replace(plan, replaces=OLDER, scans=("scan 1 of 2",)), tmp_path)
     ds = report(source, findings(NOTHING))
     said = sections(ds)
-    assert "Limitation: gaps of 1.1 to 7 mm" in said["Findings"]
+    assert "Limitation: gaps of 1.1 to 7 mm." in said["Findings"]
     assert "Nothing was outlined: there is no segmentation and no volume." in said["Findings"]
     assert said["Conclusions"][1:3] == [
-        "Replaces ichnode's earlier result: 3 more images of the series arrived after it",
-        "scan 1 of 2",
+        "Replaces ichnode's earlier result: 3 more images of the series arrived after it.",
+        "scan 1 of 2.",
     ]
     named = ds.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
     assert named.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.7.2"
