@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-soak lint bench precision clean
+.PHONY: demo test test-fast test-soak ohif lint bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -23,6 +23,10 @@ test-fast: .venv/.installed-test  # for the hand: no peers, no networks, no real
 
 test-soak: .venv/.installed-test  # by hand: what takes minutes each
 	$(PYTEST) -m soak
+
+ohif:  # by hand: the viewer OHIF for its tests, 50 MB by npm
+	mkdir -p var/ohif
+	cd var/ohif && npm pack --silent @ohif/app@3.13.2 && tar -xzf ohif-app-*.tgz && rm ohif-app-*.tgz
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -288,6 +288,7 @@ class Detector:
             heat=heat,
             bundle=self.name,
             weights_sha256=self.weights_sha256,
+            operating_point=rules.operating_point,
         )
 
 

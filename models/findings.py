@@ -57,6 +57,8 @@ class Findings:
         Digest of the bundle's weights, 64 hex digits.
     limitations
         What is wrong with the images and may have misled the detector, in sentences.
+    operating_point
+        The score from which a volume is suspected; None in results from before it was noted.
     """
 
     probability: float
@@ -72,6 +74,7 @@ class Findings:
     bundle: str
     weights_sha256: str
     limitations: tuple[str, ...] = ()
+    operating_point: float | None = None
 
     def save(self, values: Path, arrays: Path) -> None:
         """Write mask and heat to `arrays` (NPZ), then all else to `values` (JSON)."""

@@ -8,7 +8,7 @@
     report.json                  fills
     manifest.json                what the result was made from and by
     messages/NUMBER.json         what was said of its study (`node.news.News`)
-    report/KIND.dcm              the objects of the report: seg.dcm, sr.dcm, capture.dcm
+    report/KIND.dcm              the objects of the report: seg.dcm, sr.dcm, text.dcm, capture.dcm
     report/capture.png           the picture for the page
 
 A stage calls `make_durable` before its outcome is committed. So what was committed is whole on
@@ -206,7 +206,7 @@ class CaseFolder:
         Parameters
         ----------
         objects
-            DICOM objects in the file format (PS3.10), by kind: "seg", "sr", "capture".
+            DICOM objects in the file format (PS3.10), by kind, such as "sr".
         picture
             The capture as PNG, None if the case has none.
 

@@ -263,6 +263,8 @@ class Predecessor:
     sop_instance_uid: str
     later_images: int
     """How many images of the series arrived after those that it was made from."""
+    ordinal: int = 1
+    """Which result of the series it belongs to: 1 is the first, 2 the one that replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +391,7 @@ class ReportObject:
     """One DICOM object that a report is made of, as it lies in the case folder."""
 
     kind: str
-    """"seg", "sr" or "capture"."""
+    """A key of `node.dicom.write.source.SERIES_NUMBERS`, such as "seg" or "sr"."""
     path: str
     sop_class_uid: str
     sop_instance_uid: str
@@ -404,7 +406,7 @@ class Parcel:
     channel: str
     """How it is sent: "dicom"."""
     kind: str
-    """What it is, such as "seg", "sr" or "capture"."""
+    """What it is, such as "seg" or "sr"."""
     path: str
     """Where the payload lies, relative to the data folder."""
     dedup_key: str

@@ -112,7 +112,8 @@ def _assemble(case: Case, node: Node) -> Outcome:
     replaces = None
     if case.supersedes is not None:
         cases.append(node.cases.get(case.supersedes))
-        replaces = node.outbox.predecessor(case.id, "sr")
+        reports = (node.outbox.predecessor(case.id, kind) for kind in ("sr", "text"))
+        replaces = next(filter(None, reports), None)
     outcome, plan = decide(case, study, cases, node.settings.assemble, now)
     if case.part == 0 and not isinstance(outcome, Waiting):
         node.cases.open_parts(case, len(parts(mine, node.settings.assemble)), now)
@@ -181,10 +182,12 @@ def _report(case: Case, node: Node) -> Outcome:
         manifest.require_sources(plan, node.root)
     manifest.note(folder, "report")
     when = datetime.fromisoformat(plan.decided_at)
-    objects = write_report(plan, result, folder, when, node.decode)
+    destinations = node.settings.deliver.archives
+    asked = {kind for destination in destinations for kind in destination.send}
+    objects = write_report(plan, result, folder, when, node.decode, asked)
     owed = tuple(
         (destination.name, Parcel.of(item))
-        for destination in node.settings.deliver.archives
+        for destination in destinations
         for item in objects
         if item.kind in destination.send
     )

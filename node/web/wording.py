@@ -15,7 +15,15 @@ _STAGES = {
     State.ASSEMBLED: "waiting to be read",
     State.TRIAGED: "waiting for its report",
 }
-_KINDS = {"seg": "SEG", "sr": "SR", "capture": "capture", "message": "message"}
+_KINDS = {
+    "seg": "SEG",
+    "sr": "SR",
+    "text": "text SR",
+    "capture": "capture",
+    "gsps": "outline",
+    "key": "key slice",
+    "message": "message",
+}
 """What the kinds of a report's objects are called here."""
 
 

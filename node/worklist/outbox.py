@@ -203,8 +203,11 @@ class Outbox:
             instance.c.series_instance_uid == case.c.series_instance_uid,
             instance.c.received_at > case.c.last_slice_at,
         )
+        ordinal = sa.select(sa.func.count()).where(chain.c.supersedes <= case.c.id)
+        counts = {"later_images": later, "ordinal": ordinal}
+        said = [each.correlate(case).scalar_subquery().label(n) for n, each in counts.items()]
         query = (
-            sa.select(delivery, later.correlate(case).scalar_subquery().label("later_images"))
+            sa.select(delivery, *said)
             .join_from(delivery, case)
             .where(case.c.id.in_(sa.select(chain.c.supersedes)), _MAY_BE_THERE)
             .where(delivery.c.channel == "dicom", delivery.c.kind == kind)
@@ -213,7 +216,9 @@ class Outbox:
         )
         with self._database.read() as db:
             row = db.execute(query.limit(1)).one_or_none()
-        return None if row is None else Predecessor(**row.address, later_images=row.later_images)
+        if row is None:
+            return None
+        return Predecessor(**row.address, later_images=row.later_images, ordinal=row.ordinal)
 
 
 def _overtakes(now: datetime) -> sa.ColumnElement[bool]:

@@ -10,6 +10,7 @@ from node.case_folder import CaseFolder
 from node.cases.report import write_report
 from node.dicom.net import association, retrieve
 from node.dicom.net.associate_request import ContextResult
+from node.dicom.write.source import SERIES_NUMBERS
 from node.states import Reason
 from tests.support import ROOT
 from tests.support.reported import findings, lesion, tilted_volume, write
@@ -35,7 +36,10 @@ def test_accepted_sop_classes_and_transfer_syntaxes_are_listed_and_no_others() -
 def test_sent_sop_classes_are_listed_and_no_others(tmp_path: Path) -> None:
     plan = write(tilted_volume(), tmp_path)
     when = datetime(2026, 1, 15, tzinfo=UTC)
-    objects = write_report(plan, findings(lesion()), CaseFolder(tmp_path, "case"), when)
+    asked = SERIES_NUMBERS.keys()
+    folder = CaseFolder(tmp_path, "case")
+    objects = write_report(plan, findings(lesion()), folder, when, also=asked)
+    assert {item.kind for item in objects} == asked
     assert uids(section("### 2.3")) == {item.sop_class_uid for item in objects}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
+    BasicTextSRStorage,
     Comprehensive3DSRStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -122,6 +123,7 @@ def test_real_heads_come_back_from_a_real_pacs(
     assert set(found) == {
         SegmentationStorage,
         Comprehensive3DSRStorage,
+        BasicTextSRStorage,
         SecondaryCaptureImageStorage,
     }
     for ds in found.values():
@@ -177,7 +179,7 @@ def test_killed_node_loses_nothing_and_delivers_once(
     assert [row.study_instance_uid for row in rows] == [identity.study_instance_uid]
     assert node.received() == {ds_uid(path) for path in files}
     assert rows[0].priority is Priority.SUSPECTED
-    assert len(results(pacs, identity.study_instance_uid)) == 3
+    assert len(results(pacs, identity.study_instance_uid)) == 4
     assert Counter(line.sop_class for line in rows[0].deliveries).most_common(1)[0][1] == 1
 
 
@@ -230,7 +232,7 @@ def test_same_study_sent_twice_gives_no_second_result(
     assert {(line.status, line.attempts) for row in after for line in row.deliveries} == {
         ("SENT", 1)
     }
-    assert len(results(pacs, identity.study_instance_uid)) == 3
+    assert len(results(pacs, identity.study_instance_uid)) == 4
 
 
 def run_length_encoded(files: list[Path], folder: Path) -> list[Path]:
@@ -251,7 +253,8 @@ def test_late_slices_bring_a_report_that_names_the_one_the_pacs_has(
         (first,) = node.wait_for(delivered, 300)
         push(files[-2:], node)
         node.wait_for(lambda rows: delivered(rows) and rows[0].case_id != first.case_id, 300)
-    reports = [ds for ds in stored(pacs, identity.study_instance_uid) if ds.Modality == "SR"]
+    objects = stored(pacs, identity.study_instance_uid)
+    reports = [ds for ds in objects if ds.SOPClassUID == Comprehensive3DSRStorage]
     second, older = sorted(reports, key=lambda ds: "PredecessorDocumentsSequence" not in ds)
     assert "PredecessorDocumentsSequence" not in older
     (named,) = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence
@@ -292,6 +295,7 @@ def test_reading_is_the_same_whichever_way_the_study_comes(
     assert {path.name for path in (tmp_path / "out" / "1").iterdir()} == {
         "seg.dcm",
         "sr.dcm",
+        "text.dcm",
         "capture.dcm",
         "capture.png",
     }

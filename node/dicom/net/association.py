@@ -161,12 +161,20 @@ def contexts_out(kinds: Iterable[tuple[str, str]]) -> list[Any]:
     """Return the contexts to propose for objects of these (SOP class, transfer syntax).
 
     Each context has one transfer syntax, so that the peer can accept the one that an object is
-    stored in. Uncompressed objects are proposed in Implicit VR Little Endian too: every peer must
-    know it (PS3.5 10.1), and they can be re-encoded into it.
+    stored in. Objects that are `recodable` are proposed in Implicit VR Little Endian too: every
+    peer must know it (PS3.5 10.1).
     """
     wanted = {(UID(sop_class), UID(syntax)) for sop_class, syntax in kinds}
-    wanted |= {(c, ImplicitVRLittleEndian) for c, syntax in wanted if not syntax.is_compressed}
+    wanted |= {(c, ImplicitVRLittleEndian) for c, syntax in wanted if recodable(syntax)}
     return [build_context(sop_class, [syntax]) for sop_class, syntax in sorted(wanted)]
+
+
+def recodable(syntax: UID) -> bool:
+    """Return whether objects in a syntax can be sent in Implicit VR Little Endian instead.
+
+    Those without compression can, and RLE Lossless, which pydicom decodes without a codec.
+    """
+    return not syntax.is_compressed or syntax == RLELossless
 
 
 def contexts_echo() -> list[Any]:

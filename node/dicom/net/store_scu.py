@@ -143,6 +143,8 @@ def _send(item: Part10File | Sent, assoc: Any, high_priority: bool) -> Sent:
             kind = f"{item.sop_class_uid.name} in {item.transfer_syntax_uid.name}"
             return Sent(item.path, None, f"the peer does not accept {kind}", refused=True)
         source = dcmread(item.path)  # pynetdicom re-encodes a dataset, and sends a path as it is
+        if item.transfer_syntax_uid.is_compressed:
+            source.decompress(generate_instance_uid=False)
     try:
         response = assoc.send_c_store(
             source, priority=PRIORITY_HIGH if high_priority else PRIORITY_MEDIUM

@@ -1,1 +1,1 @@
-"""DICOM objects as the node writes them: SEG, structured report, capture."""
+"""DICOM objects as the node writes them: SEG, structured and plain report, capture."""

@@ -4,20 +4,29 @@ A test compares them with pydicom's copy of the standard's dictionary (PS3.16). 
 SNOMED CT disorders that the dictionary does not list. The code of the intraventricular one could
 not be confirmed, so two codes of the dictionary express it: "hemorrhage" (morphology) and "brain
 ventricle" (site).
+
+Some numbers have names of our own, since viewers show a number under its name alone: five numbers
+that are all called "Probability" cannot be told apart.
 """
 
 from dataclasses import dataclass
 
 from pydicom.sr.coding import Code
 
+from models.side import Side
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found and where: `Finding` and `Finding Site` of a measurement group."""
+    """What was found and where: `Finding` and `Finding Site` of a measurement group; its number."""
 
     finding: Code
     site: Code
+    probability: Code
 
+
+OURS = "99ICHNODE"
+"""Our coding scheme (PS3.16 8.2); a document that uses it says whose it is."""
 
 MORPHOLOGICALLY_ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 INTRACRANIAL_HEMORRHAGE = Code("1386000", "SCT", "Intracranial hemorrhage")
@@ -26,13 +35,43 @@ BRAIN = Code("12738006", "SCT", "Brain")
 BRAIN_VENTRICLE = Code("35764002", "SCT", "Brain ventricle")
 
 SUBTYPES = {
-    "epidural": Finding(Code("82999001", "SCT", "Epidural hemorrhage"), BRAIN),
-    "intraparenchymal": Finding(Code("274100004", "SCT", "Cerebral hemorrhage"), BRAIN),
-    "intraventricular": Finding(HEMORRHAGE, BRAIN_VENTRICLE),
-    "subarachnoid": Finding(Code("21454007", "SCT", "Subarachnoid hemorrhage"), BRAIN),
-    "subdural": Finding(Code("35486000", "SCT", "Subdural hemorrhage"), BRAIN),
+    "epidural": Finding(
+        Code("82999001", "SCT", "Epidural hemorrhage"),
+        BRAIN,
+        Code("PROB_EDH", OURS, "Probability, epidural"),
+    ),
+    "intraparenchymal": Finding(
+        Code("274100004", "SCT", "Cerebral hemorrhage"),
+        BRAIN,
+        Code("PROB_IPH", OURS, "Probability, intraparenchymal"),
+    ),
+    "intraventricular": Finding(
+        HEMORRHAGE,
+        BRAIN_VENTRICLE,
+        Code("PROB_IVH", OURS, "Probability, intraventricular"),
+    ),
+    "subarachnoid": Finding(
+        Code("21454007", "SCT", "Subarachnoid hemorrhage"),
+        BRAIN,
+        Code("PROB_SAH", OURS, "Probability, subarachnoid"),
+    ),
+    "subdural": Finding(
+        Code("35486000", "SCT", "Subdural hemorrhage"),
+        BRAIN,
+        Code("PROB_SDH", OURS, "Probability, subdural"),
+    ),
 }
 """One entry for each of `models.findings.SUBTYPES`."""
+
+IMAGES_NOT_ANALYSED = Code("N_NOT_ANALYSED", OURS, "NOT ANALYSED, read as usual; images received")
+SLICES_IN_PART = Code("N_READ_IN_PART", OURS, "READ IN PART, not a negative; slices seen")
+
+SIDES = {
+    Side.LEFT: Code("7771000", "SCT", "Left"),
+    Side.RIGHT: Code("24028007", "SCT", "Right"),
+    Side.BOTH: Code("51440002", "SCT", "Bilateral"),
+}
+"""CID 244; it has no code for a lesion in the middle, which is told in words alone."""
 
 SUSPECTED = Code("415684004", "SCT", "Suspected")
 NOT_SUSPECTED = Code("428263003", "SCT", "NOT suspected")
@@ -53,6 +92,13 @@ MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 CONCLUSION = Code("121077", "DCM", "Conclusion")
 COMMENT = Code("121106", "DCM", "Comment")
+ENGLISH = Code("en-US", "RFC5646", "English (United States)")
+DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
+CONCLUSIONS = Code("121076", "DCM", "Conclusions")
+FINDINGS = Code("121070", "DCM", "Findings")
+FINDING = Code("121071", "DCM", "Finding")
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 CT_OF_HEAD = Code("303653007", "SCT", "Computed tomography of head")
 
 PROBABILITY = Code("122157", "DCM", "Probability")
@@ -61,6 +107,8 @@ NO_UNITS = Code("1", "UCUM", "no units")
 MILLILITRE = Code("mL", "UCUM", "mL")
 MILLIMETRE = Code("mm", "UCUM", "mm")
 PIXELS = Code("{pixels}", "UCUM", "pixels")
+IMAGES = Code("{images}", "UCUM", "images")
+SLICES = Code("{slices}", "UCUM", "slices")
 
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")

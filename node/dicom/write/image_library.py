@@ -1,4 +1,10 @@
-"""The image library of the structured report (PS3.16 TID 1600): all instances that it is about."""
+"""The image library of the structured report (PS3.16 TID 1600): the images that it points to.
+
+All instances that were analysed stand in the evidence of the report. A library of hundreds of them
+would bury the result where a viewer shows the document as a tree.
+"""
+
+from collections.abc import Sequence
 
 from highdicom.sr import (
     CodeContentItem,
@@ -18,16 +24,23 @@ CONTAINS = RelationshipTypeValues.CONTAINS
 HAS_ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
 
 
-def image_library(source: Source) -> ContainerContentItem:
-    """Return the Image Library (TID 1600): common attributes once, then every instance.
+def image_library(source: Source, shown: Sequence[str]) -> ContainerContentItem:
+    """Return the Image Library (TID 1600): common attributes once, then these instances.
 
     Attributes that the series lacks are left out, so that any series can have a library.
+
+    Parameters
+    ----------
+    shown
+        SOPInstanceUIDs of instances of the source, at least one (TID 1600, row 2).
     """
     group = ContainerContentItem(codes.IMAGE_LIBRARY_GROUP, relationship_type=CONTAINS)
     group.ContentSequence = ContentSequence(_common(source))
     group.ContentSequence.extend(
-        ImageContentItem(codes.SOURCE, header.sop_class_uid, uid, relationship_type=CONTAINS)
-        for uid, header in source.headers.items()
+        ImageContentItem(
+            codes.SOURCE, source.headers[uid].sop_class_uid, uid, relationship_type=CONTAINS
+        )
+        for uid in shown
     )
     library = ContainerContentItem(codes.IMAGE_LIBRARY, relationship_type=CONTAINS)
     library.ContentSequence = ContentSequence([group])

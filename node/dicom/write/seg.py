@@ -1,6 +1,5 @@
 """The lesion mask as a DICOM Segmentation (PS3.3 A.51), on the source's own slices."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,16 +13,14 @@ from highdicom.seg import (
 )
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pydicom.valuerep import DSfloat
+from pydicom.uid import ExplicitVRLittleEndian
 
-from node.dicom.read.geometry import common_plane
 from node.dicom.write import codes
+from node.dicom.write.planes import plane_reference, planes
 from node.dicom.write.source import (
     Algorithm,
     Imprint,
     Source,
-    copy_attribute,
     imprint,
     references,
 )
@@ -36,13 +33,6 @@ SUCCESSOR = "Suspected ICH, replaces an earlier result. Research use only"
 
 `SUCCESSOR` is for a result that replaces one: viewers keep the older segmentation beside it.
 """
-
-COPIED = (
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-    "PositionReferenceIndicator",
-)
 
 
 def segmentation(
@@ -72,7 +62,7 @@ def segmentation(
     if not mask.any():
         raise ValueError("an empty mask is no segmentation: a negative has none")
     ds: Dataset = Segmentation(
-        source_images=_planes(source),
+        source_images=planes(source),
         pixel_array=mask,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(source, mark)],
@@ -98,9 +88,8 @@ def segmentation(
 
 
 def tracking(source: Source, mark: Imprint) -> tuple[str, str]:
-    """Return the tracking identifier and UID of the lesion, for segmentation and report alike."""
-    lesion = replace(mark, kind="lesion")
-    return "ichnode lesion", lesion.uid(source)
+    """Return the tracking identifier and UID of the hemorrhage, for all objects alike."""
+    return "ichnode ICH", replace(mark, kind="finding").uid(source)
 
 
 def algorithm_identification(detector: Algorithm) -> AlgorithmIdentificationSequence:
@@ -131,52 +120,11 @@ def _segment(source: Source, mark: Imprint) -> SegmentDescription:
     )
 
 
-def _planes(source: Source) -> list[Dataset]:
-    """Return the header of a single-frame image for each slice, whatever object it lies in.
-
-    highdicom takes either one multi-frame object or many single frames, each with an identity and
-    with exactly the same orientation. But a series may be split over several Enhanced CT objects,
-    lack type 2 attributes, or differ in a cosine's last digit. So the index of a plane serves as
-    its UID, until `_name_frames` sets the real references and `imprint` the real identity. The
-    geometry is the one in which the series was read: what all images have in common.
-    """
-    common = common_plane(list(source.headers.values()))
-    frame_of_reference = source.frame_of_reference_uid or source.uid("frame")
-    planes = []
-    for index, ref in enumerate(source.plan.slices):
-        plane = Dataset()
-        plane.SOPClassUID = CTImageStorage
-        plane.SOPInstanceUID = str(index)
-        plane.StudyInstanceUID = source.plan.study_instance_uid
-        plane.SeriesInstanceUID = source.plan.series_instance_uid
-        plane.PatientID = plane.PatientName = plane.PatientBirthDate = plane.PatientSex = ""
-        plane.AccessionNumber = plane.StudyID = ""
-        plane.StudyDate = plane.StudyTime = None
-        plane.FrameOfReferenceUID = frame_of_reference
-        plane.Rows, plane.Columns = common.rows, common.columns
-        plane.ImagePositionPatient = _decimals(ref.position_mm or ())
-        plane.ImageOrientationPatient = _decimals(common.orientation)
-        plane.PixelSpacing = _decimals(common.spacing_mm)
-        plane.SliceThickness = source.slice_thickness_mm
-        for keyword in COPIED:
-            copy_attribute(keyword, source.first, plane)
-        planes.append(plane)
-    return planes
-
-
-def _decimals(values: Iterable[float]) -> list[DSfloat]:
-    return [DSfloat(value, auto_format=True) for value in values]
-
-
 def _name_frames(ds: Dataset, source: Source) -> None:
     """Replace each plane's index by the reference to its source image."""
     for frame in ds.PerFrameFunctionalGroupsSequence:
         item = frame.DerivationImageSequence[0].SourceImageSequence[0]
-        ref = source.plan.slices[int(item.ReferencedSOPInstanceUID)]
-        item.ReferencedSOPClassUID = ref.sop_class_uid
-        item.ReferencedSOPInstanceUID = ref.sop_instance_uid
-        if source.in_frames(ref):
-            item.ReferencedFrameNumber = ref.frame_number
+        item.update(plane_reference(source, item))
     ds.SourceImageSequence = references(source)
     ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references(source)
 

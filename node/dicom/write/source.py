@@ -22,6 +22,7 @@ from pydicom.uid import (
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from models.findings import Findings
+from node.dicom.read.elements import macros, number
 from node.dicom.read.header import DAMAGE, OpenObject, open_object
 from node.dicom.write import codes
 from node.dicom.write.agreement import MUST_AGREE, disagreements, fullest, sent
@@ -29,14 +30,14 @@ from node.dicom.write.correction import corrected
 from node.dicom.write.uids import derived_uid
 from node.errors import Permanent, Retryable
 from node.records import Header, SeriesPlan, SliceRef
-from node.wording import RESEARCH_USE_ONLY
+from node.wording import series_description
 
 VERSION = version("ichnode")
 
-SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903}
+SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903, "text": 9904, "gsps": 9905, "key": 9906}
 """Each object has a series of its own, with a number far above those that scanners count to.
 
-The numbers are an estimate; nothing was measured.
+Each later result of a series adds 10. The numbers are an estimate; nothing was measured.
 """
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
@@ -123,11 +124,14 @@ class Source:
     first
         An instance's data set without pixels, from which a report inherits. What it does not say
         of patient and request comes from the others.
+    rescale
+        Slope and intercept from stored values to HU, None if frames differ in them or lack them.
     """
 
     plan: SeriesPlan
     headers: Mapping[str, Header]
     first: Dataset
+    rescale: tuple[float, float] | None = None
 
     def in_frames(self, ref: SliceRef) -> bool:
         """Whether the slice is a frame of a multi-frame object, and references need its number."""
@@ -184,9 +188,9 @@ class Imprint:
     Attributes
     ----------
     kind
-        Which of the report's objects it is: "seg", "sr" or "capture".
+        Which of the report's objects it is: a key of `SERIES_NUMBERS`.
     title
-        Beginning of the series description, before the research-use notice.
+        Beginning of the series description: the result, as `node.wording.headline` words it.
     when
         When the series was analysed, or refused; with an offset from UTC.
     detector
@@ -237,7 +241,20 @@ def read_source(plan: SeriesPlan, root: Path) -> Source:
             headers[ref.sop_instance_uid] = opened.header
             datasets.append(corrected(opened.ds, plan.corrected))
     _require_one_identity(plan, datasets)
-    return Source(plan, headers, fullest(datasets, (*MUST_AGREE, *REQUIRED)))
+    return Source(
+        plan, headers, fullest(datasets, (*MUST_AGREE, *REQUIRED)), _common_rescale(datasets)
+    )
+
+
+def _common_rescale(datasets: Sequence[Dataset]) -> tuple[float, float] | None:
+    """Return the slope and intercept that all frames have (PS3.3 C.11.1); None if they differ."""
+    found = {
+        (number(group, "RescaleSlope"), number(group, "RescaleIntercept"))
+        for ds in datasets
+        for group in macros(ds, "PixelValueTransformationSequence")
+    }
+    (slope, intercept), *others = found or {(None, None)}
+    return None if others or not slope or intercept is None else (slope, intercept)
 
 
 def _read(path: Path) -> OpenObject:
@@ -280,8 +297,9 @@ def imprint(ds: Dataset, source: Source, mark: Imprint) -> None:
         ds.setdefault("DeidentificationMethod", "not stated by the source")  # type 1C
     ds.SOPInstanceUID = mark.uid(source)
     ds.SeriesInstanceUID = mark.uid(source, "series")
-    ds.SeriesNumber = SERIES_NUMBERS[mark.kind]
-    ds.SeriesDescription = f"{mark.title}: {RESEARCH_USE_ONLY}"
+    older = source.plan.replaces
+    ds.SeriesNumber = SERIES_NUMBERS[mark.kind] + (10 * older.ordinal if older else 0)
+    ds.SeriesDescription = series_description(mark.title, replaces=older is not None)
     ds.InstanceNumber = 1
     ds.Manufacturer = ds.ManufacturerModelName = "ichnode"
     ds.SoftwareVersions = VERSION

@@ -5,16 +5,16 @@ that Comprehensive SR contains. The tree:
 
     Imaging Measurement Report
     ├── language, device observer, procedure reported
-    ├── Image Library                        every instance that was analysed
-    ├── Imaging Measurements
-    │   ├── study (TID 1501)                 suspected or not, uncertain, priority, probability
-    │   ├── subtype (TID 1501), each         probability
+    ├── Image Library                        the slices that the report points to
+    ├── Imaging Measurements                 all under one tracking UID
+    │   ├── key slice (TID 1410)             where to look: box, or border of a slice
     │   ├── lesion (TID 1411)                segment, volume
-    │   └── lesion on its key slice (1410)   box, the slice's probability
-    └── Qualitative Evaluations              conclusion, uncertainty, research use, limitations
+    │   ├── study (TID 1501)                 suspected or not, uncertain, priority, probability
+    │   └── subtype (TID 1501), each         probability
+    └── Qualitative Evaluations              conclusion, numbers in words, research use, limitations
 
-OHIF's viewer assumes that there are Imaging Measurements. So the report on a series that was not
-analysed has a group too, which says that and no more.
+`node.dicom.write.measurement_groups` says why every report begins with a region, also one on a
+series that was not analysed.
 """
 
 from collections.abc import Sequence
@@ -22,38 +22,31 @@ from collections.abc import Sequence
 from highdicom.sr import (
     ContainerContentItem,
     ContentSequence,
-    DeviceObserverIdentifyingAttributes,
     MeasurementReport,
     ObservationContext,
-    ObserverContext,
     RelationshipTypeValues,
     TextContentItem,
 )
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as dictionary
-from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
 from models.findings import Findings
-from node.dicom.write import codes, measurement_groups
+from models.side import Side
+from node.dicom.write import codes, measurement_groups, sentences
+from node.dicom.write.document import document, observer, partial
 from node.dicom.write.image_library import image_library
-from node.dicom.write.source import Algorithm, Imprint, Source, imprint, references
-from node.records import Predecessor
-from node.wording import (
-    NOT_ANALYSED,
-    NOT_OUTLINED,
-    RESEARCH_USE_ONLY,
-    UNCERTAIN,
-    ascii_text,
-    replacement,
-    verdict,
-)
+from node.dicom.write.source import Imprint, Source
+from node.wording import NOT_ANALYSED, ascii_text, ranked, verdict
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 
 
 def findings_report(
-    source: Source, findings: Findings, mark: Imprint, segmentation: Dataset | None
+    source: Source,
+    findings: Findings,
+    mark: Imprint,
+    segmentation: Dataset | None,
+    side: Side | None = None,
 ) -> Dataset:
     """Return the report on a series that was analysed, ready to be saved.
 
@@ -67,27 +60,25 @@ def findings_report(
         Kind, title and detector of the object.
     segmentation
         The segmentation that outlines the lesion; None if nothing is suspected or outlined.
+    side
+        On which side it lies; None if that was not measured.
     """
-    detector = Algorithm.of(findings)
-    groups: list[ContentSequence] = [measurement_groups.study(source, findings, mark)]
-    for name, probability in findings.subtypes.items():
-        groups.append(measurement_groups.subtype(source, mark, detector, name, probability))
-    in_part = source.plan.in_part
-    texts = [(codes.CONCLUSION, verdict(findings, in_part)), *_remarks(source)]
-    if in_part:
-        texts.insert(1, (codes.COMMENT, in_part))
-    if findings.uncertain:
-        texts.insert(1, (codes.COMMENT, f"{UNCERTAIN} ({findings.uncertainty:.2f})"))
+    groups: list[ContentSequence] = [measurement_groups.key_slice(source, findings, mark)]
     if segmentation is not None:
-        groups.append(measurement_groups.lesion(source, findings, mark, segmentation))
-        groups.append(measurement_groups.key_slice(source, findings, mark))
-    elif findings.suspected:
-        texts.append((codes.COMMENT, NOT_OUTLINED))
-    ds = _document(source, mark, groups, [*texts, *_limitations(source)], segmentation)
-    ds.CompletionFlag = "PARTIAL" if in_part else "COMPLETE"
-    if in_part:
-        ds.CompletionFlagDescription = "Read in part: this is not a negative result"
-    return ds
+        groups.append(measurement_groups.lesion(source, findings, mark, segmentation, side))
+    groups.append(measurement_groups.study(source, findings, mark))
+    groups.extend(
+        measurement_groups.subtype(source, findings, mark, name) for name, _ in ranked(findings)
+    )
+    in_part = source.plan.in_part
+    texts = [
+        *sentences.verdict_remarks(source, findings),
+        *sentences.numbers(source, findings, side),
+        *sentences.remarks(source),
+        *sentences.limitations(source),
+    ]
+    ds = _report(source, mark, groups, verdict(findings, in_part), texts, segmentation)
+    return partial(ds, "Read in part") if in_part else ds
 
 
 def not_analysed_report(source: Source, mark: Imprint, reason: str) -> Dataset:
@@ -96,109 +87,63 @@ def not_analysed_report(source: Source, mark: Imprint, reason: str) -> Dataset:
     Of the series it needs only the UIDs and the identity.
     """
     group = measurement_groups.not_analysed(source, mark)
-    texts = [
-        (codes.CONCLUSION, f"{NOT_ANALYSED}. Reason: {reason} ({mark.reason_code})"),
-        *_remarks(source),
-    ]
-    ds = _document(source, mark, [group], [*texts, *_limitations(source)], None)
-    ds.CompletionFlag = "PARTIAL"
-    ds.CompletionFlagDescription = "Not analysed: this is not a negative result"
-    return ds
+    conclusion = f"{NOT_ANALYSED}. Reason: {reason} ({mark.reason_code})"
+    texts = [*sentences.remarks(source), *sentences.limitations(source)]
+    return partial(_report(source, mark, [group], conclusion, texts, None), "Not analysed")
 
 
-def _remarks(source: Source) -> list[tuple[Code, str]]:
-    """Return the comments that follow every conclusion."""
-    older = source.plan.replaces
-    why = [(codes.COMMENT, replacement(older.later_images))] if older else []
-    scans = [(codes.COMMENT, sentence) for sentence in source.plan.scans]
-    return [*why, *scans, (codes.COMMENT, RESEARCH_USE_ONLY)]
-
-
-def _limitations(source: Source) -> list[tuple[Code, str]]:
-    return [(codes.COMMENT, f"Limitation: {text}") for text in source.plan.limitations]
-
-
-def _document(
+def _report(
     source: Source,
     mark: Imprint,
     groups: Sequence[ContentSequence],
-    texts: Sequence[tuple[Code, str]],
+    conclusion: str,
+    comments: Sequence[str],
     segmentation: Dataset | None,
 ) -> Dataset:
     """Return the SR Document (PS3.3 A.35.13) with this content."""
     root = MeasurementReport(
-        observation_context=ObservationContext(_observer(source, mark)),
+        observation_context=ObservationContext(observer(source, mark)),
         procedure_reported=codes.CT_OF_HEAD,
         imaging_measurements=groups,
         title=codes.MEASUREMENT_REPORT,
     )[0]
     measurements = root.ContentSequence.pop()
-    root.ContentSequence.append(image_library(source))
+    root.ContentSequence.append(image_library(source, _shown(source, groups)))
     root.ContentSequence.append(measurements)
-    root.ContentSequence.append(_texts(texts))
-    ds = Dataset()
-    ds.update(root)
-    ds.SOPClassUID = Comprehensive3DSRStorage
-    ds.Modality = "SR"
-    imprint(ds, source, mark)
-    ds.VerificationFlag = "UNVERIFIED"
-    ds.PreliminaryFlag = "PRELIMINARY"
-    ds.PerformedProcedureCodeSequence = []
-    ds.ReferencedPerformedProcedureStepSequence = []
-    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence(source, segmentation)]
-    if older := source.plan.replaces:
-        ds.PredecessorDocumentsSequence = [_predecessor(source, older)]
+    root.ContentSequence.append(_texts(conclusion, comments))
+    ds = document(root, Comprehensive3DSRStorage, source, mark, _others(segmentation))
+    ds.CodingSchemeIdentificationSequence = [_our_scheme()]
     return ds
 
 
-def _evidence(source: Source, segmentation: Dataset | None) -> Dataset:
-    """Return references to all instances in the content (PS3.3 C.17.2.3)."""
-    study = Dataset()
-    study.StudyInstanceUID = source.plan.study_instance_uid
-    series = Dataset()
-    series.SeriesInstanceUID = source.plan.series_instance_uid
-    series.ReferencedSOPSequence = references(source)
-    study.ReferencedSeriesSequence = [series]
-    if segmentation is not None:
-        uids = (segmentation.SeriesInstanceUID, segmentation.SOPClassUID)
-        study.ReferencedSeriesSequence.append(_one(*uids, segmentation.SOPInstanceUID))
-    return study
+def _others(segmentation: Dataset | None) -> list[Dataset]:
+    return [] if segmentation is None else [segmentation]
 
 
-def _predecessor(source: Source, older: Predecessor) -> Dataset:
-    """Return a reference to the report that this one replaces (PS3.3 C.17.2)."""
-    study = Dataset()
-    study.StudyInstanceUID = source.plan.study_instance_uid
-    uids = (older.series_instance_uid, older.sop_class_uid, older.sop_instance_uid)
-    study.ReferencedSeriesSequence = [_one(*uids)]
-    return study
+def _shown(source: Source, groups: Sequence[ContentSequence]) -> list[str]:
+    """Return the instances to which the groups' regions refer; the first if there is none."""
+    found = [
+        image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for group in groups
+        for item in group[0].ContentSequence
+        if item.ValueType == "SCOORD"
+        for image in item.ContentSequence
+    ]
+    return found or [next(iter(source.headers))]
 
 
-def _one(series_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
-    """Return an item of a Referenced Series Sequence for a series of one instance."""
-    series = Dataset()
-    series.SeriesInstanceUID = series_uid
+def _our_scheme() -> Dataset:
+    """Return an item of the Coding Scheme Identification Sequence (PS3.3 C.12.1)."""
     item = Dataset()
-    item.ReferencedSOPClassUID = sop_class_uid
-    item.ReferencedSOPInstanceUID = sop_instance_uid
-    series.ReferencedSOPSequence = [item]
-    return series
+    item.CodingSchemeDesignator = codes.OURS
+    item.CodingSchemeName = "Codes of ichnode, listed in its conformance statement"
+    item.CodingSchemeResponsibleOrganization = "ichnode"
+    return item
 
 
-def _observer(source: Source, mark: Imprint) -> ObserverContext:
-    return ObserverContext(
-        observer_type=dictionary.DCM.Device,
-        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=mark.uid(source, "observer"),
-            name="ichnode",
-            manufacturer_name="ichnode",
-            model_name="ichnode",
-        ),
-    )
-
-
-def _texts(texts: Sequence[tuple[Code, str]]) -> ContainerContentItem:
+def _texts(conclusion: str, comments: Sequence[str]) -> ContainerContentItem:
     container = ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=CONTAINS)
+    texts = [(codes.CONCLUSION, conclusion), *((codes.COMMENT, text) for text in comments)]
     container.ContentSequence = ContentSequence(
         [TextContentItem(name, ascii_text(text), CONTAINS) for name, text in texts]
     )

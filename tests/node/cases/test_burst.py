@@ -160,7 +160,7 @@ def test_a_bleed_is_in_the_pacs_within_two_seconds_also_the_last_of_a_burst(
             e.at for e in events if e.case_id == case and e.detail.get("state") == "REPORTED"
         )
         stored = [e.at for e in events if e.case_id == case and e.what == "answered"]
-        assert len(stored) == 3 and (max(stored) - owed).total_seconds() < 2
+        assert len(stored) == 4 and (max(stored) - owed).total_seconds() < 2
     waits = [row.door_to_pacs_s for row in rows if row.priority is Priority.SUSPECTED]
     assert all(wait and wait > 0 for wait in waits)
 

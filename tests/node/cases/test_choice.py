@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import (
+    BasicTextSRStorage,
     Comprehensive3DSRStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -178,7 +179,10 @@ def test_one_of_eight_mixed_series_is_read_and_explain_says_why(
     assert told["door_to_flag_s"] > 0
 
     assert sorted(ds.SOPClassUID for ds in received) == sorted(
-        (SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
+        (
+            *(SegmentationStorage, Comprehensive3DSRStorage),
+            *(BasicTextSRStorage, SecondaryCaptureImageStorage),
+        )
     )
     seg = next(ds for ds in received if ds.SOPClassUID == SegmentationStorage)
     (referenced,) = seg.ReferencedSeriesSequence

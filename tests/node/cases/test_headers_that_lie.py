@@ -138,7 +138,7 @@ LIES: dict[str, tuple[Scan, Edit, tuple[str, ...]]] = {
 def test_a_header_that_lies_costs_no_report_and_is_said(tmp_path: Path, name: str) -> None:
     scan, edit, said = LIES[name]
     objects, limitations = reported([encoded(ds) for ds in edit(scan.build())], tmp_path)
-    assert set(objects) == {"seg", "sr", "capture"}
+    assert set(objects) == {"seg", "sr", "text", "capture"}
     assert limitations == said
     measures = objects["seg"].SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     assert measures.SliceThickness == pytest.approx(5, abs=0.01)
@@ -218,7 +218,7 @@ def test_a_lost_end_of_the_pixel_data_costs_nothing(tmp_path: Path, syntax: str,
     files = [compressed(ds, syntax) for ds in TENS.build()]
     assert all(data.endswith(DELIMITER) for data in files)
     objects, _ = reported([ENDS[end](data) for data in files], tmp_path)
-    assert set(objects) == {"seg", "sr", "capture"}
+    assert set(objects) == {"seg", "sr", "text", "capture"}
 
 
 @COMPRESSED

@@ -41,11 +41,14 @@ MISSING = NotAnalysed(Reason.MISSING_SLICE, "the slice at 35 mm is missing")
 OLDER = Predecessor("2.25.7.1", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.7.2", later_images=1)
 
 
+ALL = ["seg", "sr", "text", "capture", "gsps", "key"]
+
+
 def reported(
     plan: SeriesPlan, result: Findings | NotAnalysed, root: Path, case: str = "1"
 ) -> dict[str, Dataset]:
-    """Write the report; return its objects by kind."""
-    objects = write_report(plan, result, CaseFolder(root, f"cases/{case}"), WHEN)
+    """Write the report with all that can be asked for; return its objects by kind."""
+    objects = write_report(plan, result, CaseFolder(root, f"cases/{case}"), WHEN, also=ALL)
     return {Path(item.path).stem: dcmread(root / item.path) for item in objects}
 
 
@@ -56,10 +59,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("result", "kinds"),
     [
-        (findings(lesion()), ["seg", "sr", "capture"]),
-        (findings(NOTHING), ["sr", "capture"]),
-        (findings(lesion(), suspected=False), ["sr", "capture"]),
-        (MISSING, ["sr"]),
+        (findings(lesion()), ALL),
+        (findings(NOTHING), ["sr", "text", "capture", "key"]),
+        (findings(lesion(), suspected=False), ["sr", "text", "capture"]),
+        (MISSING, ["sr", "text", "capture"]),
     ],
     ids=["suspected", "nothing outlined", "not suspected", "not analysed"],
 )
@@ -68,7 +71,7 @@ def test_each_result_gets_its_objects_and_no_other(
 ) -> None:
     plan = write(tilted_volume(), tmp_path)
     assert list(reported(plan, result, tmp_path)) == kinds
-    pictures = ["capture.png"] if "capture" in kinds else []
+    pictures = ["capture.png"] if isinstance(result, Findings) else []
     expected = sorted([f"{kind}.dcm" for kind in kinds] + pictures)
     assert sorted(contents(tmp_path / "cases/1/report")) == expected
 
@@ -86,7 +89,7 @@ def test_objects_returned_lie_where_they_say_under_the_uids_they_say(tmp_path: P
 def test_the_same_result_written_again_is_the_same_to_the_byte(tmp_path: Path) -> None:
     plan = write(tilted_volume(), tmp_path)
     first, again = (
-        write_report(plan, findings(lesion()), CaseFolder(tmp_path, case), WHEN)
+        write_report(plan, findings(lesion()), CaseFolder(tmp_path, case), WHEN, also=ALL)
         for case in ("first", "again")
     )
     assert [item.sop_instance_uid for item in first] == [item.sop_instance_uid for item in again]
@@ -149,18 +152,49 @@ def test_a_plan_keeps_the_report_it_replaces_and_how_its_series_was_closed(tmp_p
         assert SeriesPlan.read(tmp_path / "series.json") == written
 
 
-def test_objects_go_into_three_series_of_the_same_study(tmp_path: Path) -> None:
+def test_objects_go_into_series_of_their_own_in_the_same_study(tmp_path: Path) -> None:
     objects = reported(write(tilted_volume(), tmp_path), findings(lesion()), tmp_path)
-    assert len({ds.SeriesInstanceUID for ds in objects.values()}) == 3
+    assert len({ds.SeriesInstanceUID for ds in objects.values()}) == len(objects)
     assert {kind: ds.SeriesNumber for kind, ds in objects.items()} == {
         "seg": 9901,
         "sr": 9902,
         "capture": 9903,
+        "text": 9904,
+        "gsps": 9905,
+        "key": 9906,
     }
     for ds in objects.values():
         assert ds.StudyInstanceUID == Identity.of("case").study_instance_uid
-        assert ds.SeriesDescription.endswith("RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE")
-        assert len(ds.SeriesDescription) <= 64
+        assert ds.SeriesDescription == "ICH SUSPECTED 4.9 mL, research only"
+
+
+@pytest.mark.parametrize(
+    ("result", "in_part", "said"),
+    [
+        (findings(lesion()), "", "ICH SUSPECTED 4.9 mL, replaces older, research only"),
+        (
+            findings(NOTHING, suspected=False),
+            "",
+            "ICH not suspected, replaces older, research only",
+        ),
+        (
+            findings(NOTHING, suspected=False),
+            "a gap of 20 mm",
+            "ICH NOT ANALYSED, read as usual, replaces older, research only",
+        ),
+        (MISSING, "", "ICH NOT ANALYSED, read as usual, replaces older, research only"),
+    ],
+    ids=["suspected", "not suspected", "read in part", "not analysed"],
+)
+def test_a_set_that_replaces_one_says_so_and_has_new_series_numbers(
+    tmp_path: Path, result: Findings | NotAnalysed, in_part: str, said: str
+) -> None:
+    plan = replace(write(tilted_volume(), tmp_path), in_part=in_part)
+    first = reported(plan, result, tmp_path)
+    third = reported(replace(plan, replaces=replace(OLDER, ordinal=2)), result, tmp_path)
+    for kind, ds in third.items():
+        assert ds.SeriesDescription == said
+        assert ds.SeriesNumber == first[kind].SeriesNumber + 20
 
 
 CHARACTER_SETS = pytest.mark.parametrize(
@@ -215,7 +249,7 @@ def test_identity_and_character_set_are_those_of_the_source(
 def assert_identity_is_that_of(image: Path, root: Path) -> None:
     """What is checked before sending agrees with what the worklist knows of the image."""
     known = read_header(image)
-    for kind in ("seg", "sr", "capture"):
+    for kind in ALL:
         held, _ = read_identity(root / f"cases/1/report/{kind}.dcm")
         assert held.study_instance_uid == known.study_instance_uid
         assert held.patient.patient_id == known.patient_id
@@ -232,7 +266,7 @@ def test_a_name_in_a_wrongly_declared_character_set_is_copied_byte_for_byte(
         sent = path.read_bytes().replace(b"Phantom^latin", b"M\xfcller^J\xe9r\xf4me")
         path.write_bytes(sent.replace(number, b"\xd6" + number[1:]))
     reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
-    for kind in ("seg", "sr", "capture"):
+    for kind in ALL:
         written = (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
         assert b"PN\x0e\x00M\xfcller^J\xe9r\xf4me " in written
         assert b"\xd6" + number[1:] in written
@@ -247,9 +281,9 @@ def test_a_malformed_birth_date_is_copied_and_never_logged(
         path.write_bytes(path.read_bytes().replace(b"19550401", b"1955-4-1"))
     plan = plan_of(paths, tmp_path)
     caplog.clear()
-    write_report(plan, findings(lesion()), CaseFolder(tmp_path, "cases/1"), WHEN)
+    reported(plan, findings(lesion()), tmp_path)
     assert "1955" not in caplog.text
-    for kind in ("seg", "sr", "capture"):
+    for kind in ALL:
         assert b"DA\x08\x001955-4-1" in (tmp_path / f"cases/1/report/{kind}.dcm").read_bytes()
     assert_identity_is_that_of(paths[0], tmp_path)
 
@@ -294,13 +328,23 @@ def test_a_later_result_leaves_nothing_of_the_earlier_one(tmp_path: Path) -> Non
     plan = write(tilted_volume(), tmp_path)
     reported(plan, findings(lesion()), tmp_path)
     reported(plan, MISSING, tmp_path)
-    assert list(contents(tmp_path / "cases/1/report")) == ["sr.dcm"]
+    assert list(contents(tmp_path / "cases/1/report")) == ["sr.dcm", "text.dcm", "capture.dcm"]
 
 
 def test_picture_for_the_page_is_the_capture(tmp_path: Path) -> None:
     ds = reported(write(tilted_volume(), tmp_path), findings(lesion()), tmp_path)["capture"]
     with Image.open(tmp_path / "cases/1/report/capture.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), ds.pixel_array)
+
+
+@pytest.mark.parametrize("suspected", [True, False])
+def test_side_of_what_is_outlined_is_told_in_both_reports(tmp_path: Path, suspected: bool) -> None:
+    longer = replace(tilted_volume(), spacing_mm=(2.9, 1.7))  # than wide, as heads are
+    plan = write(longer, tmp_path)
+    objects = reported(plan, findings(lesion(), suspected=suspected), tmp_path)
+    for kind in ("sr", "text"):
+        said = "Side of the patient: left (of the outline, by the skull)"
+        assert (said in objects[kind].to_json()) is suspected
 
 
 def test_times_are_on_the_clock_of_the_source(tmp_path: Path) -> None:
@@ -337,13 +381,25 @@ def test_text_in_any_character_set_passes_dciodvfy(
 ) -> None:
     paths = written_in(charset, name, words, tmp_path)
     reported(plan_of(paths, tmp_path), findings(lesion()), tmp_path)
-    for kind in ("seg", "sr", "capture"):
+    for kind in ALL:
         assert dciodvfy_errors(tmp_path / f"cases/1/report/{kind}.dcm") == []
 
 
 def test_enhanced_series_is_reported_whole(tmp_path: Path) -> None:
     plan = write_enhanced(tilted_volume(), tmp_path)
-    assert list(reported(plan, findings(lesion()), tmp_path)) == ["seg", "sr", "capture"]
+    assert list(reported(plan, findings(lesion()), tmp_path)) == ALL
+
+
+@pytest.mark.parametrize("also", ["gsps", "key"])
+def test_outline_and_key_slice_are_made_only_if_asked_for(tmp_path: Path, also: str) -> None:
+    plan = write(tilted_volume(), tmp_path)
+    folder = CaseFolder(tmp_path, "cases/1")
+    usual, more = (
+        [item.kind for item in write_report(plan, findings(lesion()), folder, WHEN, also=asked)]
+        for asked in ((), (also,))
+    )
+    assert usual == ["seg", "sr", "text", "capture"]
+    assert more == [*usual, also]
 
 
 @pytest.mark.peer
@@ -354,5 +410,5 @@ def test_report_on_the_real_tilted_head_passes_dciodvfy(data: Path, tmp_path: Pa
     mask = np.zeros((len(plan.slices), ds.Rows, ds.Columns), bool)
     mask[12:15, 200:230, 300:320] = True
     reported(plan, replace(findings(mask), key_slice=13), tmp_path)
-    for kind in ("seg", "sr", "capture"):
+    for kind in ALL:
         assert dciodvfy_errors(tmp_path / f"cases/1/report/{kind}.dcm") == []

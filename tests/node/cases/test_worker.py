@@ -20,6 +20,9 @@ from tests.support.builder import HEAD, INTERCEPT, Scan, again, encoded, pixels
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive, receive_files, work, working_node
 
+NOT_READ = {"sr.dcm", "text.dcm", "capture.dcm"}
+"""The report of a series that was not analysed."""
+
 
 @pytest.fixture
 def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
@@ -68,7 +71,7 @@ def test_reader_that_sees_no_brain_gives_not_analysed_and_a_report(
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, Reason.UNREADABLE)
     assert row.reason == "no brain found: 3 mL inside a skull"
     folder = node.folder(node.worklist.cases.get(row.case_id)).path
-    assert [p.name for p in (folder / "report").iterdir()] == ["sr.dcm"]
+    assert {p.name for p in (folder / "report").iterdir()} == NOT_READ
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_bad_input_is_kept_and_reported_as_not_analysed(
     assert (row.priority, row.reason_code) == (Priority.NOT_ANALYSED, reason)
     assert row.reason and row.probability is None
     folder = node.folder(node.worklist.cases.get(row.case_id)).path
-    assert [path.name for path in (folder / "report").iterdir()] == ["sr.dcm"]
+    assert {path.name for path in (folder / "report").iterdir()} == NOT_READ
     (series,) = node.worklist.arrivals.study(row.study_instance_uid)
     assert all((node.root / instance.stored.path).exists() for instance in series.instances)
 
@@ -222,9 +225,10 @@ def test_case_of_a_dead_worker_is_taken_up_where_it_stood(node: WatchedNode, clo
     assert node.worklist.views.worklist(clock.now)[0].priority is Priority.SUSPECTED
 
 
-def sending(node: WatchedNode) -> WatchedNode:
-    """The same node with a PACS as destination."""
-    pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+def sending(node: WatchedNode, *send: str) -> WatchedNode:
+    """The same node with a PACS as destination, which gets these kinds or the usual ones."""
+    chosen = {"send": send} if send else {}
+    pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104, **chosen)
     deliver = node.settings.deliver.model_copy(update={"destinations": (pacs,)})
     return replace(node, settings=node.settings.model_copy(update={"deliver": deliver}))
 
@@ -239,6 +243,28 @@ def delivered(node: WatchedNode, clock: Clock) -> dict[str, Dataset]:
             assert path.stem not in objects
             objects[path.stem] = dcmread(path)
     return objects
+
+
+def test_a_destination_gets_what_it_chose_and_no_more(node: WatchedNode, clock: Clock) -> None:
+    node = sending(node, "text", "gsps", "key")
+    receive(node)
+    work(node, clock)
+    assert set(delivered(node, clock)) == {"text", "gsps", "key"}
+
+
+def test_a_plain_report_alone_is_named_as_the_one_that_is_replaced(
+    node: WatchedNode, clock: Clock
+) -> None:
+    node = sending(node, "text")
+    receive(node, only=slice(0, 27))
+    work(node, clock)
+    before = delivered(node, clock)["text"]
+    receive(node, only=slice(27, None))
+    work(node, clock)
+    after = delivered(node, clock)["text"]
+    assert predecessor(after) == uids(before)
+    assert ", replaces older, " in after.SeriesDescription
+    assert (before.SeriesNumber, after.SeriesNumber) == (9904, 9914)
 
 
 def predecessor(report: Dataset) -> tuple[str, str, str]:
@@ -258,14 +284,14 @@ def uids(report: Dataset) -> tuple[str, str, str]:
 
 
 SUPERSEDED: list[tuple[str, list[Dataset], int, Priority, set[str]]] = [
-    ("missing slices", HEAD.build(), 27, Priority.SUSPECTED, {"seg", "sr", "capture"}),
-    ("a copy", again(12)(HEAD.build()), 30, Priority.SUSPECTED, {"seg", "sr", "capture"}),
+    ("missing slices", HEAD.build(), 27, Priority.SUSPECTED, {"seg", "sr", "text", "capture"}),
+    ("a copy", again(12)(HEAD.build()), 30, Priority.SUSPECTED, {"seg", "sr", "text", "capture"}),
     (
         "another image at the place of one",
         pixels(lambda p: p + 1, 30)(again(12)(HEAD.build())),
         30,
         Priority.SUSPECTED,
-        {"seg", "sr", "capture"},
+        {"seg", "sr", "text", "capture"},
     ),
 ]
 
@@ -322,7 +348,7 @@ def test_the_same_study_again_changes_nothing_and_sends_nothing(
     node = sending(node)
     receive(node)
     work(node, clock)
-    assert set(delivered(node, clock)) == {"seg", "sr", "capture"}
+    assert set(delivered(node, clock)) == {"seg", "sr", "text", "capture"}
     (before,) = node.worklist.views.worklist(clock.now)
     for half in (slice(0, 15), slice(15, None)):
         receive(node, only=half)

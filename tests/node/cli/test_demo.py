@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import (
+    BasicTextSRStorage,
     Comprehensive3DSRStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -46,7 +47,7 @@ def test_demo_flags_the_bleed_and_leaves_the_normal_alone(tmp_path: Path) -> Non
         }
         for row in rows
     }
-    report = {Comprehensive3DSRStorage, SecondaryCaptureImageStorage}
+    report = {Comprehensive3DSRStorage, BasicTextSRStorage, SecondaryCaptureImageStorage}
     assert classes[bleeding.study_instance_uid] == {SegmentationStorage, *report}
     assert classes[normal.study_instance_uid] == report
     for row in rows:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import ImplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import ImplicitVRLittleEndian, MRImageStorage, RLELossless
 from pynetdicom import AE, evt
 
 from node.arrive.filing import ingest
@@ -189,6 +189,28 @@ def test_peer_that_knows_only_implicit_vr_gets_the_same_object_re_encoded(tmp_pa
         (arrived,) = (dcmread(file) for file in (tmp_path / "pacs").iterdir())
         assert arrived.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
         assert arrived == dcmread(path)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("options", "syntax"),
+    [((), ImplicitVRLittleEndian), (("+xr",), RLELossless)],
+    ids=["not compressed alone", "RLE too"],
+)
+def test_compressed_picture_goes_to_a_peer_as_the_peer_can_take_it(tmp_path, options, syntax):
+    with storescp(tmp_path / "pacs", *options) as pacs, outbox_to(tmp_path, pacs) as outbox:
+        (path,) = report(tmp_path, 1)
+        ds = dcmread(path)
+        ds.compress(RLELossless, generate_instance_uid=False)
+        ds.save_as(path)
+        outbox.owe(path)
+        assert outbox.drain() == 1
+        (arrived,) = (dcmread(file) for file in (tmp_path / "pacs").iterdir())
+        assert arrived.SOPInstanceUID == ds.SOPInstanceUID
+        assert (arrived.pixel_array == ds.pixel_array).all()
+        assert arrived.file_meta.TransferSyntaxUID == syntax
+        del arrived.PixelData, ds.PixelData
+        assert arrived == ds
 
 
 # Peers that fail

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -7,22 +8,34 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import dcmread
+from pydicom.uid import RLELossless
 
 from models.findings import Findings
 from models.volume import Volume
-from node.dicom.write.capture import (
+from node.dicom.write.canvas import BLACK, SIZE, WORDS
+from node.dicom.write.capture import capture, labels
+from node.dicom.write.picture import (
     AMBER,
+    FOOTER_Y,
     LARGE,
     MONTAGE,
-    SIZE,
-    capture,
     draw,
-    labels,
+    draw_not_analysed,
     shown_slices,
 )
 from node.dicom.write.source import Algorithm, Imprint, read_source
-from tests.support.reported import SHAPE, findings, lesion, tilted_volume, write, write_enhanced
+from node.wording import NOT_ANALYSED_HEADLINE
+from tests.support.reported import (
+    SHAPE,
+    findings,
+    lesion,
+    plan_of,
+    tilted_volume,
+    write,
+    write_enhanced,
+)
 from tests.support.validators import dciodvfy_errors
+from training.datasets.series import Identity, write_series
 
 WHEN = datetime(2026, 11, 20, 22, 30, 15, 123456, tzinfo=UTC)
 NOTHING = np.zeros(SHAPE, bool)
@@ -34,7 +47,7 @@ def picture(volume: Volume, result: Findings) -> np.ndarray:
     few = sorted(shown)
     loaded = replace(volume, hu=volume.hu[few], positions_mm=volume.positions_mm[few])
     drawn = draw(loaded, result, shown, [f"image {index + 1}" for index in shown], ["small print"])
-    return np.asarray(drawn)
+    return np.asarray(drawn.convert("RGB"))
 
 
 def part(pixels: np.ndarray, place: tuple[int, int, int, int]) -> np.ndarray:
@@ -101,10 +114,10 @@ def glyph(pixels: np.ndarray) -> np.ndarray:
     return pixels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
-def test_a_negative_shows_no_outline_and_no_warning_sign() -> None:
+def test_a_negative_is_grey_and_shows_no_outline_and_no_warning_sign() -> None:
     pixels = picture(tilted_volume(), findings(lesion(), suspected=False))
-    assert not amber(pixels[45:]).any()
-    assert amber(pixels[:40]).any()  # the research-use notice
+    assert (pixels == pixels[..., :1]).all()
+    assert pixels[10:30, WORDS[0] + 5 : WORDS[0] + 15].min() > 128  # the research-use notice
 
 
 def test_probability_map_of_the_key_slice_lies_over_it_where_it_is_probable() -> None:
@@ -126,8 +139,9 @@ def test_an_uncertain_result_says_so_in_words() -> None:
         picture(tilted_volume(), findings(NOTHING, suspected=False, uncertain=uncertain))
         for uncertain in (False, True)
     )
-    line = slice(92, 116)
-    assert not certain[line].any() and uncertain[line].any()
+    header = slice(37, LARGE[1])
+    ends = [np.flatnonzero(each[header].any(axis=(1, 2))).max() for each in (certain, uncertain)]
+    assert ends[1] >= ends[0] + 18  # a line more
 
 
 def test_a_series_without_any_bright_pixel_is_drawn() -> None:
@@ -145,7 +159,7 @@ def test_more_limitations_than_fit_end_in_a_pointer_to_the_report() -> None:
         for notes in (many[:1], many)
     )
     assert short[985:].max() == 0
-    assert long[925:].any() and long[998:].max() == 0
+    assert long[FOOTER_Y + 60 :].any() and long[998:].max() == 0
 
 
 def test_montage_takes_the_lesion_first_then_its_neighbours() -> None:
@@ -170,6 +184,45 @@ def test_montage_of_a_negative_covers_the_whole_head() -> None:
     assert max(np.diff(others)) <= 5
 
 
+REFUSED = ("A slice arrived damaged. Read this study as usual.", "no codec (UNDECODABLE)", ["note"])
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda: picture(tilted_volume(), replace(findings(lesion(), uncertain=True))),
+        lambda: picture(tilted_volume(), findings(NOTHING, suspected=False)),
+        lambda: np.asarray(draw_not_analysed(*REFUSED).convert("RGB")),
+    ],
+    ids=["suspected", "not suspected", "not analysed"],
+)
+def test_the_corners_are_left_to_the_viewer(drawn: Callable[[], np.ndarray]) -> None:
+    pixels = drawn()
+    left, right = slice(0, WORDS[0] - 60), slice(WORDS[1] + 60, None)
+    for rows in (slice(0, LARGE[1]), slice(LARGE[3] + 1, None)):
+        for columns in (left, right):
+            assert (pixels[rows, columns] == BLACK).all()
+
+
+def test_a_series_not_analysed_gets_words_alone_in_grey() -> None:
+    drawn = draw_not_analysed(*REFUSED)
+    assert (drawn.mode, drawn.size) == ("L", SIZE)
+    other = draw_not_analysed("The software failed. Read this study as usual.", *REFUSED[1:])
+    assert (np.asarray(drawn) != np.asarray(other)).any()
+    limits = [f"Limitation {number}: " + "words " * 30 for number in range(40)]
+    assert np.asarray(draw_not_analysed(*REFUSED[:2], limits)).shape == (SIZE[1], SIZE[0])
+
+
+def test_every_slice_has_a_caption_also_without_a_number(tmp_path: Path) -> None:
+    paths = write_series(tilted_volume(), tmp_path / "received", Identity.of("unnumbered"))
+    for path in paths:
+        ds = dcmread(path)
+        del ds.InstanceNumber
+        ds.save_as(path)
+    source = read_source(plan_of(paths, tmp_path), tmp_path)
+    assert labels(source, [3, 0]) == ["slice 4 of 9", "slice 1 of 9"]
+
+
 def test_slices_are_called_what_a_viewer_calls_them(tmp_path: Path) -> None:
     single = read_source(write(tilted_volume(), tmp_path), tmp_path)
     frames = read_source(write_enhanced(tilted_volume(), tmp_path), tmp_path)
@@ -177,23 +230,37 @@ def test_slices_are_called_what_a_viewer_calls_them(tmp_path: Path) -> None:
     assert labels(frames, [3, 0]) == ["frame 2", "frame 1"]
 
 
+CAPTURES = {
+    "suspected": (findings(lesion()), "RGB", 3),
+    "not suspected": (findings(NOTHING, suspected=False), "MONOCHROME2", 1),
+    "not analysed": (None, "MONOCHROME2", 1),
+}
+
+
 @pytest.mark.peer
+@pytest.mark.parametrize(("result", "meaning", "samples"), CAPTURES.values(), ids=CAPTURES)
 def test_dciodvfy_finds_no_error_in_a_capture_and_its_pixels_are_the_picture(
-    tmp_path: Path,
+    tmp_path: Path, result: Findings | None, meaning: str, samples: int
 ) -> None:
     source = read_source(write(tilted_volume(), tmp_path), tmp_path)
-    result = findings(lesion())
-    pixels = picture(tilted_volume(), result)
-    mark = Imprint("capture", "ichnode summary", WHEN, Algorithm.of(result))
-    ds = capture(source, Image.fromarray(pixels), shown_slices(result), mark)
+    if result is None:
+        mark = Imprint("capture", NOT_ANALYSED_HEADLINE, WHEN, reason_code="UNDECODABLE")
+        drawn, shown = draw_not_analysed(*REFUSED), ()
+    else:
+        shown = shown_slices(result)
+        mark = Imprint("capture", "ICH SUSPECTED", WHEN, Algorithm.of(result))
+        pixels = picture(tilted_volume(), result)
+        drawn = Image.fromarray(pixels if samples == 3 else pixels[..., 0])
     file = BytesIO()
-    ds.save_as(file, enforce_file_format=True)
+    capture(source, drawn, shown, mark).save_as(file, enforce_file_format=True)
     path = tmp_path / "capture.dcm"
     path.write_bytes(file.getvalue())
     written = dcmread(path)
-    np.testing.assert_array_equal(written.pixel_array, pixels)
-    assert written.BurnedInAnnotation == "NO"
-    assert "RESEARCH USE ONLY" in written.SeriesDescription
-    first = written.SourceImageSequence[0].ReferencedSOPInstanceUID
-    assert first == source.plan.slices[3].sop_instance_uid
+    np.testing.assert_array_equal(written.pixel_array, np.asarray(drawn))
+    assert written.file_meta.TransferSyntaxUID == RLELossless
+    assert len(file.getvalue()) < 1_000_000
+    assert (written.PhotometricInterpretation, written.SamplesPerPixel) == (meaning, samples)
+    assert "NumberOfFrames" not in written and written.Modality == "DOC"  # no viewer plays it
+    named = [item.ReferencedSOPInstanceUID for item in written.get("SourceImageSequence") or ()]
+    assert named == [source.plan.slices[index].sop_instance_uid for index in shown]
     assert dciodvfy_errors(path) == []

@@ -31,7 +31,7 @@ from tests.support.validators import dciodvfy_errors
 from training.datasets.series import Identity, write_series
 
 WHEN = datetime(2026, 11, 20, 22, 30, 15, 123456, tzinfo=UTC)
-MARK = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(findings(lesion())))
+MARK = Imprint("seg", "ICH SUSPECTED", WHEN, Algorithm.of(findings(lesion())))
 UNEVEN_MM = (5.0, 5.0, 3.0, 5.0, 5.0, 7.0, 1.5, 5.0)
 DCMQI = Path(sys.executable).with_name("segimage2itkimage")
 
@@ -227,7 +227,7 @@ def test_segment_says_what_it_is_who_made_it_and_that_it_is_research(tmp_path: P
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("ich-ensemble", "0.1.0")
     assert findings(lesion()).weights_sha256 in algorithm.AlgorithmParameters
     assert segment.TrackingID and segment.TrackingUID
-    assert "RESEARCH USE ONLY" in ds.SeriesDescription
+    assert ds.SeriesDescription == "ICH SUSPECTED, research only"
     assert len(ds.ContentLabel) <= 16
     assert ds.SegmentationType == "BINARY"
     assert ds.FrameOfReferenceUID == source.first.FrameOfReferenceUID

@@ -12,12 +12,14 @@ from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedPDFStorage
 
 from models.findings import SUBTYPES, Findings
+from models.side import Side
 from node.dicom.write import codes
 from node.dicom.write.measurement_groups import box
 from node.dicom.write.seg import segmentation
 from node.dicom.write.source import Algorithm, Imprint, Source, read_source
 from node.dicom.write.sr import findings_report, not_analysed_report
 from node.records import Predecessor
+from node.wording import NOT_ANALYSED_HEADLINE
 from tests.support.reported import (
     SHAPE,
     findings,
@@ -34,15 +36,15 @@ WHEN = datetime(2026, 11, 20, 22, 30, 15, 123456, tzinfo=UTC)
 NOTHING = np.zeros(SHAPE, bool)
 
 
-def report(source: Source, result: Findings) -> Dataset:
-    mark = Imprint("sr", "ichnode report", WHEN, Algorithm.of(result))
+def report(source: Source, result: Findings, side: Side | None = None) -> Dataset:
+    mark = Imprint("sr", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     outlined = result.suspected and bool(result.mask.any())
     seg = segmentation(source, result.mask, replace(mark, kind="seg")) if outlined else None
-    return findings_report(source, result, mark, seg)
+    return findings_report(source, result, mark, seg, side)
 
 
 def refusal(source: Source) -> Dataset:
-    mark = Imprint("sr", "ichnode NOT ANALYSED", WHEN, reason_code="MISSING_SLICE")
+    mark = Imprint("sr", NOT_ANALYSED_HEADLINE, WHEN, reason_code="MISSING_SLICE")
     return not_analysed_report(source, mark, "the slice at 35 mm is missing")
 
 
@@ -60,10 +62,28 @@ def items(ds: Dataset) -> Iterator[Dataset]:
         yield from items(item)
 
 
-def groups(ds: Dataset) -> dict[str, Dataset]:
-    """Each measurement group by its tracking identifier."""
-    found = [item for item in items(ds) if name(item) == "Measurement Group"]
-    return {item.ContentSequence[0].TextValue: item for item in found}
+def groups(ds: Dataset) -> list[Dataset]:
+    """The measurement groups in their order."""
+    return [item for item in items(ds) if name(item) == "Measurement Group"]
+
+
+def templates(ds: Dataset) -> list[str]:
+    """The template of each measurement group."""
+    return [group.ContentTemplateSequence[0].TemplateIdentifier for group in groups(ds)]
+
+
+def labels(ds: Dataset) -> list[str]:
+    """What OHIF 3.13 writes beside a report's region: its numbers, merged by tracking UID."""
+    merged: dict[str, list[Dataset]] = {}
+    for group in groups(ds):
+        content = list(group.ContentSequence)
+        (uid,) = [item.UID for item in content if name(item) == "Tracking Unique Identifier"]
+        merged.setdefault(uid, []).extend(content)
+    for found in merged.values():
+        assert any(item.ValueType == "SCOORD" for item in found), "OHIF stays black"
+    (first, *_) = merged.values()
+    numbers = [item for item in first if item.ValueType == "NUM"]
+    return [f"{name(i)}: {float(i.MeasuredValueSequence[0].NumericValue):.2f}" for i in numbers]
 
 
 def name(item: Dataset) -> str:
@@ -71,8 +91,8 @@ def name(item: Dataset) -> str:
     return str(names[0].CodeMeaning) if names else ""
 
 
-def number(group: Dataset, concept: str) -> float:
-    (item,) = [item for item in items(group) if name(item) == concept]
+def number(ds: Dataset, concept: str) -> float:
+    (item,) = [item for item in items(ds) if name(item) == concept]
     return float(item.MeasuredValueSequence[0].NumericValue)
 
 
@@ -103,9 +123,9 @@ def test_suspected_report_gives_result_priority_probability_and_volume(source: S
     assert answers(ds)["Intracranial hemorrhage"] == "Suspected"
     assert answers(ds)["Priority"] == "ACR Category 1 Actionable Finding"
     assert answers(ds)["Summary of Analyses"] == "Succeeded"
-    assert number(groups(ds)["ichnode study"], "Probability") == 0.934
-    assert number(groups(ds)["ichnode lesion"], "Volume") == pytest.approx(4.94, abs=0.005)
-    assert texts(ds)[0] == "Intracranial hemorrhage SUSPECTED by ichnode"
+    assert number(ds, "Probability") == 0.934
+    assert number(ds, "Volume") == pytest.approx(4.94, abs=0.005)
+    assert texts(ds)[0] == "Intracranial hemorrhage SUSPECTED by ichnode, unverified"
     assert "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE" in texts(ds)
 
 
@@ -116,25 +136,25 @@ def test_report_is_preliminary_complete_and_unverified(source: Source) -> None:
 
 
 def test_each_subtype_has_its_own_probability(source: Source) -> None:
-    found = groups(report(source, findings(lesion())))
-    given = [number(found[f"ichnode {subtype}"], "Probability") for subtype in SUBTYPES]
+    ds = report(source, findings(lesion()))
+    given = [number(ds, f"Probability, {subtype}") for subtype in SUBTYPES]
     assert given == [0.02, 0.91, 0.33, 0.12, 0.05]
 
 
 def test_report_without_subtypes_names_none(source: Source) -> None:
-    found = groups(report(source, replace(findings(lesion()), subtypes={})))
-    assert set(found) == {"ichnode study", "ichnode lesion", "ichnode key slice"}
+    ds = report(source, replace(findings(lesion()), subtypes={}))
+    assert templates(ds) == ["1410", "1411", "1501"]
 
 
 def test_volume_refers_to_the_segment_and_evidence_holds_all(source: Source) -> None:
     result = findings(lesion())
-    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    mark = Imprint("seg", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     seg = segmentation(source, result.mask, mark)
     ds = findings_report(source, result, replace(mark, kind="sr"), seg)
     (reference,) = [item for item in items(ds) if name(item) == "Referenced Segment"]
     assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == seg.SOPInstanceUID
-    lesion_uid = groups(ds)["ichnode lesion"].ContentSequence[1].UID
-    assert lesion_uid == seg.SegmentSequence[0].TrackingUID
+    (tracked,) = {group.ContentSequence[1].UID for group in groups(ds)}
+    assert tracked == seg.SegmentSequence[0].TrackingUID
     evidence = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     named = [i.ReferencedSOPInstanceUID for s in evidence for i in s.ReferencedSOPSequence]
     assert named == [*source.headers, seg.SOPInstanceUID]
@@ -182,7 +202,7 @@ def test_negative_report_says_that_it_excludes_nothing(source: Source) -> None:
     assert "Priority" not in answers(ds)
     conclusion = "No hemorrhage suspected by ichnode - this does not exclude hemorrhage"
     assert texts(ds)[0] == conclusion
-    assert "ichnode lesion" not in groups(ds)
+    assert "1411" not in templates(ds)
 
 
 @pytest.mark.parametrize("suspected", [True, False])
@@ -190,7 +210,7 @@ def test_uncertainty_is_coded_and_said_beside_the_conclusion(
     source: Source, suspected: bool
 ) -> None:
     ds = report(source, findings(lesion(), suspected=suspected, uncertain=True))
-    assert answers(groups(ds)["ichnode study"])["Certainty of Finding"] == "Uncertain"
+    assert answers(ds)["Certainty of Finding"] == "Uncertain"
     assert texts(ds)[1] == ("UNCERTAIN: the networks disagree - a person should decide soon (0.21)")
 
 
@@ -203,7 +223,7 @@ def test_a_certain_report_does_not_speak_of_certainty(source: Source) -> None:
 def test_suspicion_without_an_outline_says_so(source: Source) -> None:
     ds = report(source, findings(NOTHING))
     assert "Nothing was outlined: there is no segmentation and no volume." in texts(ds)
-    assert set(groups(ds)).isdisjoint({"ichnode lesion", "ichnode key slice"})
+    assert "1411" not in templates(ds)
 
 
 def test_limitations_of_the_plan_stand_in_the_report(tmp_path: Path) -> None:
@@ -228,7 +248,8 @@ def test_a_report_that_replaces_an_earlier_one_names_it_and_says_why(
     assert series.SeriesInstanceUID == "2.25.7.1"
     assert instance.ReferencedSOPClassUID == Comprehensive3DSRStorage
     assert instance.ReferencedSOPInstanceUID == "2.25.7.2"
-    assert texts(ds)[1] == (
+    replaced = texts(ds)[1 if kind == "not analysed" else 5]
+    assert replaced == (
         "Replaces ichnode's earlier result: 3 more images of the series arrived after it"
     )
 
@@ -241,7 +262,7 @@ def test_a_first_report_names_no_predecessor(source: Source) -> None:
 
 def test_a_segmentation_that_replaces_an_earlier_result_says_so(source: Source) -> None:
     result = findings(lesion())
-    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    mark = Imprint("seg", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     first, second = (segmentation(s, result.mask, mark) for s in (source, replacing(source)))
     assert "replaces" not in first.ContentDescription
     assert "replaces an earlier result" in second.ContentDescription
@@ -261,8 +282,7 @@ def test_report_on_a_series_not_analysed_cannot_be_read_as_a_negative(source: So
     assert "Finding" not in answers(ds)
     assert not [item for item in items(ds) if name(item) == "Probability"]
     assert ds.CompletionFlag == "PARTIAL"
-    assert ds.SeriesDescription.startswith("ichnode NOT ANALYSED")
-    assert len(ds.SeriesDescription) <= 64
+    assert ds.SeriesDescription == "ICH NOT ANALYSED, read as usual, research only"
 
 
 @pytest.mark.peer
@@ -282,24 +302,113 @@ def test_series_without_geometry_or_pixels_and_of_an_odd_kind_is_reported(tmp_pa
     assert "Patient's Sex" in inherited
 
 
-def test_every_group_is_tracked_under_a_uid_of_its_own(source: Source) -> None:
-    found = groups(report(source, findings(lesion())))
-    uids = [group.ContentSequence[1].UID for group in found.values()]
-    assert len(set(uids)) == len(found) == 3 + len(SUBTYPES)
+OUTLINED = findings(lesion())
+NOT_OUTLINED = findings(NOTHING)
+NEGATIVE = findings(NOTHING, suspected=False)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (
+            OUTLINED,
+            [
+                *("Volume: 4.94", "Probability: 0.93", "Probability, intraparenchymal: 0.91"),
+                *("Probability, intraventricular: 0.33", "Probability, subarachnoid: 0.12"),
+            ],
+        ),
+        (NOT_OUTLINED, ["Probability: 0.93", "Probability, intraparenchymal: 0.91"]),
+        (NEGATIVE, ["Probability: 0.03", "Probability, intraparenchymal: 0.91"]),
+    ],
+    ids=["suspected", "nothing outlined", "not suspected"],
+)
+def test_a_viewer_that_shows_regions_alone_opens_every_report_with_its_numbers_by_name(
+    source: Source, result: Findings, said: list[str]
+) -> None:
+    ds = report(source, result)
+    assert templates(ds)[0] == "1410"
+    assert labels(ds)[: len(said)] == said
+
+
+def test_such_a_viewer_is_told_first_what_was_not_analysed_or_read_in_part(source: Source) -> None:
+    in_part = replace(source, plan=replace(source.plan, in_part="a gap of 20 mm"))
+    assert labels(refusal(source)) == ["NOT ANALYSED, read as usual; images received: 9.00"]
+    assert labels(report(in_part, NEGATIVE))[0] == "READ IN PART, not a negative; slices seen: 9.00"
+    assert "NOT suspected" not in answers(report(in_part, NEGATIVE)).values()
+
+
+@pytest.mark.parametrize("result", [NOT_OUTLINED, NEGATIVE], ids=["suspected", "not suspected"])
+def test_a_region_that_outlines_nothing_is_the_left_border_and_names_no_finding(
+    source: Source, result: Findings
+) -> None:
+    first, *others = groups(report(source, result))
+    (region,) = [item for item in items(first) if item.ValueType == "SCOORD"]
+    corners = np.array(region.GraphicData).reshape(-1, 2)
+    assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([0, 0], [1, SHAPE[1]])
+    assert "Finding" not in answers(first)
+    assert "SCOORD" not in {item.ValueType for group in others for item in items(group)}
+
+
+def test_image_library_holds_what_the_regions_point_to_and_evidence_everything(
+    source: Source,
+) -> None:
+    ds = report(source, OUTLINED)
+    (library,) = [item for item in items(ds) if name(item) == "Image Library"]
+    listed = [item for item in items(library) if item.ValueType == "IMAGE"]
+    key = source.plan.slices[3].sop_instance_uid
+    assert [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in listed] == [key]
+    evidence = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    named = [item.ReferencedSOPInstanceUID for item in evidence.ReferencedSOPSequence]
+    assert named == list(source.headers)
+
+
+def test_numbers_stand_in_words_beside_the_conclusion(source: Source) -> None:
+    assert texts(report(source, replace(OUTLINED, operating_point=0.512)))[1:5] == [
+        "Probability of hemorrhage: 0.934 (suspected from 0.512 on)",
+        "Outlined volume: 4.9 mL",
+        "Probability of each type: intraparenchymal 0.91, intraventricular 0.33, "
+        "subarachnoid 0.12, subdural 0.05, epidural 0.02",
+        "Slice to look at first: image 4 of series 2",
+    ]
+
+
+@pytest.mark.parametrize("side", [Side.LEFT, Side.RIGHT, Side.BOTH])
+def test_side_stands_as_laterality_of_the_lesion_and_in_words(source: Source, side: Side) -> None:
+    ds = report(source, OUTLINED, side)
+    (group,) = [g for g, tid in zip(groups(ds), templates(ds), strict=True) if tid == "1411"]
+    said = {"left": "Left", "right": "Right", "both sides": "Bilateral"}[side]
+    assert answers(group)["Laterality"] == said
+    assert f"Side of the patient: {side} (of the outline, by the skull)" in texts(ds)
+
+
+@pytest.mark.parametrize("side", [None, Side.MIDDLE])
+def test_a_side_without_a_code_is_not_coded(source: Source, side: Side | None) -> None:
+    ds = report(source, OUTLINED, side)
+    assert "Laterality" not in answers(ds)
+    told = [text for text in texts(ds) if text.startswith("Side of the patient")]
+    assert told == (["Side of the patient: midline (of the outline, by the skull)"] if side else [])
+
+
+def test_a_private_code_names_its_scheme(source: Source) -> None:
+    ds = report(source, OUTLINED)
+    private = {item.CodingSchemeDesignator for item in code_items(ds)} - {"RFC5646"}
+    (scheme,) = ds.CodingSchemeIdentificationSequence
+    assert {one for one in private if one.startswith("99")} == {scheme.CodingSchemeDesignator}
 
 
 def test_every_number_names_the_algorithm_and_its_weights(source: Source) -> None:
-    result = findings(lesion())
+    result = replace(findings(lesion()), operating_point=0.512)
     measured = [
         item
-        for group in groups(report(source, result)).values()
+        for group in groups(report(source, result))
         for item in items(group)
         if item.ValueType == "NUM"
     ]
-    assert len(measured) == 3 + len(SUBTYPES)
+    assert len(measured) == 2 + len(SUBTYPES)
     for item in measured:
         said = [part.TextValue for part in item.ContentSequence]
-        assert said == ["ich-ensemble", "0.1.0", f"weights_sha256={result.weights_sha256}"]
+        weights = f"weights_sha256={result.weights_sha256}"
+        assert said == ["ich-ensemble", "0.1.0", weights, "operating_point=0.512"]
 
 
 def code_items(ds: Dataset) -> Iterator[Dataset]:
@@ -313,7 +422,7 @@ def code_items(ds: Dataset) -> Iterator[Dataset]:
 
 def test_every_code_written_is_in_the_table_or_in_the_standard(source: Source) -> None:
     result = findings(lesion(), uncertain=True)
-    mark = Imprint("seg", "ichnode ICH", WHEN, Algorithm.of(result))
+    mark = Imprint("seg", "ICH SUSPECTED", WHEN, Algorithm.of(result))
     seg = segmentation(source, result.mask, mark)
     ours = {(code.value, code.scheme_designator): code.meaning for code in table()}
     for ds in (seg, report(source, result), refusal(source)):
@@ -327,7 +436,8 @@ def test_every_code_written_is_in_the_table_or_in_the_standard(source: Source) -
 
 def table() -> list[Code]:
     named = [value for value in vars(codes).values() if isinstance(value, Code)]
-    return [*named, *(entry.finding for entry in codes.SUBTYPES.values())]
+    of_subtypes = [(entry.finding, entry.probability) for entry in codes.SUBTYPES.values()]
+    return [*named, *codes.SIDES.values(), *(code for pair in of_subtypes for code in pair)]
 
 
 def standard_meanings(value: str, scheme: str) -> set[str]:
@@ -343,15 +453,18 @@ NOT_IN_DICTIONARY = {
     "35486000": "SNOMED CT disorder",
     "428263003": "SNOMED CT qualifier",
     "C0034375": "TID 1500, row 12",
+    "en-US": "RFC 5646",
     "mL": "UCUM unit",
     "{pixels}": "TID 1602, row 11",
+    "{images}": "UCUM unit",
+    "{slices}": "UCUM unit",
 }
 
 
 @pytest.mark.parametrize("code", table(), ids=lambda code: code.meaning)
 def test_a_code_means_what_the_standard_says(code: Code) -> None:
     meanings = standard_meanings(code.value, code.scheme_designator)
-    if code.value in NOT_IN_DICTIONARY:
+    if code.value in NOT_IN_DICTIONARY or code.scheme_designator == codes.OURS:
         assert not meanings, "now in the dictionary: compare it"
         return
     plain = {meaning.split(" (")[0].lower() for meaning in meanings}
@@ -385,7 +498,7 @@ def test_validators_find_no_error_in_a_report(kind: str, tmp_path: Path) -> None
     elif kind == "uncertain":
         ds = report(source, findings(lesion(), uncertain=True))
     else:
-        ds = report(source, findings(lesion()))
+        ds = report(source, findings(lesion()), Side.LEFT)
     path = save(ds, tmp_path)
     assert dciodvfy_errors(path) == []
     if kind != "enhanced":  # its tree is that of "suspected", and the validator takes its time

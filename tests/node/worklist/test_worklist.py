@@ -881,7 +881,7 @@ class TestPredecessor:
         send(worklist, at(41))
         receive(worklist, 4, now=at(60))
         assert worklist.outbox.predecessor(4, "sr") == Predecessor(
-            "2.25.3.1", SR, "2.25.3", later_images=1
+            "2.25.3.1", SR, "2.25.3", later_images=1, ordinal=3
         )
 
     @pytest.mark.parametrize("destinations", [(), ("PACS",)], ids=["to nobody", "not yet sent"])
