@@ -42,8 +42,8 @@ class Examined:
     """Why its bytes cannot be read; then there is neither header nor standing."""
 
 
-def chosen(worklist: Worklist, number: int | None, study: str | None) -> list[Quarantined]:
-    """Return the entry of a number, or the open ones of a study.
+def chosen(worklist: Worklist, numbers: Sequence[int], study: str | None) -> list[Quarantined]:
+    """Return the entries of these numbers, or the open ones of a study.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ def chosen(worklist: Worklist, number: int | None, study: str | None) -> list[Qu
     Raises
     ------
     Permanent
-        If not just one of them is given.
+        If not just one of both is given.
     NotFound
         If there is no such entry.
     """
-    if number is not None and study is None:
-        return [worklist.quarantine.get(number)]
-    if study is None or number is not None:
-        raise Permanent("name either one object by its NUMBER or a study's by --study UID")
+    if numbers and study is None:
+        return [worklist.quarantine.get(number) for number in numbers]
+    if study is None or numbers:
+        raise Permanent("name either objects by their NUMBERS or a study's by --study UID")
     if found := worklist.quarantine.listed(study):
         return found
     try:

@@ -4,6 +4,7 @@ Commands import what they call when they run, so `--help` needs neither networks
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -44,6 +45,26 @@ app = typer.Typer(
     epilog="Start with `ichnode demo`; then `ichnode doctor`, `ichnode db upgrade`, "
     "`ichnode serve`.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"ichnode {version('ichnode')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ichnode(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Hold the options that belong to no command."""
+
+
 for name, command in COMMANDS.items():
     app.command(name)(command)
 for name, group in GROUPS.items():

@@ -28,6 +28,10 @@ could not be filed, and are tried again."""
 SETTLED = frozenset({Decision.RELEASED, Decision.DELETED})
 """Decisions that cannot be taken back."""
 
+_ENTRIES = sa.select(quarantine, study.c.patient_id, study.c.accession_number).outerjoin_from(
+    quarantine, study, quarantine.c.study_instance_uid == study.c.study_instance_uid
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
@@ -48,6 +52,9 @@ class Quarantined:
     decided_at: datetime | None
     decided_by: str | None
     why: str | None
+    patient_id: str = ""
+    accession_number: str = ""
+    """Those of the study that its object names; "" where no such study is filed."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of `ichnode quarantine list --json`; a stable interface."""
@@ -58,6 +65,8 @@ class Quarantined:
             "reason": self.reason,
             "caller": self.caller,
             "study_instance_uid": self.study_instance_uid,
+            "patient_id": self.patient_id,
+            "accession_number": self.accession_number,
             "sop_instance_uid": self.sop_instance_uid,
             "path": self.stored.path,
             "sha256": self.stored.sha256,
@@ -113,7 +122,7 @@ class Quarantine:
         decided
             Those decided about too.
         """
-        query = quarantine.select().order_by(quarantine.c.id)
+        query = _ENTRIES.order_by(quarantine.c.id)
         if study_uid is not None:
             query = query.where(quarantine.c.study_instance_uid == study_uid)
         if not decided:
@@ -191,7 +200,7 @@ class Quarantine:
 
 
 def _one(db: sa.Connection, number: int) -> Quarantined:
-    row = db.execute(quarantine.select().where(quarantine.c.id == number)).one_or_none()
+    row = db.execute(_ENTRIES.where(quarantine.c.id == number)).one_or_none()
     if row is None:
         raise NotFound(f"quarantine has no number {number}: see `ichnode quarantine list --all`")
     return _entry(row)
@@ -348,4 +357,6 @@ def _entry(row: sa.Row[Any]) -> Quarantined:
         decided_at=row.decided_at,
         decided_by=row.decided_by,
         why=row.why,
+        patient_id=row.patient_id or "",
+        accession_number=row.accession_number or "",
     )

@@ -1,7 +1,8 @@
 """`ichnode quarantine`: list what was set aside, look at it, release it, discard it."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +11,22 @@ import typer
 
 from node.cli.commands.invocation import Config, Json, configured
 from node.cli.console.terminal import say, terminal
+from node.errors import Permanent
 
 if TYPE_CHECKING:
     from node.settings import Settings
     from node.worklist import Signature, Worklist
+
+MOST_NUMBERS = 10_000
+"""A wider group is a slip of the pen."""
 
 quarantine = typer.Typer(
     no_args_is_help=True, help="What was received and set aside: look at it, release or discard it."
 )
 EntryNumber = Annotated[int, typer.Argument(metavar="NUMBER", help="As in `quarantine list`.")]
 EntryNumbers = Annotated[
-    int | None, typer.Argument(metavar="NUMBER", help="As in `quarantine list`.")
+    list[str] | None,
+    typer.Argument(metavar="NUMBER", help='As in `quarantine list`; also groups, "2-4".'),
 ]
 StudyOption = Annotated[
     str | None,
@@ -101,7 +107,7 @@ def quarantine_release(
 
     A finished case is superseded, as by a late slice. Status 1 if anything stays. For example:
 
-        ichnode quarantine release 7 --why "ID corrected at CT1"
+        ichnode quarantine release 7 9-12 --why "ID corrected at CT1"
 
         ichnode quarantine release --study 1.2.840.99.1 --by "A. Admin"
     """
@@ -110,7 +116,7 @@ def quarantine_release(
 
     with decision(config, by, why) as (settings, worklist, signed):
         found = release(
-            chosen(worklist, number, study),
+            chosen(worklist, numbers(number or []), study),
             worklist.quarantine,
             settings.data_dir,
             signed,
@@ -144,11 +150,33 @@ def quarantine_discard(
     from node.cli.console.quarantine import decided
 
     with decision(config, by, why) as (settings, worklist, signed):
-        entries = chosen(worklist, number, study)
+        entries = chosen(worklist, numbers(number or []), study)
         for result in discard(
             entries, worklist.quarantine, settings.data_dir, signed, delete=delete
         ):
             say(decided(result, "is discarded"))
+
+
+def numbers(groups: Sequence[str]) -> list[int]:
+    """Return the numbers that a person lists, such as "2-4" and "7, 9".
+
+    Raises
+    ------
+    Permanent
+        If one of them is no number and no group.
+    """
+    found: list[int] = []
+    for text in ",".join(groups).split(","):
+        if not text.strip():
+            continue
+        group = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", text)
+        if group is None:
+            raise Permanent(f"{text.strip()!r} is no number and no group: write 7 or 2-4")
+        first, last = int(group[1]), int(group[2] or group[1])
+        if not 0 <= last - first < MOST_NUMBERS:
+            raise Permanent(f"{text.strip()!r} is no group of up to {MOST_NUMBERS} numbers")
+        found += range(first, last + 1)
+    return found
 
 
 @contextmanager

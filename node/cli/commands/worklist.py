@@ -1,8 +1,11 @@
 """`ichnode worklist`, `explain` and `replay`: what the node has read, why, and once more."""
 
 import json
+import re
 import threading
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,31 +13,96 @@ from node.cli.commands.invocation import Config, Json, configured
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
 
+if TYPE_CHECKING:
+    from node.states import Priority
+
 NAMES = "StudyInstanceUID, accession number or case number, as the worklist shows them."
 
 
 def worklist(
     config: Config = None,
     as_json: Json = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again as it changes.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show what fits the screen, as it changes.")
+    ] = False,
+    priority: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PRIORITY", help="Only studies of this priority; repeatable."),
+    ] = None,
+    since: Annotated[
+        str,
+        typer.Option(metavar="TIME", help='Only studies that came since: "2h", a date, a time.'),
+    ] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="NUMBER", help="Only the most urgent ones.")
+    ] = None,
 ) -> None:
-    """Print the worklist, the most urgent study first."""
+    """Print the worklist, the most urgent study first.
+
+    For example: ichnode worklist --priority suspected --priority not_analysed --since 12h
+    """
     from rich.live import Live
 
-    from node.cli.console.worklist import worklist_table
+    from node.cli.console.worklist import EMPTY, on_one_screen, worklist_table
     from node.clock import utc_now
-    from node.worklist import Worklist
+    from node.worklist import Row, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        rows = worklist.views.worklist(utc_now())
-        if as_json:
-            typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
-        elif not watch:
-            terminal().print(worklist_table(rows))
-        else:
-            with Live(worklist_table(rows), console=terminal(), screen=True) as live:
+        wanted = _priorities(priority or [])
+        console = terminal()
+
+        def rows() -> list[Row]:
+            now = utc_now()
+            start = moment(since, now) if since else None
+            found = [
+                row
+                for row in worklist.views.worklist(now)
+                if row.priority in wanted and (start is None or row.first_received_at >= start)
+            ]
+            return found[:limit]
+
+        if watch and not as_json:
+            with Live(on_one_screen(rows(), console), console=console, screen=True) as live:
                 while not threading.Event().wait(1.0):
-                    live.update(worklist_table(worklist.views.worklist(utc_now())))
+                    live.update(on_one_screen(rows(), console))
+        found = rows()
+        if as_json:
+            typer.echo(json.dumps([row.to_json() for row in found], indent=1))
+        elif found:
+            console.print(worklist_table(found))
+        else:
+            say(EMPTY)
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """Return the time that a person means by "30m", "2h", "3d", a date, or a date and time.
+
+    A date or time is by the clock of this machine.
+
+    Raises
+    ------
+    BadConfiguration
+        If it is none of these.
+    """
+    if span := re.fullmatch(r"(\d{1,5})([mhd])", text.strip()):
+        unit = {"m": "minutes", "h": "hours", "d": "days"}[span[2]]
+        return now - timedelta(**{unit: int(span[1])})
+    try:
+        return datetime.fromisoformat(text.strip()).astimezone()
+    except ValueError:
+        known = '"30m", "2h", "3d", "2026-11-29" or "2026-11-29 08:30"'
+        raise BadConfiguration(f"{text!r} is no time: write it as {known}") from None
+
+
+def _priorities(names: Sequence[str]) -> set["Priority"]:
+    """Return the priorities of these names, all where there are none."""
+    from node.states import Priority
+
+    known = {str(one): one for one in Priority}
+    wanted = [name.strip().upper().replace(" ", "_").replace("-", "_") for name in names]
+    if unknown := [name for name, each in zip(names, wanted, strict=True) if each not in known]:
+        raise BadConfiguration(f"no priority {unknown[0]!r}: {', '.join(known).lower()}")
+    return {known[name] for name in wanted} or set(Priority)
 
 
 def explain(

@@ -1,5 +1,6 @@
 """What `ichnode quarantine` says: the list of entries, one object, and what became of it."""
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -10,30 +11,39 @@ from node.cli.console.terminal import outside
 from node.visible import visible
 from node.worklist import Quarantined
 
+_LONG = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b|\b((?:\d+\.){4}\d{1,8})[\d.]{12,}")
+"""A SHA-256, or a UID, and its beginning."""
+
 
 def quarantine_table(entries: Sequence[Quarantined]) -> Table:
-    """Return the entries of quarantine as a table: what was set aside alike is one line."""
+    """Return the entries of quarantine as a table: what was set aside alike is one line.
+
+    It is made for 80 columns; `quarantine show` and `--json` have the UIDs and digests.
+    """
     table = Table(expand=False)
-    table.add_column("number", overflow="fold")
-    table.add_column("objects", justify="right")
-    for name in ("since (UTC)", "code"):
-        table.add_column(name, no_wrap=True)
-    for name in ("study", "why it is here", "from", "decision"):
+    table.add_column("number", overflow="fold", max_width=9)
+    table.add_column("code,\nsince (UTC)", no_wrap=True)
+    table.add_column("patient,\naccession", overflow="fold", max_width=20)
+    for name in ("why it is here", "from,\ndecision"):
         table.add_column(name, overflow="fold")
     for alike in _groups(entries):
         first = alike[0]
         others = len({entry.reason for entry in alike}) > 1
         table.add_row(
             _ranges([entry.number for entry in alike]),
-            str(len(alike)),
-            f"{first.at:%Y-%m-%d %H:%M}",
-            first.code,
-            outside(first.study_instance_uid or "-"),
-            outside(f"{first.reason}{' (others differ)' if others else ''}"),
-            outside(first.caller or "-"),
-            outside(_decision(first)),
+            f"{first.code}\n{first.at:%m-%d %H:%M}",
+            outside(first.patient_id or "-")
+            .append("\n")
+            .append(outside(first.accession_number or "-")),
+            outside(f"{_short(first.reason)}{' (others differ)' if others else ''}"),
+            outside(first.caller or "-").append("\n").append(outside(_decision(first))),
         )
     return table
+
+
+def _short(reason: str) -> str:
+    """Return a reason without whole digests and UIDs, which fill lines and help nobody."""
+    return _LONG.sub(lambda found: f"{found[1] or found[2]}…", reason)
 
 
 def _groups(entries: Sequence[Quarantined]) -> list[list[Quarantined]]:

@@ -1,7 +1,9 @@
 """The worklist as a table."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -30,11 +32,22 @@ ABBREVIATIONS = {
 }
 
 
-def worklist_table(rows: Sequence[Row]) -> Table:
-    """Return the worklist, in its order, as a table."""
-    table = Table(title=RESEARCH_USE_ONLY, title_style="bold", expand=False)
+EMPTY = "no study in the worklist"
+"""What is said instead of an empty table."""
+
+
+def worklist_table(rows: Sequence[Row], more: int = 0) -> Table:
+    """Return the worklist, in its order, as a table.
+
+    Parameters
+    ----------
+    more
+        How many further studies are not shown.
+    """
+    caption = f"and {more} more" if more else None
+    table = Table(title=RESEARCH_USE_ONLY, title_style="bold", expand=False, caption=caption)
     table.add_column("priority", no_wrap=True)
-    table.add_column("case", justify="right", no_wrap=True)
+    table.add_column("case,\ncame", justify="right", no_wrap=True)
     for name in ("patient,\naccession", "subtype or reason"):
         table.add_column(name, overflow="fold")
     for name in ("mL", "prob.", "door to\nflag, s", "door to\nPACS, s", "sent"):
@@ -42,7 +55,7 @@ def worklist_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(
             _priority(row),
-            str(row.case_id),
+            f"{row.case_id}\n{_came(row)}",
             outside(row.patient_id).append("\n").append(outside(row.accession_number)),
             outside(row.reason or _subtypes(row)),
             figure(row.volume_ml, 1),
@@ -54,11 +67,30 @@ def worklist_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+def on_one_screen(rows: Sequence[Row], console: Console) -> Table:
+    """Return the most urgent studies of the worklist, as many as the console shows at once."""
+    shown = len(rows)
+    while shown > 1:
+        table = worklist_table(rows[:shown], len(rows) - shown)
+        over = len(console.render_lines(table)) - console.height
+        if over <= 0:
+            break
+        shown = max(1, shown - max(1, over // 6))
+    return worklist_table(rows[:shown], len(rows) - shown)
+
+
 def _priority(row: Row) -> Text:
     uncertain = [("\n? UNCERTAIN", "bold")] if row.uncertain else []
     prior = ["\nprior"] if row.prior else []
     aside = [f"\n{row.quarantined} set aside"] if row.quarantined else []
     return Text.assemble(PRIORITY_STYLES[row.priority], *uncertain, *prior, *aside)
+
+
+def _came(row: Row) -> str:
+    """Return when the study came: the time of day, or the day if it was not today."""
+    came = row.first_received_at.astimezone()
+    today = datetime.now().astimezone().date()
+    return f"{came:%H:%M}" if came.date() == today else f"{came:%m-%d}"
 
 
 def _subtypes(row: Row) -> str:

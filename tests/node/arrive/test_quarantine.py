@@ -131,12 +131,12 @@ def test_a_second_patient_of_a_study_waits_in_one_line_and_is_not_in_the_result(
     code, table = ichnode("list")
     assert code == 0
     (line,) = (line for line in table.splitlines() if "MIXED_IDENTITY" in line)
-    assert "1-30" in line and " 30 " in line and "open" in line
+    assert "1-30" in line and table.count("open") == 1
     assert len(listed()) == 30
     row = hospital.work()
     assert (row.priority, row.quarantined) == (Priority.SUSPECTED, 30)
     assert {ds.PatientID for ds in hospital.sent()} == {"P1"}
-    assert len(hospital.sent()) == 3
+    assert len(hospital.sent()) == 4
 
 
 def test_a_discarded_study_is_no_longer_listed_but_its_bytes_and_rows_stay(
@@ -204,8 +204,8 @@ def test_an_identity_corrected_at_the_console_replaces_the_result_under_it(
     assert (row.patient_id, row.priority) == ("P1-CORRECTED", Priority.SUSPECTED)
     assert row.supersedes is not None
     after = hospital.sent()[len(before) :]
-    assert [ds.PatientID for ds in before] == ["P1"] * 3
-    assert [ds.PatientID for ds in after] == ["P1-CORRECTED"] * 3
+    assert [ds.PatientID for ds in before] == ["P1"] * 4
+    assert [ds.PatientID for ds in after] == ["P1-CORRECTED"] * 4
     assert not {ds.SOPInstanceUID for ds in before} & {ds.SOPInstanceUID for ds in after}
     decisions = [entry.decision for entry in hospital.worklist.quarantine.listed(decided=True)]
     assert decisions == [Decision.RELEASED] * 30 + [Decision.REPLACED] * 30
@@ -298,8 +298,8 @@ def test_bytes_are_deleted_when_asked_for_and_settled_and_the_row_stays(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("release",), "either one object by its NUMBER or a study's by --study UID"),
-        (("discard", "1", "--study", "1.2"), "either one object by its NUMBER"),
+        (("release",), "either objects by their NUMBERS or a study's by --study UID"),
+        (("discard", "1", "--study", "1.2"), "either objects by their NUMBERS"),
         (("release", "7"), "quarantine has no number 7"),
         (("show", "7"), "quarantine has no number 7"),
         (("discard", "--study", "1.2"), "nothing of study 1.2 waits"),

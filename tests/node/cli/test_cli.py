@@ -182,3 +182,16 @@ def test_training_without_its_packages_says_what_to_install(
     monkeypatch.setitem(sys.modules, "training.train", None)  # as if an import in it failed
     code, _, error = run("train", RECIPE)
     assert code == 2 and error.count("\n") == 1 and "pip install 'ichnode[train]'" in error
+
+
+def test_the_version_is_told() -> None:
+    code, text, _ = run("--version")
+    assert code == 0 and re.fullmatch(r"ichnode \d+\.\d+\.\d+\S*\n", text)
+
+
+def test_an_empty_worklist_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
+    assert run("db", "upgrade")[0] == 0
+    assert run("worklist") == (0, "no study in the worklist\n", "")
+    code, _, said = run("worklist", "--priority", "urgent")
+    assert code == 2 and "no priority 'urgent': suspected, not_analysed, pending" in said

@@ -8,10 +8,13 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from node.cli.commands.quarantine import numbers
+from node.cli.commands.worklist import moment
 from node.cli.console.analysed import summary
 from node.cli.console.quarantine import quarantine_table
 from node.cli.console.terminal import outside, terminal
-from node.cli.console.worklist import worklist_table
+from node.cli.console.worklist import on_one_screen, worklist_table
+from node.errors import BadConfiguration, Permanent
 from node.records import StoredObject
 from node.states import Priority
 from node.worklist import Decision, Quarantined
@@ -77,12 +80,75 @@ def test_objects_set_aside_alike_are_one_line_with_their_numbers() -> None:
     ]
     written = StringIO()
     Console(file=written, width=200).print(quarantine_table(entries))
-    rows = [re.split(r"\s*│\s*", line)[1:3] for line in written.getvalue().splitlines()]
-    assert [row for row in rows if row and row[0]] == [
-        *(["1-3, 9", "4"], ["4", "1"], ["5, 7", "2"], ["6", "1"])
-    ]
+    rows = [re.split(r"\s*│\s*", line)[1:2] for line in written.getvalue().splitlines()]
+    assert [row[0] for row in rows if row and row[0]] == ["1-3, 9", "4", "5, 7", "6"]
     for said in ("other bytes, abc (others differ)", "DISCARDED by admin", "phantom"):
         assert said in " ".join(written.getvalue().split())
+
+
+def test_the_list_fits_80_columns_and_names_the_patient() -> None:
+    digest, study = (
+        "0123456789ab" + 52 * "c",
+        "1.2.826.0.1.3680043.8.498.57500000000000000000000001",
+    )
+    long = entry(
+        12,
+        f"other bytes under a known SOPInstanceUID of {study}, first seen with sha256 {digest}",
+        code="CANNOT_UNDERSTAND",
+        caller="SCANNER_ROOM_12A",
+        patient_id="ICH12345678",
+        accession_number="A1234567",
+    )
+    text = printed(quarantine_table([long]), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "ICH12345678" in text and "A1234567" in text and "CANNOT_UNDERSTAND" in text
+    assert digest not in text and study not in text
+
+
+def test_as_many_studies_are_watched_as_fit_the_screen() -> None:
+    rows = [row(n, Priority.PENDING) for n in range(200)]
+    console = Console(file=StringIO(), width=100, height=24)
+    table = on_one_screen(rows, console)
+    assert 1 <= table.row_count < 24
+    assert table.caption == f"and {200 - table.row_count} more"
+    assert len(console.render_lines(table)) <= 24
+    assert on_one_screen(rows[:1], console).caption is None
+
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "ago_s"), [("30m", 1800), ("2h", 7200), (" 3d ", 3 * 86400), ("0h", 0)]
+)
+def test_a_span_of_time_ends_now(text: str, ago_s: float) -> None:
+    assert (NOW - moment(text, NOW)).total_seconds() == ago_s
+
+
+@pytest.mark.parametrize("text", ["2026-11-28", "2026-11-28 08:30", "2026-11-28T08:30:00+01:00"])
+def test_a_date_is_by_this_machines_clock(text: str) -> None:
+    found = moment(text, NOW)
+    assert found.tzinfo is not None and found.year == 2026 and found.day in (27, 28)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2 hours", "-1h", "2026-13-01", "99999999h"])
+def test_what_is_no_time_says_how_to_write_one(text: str) -> None:
+    with pytest.raises(BadConfiguration, match="write it as"):
+        moment(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("groups", "found"),
+    [(["7"], [7]), (["2-4"], [2, 3, 4]), (["2-3,", "9"], [2, 3, 9]), ([], [])],
+)
+def test_numbers_are_taken_as_the_list_writes_them(groups: list[str], found: list[int]) -> None:
+    assert numbers(groups) == found
+
+
+@pytest.mark.parametrize("text", ["4-2", "x", "1-", "1-999999", "-3"])
+def test_what_is_no_number_and_no_group_is_refused(text: str) -> None:
+    with pytest.raises(Permanent, match="group"):
+        numbers([text])
 
 
 def test_one_studys_summary_says_that_it_is_uncertain_and_by_how_much() -> None:
@@ -123,7 +189,7 @@ def test_markup_in_what_a_peer_sent_is_shown_as_sent(sent: str) -> None:
     hostile = replace(row(1, reason=f"r{sent}"), patient_id=sent, accession_number=f"a{sent}")
     for shown in (sent, f"r{sent}", f"a{sent}"):
         assert shown in printed(worklist_table([hostile, row(2)]))
-    aside = entry(1, f"r{sent}", caller=sent, study_instance_uid=f"1{sent}", why=f"w{sent}")
+    aside = entry(1, f"r{sent}", caller=sent, patient_id=f"1{sent}", why=f"w{sent}")
     for shown in (sent, f"r{sent}", f"1{sent}"):
         assert shown in printed(quarantine_table([aside]))
     assert outside(sent).plain == sent
