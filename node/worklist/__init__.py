@@ -4,12 +4,22 @@ from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases, IllegalMove, NotFound
 from node.worklist.database import upgrade
 from node.worklist.events import Event
+from node.worklist.feedback import Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
+from node.worklist.listing import Listing, Mark
 from node.worklist.outbox import Outbox
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
-from node.worklist.rows import READ_ELSEWHERE, DeliveryLine, Row, ScanLine, speaking_for_study
-from node.worklist.tables import Decision, DeliveryStatus
+from node.worklist.rows import (
+    READ_ELSEWHERE,
+    DeliveryLine,
+    Row,
+    ScanLine,
+    in_order,
+    speaking_for_study,
+)
+from node.worklist.studies import Listed
+from node.worklist.tables import Decision, DeliveryStatus, Mistake
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
 
@@ -22,19 +32,29 @@ __all__ = [
     "DeliveryLine",
     "DeliveryStatus",
     "Event",
+    "Feedback",
     "IllegalMove",
     "LeaseLost",
+    "Listed",
+    "Listing",
+    "Mark",
+    "Mistake",
     "NotFound",
+    "NothingToUndo",
+    "Opinion",
     "Outbox",
+    "Outdated",
     "Quarantine",
     "Quarantined",
     "Row",
+    "Said",
     "ScanLine",
     "Signature",
     "Standing",
     "Views",
     "Worklist",
     "claimant",
+    "in_order",
     "speaking_for_study",
     "upgrade",
 ]

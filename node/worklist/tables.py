@@ -38,6 +38,15 @@ class Decision(StrEnum):
     """A released object of the same SOPInstanceUID took its place, or a whole one did."""
 
 
+class Mistake(StrEnum):
+    """In which way a person found a result to be wrong."""
+
+    MISSED = "MISSED"
+    """There is a hemorrhage, or one more, that was not suspected."""
+    FALSE_ALARM = "FALSE_ALARM"
+    """What was suspected is no hemorrhage."""
+
+
 class Utc(sa.types.TypeDecorator[datetime]):
     """An aware datetime in UTC, in and out, also where the database keeps no time zone."""
 
@@ -97,9 +106,9 @@ study = sa.Table(
     "study",
     metadata,
     _uid("study_instance_uid", primary_key=True),
-    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("patient_id", sa.Text, nullable=False, index=True),
     sa.Column("patient_birth_date", sa.Text, nullable=False),
-    sa.Column("accession_number", sa.Text, nullable=False),
+    sa.Column("accession_number", sa.Text, nullable=False, index=True),
     sa.Column("study_description", sa.Text, nullable=False),
     _at("first_received_at"),
 )
@@ -114,6 +123,7 @@ series = sa.Table(
     _at("first_received_at"),
     _at("last_received_at"),
     _at("released_at", nullable=True),
+    sa.Index("ix_series_last_received_at", "last_received_at"),
 )
 
 instance = sa.Table(
@@ -222,6 +232,13 @@ acknowledgement = sa.Table(
     sa.Column("agrees", sa.Boolean),
     sa.Column("shown", _closed(Priority, "shown"), nullable=False),
     _at("at"),
+    sa.Column("mistake", _closed(Mistake, "mistake")),
+    sa.Column("place", sa.Text),
+    sa.Column("reason", sa.Text),
+    _at("undone_at", nullable=True),
+    sa.Column("undone_by", sa.Text),
+    sa.CheckConstraint("mistake IS NULL OR (agrees IS NOT NULL AND NOT agrees)", "disagrees"),
+    sa.CheckConstraint("(undone_at IS NULL) = (undone_by IS NULL)", "undone"),
 )
 
 event = sa.Table(

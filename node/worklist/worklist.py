@@ -5,6 +5,8 @@ from typing import Self
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
+from node.worklist.feedback import Feedback
+from node.worklist.listing import Listing
 from node.worklist.outbox import Outbox
 from node.worklist.quarantine import Quarantine
 from node.worklist.views import Views
@@ -35,6 +37,10 @@ class Worklist:
         For who sends results.
     views
         For people.
+    listing
+        For a page that stays open.
+    feedback
+        For what people say of results.
 
     Raises
     ------
@@ -54,6 +60,8 @@ class Worklist:
         self.cases = Cases(self._database)
         self.outbox = Outbox(self._database)
         self.views = Views(self._database)
+        self.listing = Listing(self._database)
+        self.feedback = Feedback(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,17 @@ from pydantic import BaseModel
 from models.bundle import BundleError
 from node.cases import detector
 from node.errors import BadConfiguration
-from node.settings import BUNDLES, Destination, Settings, Source, Triage, load, peer
+from node.settings import (
+    BUNDLES,
+    Destination,
+    Settings,
+    Source,
+    Triage,
+    Viewer,
+    Web,
+    load,
+    peer,
+)
 from tests.support import ROOT
 
 SHIPPED = ROOT / "config" / "ichnode.toml"
@@ -30,7 +40,8 @@ def test_shipped_file_holds_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "description"), [*fields(Settings), *fields(Destination), *fields(Source)]
+    ("name", "description"),
+    [*fields(Settings), *fields(Destination), *fields(Source), *fields(Viewer)],
 )
 def test_every_setting_stands_in_the_shipped_file_with_its_description(
     name: str, description: str
@@ -103,9 +114,21 @@ def test_peer_is_a_destination_or_an_address() -> None:
 
 def test_shipped_file_is_valid_toml_when_its_examples_are_switched_on() -> None:
     text = SHIPPED.read_text().replace("# # ", "## ")
-    for section, table in (("deliver", "destinations"), ("pull", "sources")):
+    for section, table in (("deliver", "destinations"), ("pull", "sources"), ("web", "viewers")):
         start = text.index(f"# [[{section}.{table}")
         end = text.index("\n\n", start)
         example = text[start:end].replace("\n# ", "\n").removeprefix("# ")
         switched_on = Settings(**tomllib.loads(example))
         assert len(getattr(getattr(switched_on, section), table)) == 1
+
+
+def test_feedback_without_a_login_stays_on_this_machine() -> None:
+    assert Web(open_feedback_as="Dr. Night").host == "127.0.0.1"
+    with pytest.raises(ValueError, match="loopback"):
+        Web(host="0.0.0.0", open_feedback_as="Dr. Night")
+
+
+@pytest.mark.parametrize("url", ["javascript://%0aalert(1)", "data:text/html,x", "https://a b"])
+def test_a_viewers_address_is_one_that_only_opens_something(url: str) -> None:
+    with pytest.raises(ValueError, match="url"):
+        Viewer(name="X", url=url)

@@ -49,6 +49,7 @@ from node.worklist import (
     IllegalMove,
     LeaseLost,
     NotFound,
+    Opinion,
     Signature,
     Worklist,
     upgrade,
@@ -481,7 +482,7 @@ class TestCases:
         with pytest.raises(NotFound, match="no case 7"):
             worklist.cases.get(7)
         with pytest.raises(NotFound, match=r"no study 1\.2"):
-            worklist.views.acknowledge("1.2", "reader", None, T0)
+            worklist.feedback.give("1.2", "reader", Opinion(), T0)
 
 
 class TestReplay:
@@ -794,7 +795,7 @@ class TestWorklist:
         receive(worklist, series=1, study=1)
         move(worklist, at(5), ASSEMBLED, SUSPECTED)
         receive(worklist, series=2, study=2)
-        worklist.views.acknowledge("1.7.1", "Dr. Night", False, at(60))
+        worklist.feedback.give("1.7.1", "Dr. Night", Opinion(False), at(60))
         rows = worklist.views.worklist(at(61))
         assert [row.study_instance_uid for row in rows] == ["1.7.2", "1.7.1"]
         assert (rows[1].acknowledged_by, rows[1].agrees) == ("Dr. Night", False)
@@ -804,7 +805,7 @@ class TestWorklist:
     ) -> None:
         receive(worklist)
         move(worklist, at(5), ASSEMBLED, NEGATIVE)
-        worklist.views.acknowledge("1.7.1", "Dr. Night", True, at(60))
+        worklist.feedback.give("1.7.1", "Dr. Night", Opinion(True), at(60))
         receive(worklist, 2, now=at(100))
         move(worklist, at(105), ASSEMBLED, SUSPECTED)
         (row,) = worklist.views.worklist(at(106))
@@ -818,7 +819,7 @@ class TestWorklist:
         receive(worklist, series=3, study=3, now=at(500))
         shown = {row.study_instance_uid for row in worklist.views.worklist(at(501), since=at(400))}
         assert shown == {"1.7.2", "1.7.3"}
-        worklist.views.acknowledge("1.7.2", "Dr. Night", None, at(502))
+        worklist.feedback.give("1.7.2", "Dr. Night", Opinion(), at(502))
         shown = {row.study_instance_uid for row in worklist.views.worklist(at(503), since=at(400))}
         assert shown == {"1.7.3"}
 
