@@ -87,7 +87,7 @@ def opinion_in(asked: dict[str, Any]) -> Opinion:
     HTTPException
         400, with words, if it says nothing that can be recorded.
     """
-    kind = asked.get("kind")
+    kind = str(asked.get("kind"))
     if kind not in AGREES:
         raise HTTPException(400, "Say acknowledge, agree or disagree.")
     if kind != "disagree":

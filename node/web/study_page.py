@@ -42,15 +42,12 @@ class Slices:
         Index of the slice to look at first.
     key
         Index of the key slice; None if no slice was marked.
-    outlined
-        Indices of the slices on which something is outlined.
     """
 
     count: int
     probabilities: tuple[float, ...]
     first: int
     key: int | None
-    outlined: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +162,12 @@ def slices_of(folder: CaseFolder) -> Slices:
     values: dict[str, Any] = folder.read_values() or {}
     count = len(plan.slices) if plan else 0
     scores = tuple(float(one["probability"]) for one in values.get("slices", ()))
-    if len(scores) != count:
-        return Slices(count, (), count // 2, None, ())
+    if not scores or len(scores) != count:
+        return Slices(count, (), count // 2, None)
     key = values.get("key_slice")
     best = [index for index, score in enumerate(scores) if score == max(scores)]
     first = key if key is not None else best[len(best) // 2]
-    return Slices(count, scores, first, key, ())
+    return Slices(count, scores, first, key)
 
 
 def _window(level: str | None, width: str | None) -> Window:
