@@ -124,7 +124,7 @@ class CaseFolder:
     def read_mask(self) -> NDArray[np.bool_] | None:
         """Return the (z, y, x) mask of the findings alone; None if there is none."""
         try:
-            with np.load(self.path / _MASKS) as held:
+            with (self.path / _MASKS).open("rb") as file, np.load(file) as held:
                 mask: NDArray[np.bool_] = held["mask"]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
