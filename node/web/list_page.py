@@ -11,12 +11,15 @@ from starlette.routing import Route
 
 from node.case_folder import CaseFolder, case_folder
 from node.web import guard, wording
-from node.web.live_list import DAY, KINDS, RANGES, Held, Wanted
+from node.web.live_list import DAY, KINDS, RANGES, SHARED_S, Held, Wanted
 from node.web.site import Site
 from node.web.who import MAY_GIVE_FEEDBACK, who
 
 LONGEST_SEARCH = 64
 """Characters of a search; PatientID and accession number are no longer (PS3.5 6.2, LO and SH)."""
+
+DRAWN = 500
+"""Rows whose HTML is kept."""
 
 
 class ListPage:
@@ -24,6 +27,7 @@ class ListPage:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._drawn: dict[tuple[str, bool, int], str] = {}
 
     def routes(self) -> list[Route]:
         """Return where each answer is found."""
@@ -68,7 +72,15 @@ class ListPage:
         }
 
     def _row(self, held: Held, may_say: bool) -> str:
-        return self._site.render("row.html", held=held, may_say=may_say)
+        """Return a row's HTML; pages that lack the same row share it for a while."""
+        drawn = held.tag, may_say, int(self._site.clock().timestamp() // SHARED_S)
+        html = self._drawn.get(drawn)
+        if html is None:
+            html = self._site.render("row.html", held=held, may_say=may_say)
+            if len(self._drawn) >= DRAWN:
+                self._drawn.clear()
+            self._drawn[drawn] = html
+        return html
 
     def worklist(self, _: Request) -> Response:
         """Return what `ichnode worklist --json` prints."""

@@ -31,6 +31,11 @@ LOOKED_AT_AGAIN = 25
 """Studies that each look reads anew though nothing is known to have changed. So a change that the
 database does not tell of is seen within minutes."""
 
+SHARED_S = 5
+"""How long an answer holds though nothing changed: the order changes with time, by hours."""
+ANSWERS = 50
+"""Answers that are kept: as many as there are views of the list in use."""
+
 UNCERTAIN = "UNCERTAIN"
 KINDS = (*(p.value for p in Priority), UNCERTAIN)
 """What rows can be filtered by: priority, and a negative that is uncertain."""
@@ -131,7 +136,8 @@ class LiveList:
     def __init__(self, listing: Listing, clock: Callable[[], datetime]) -> None:
         self._listing = listing
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock, self._selecting = threading.Lock(), threading.Lock()
+        self._selected: dict[tuple[Wanted, int, int], Selection] = {}
         self._held: dict[str, Held] = {}
         self._mark: Mark | None = None
         self._boot = secrets.token_hex(4)
@@ -158,7 +164,10 @@ class LiveList:
         IchnodeError
             If the database cannot be read; the list stays as it was.
         """
+        asked = time.monotonic()
         with self._lock:
+            if self.looked_at > asked and not again:
+                return  # another one looked while this one waited
             began = time.monotonic()
             if self._mark is None:
                 found, self._mark = self._listing.recent(self._clock() - HELD)
@@ -189,8 +198,20 @@ class LiveList:
                 self.version += 1
 
     def select(self, wanted: Wanted) -> Selection:
-        """Return the page that is asked for, in worklist order."""
+        """Return the page that is asked for, in worklist order.
+
+        Pages that ask for the same within a few seconds share one answer.
+        """
         now = self._clock()
+        asked = wanted, self.version, int(now.timestamp() // SHARED_S)
+        with self._selecting:
+            if asked not in self._selected:
+                if len(self._selected) >= ANSWERS:
+                    self._selected.clear()
+                self._selected[asked] = self._select(wanted, now)
+            return self._selected[asked]
+
+    def _select(self, wanted: Wanted, now: datetime) -> Selection:
         since = now - RANGES[wanted.within]
         held = self._held | (self._named(wanted.text) if wanted.text else {})
         shown = {uid: one for uid, one in held.items() if _within(one, since) or wanted.text}
@@ -206,7 +227,9 @@ class LiveList:
         found = [
             one for one in self._listing.named(text) if one.row.study_instance_uid not in self._held
         ]
-        return {one.row.study_instance_uid: Held(one, f"{self._boot}-old") for one in found}
+        return {
+            one.row.study_instance_uid: Held(one, f"{self._boot}-old-{one.number}") for one in found
+        }
 
 
 def _page(

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,11 +88,25 @@ class Pictures:
         self._lock = threading.Lock()
         self._decoding = threading.Lock()
         self._drawing_thumb = threading.Lock()
-        self._loader = ThreadPoolExecutor(1, "series")
+        self._loader, self._starter = (
+            ThreadPoolExecutor(1, "series"),
+            ThreadPoolExecutor(1, "slice"),
+        )
+
+    def warm_up(self) -> None:
+        """Have both processes started, so that the first picture does not wait for them."""
+        for pool, decode in ((self._loader, self._whole), (self._starter, self._quick)):
+            pool.submit(self._start, decode)
+
+    def _start(self, decode: Decoder) -> None:
+        turn = self._decoding if decode is self._quick else nullcontext()
+        with turn, suppress(IndexError, NoPicture, Retryable):
+            self._decoded(decode, SeriesPlan("", "", (), ""))  # it has no first slice
 
     def close(self) -> None:
         """Drop what waits to be decoded."""
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._loader, self._starter):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def slice_png(self, case_id: int, index: int, window: Window) -> bytes:
         """Return a slice in a window, its pixels in proportion.
@@ -109,16 +123,16 @@ class Pictures:
         return _png(_in_proportion(Image.fromarray(grey), stack.spacing_mm))
 
     def mask_png(self, case_id: int, index: int) -> bytes:
-        """Return what was outlined on a slice, transparent elsewhere.
+        """Return what was outlined on a slice, transparent elsewhere; one pixel if nothing was.
 
         Raises
         ------
-        NoPicture
-            If nothing was outlined there.
+        NoPicture, Retryable
+            As `slice_png`.
         """
         mask = self._mask(self._key(case_id)).get(index)
         if mask is None:
-            raise NoPicture("nothing is outlined on this slice")
+            return _NOTHING
         _, stack = self._plane(case_id, index)
         return _png(_in_proportion(_painted(mask), stack.spacing_mm))
 
@@ -304,3 +318,6 @@ def _png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1)
     return out.getvalue()
+
+
+_NOTHING = _png(Image.new("LA", (1, 1)))

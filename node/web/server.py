@@ -78,6 +78,7 @@ def _pictures(settings: Settings) -> Iterator[Pictures]:
     limits, memory_mb = settings.decode, settings.web.pictures_mb
     with decoding_process(limits) as quick, decoding_process(limits) as whole:
         pictures = Pictures(settings.data_dir, quick, whole, memory_mb)
+        pictures.warm_up()
         try:
             yield pictures
         finally:

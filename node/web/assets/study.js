@@ -64,8 +64,8 @@ if (stage) {
     const [whole, outlined] = await Promise.all([slice.ready, mask.ready]);
     if (asked !== path) return; // another one was asked for meanwhile
     if (whole) put("slice", slice, `Slice ${at} of ${count}`);
-    if (outlined) put("mask", mask, "What was outlined on this slice");
-    else { shown.mask.hidden = true; }
+    if (outlined && mask.naturalWidth > 1) put("mask", mask, "What was outlined on this slice");
+    else shown.mask.hidden = true; // the node sends one pixel where nothing was outlined
     shown.slice.hidden = !whole;
     trouble.hidden = whole;
     if (!whole) trouble.textContent = await why(path);

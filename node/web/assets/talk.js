@@ -94,6 +94,7 @@ export function follow(changed) {
   let source;
   let version = -1;
   let opened = 0;
+  let ticks = 0;
   const open = () => {
     source?.close();
     opened = performance.now();
@@ -107,7 +108,7 @@ export function follow(changed) {
   // A browser gives up after an answer such as 503, and holds few connections for hidden pages.
   setInterval(() => {
     const silent = performance.now() - heard > STALE_S * 1000 && performance.now() - opened > 5000;
-    if (document.hidden) { source?.close(); source = undefined; changed(version); }
+    if (document.hidden) { source?.close(); source = undefined; if ((ticks += 1) % 4 === 0) changed(version); }
     else if (!source || source.readyState === EventSource.CLOSED || silent) open();
   }, 3000);
   open();
