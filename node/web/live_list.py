@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -142,7 +142,7 @@ class LiveList:
         self._mark: Mark | None = None
         self._boot = secrets.token_hex(4)
         self._tags = itertools.count(1)
-        self._again: itertools.cycle[str] = itertools.cycle(())
+        self._again: Iterator[str] = iter(())
         self.version = 0
         self.looked_at = float("-inf")
 
@@ -179,10 +179,11 @@ class LiveList:
             self.looked_at = began
 
     def _some(self, count: int) -> set[str]:
+        """Return the next studies of those that are held, in turn."""
         some = set(itertools.islice(self._again, count))
-        if not some and count:
+        if len(some) < count:
             self._forget()
-            self._again = iter(tuple(self._held))  # type: ignore[assignment]
+            self._again = iter(tuple(self._held))
         return some
 
     def _forget(self) -> None:
