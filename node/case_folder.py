@@ -22,6 +22,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.findings import Findings
 from node.disk import sha256_of, sync_file, sync_folder
@@ -141,6 +145,28 @@ class CaseFolder:
             If they are gone or damaged.
         """
         return Findings.load(self.path / _FINDINGS, self.path / _MASKS)
+
+    def read_values(self) -> dict[str, Any] | None:
+        """Return the findings without their arrays as plain JSON; None if there are none."""
+        return _read_json(self.path / _FINDINGS)
+
+    def read_mask(self) -> NDArray[np.bool_] | None:
+        """Return the (z, y, x) mask of the findings alone; None if there is none."""
+        try:
+            with (self.path / _MASKS).open("rb") as file, np.load(file) as held:
+                mask: NDArray[np.bool_] = held["mask"]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None
+        return mask
+
+    def written_at(self) -> int | None:
+        """Return when plan and findings were written last, in ns; None if there is no plan."""
+        with suppress(OSError):
+            times = [(self.path / _PLAN).stat().st_mtime_ns]
+            with suppress(OSError):
+                times.append((self.path / _FINDINGS).stat().st_mtime_ns)
+            return max(times)
+        return None
 
     # --- notes and manifest ----------------------------------------------------------------------
 

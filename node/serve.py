@@ -85,7 +85,7 @@ def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event) -> N
 def _web(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
     from node.web import serve_page
 
-    serve_page(settings, worklist.views, utc_now, stop)
+    serve_page(settings, worklist, utc_now, stop)
 
 
 _RUN: dict[Role, Callable[[Settings, Worklist, threading.Event], None]] = {

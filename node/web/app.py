@@ -1,26 +1,35 @@
 """The web application: its pages, and what guards them.
 
-Nothing can be changed through it. It loads nothing from elsewhere, answers only to the host names
-it is told, and leaves nothing in a browser's cache.
+It loads nothing from elsewhere, answers only to the host names it is told, and leaves nothing in a
+browser's cache. Nothing is changed through it but by a signed-in person on a page of ours.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from node.errors import IchnodeError
 from node.log import event
-from node.web.worklist_page import LOCKED, WorklistPage
-from node.worklist import Views
+from node.settings import Settings
+from node.web.guard import Locked
+from node.web.list_page import ListPage
+from node.web.live_list import LiveList
+from node.web.opinions import Opinions
+from node.web.pictures import NoPicture, Pictures
+from node.web.site import Site, templates
+from node.web.stream import Streams
+from node.web.study_page import StudyPage
+from node.worklist import NotFound, Worklist
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +37,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def app(
-    views: Views,
-    data_dir: Path,
+    worklist: Worklist,
+    settings: Settings,
+    pictures: Pictures,
     clock: Callable[[], datetime],
     hosts: Sequence[str] = LOOPBACK,
 ) -> Starlette:
-    """Return the web application.
+    """Return the web application; its `state.streams` are the open pages.
 
     Parameters
     ----------
@@ -41,37 +51,55 @@ def app(
         The names a browser may call it by. Any other is refused, so that no web site can make a
         browser read the page by pointing its own name here (DNS rebinding).
     """
-    return Starlette(
-        routes=WorklistPage(views, data_dir, clock).routes(),
+    live = LiveList(worklist.listing, clock)
+    site = Site(worklist, settings, clock, live, pictures, templates(clock))
+    streams = Streams(live, settings.web.max_live_clients)
+    made = Starlette(
+        routes=[
+            *ListPage(site).routes(),
+            *StudyPage(site).routes(),
+            *Opinions(site).routes(),
+            Route("/live", streams.answer),
+            Mount("/assets", StaticFiles(packages=[("node.web", "assets")])),
+        ],
         middleware=[
-            Middleware(_Locked),
+            Middleware(Locked),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
         ],
-        exception_handlers={IchnodeError: _unavailable},
+        exception_handlers={
+            NotFound: _not_found,
+            NoPicture: _no_picture,
+            IchnodeError: _unavailable,
+        },
+        lifespan=_looking(streams),
     )
+    made.state.open_feedback_as = settings.web.open_feedback_as
+    made.state.streams = streams
+    return made
 
 
-class _Locked:
-    """Add to every answer what keeps a browser from storing, guessing, framing or running it."""
+def _looking(streams: Streams) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        looking = asyncio.create_task(streams.keep_looking())
+        yield
+        streams.ended = True
+        await looking
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    return lifespan
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_locked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["Cache-Control"] = "no-store"
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-                headers["Cross-Origin-Resource-Policy"] = "same-origin"
-                headers.setdefault("Content-Security-Policy", LOCKED)
-            await send(message)
 
-        await self.app(scope, receive, send_locked)
+def _not_found(request: Request, error: Exception) -> Response:
+    del request, error
+    return PlainTextResponse("There is no such study or case.", 404)
+
+
+def _no_picture(request: Request, error: Exception) -> Response:
+    del request
+    return PlainTextResponse(str(error), 422)
 
 
 def _unavailable(request: Request, error: Exception) -> Response:
     del request
     logger.error("page not served: %s", error, extra=event("page_failed"))
-    return Response("The worklist cannot be read now; see the node's log.", 503)
+    return PlainTextResponse("The worklist cannot be read now; see the node's log.", 503)

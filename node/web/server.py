@@ -3,22 +3,27 @@
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import uvicorn
+from starlette.applications import Starlette
 
+from node.cases.decoding import decoding_process
 from node.errors import Retryable
 from node.log import event
 from node.settings import Settings
 from node.web.app import LOOPBACK, app
-from node.worklist import Views
+from node.web.connections import BACKLOG, Bounded, Seldom, raise_file_limit
+from node.web.pictures import Pictures
+from node.worklist import Worklist
 
 logger = logging.getLogger(__name__)
 
 
 def serve_page(
-    settings: Settings, views: Views, clock: Callable[[], datetime], stop: threading.Event
+    settings: Settings, worklist: Worklist, clock: Callable[[], datetime], stop: threading.Event
 ) -> None:
     """Serve the page until `stop` is set.
 
@@ -27,33 +32,66 @@ def serve_page(
     Retryable
         If the address cannot be listened on.
     """
-    host, port = settings.web.host, settings.web.port
-    hosts = {*LOOPBACK, socket.gethostname().lower(), f"[{host}]" if ":" in host else host}
-    config = uvicorn.Config(
-        app(views, settings.data_dir, clock, sorted(hosts)),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=2,
-    )
-    with _listen(host, port) as listening:
+    raise_file_limit()
+    with _listen(settings.web.host, settings.web.port) as listening, _pictures(settings) as drawn:
         address = listening.getsockname()
         logger.info("page served", extra=event("page", host=address[0], port=address[1]))
-        server = uvicorn.Server(config)
+        application = app(worklist, settings, drawn, clock, names(settings))
+        server = uvicorn.Server(_config(application))
+        for noisy in ("uvicorn.error", "asyncio"):
+            logging.getLogger(noisy).addFilter(Seldom())
         thread = threading.Thread(target=server.run, args=([listening],), name="page")
         thread.start()
         while thread.is_alive() and not stop.wait(0.2):
             pass
+        application.state.streams.ended = True
         server.should_exit = True
         thread.join()
     if not stop.is_set():
         raise Retryable("the triage page stopped by itself; the log says why")
 
 
+def names(settings: Settings) -> list[str]:
+    """Return the host names that the page answers to."""
+    host = settings.web.host
+    own = {*LOOPBACK, socket.gethostname().lower(), f"[{host}]" if ":" in host else host}
+    return sorted(own | {name.lower() for name in settings.web.hosts})
+
+
+def _config(application: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http=Bounded,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+@contextmanager
+def _pictures(settings: Settings) -> Iterator[Pictures]:
+    limits, memory_mb = settings.decode, settings.web.pictures_mb
+    with decoding_process(limits) as quick, decoding_process(limits) as whole:
+        pictures = Pictures(settings.data_dir, quick, whole, memory_mb)
+        pictures.warm_up()
+        try:
+            yield pictures
+        finally:
+            pictures.close()
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise Retryable(f"the triage page cannot listen on {host}:{port}: {error}") from error
+    # Accepted connections inherit it. asyncio sets it only where a socket names its protocol, and
+    # Nagle's algorithm would hold the second part of each answer for 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

@@ -1,10 +1,14 @@
 """The words in which the page describes a row. Pure."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from node.states import State
-from node.worklist import DeliveryLine, DeliveryStatus, Row
+from node.states import Priority, State
+from node.wording import UNCERTAIN
+from node.worklist import DeliveryLine, DeliveryStatus, Event, Row
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far a scanner's clock may be ahead of this machine's. An estimate."""
 
 SUBTYPE_SHOWN = 0.5
 """A subtype is named from this probability on: it is then more probable than not. The most probable
@@ -94,3 +98,95 @@ def _named(owed: Sequence[DeliveryLine]) -> str:
 def _kind(line: DeliveryLine) -> str:
     answer = line.last_status
     return _KINDS.get(line.kind, "object") + (f" (status {answer:04X})" if answer else "")
+
+
+def acquired(row: Row, now: datetime) -> tuple[str, str]:
+    """Return when a study was acquired, in ISO 8601 and in words.
+
+    The scanner's clock has no zone; it counts as this machine's. Where it says nothing, or a time
+    to come, the arrival counts.
+    """
+    at, what = _began(row, now)
+    local, today = at.astimezone(), now.astimezone().date()
+    form = "%H:%M" if local.date() == today else "%d %b %H:%M"
+    return at.isoformat(), f"{what}{local.strftime(form)}"
+
+
+def waited(row: Row, now: datetime) -> str:
+    """Return how long ago a study was acquired, as `acquired`."""
+    return span(now - _began(row, now)[0])
+
+
+def _began(row: Row, now: datetime) -> tuple[datetime, str]:
+    at = _acquired_at(row)
+    if at is None or at > now + CLOCKS_DIFFER:
+        return row.first_received_at, "received "
+    return at, ""
+
+
+def _acquired_at(row: Row) -> datetime | None:
+    try:
+        return datetime.strptime(row.acquired, "%Y-%m-%d %H:%M").astimezone()
+    except ValueError:
+        return None
+
+
+def spoken(code: str) -> str:
+    """Return a code such as NOT_ANALYSED as words."""
+    return code.replace("_", " ").lower()
+
+
+def announced(row: Row) -> str:
+    """Return how a row is announced to who cannot see it; without any identity."""
+    return f"{spoken(row.priority)}{', uncertain' if row.uncertain else ''}"
+
+
+def verdict(row: Row) -> str:
+    """Return what a row says, in a few words."""
+    return {
+        Priority.SUSPECTED: "Suspected, unverified",
+        Priority.NOT_ANALYSED: "Not analysed: read it as usual",
+        Priority.PENDING: stage(row).capitalize() or "Not decided yet",
+        Priority.NOT_SUSPECTED: "No hemorrhage suspected",
+    }[row.priority]
+
+
+def answer(line: DeliveryLine) -> str:
+    """Return what a peer answered for one object, in words."""
+    if line.last_status is None:
+        return line.last_message or ("no answer yet" if line.attempts else "not tried yet")
+    said = "stored" if line.status == DeliveryStatus.SENT else line.last_message or "refused"
+    return f"{said} (status {line.last_status:04X})"
+
+
+def happened(event: Event) -> str:
+    """Return an event's details in words; UIDs and digests are left to the database."""
+    told = {name: value for name, value in event.detail.items() if name not in _UNSAID}
+    was, state = told.pop("was", None), told.pop("state", None)
+    moved = [f"{spoken(was)} → {spoken(state)}"] if was and state else [spoken(state or "")]
+    said = (f"{spoken(name)} {_value(value)}" for name, value in told.items())
+    return ", ".join(filter(None, [*moved, *said]))
+
+
+_UNSAID = ("sop_instance_uid", "sha256", "path", "study_instance_uid")
+
+
+def _value(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else spoken(str(value))
+
+
+def notes(row: Row) -> list[str]:
+    """Return what a person must know of a row beside its result, the weightiest first."""
+    said = [UNCERTAIN] if row.uncertain else []
+    said += [row.reason] if row.reason else []
+    if row.quarantined:
+        objects = f"{row.quarantined} received object{'s' if row.quarantined > 1 else ''}"
+        said.append(f"{objects} set aside: the study may be incomplete")
+    if len(row.scans) > 1:
+        said.append(f"{len(row.scans)} scans: " + ", ".join(spoken(s.priority) for s in row.scans))
+    return [*said, *row.limitations]
+
+
+def duration(seconds: float) -> str:
+    """Return a duration: to the tenth below a minute, then as `span`."""
+    return f"{seconds:.1f} s" if 0 <= seconds < 60 else span(timedelta(seconds=seconds))

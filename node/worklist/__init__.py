@@ -7,13 +7,23 @@ from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
 from node.worklist.events import Event
+from node.worklist.feedback import Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
+from node.worklist.listing import Listing, Mark
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients, PatientStudy
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
-from node.worklist.rows import READ_ELSEWHERE, DeliveryLine, Row, ScanLine, speaking_for_study
-from node.worklist.tables import Decision, DeliveryStatus
+from node.worklist.rows import (
+    READ_ELSEWHERE,
+    DeliveryLine,
+    Row,
+    ScanLine,
+    in_order,
+    speaking_for_study,
+)
+from node.worklist.studies import Listed
+from node.worklist.tables import Decision, DeliveryStatus, Mistake
 from node.worklist.telling import EscalationStep, Tell
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
@@ -30,15 +40,24 @@ __all__ = [
     "DeliveryStatus",
     "EscalationStep",
     "Event",
+    "Feedback",
     "IllegalMove",
     "LeaseLost",
+    "Listed",
+    "Listing",
+    "Mark",
+    "Mistake",
     "NotFound",
+    "NothingToUndo",
+    "Opinion",
     "Outbox",
     "PatientStudy",
     "Patients",
+    "Outdated",
     "Quarantine",
     "Quarantined",
     "Row",
+    "Said",
     "ScanLine",
     "Signature",
     "Standing",
@@ -47,6 +66,7 @@ __all__ = [
     "Views",
     "Worklist",
     "claimant",
+    "in_order",
     "speaking_for_study",
     "upgrade",
 ]

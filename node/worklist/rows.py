@@ -34,7 +34,7 @@ class DeliveryLine:
     """One parcel owed to one destination.
 
     `kind` is the parcel's; `sop_class` the UID of a DICOM object, else ""; `last_status` verbatim;
-    `sent_at` is when the peer said that it has the parcel.
+    `sent_at` is when the peer said that it has the parcel, `last_message` what went wrong.
     """
 
     destination: str
@@ -44,10 +44,11 @@ class DeliveryLine:
     attempts: int
     last_status: int | None
     sent_at: datetime | None = None
+    last_message: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of `deliveries`; a stable interface."""
-        within = ("kind", "sent_at")
+        within = ("kind", "sent_at", "last_message")
         return {name: value for name, value in asdict(self).items() if name not in within}
 
 

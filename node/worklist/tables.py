@@ -40,6 +40,15 @@ class Decision(StrEnum):
     """A released object of the same SOPInstanceUID took its place, or a whole one did."""
 
 
+class Mistake(StrEnum):
+    """In which way a person found a result to be wrong."""
+
+    MISSED = "MISSED"
+    """There is a hemorrhage, or one more, that was not suspected."""
+    FALSE_ALARM = "FALSE_ALARM"
+    """What was suspected is no hemorrhage."""
+
+
 class Utc(sa.types.TypeDecorator[datetime]):
     """An aware datetime in UTC, in and out, also where the database keeps no time zone."""
 
@@ -101,7 +110,7 @@ study = sa.Table(
     _uid("study_instance_uid", primary_key=True),
     sa.Column("patient_id", sa.Text, nullable=False, index=True),
     sa.Column("patient_birth_date", sa.Text, nullable=False),
-    sa.Column("accession_number", sa.Text, nullable=False),
+    sa.Column("accession_number", sa.Text, nullable=False, index=True),
     sa.Column("study_description", sa.Text, nullable=False),
     _at("first_received_at"),
 )
@@ -117,6 +126,7 @@ series = sa.Table(
     _at("last_received_at"),
     _at("released_at", nullable=True),
     sa.Column("associations", sa.Integer, nullable=False, server_default="0"),
+    sa.Index("ix_series_last_received_at", "last_received_at"),
 )
 
 instance = sa.Table(
@@ -227,6 +237,13 @@ acknowledgement = sa.Table(
     sa.Column("agrees", sa.Boolean),
     sa.Column("shown", _closed(Priority, "shown"), nullable=False),
     _at("at"),
+    sa.Column("mistake", _closed(Mistake, "mistake")),
+    sa.Column("place", sa.Text),
+    sa.Column("reason", sa.Text),
+    _at("undone_at", nullable=True),
+    sa.Column("undone_by", sa.Text),
+    sa.CheckConstraint("mistake IS NULL OR (agrees IS NOT NULL AND NOT agrees)", "disagrees"),
+    sa.CheckConstraint("(undone_at IS NULL) = (undone_by IS NULL)", "undone"),
 )
 
 news = sa.Table(

@@ -19,8 +19,8 @@ from node.states import Priority, State
 from node.worklist import owing
 from node.worklist.events import note
 from node.worklist.rows import READ_ELSEWHERE, Row
+from node.worklist.studies import one_study
 from node.worklist.tables import delivery, news, study
-from node.worklist.views import of_study
 
 Tell = Callable[[News, frozenset[str]], Sequence[tuple[str, Parcel]]]
 """Leaves an news on disk for good; returns what is owed of it, and to which destinations.
@@ -74,7 +74,7 @@ def announce(db: sa.Connection, study_uid: str, tell: Tell, now: datetime) -> No
     """
     of = sa.select(study).where(study.c.study_instance_uid == study_uid)
     patient = db.execute(of.with_for_update()).one()  # others who move cases of the study wait
-    row, last = of_study(db, study_uid), _last(db, study_uid)
+    row, last = one_study(db, study_uid), _last(db, study_uid)
     said = _news(row, patient, last, now)
     what = happened(last and (last.case_id, last.priority, last.result), row, said.result)
     if what is None:
@@ -132,7 +132,7 @@ def _due(
     done = sa.select(delivery.c.dedup_key).where(delivery.c.dedup_key.in_(keys))
     owed = set(db.execute(done.where(owing.messages_of(study_uid))).scalars())
     left = [(key, step) for key, step in keys.items() if key not in owed]
-    if not left or of_study(db, study_uid).acknowledged_at is not None:
+    if not left or one_study(db, study_uid).acknowledged_at is not None:
         return []
     return sorted(left, key=lambda one: one[1].after)
 

@@ -1,22 +1,18 @@
 """What people see: the rows of the worklist, read from the database."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from itertools import groupby
-from typing import Any
 
 import sqlalchemy as sa
 
-from node.records import Preferred
 from node.states import State
 from node.worklist import events
 from node.worklist.chains import NOT_SUPERSEDED, NotFound
 from node.worklist.database import Database
 from node.worklist.events import Event
-from node.worklist.rows import DeliveryLine, Row, ScanLine, in_order, speaking_for_study
-from node.worklist.tables import acknowledgement, case, delivery, quarantine, series, study
+from node.worklist.rows import Row, ScanLine, in_order, speaking_for_study
+from node.worklist.studies import case_rows, of_study, one_study, recent, study_rows
+from node.worklist.tables import case, series, study
 
 
 class Views:
@@ -35,7 +31,7 @@ class Views:
             delivered or skipped, or somebody acknowledged them.
         """
         with self._database.read() as db:
-            return in_order(_rows(db, _recent(since)), now)
+            return in_order(study_rows(db, recent(since)), now)
 
     def study(self, study_uid: str) -> Row:
         """Return the row of one study.
@@ -46,12 +42,12 @@ class Views:
             If there is no such study.
         """
         with self._database.read() as db:
-            return _study(db, study_uid)
+            return one_study(db, study_uid)
 
     def history(self, study_uid: str) -> tuple[Row, ...]:
         """Return every case of the study by age, superseded ones too."""
         with self._database.read() as db:
-            return tuple(_cases(db, _of_study(study_uid)))
+            return tuple(case_rows(db, of_study(study_uid)))
 
     def scans(self, study_uid: str) -> tuple[ScanLine, ...]:
         """Return how each scan of the study stands, the worst first."""
@@ -104,66 +100,7 @@ class Views:
         """
         with self._database.read() as db:
             uid, case_id = _find(db, name)
-            return case_id or _newest(_cases(db, _of_study(uid)))
-
-    def acknowledge(self, study_uid: str, who: str, agrees: bool | None, now: datetime) -> None:
-        """Record that a person has seen the study's row as it stands, and whether they agree.
-
-        Raises
-        ------
-        NotFound
-            If there is no such study.
-        """
-        with self._database.write() as db:
-            shown = _study(db, study_uid)
-            line = {"study_instance_uid": study_uid, "who": who, "agrees": agrees, "at": now}
-            db.execute(acknowledgement.insert(), {**line, "shown": shown.priority})
-
-
-def of_study(db: sa.Connection, study_uid: str) -> Row:
-    """Return the row of one study, within a transaction; raises as `Views.study`."""
-    return _study(db, study_uid)
-
-
-def _study(db: sa.Connection, study_uid: str) -> Row:
-    rows = _rows(db, _of_study(study_uid))
-    if not rows:
-        raise NotFound(f"no study {study_uid}")
-    return rows[0]
-
-
-def _rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
-    """Return one row for each study that `wanted` picks, in no order."""
-    acknowledged = {r.study_instance_uid: r for r in db.execute(_acknowledgements(wanted))}
-    aside = {r.study_instance_uid: r.objects for r in db.execute(_quarantined())}
-    found = []
-    for uid, told in groupby(_cases(db, wanted), key=lambda row: row.study_instance_uid):
-        row = speaking_for_study(list(told))
-        row = replace(row, quarantined=aside.get(uid, 0))
-        found.append(_acknowledged(row, acknowledged[uid]) if uid in acknowledged else row)
-    return found
-
-
-def _cases(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
-    """Return a row for each case of those studies, superseded ones too, study by study, by age."""
-    found = db.execute(
-        sa.select(
-            case,
-            study,
-            sa.func.coalesce(case.c.last_slice_at, series.c.last_received_at).label("received_at"),
-        )
-        .join_from(case, series)
-        .join_from(series, study)
-        .where(wanted)
-        .order_by(study.c.study_instance_uid, case.c.id)
-    ).all()
-    deliveries = _deliveries(db, wanted)
-    return [_row(one, deliveries[one.id]) for one in found]
-
-
-def _of_study(study_uid: str) -> sa.ColumnElement[bool]:
-    """Return the condition that a series is of this study."""
-    return series.c.study_instance_uid == study_uid
+            return case_id or _newest(case_rows(db, of_study(uid)))
 
 
 def _find(db: sa.Connection, name: str) -> tuple[str, int | None]:
@@ -199,94 +136,3 @@ def _newest(cases: Sequence[Row]) -> int:
     while number in by:
         number = by[number]
     return number
-
-
-def _recent(since: datetime | None) -> sa.ColumnElement[bool]:
-    """Return the condition that a study got a slice since then, or that it is not done with."""
-    if since is None:
-        return sa.true()
-    new = sa.select(series.c.study_instance_uid).where(series.c.last_received_at >= since)
-    seen = sa.select(acknowledgement.c.study_instance_uid)
-    unfinished = (
-        sa.select(series.c.study_instance_uid)
-        .join_from(series, case)
-        .where(case.c.state.not_in((State.DELIVERED, State.SKIPPED)), NOT_SUPERSEDED)
-        .where(series.c.study_instance_uid.not_in(seen))
-    )
-    return series.c.study_instance_uid.in_(new.union(unfinished))
-
-
-def _acknowledged(row: Row, seen: sa.Row[Any]) -> Row:
-    """Return the row as acknowledged, unless that was for another result than the row shows."""
-    if seen.shown != row.priority or (row.flagged_at and seen.at < row.flagged_at):
-        return row
-    return replace(row, acknowledged_at=seen.at, acknowledged_by=seen.who, agrees=seen.agrees)
-
-
-def _deliveries(
-    db: sa.Connection, wanted: sa.ColumnElement[bool]
-) -> Mapping[int, Sequence[DeliveryLine]]:
-    query = sa.select(delivery).join_from(delivery, case).join_from(case, series).where(wanted)
-    lines: dict[int, list[DeliveryLine]] = defaultdict(list)
-    for r in db.execute(query.order_by(delivery.c.id)):
-        sop_class = r.address.get("sop_class_uid", "")
-        standing = (r.status, r.attempts, r.last_status)
-        line = DeliveryLine(r.destination, r.kind, sop_class, *standing, r.sent_at)
-        lines[r.case_id].append(line)
-    return lines
-
-
-def _acknowledgements(wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Return those of the wanted studies, oldest first: the last one of a study counts."""
-    uids = sa.select(series.c.study_instance_uid).where(wanted)
-    return (
-        sa.select(acknowledgement)
-        .where(acknowledgement.c.study_instance_uid.in_(uids))
-        .order_by(acknowledgement.c.id)
-    )
-
-
-def _quarantined() -> sa.Select[Any]:
-    uid = quarantine.c.study_instance_uid
-    undecided = quarantine.c.decision.is_(None)
-    return sa.select(uid, sa.func.count().label("objects")).where(undecided).group_by(uid)
-
-
-def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
-    return Row(
-        study_instance_uid=r.study_instance_uid,
-        patient_id=r.patient_id,
-        accession_number=r.accession_number,
-        priority=r.priority,
-        probability=r.probability,
-        uncertainty=r.uncertainty,
-        uncertain=r.uncertain,
-        volume_ml=r.volume_ml,
-        subtypes=r.subtypes,
-        reason=r.reason,
-        series_instance_uid=r.series_instance_uid,
-        key_slice_sop_instance_uid=r.key_slice_sop_instance_uid,
-        bundle=r.bundle,
-        received_at=r.received_at,
-        flagged_at=r.flagged_at,
-        delivered_at=r.delivered_at,
-        case_id=r.id,
-        supersedes=r.supersedes,
-        state=r.state,
-        study_description=r.study_description,
-        reason_code=r.reason_code,
-        limitations=tuple(r.limitations),
-        part=r.part,
-        prior=r.prior,
-        scan=r.scan,
-        acquired=r.acquired,
-        closed_at=r.closed_at,
-        closed_by=r.closed_by,
-        saved_s=r.saved_s,
-        preferred=r.preferred_series_uid and Preferred(r.preferred_by, r.preferred_series_uid),
-        first_received_at=r.first_received_at,
-        assembled_at=r.assembled_at,
-        triaged_at=r.triaged_at,
-        reported_at=r.reported_at,
-        deliveries=tuple(deliveries),
-    )

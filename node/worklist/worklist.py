@@ -6,6 +6,8 @@ from node.worklist.announcements import Announcements
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
+from node.worklist.feedback import Feedback
+from node.worklist.listing import Listing
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients
 from node.worklist.quarantine import Quarantine
@@ -41,6 +43,10 @@ class Worklist:
         For the patient index.
     views
         For people.
+    listing
+        For a page that stays open.
+    feedback
+        For what people say of results.
 
     Raises
     ------
@@ -62,6 +68,8 @@ class Worklist:
         self.outbox = Outbox(self._database)
         self.patients = Patients(self._database)
         self.views = Views(self._database)
+        self.listing = Listing(self._database)
+        self.feedback = Feedback(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,8 @@ from node.settings import (
     Settings,
     Source,
     Triage,
+    Viewer,
+    Web,
     load,
     peer,
 )
@@ -40,7 +42,13 @@ def test_shipped_file_holds_the_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("name", "description"),
-    [*fields(Settings), *fields(Destination), *fields(Escalation), *fields(Source)],
+    [
+        *fields(Settings),
+        *fields(Destination),
+        *fields(Escalation),
+        *fields(Source),
+        *fields(Viewer),
+    ],
 )
 def test_every_setting_stands_in_the_shipped_file_with_its_description(
     name: str, description: str
@@ -120,7 +128,7 @@ def example(text: str, first: str) -> str:
 
 def test_shipped_file_is_valid_toml_when_its_examples_are_switched_on() -> None:
     text = SHIPPED.read_text().replace("# # ", "## ")
-    for section, table in (("deliver", "destinations"), ("pull", "sources")):
+    for section, table in (("deliver", "destinations"), ("pull", "sources"), ("web", "viewers")):
         switched_on = Settings(**tomllib.loads(example(text, f"# [[{section}.{table}")))
         assert len(getattr(getattr(switched_on, section), table)) == 1
     chain = tomllib.loads(example(text, "# [[deliver.escalations"))["deliver"]["escalations"]
@@ -210,3 +218,15 @@ def test_a_pacs_cannot_be_escalated_to(tmp_path: Path) -> None:
     )
     with pytest.raises(BadConfiguration, match="'pacs' is no destination of messages"):
         load(path)
+
+
+def test_feedback_without_a_login_stays_on_this_machine() -> None:
+    assert Web(open_feedback_as="Dr. Night").host == "127.0.0.1"
+    with pytest.raises(ValueError, match="loopback"):
+        Web(host="0.0.0.0", open_feedback_as="Dr. Night")
+
+
+@pytest.mark.parametrize("url", ["javascript://%0aalert(1)", "data:text/html,x", "https://a b"])
+def test_a_viewers_address_is_one_that_only_opens_something(url: str) -> None:
+    with pytest.raises(ValueError, match="url"):
+        Viewer(name="X", url=url)

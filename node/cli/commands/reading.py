@@ -62,14 +62,23 @@ def analyse(
 
 
 def bench(
+    what: Annotated[
+        str, typer.Argument(help="node (receiving, reading, sending) or web (the page).")
+    ] = "node",
     config: Config = None,
     peer: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="Also send to this storage SCP; repeatable."),
     ] = None,
 ) -> None:
-    """Measure receive throughput, volume building, ms per slice, and door-to-flag."""
+    """Measure receive throughput, volume building, ms per slice and door to flag; or the page."""
     from node.cli.bench import bench as run
+    from node.cli.bench.web import bench_web
 
+    if what not in ("node", "web"):
+        raise typer.BadParameter(f"{what}: node or web")
+    if what == "web":
+        bench_web()
+        return
     with configured(config) as settings:
         run(settings, peer or [])

@@ -53,7 +53,9 @@ from node.worklist import (
     DeliveryStatus,
     IllegalMove,
     LeaseLost,
+    Mistake,
     NotFound,
+    Opinion,
     Signature,
     Step,
     Worklist,
@@ -487,7 +489,61 @@ class TestCases:
         with pytest.raises(NotFound, match="no case 7"):
             worklist.cases.get(7)
         with pytest.raises(NotFound, match=r"no study 1\.2"):
-            worklist.views.acknowledge("1.2", "reader", None, T0)
+            worklist.feedback.give("1.2", "reader", Opinion(), T0)
+
+
+class TestListing:
+    """What a page that stays open asks for."""
+
+    def test_what_happens_to_a_study_is_seen_as_a_change_of_it_alone(
+        self, worklist: Worklist
+    ) -> None:
+        receive(worklist, series=1, study=1)
+        found, mark = worklist.listing.recent(T0 - timedelta(hours=1))
+        assert [one.row.study_instance_uid for one in found] == ["1.7.1"]
+        assert worklist.listing.changed(mark) == (set(), mark)
+        steps: list[Callable[[], object]] = [
+            lambda: move(worklist, at(501), ASSEMBLED, SUSPECTED, report(1, "PACS")),
+            lambda: receive(worklist, series=2, study=2, now=at(500)),
+            lambda: worklist.feedback.give("1.7.1", "Dr. Night", Opinion(True), at(502)),
+            lambda: worklist.feedback.undo("1.7.1", "Dr. Night", at(503)),
+        ]
+        for step in steps:
+            step()
+            uids, mark = worklist.listing.changed(mark)
+            assert uids
+            rows = {one.row.study_instance_uid: one for one in worklist.listing.studies(uids)}
+            everything = worklist.listing.recent(T0 - timedelta(hours=1))[0]
+            for one in everything:
+                uid = one.row.study_instance_uid
+                assert rows.get(uid, one) == one
+            assert worklist.listing.changed(mark) == (set(), mark)
+
+    def test_studies_are_named_by_accession_number_and_patient(self, worklist: Worklist) -> None:
+        receive(worklist, series=1, study=1)
+        receive(worklist, series=2, study=2)
+        for name in ("A2", "P2"):
+            assert [one.number for one in worklist.listing.named(name)] == [2]
+        assert worklist.listing.named("A") == []
+        assert worklist.listing.study_of_case(2) == "1.7.2"
+        with pytest.raises(NotFound, match="no case 7"):
+            worklist.listing.study_of_case(7)
+
+    def test_feedback_keeps_what_was_said_and_who_undid_it(self, worklist: Worklist) -> None:
+        receive(worklist)
+        opinion = Opinion(False, Mistake.MISSED, "right temporal", "seen on MR")
+        worklist.feedback.give("1.7.1", "Dr. Night", opinion, at(5))
+        worklist.feedback.undo("1.7.1", "Dr. Night", at(6))
+        (said,) = worklist.feedback.of_study("1.7.1")
+        assert said.opinion == opinion
+        assert (said.at, said.undone_at, said.undone_by) == (at(5), at(6), "Dr. Night")
+
+    def test_a_mistake_is_part_of_a_disagreement(self, worklist: Worklist) -> None:
+        receive(worklist)
+        for agrees in (True, None):
+            with pytest.raises(Permanent):
+                opinion = Opinion(agrees, Mistake.MISSED)
+                worklist.feedback.give("1.7.1", "Dr. Night", opinion, at(5))
 
 
 class TestReplay:
@@ -800,7 +856,7 @@ class TestWorklist:
         receive(worklist, series=1, study=1)
         move(worklist, at(5), ASSEMBLED, SUSPECTED)
         receive(worklist, series=2, study=2)
-        worklist.views.acknowledge("1.7.1", "Dr. Night", False, at(60))
+        worklist.feedback.give("1.7.1", "Dr. Night", Opinion(False), at(60))
         rows = worklist.views.worklist(at(61))
         assert [row.study_instance_uid for row in rows] == ["1.7.2", "1.7.1"]
         assert (rows[1].acknowledged_by, rows[1].agrees) == ("Dr. Night", False)
@@ -810,7 +866,7 @@ class TestWorklist:
     ) -> None:
         receive(worklist)
         move(worklist, at(5), ASSEMBLED, NEGATIVE)
-        worklist.views.acknowledge("1.7.1", "Dr. Night", True, at(60))
+        worklist.feedback.give("1.7.1", "Dr. Night", Opinion(True), at(60))
         receive(worklist, 2, now=at(100))
         move(worklist, at(105), ASSEMBLED, SUSPECTED)
         (row,) = worklist.views.worklist(at(106))
@@ -824,7 +880,7 @@ class TestWorklist:
         receive(worklist, series=3, study=3, now=at(500))
         shown = {row.study_instance_uid for row in worklist.views.worklist(at(501), since=at(400))}
         assert shown == {"1.7.2", "1.7.3"}
-        worklist.views.acknowledge("1.7.2", "Dr. Night", None, at(502))
+        worklist.feedback.give("1.7.2", "Dr. Night", Opinion(), at(502))
         shown = {row.study_instance_uid for row in worklist.views.worklist(at(503), since=at(400))}
         assert shown == {"1.7.3"}
 

@@ -1,0 +1,157 @@
+// One study: scroll, window, overlay. Every picture comes from the node; the last ones stay here.
+import { act } from "./opinions.js";
+import { ask, fill, follow, heardOf, onKeys } from "./talk.js";
+
+const main = document.querySelector("main");
+const number = main.dataset.case;
+const stage = document.getElementById("stage");
+
+// --- the slices ----------------------------------------------------------------------------------
+
+if (stage) {
+  const KEPT = 120; // pictures
+  const AHEAD = 4; // slices fetched before they are asked for
+  const count = Number(stage.dataset.count);
+  const shown = { slice: document.getElementById("slice"), mask: document.getElementById("mask") };
+  const scroll = document.getElementById("scroll");
+  const cursor = document.getElementById("cursor");
+  const trouble = document.getElementById("trouble");
+  const overlay = document.getElementById("overlay");
+  const opacity = document.getElementById("opacity");
+  const pictures = new Map();
+  const now = { at: Number(stage.dataset.first), level: 40, width: 80, on: true };
+  let asked = "";
+
+  const sliceOf = (at) => `/cases/${number}/slices/${at}.png?level=${Math.round(now.level)}&width=${Math.round(now.width)}`;
+  const maskOf = (at) => `/cases/${number}/slices/${at}/mask.png`;
+
+  /** Return a picture that is loaded, or will be; the oldest ones are let go. */
+  function picture(path) {
+    let image = pictures.get(path);
+    if (!image) {
+      image = new Image();
+      image.decoding = "async";
+      image.ready = new Promise((resolve) => {
+        image.onload = () => resolve(true);
+        image.onerror = () => { pictures.delete(path); resolve(false); };
+      });
+      image.src = path;
+    } else pictures.delete(path);
+    pictures.set(path, image);
+    for (const path of pictures.keys()) { if (pictures.size <= KEPT) break; pictures.delete(path); }
+    return image;
+  }
+
+  function put(role, image, words) {
+    image.id = role;
+    image.className = role;
+    image.alt = words;
+    image.hidden = false;
+    if (role === "mask") { image.classList.toggle("off", !now.on); image.style.opacity = opacity.value / 100; }
+    if (shown[role] !== image) { shown[role].replaceWith(image); shown[role] = image; }
+  }
+
+  async function show() {
+    const { at } = now;
+    const path = asked = sliceOf(at);
+    scroll.value = at;
+    cursor?.setAttribute("x", at - 1);
+    document.getElementById("place").textContent = `slice ${at} of ${count}${at === Number(stage.dataset.key) ? ", key slice" : ""}`;
+    document.getElementById("window").textContent = `W ${Math.round(now.width)} L ${Math.round(now.level)}`;
+    for (const one of document.querySelectorAll(".preset")) one.setAttribute("aria-pressed", Number(one.dataset.level) === now.level && Number(one.dataset.width) === now.width);
+    const slice = picture(path);
+    const mask = picture(maskOf(at));
+    const [whole, outlined] = await Promise.all([slice.ready, mask.ready]);
+    if (asked !== path) return; // another one was asked for meanwhile
+    if (whole) put("slice", slice, `Slice ${at} of ${count}`);
+    if (outlined && mask.naturalWidth > 1) put("mask", mask, "What was outlined on this slice");
+    else shown.mask.hidden = true; // the node sends one pixel where nothing was outlined
+    shown.slice.hidden = !whole;
+    trouble.hidden = whole;
+    if (!whole) trouble.textContent = await why(path);
+    stage.dataset.shown = at;
+    for (let step = 1; step <= AHEAD; step += 1) for (const near of [at + step, at - step]) if (near >= 1 && near <= count) { picture(sliceOf(near)); }
+  }
+
+  async function why(path) {
+    try { return (await (await fetch(path)).text()).slice(0, 400); } catch { return "The node does not answer."; }
+  }
+
+  const go = (at) => { const next = Math.min(count, Math.max(1, at)); if (next !== now.at) { now.at = next; show(); } };
+  const toggle = () => { now.on = !now.on; overlay.setAttribute("aria-pressed", now.on); shown.mask.classList.toggle("off", !now.on); };
+  const preset = (place) => document.querySelectorAll(".preset")[place]?.click();
+
+  overlay.addEventListener("click", toggle);
+  opacity.addEventListener("input", () => { shown.mask.style.opacity = opacity.value / 100; });
+  scroll.addEventListener("input", () => go(Number(scroll.value)));
+  document.getElementById("to-key")?.addEventListener("click", () => go(Number(stage.dataset.key)));
+  document.getElementById("strip")?.addEventListener("click", (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    go(1 + Math.floor((event.clientX - box.left) / box.width * count));
+  });
+  for (const one of document.querySelectorAll(".preset")) one.addEventListener("click", () => {
+    now.level = Number(one.dataset.level);
+    now.width = Number(one.dataset.width);
+    show();
+  });
+  stage.addEventListener("wheel", (event) => { event.preventDefault(); go(now.at + Math.sign(event.deltaY)); }, { passive: false });
+
+  // Drag: to the right widens the window, upwards darkens. One picture is asked for at a time.
+  let drag = null;
+  let drawing = false;
+  stage.addEventListener("pointerdown", (event) => {
+    if (event.pointerType === "touch") return;
+    drag = { x: event.clientX, y: event.clientY, level: now.level, width: now.width };
+    stage.setPointerCapture(event.pointerId);
+  });
+  stage.addEventListener("pointermove", async (event) => {
+    if (!drag) return;
+    const pace = Math.max(0.25, drag.width / 400);
+    now.width = Math.min(8000, Math.max(1, Math.round(drag.width + (event.clientX - drag.x) * pace)));
+    now.level = Math.min(4000, Math.max(-1000, Math.round(drag.level + (drag.y - event.clientY) * pace)));
+    if (drawing) return;
+    drawing = true;
+    await show();
+    drawing = false;
+  });
+  for (const kind of ["pointerup", "pointercancel"]) stage.addEventListener(kind, () => { if (drag) { drag = null; show(); } });
+
+  onKeys({
+    j: () => go(now.at + 1), k: () => go(now.at - 1), ArrowDown: () => go(now.at + 1), ArrowUp: () => go(now.at - 1),
+    h: () => go(Number(stage.dataset.key ?? stage.dataset.first)), o: toggle,
+    1: () => preset(0), 2: () => preset(1), 3: () => preset(2), 4: () => preset(3),
+  });
+  show().then(async () => {
+    const sides = await ask(`/cases/${number}/sides`).catch(() => ({}));
+    for (const [edge, letter] of Object.entries(sides)) stage.querySelector(`.side.${edge}`).textContent = letter;
+  });
+}
+
+// --- how the study stands ------------------------------------------------------------------------
+
+async function renew() {
+  try {
+    const facts = await ask(`/studies/${number}/standing`);
+    fill(document.getElementById("standing"), facts.standing);
+    document.getElementById("standing").className = `standing ${facts.classes}`;
+    fill(document.getElementById("said"), facts.said);
+    main.dataset.shown = facts.shown;
+    const newer = document.getElementById("newer");
+    newer.hidden = facts.as_of === main.dataset.asOf || !main.dataset.asOf;
+    newer.textContent = "The result changed since this page was opened. Load it again to see all of it.";
+    main.dataset.asOf ||= facts.as_of;
+    heardOf(0);
+  } catch { /* the mark says how old the page is */ }
+}
+
+async function opine(kind) {
+  await act(kind, { case: number, shown: main.dataset.shown });
+  await renew();
+}
+
+for (const button of document.querySelectorAll("button[data-act]")) button.addEventListener("click", () => opine(button.dataset.act));
+onKeys({
+  a: () => opine("acknowledge"), y: () => opine("agree"), n: () => opine("disagree"), u: () => opine("undo"),
+  Escape: () => location.assign("/"),
+});
+follow(renew);

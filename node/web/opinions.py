@@ -1,0 +1,111 @@
+"""Feedback that comes from the pages: acknowledge, agree, disagree, and undo."""
+
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from node.states import Priority
+from node.web import guard
+from node.web.site import Site
+from node.web.who import MAY_GIVE_FEEDBACK, User, who
+from node.worklist import Mistake, NothingToUndo, Opinion, Outdated
+
+AGREES = {"acknowledge": None, "agree": True, "disagree": False}
+"""What is said, and whether it agrees with the result."""
+LONGEST_PLACE, LONGEST_REASON = 100, 1000
+
+
+class Opinions:
+    """What a signed-in person says of a study; each method answers one request."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> list[Route]:
+        """Return where each answer is found."""
+        return [
+            Route("/studies/{case:int}/feedback", self.give, methods=["POST"]),
+            Route("/studies/{case:int}/undo", self.undo, methods=["POST"]),
+        ]
+
+    async def give(self, request: Request) -> Response:
+        """Record what the person says of the result that they saw."""
+        user = signed_in(request)
+        asked = await guard.body_of(request)
+        opinion, saw = opinion_in(asked), _priority(asked.get("saw"))
+        await run_in_threadpool(self._give, request.path_params["case"], user, opinion, saw)
+        return JSONResponse({"said": _words(opinion)})
+
+    def _give(self, case: int, user: User, opinion: Opinion, saw: Priority) -> None:
+        uid = self._site.worklist.listing.study_of_case(case)
+        now = self._site.clock()
+        try:
+            self._site.worklist.feedback.give(uid, user.name, opinion, now, saw=saw)
+        except Outdated as error:
+            raise HTTPException(409, f"Not recorded: {error}") from error
+
+    async def undo(self, request: Request) -> Response:
+        """Take back the person's newest feedback on a study."""
+        user = signed_in(request)
+        await run_in_threadpool(self._undo, request.path_params["case"], user)
+        return JSONResponse({"said": "undone"})
+
+    def _undo(self, case: int, user: User) -> None:
+        uid = self._site.worklist.listing.study_of_case(case)
+        try:
+            self._site.worklist.feedback.undo(uid, user.name, self._site.clock())
+        except NothingToUndo as error:
+            raise HTTPException(409, "There is nothing of yours to undo here.") from error
+
+
+def signed_in(request: Request) -> User:
+    """Return who sends a request from a page of ours, if that person may give feedback.
+
+    Raises
+    ------
+    HTTPException
+        403, with words.
+    """
+    guard.require_own_page(request)
+    user = who(request)
+    if user is None:
+        raise HTTPException(403, "Nobody is signed in: this page can only be read.")
+    if user.role not in MAY_GIVE_FEEDBACK:
+        raise HTTPException(403, "Your role may look, and not acknowledge.")
+    return user
+
+
+def opinion_in(asked: dict[str, Any]) -> Opinion:
+    """Return the opinion in a request.
+
+    Raises
+    ------
+    HTTPException
+        400, with words, if it says nothing that can be recorded.
+    """
+    kind = str(asked.get("kind"))
+    if kind not in AGREES:
+        raise HTTPException(400, "Say acknowledge, agree or disagree.")
+    if kind != "disagree":
+        return Opinion(AGREES[kind])
+    try:
+        mistake = Mistake(str(asked.get("mistake")))
+    except ValueError as error:
+        raise HTTPException(400, "Say what is wrong: missed, or a false alarm.") from error
+    place, reason = (str(asked.get(name) or "").strip() for name in ("place", "reason"))
+    return Opinion(False, mistake, place[:LONGEST_PLACE], reason[:LONGEST_REASON])
+
+
+def _priority(saw: object) -> Priority:
+    try:
+        return Priority(str(saw))
+    except ValueError as error:
+        raise HTTPException(400, "Say which result you saw.") from error
+
+
+def _words(opinion: Opinion) -> str:
+    return {None: "acknowledged", True: "agreed", False: "disagreed"}[opinion.agrees]

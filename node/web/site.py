@@ -1,0 +1,83 @@
+"""What the pages share: the worklist's handles, the list, the pictures and the templates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jinja2 import Environment, PackageLoader
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from node.settings import Settings
+from node.visible import visible
+from node.web import guard, live_list, wording
+from node.web.live_list import LiveList
+from node.web.pictures import Pictures
+from node.web.who import MAY_GIVE_FEEDBACK, who
+from node.wording import UNCERTAIN
+from node.worklist import Worklist
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Everything that answers a request."""
+
+    worklist: Worklist
+    settings: Settings
+    clock: Callable[[], datetime]
+    live: LiveList
+    pictures: Pictures
+    templates: Environment
+
+    def render(self, name: str, **values: object) -> str:
+        """Return a template filled in."""
+        return self.templates.get_template(name).render(now=self.clock(), **values)
+
+    def page(self, request: Request, name: str, **values: object) -> Response:
+        """Return a whole page, which carries the token that its requests must show."""
+        token = guard.token_of(request)
+        user = who(request)
+        html = self.render(
+            name,
+            token=token,
+            user=user,
+            may_say=user is not None and user.role in MAY_GIVE_FEEDBACK,
+            **values,
+        )
+        return guard.with_token(HTMLResponse(html), request, token)
+
+
+def templates(clock: Callable[[], datetime]) -> Environment:
+    """Return the templates; whatever they are given is text, and shows every character."""
+    made = Environment(
+        loader=PackageLoader("node.web", "templates"),
+        autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {
+        "UNCERTAIN": UNCERTAIN,
+        "RANGES": tuple(live_list.RANGES),
+        "KINDS": live_list.KINDS,
+    }
+    made.filters |= {
+        "since": lambda row: wording.acquired(row, clock()),
+        "seconds": lambda s: wording.span(timedelta(seconds=s)),
+        "local": lambda at, form: at.astimezone().strftime(form),
+        "spoken": wording.spoken,
+        "kind": live_list.kind,
+        "loud": live_list.loud,
+        "waited": lambda row: wording.waited(row, clock()),
+        "notes": wording.notes,
+        "duration": wording.duration,
+        "subtypes": wording.subtypes,
+        "stage": wording.stage,
+        "budget": wording.budget,
+        "closing": wording.closing,
+        "deliveries": wording.deliveries,
+        "answer": wording.answer,
+        "happened": wording.happened,
+        "verdict": wording.verdict,
+    }
+    return made

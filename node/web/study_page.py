@@ -1,0 +1,180 @@
+"""One study: its slices with what was found on them, and how the result came about."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from models.windows import BONE, BRAIN, STROKE, Window
+from node.case_folder import CaseFolder, case_folder
+from node.cases.explain import Explanation, explain_study
+from node.errors import IchnodeError
+from node.web.live_list import Held
+from node.web.site import Site
+from node.worklist import Event, Row, Said
+
+WINDOWS = {
+    "brain": BRAIN,
+    "subdural": Window(level=75, width=215),
+    "stroke": STROKE,
+    "bone": BONE,
+}
+"""Windows to choose from; the subdural one as radiologists use it (width 130 to 300, level 50 to
+100: radiopaedia.org/articles/windowing-ct), the others as the networks see."""
+WIDEST = 8000
+"""HU of the widest window that can be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """The slices of a case, as far as they are known without their pixels.
+
+    Attributes
+    ----------
+    probabilities
+        One for each slice, 0..1; empty if the series was not read.
+    first
+        Index of the slice to look at first.
+    key
+        Index of the key slice; None if no slice was marked.
+    """
+
+    count: int
+    probabilities: tuple[float, ...]
+    first: int
+    key: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All that the page tells of a study."""
+
+    listed: Held
+    case: Row
+    slices: Slices
+    explanation: Explanation | None
+    said: tuple[Said, ...]
+    events: tuple[Event, ...]
+    history: tuple[Row, ...]
+    priors: tuple[Row, ...]
+    viewers: tuple[tuple[str, str], ...]
+
+
+class StudyPage:
+    """The page of a study and its pictures; each method answers one request."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> list[Route]:
+        """Return where each answer is found."""
+        return [
+            Route("/studies/{case:int}", self.page),
+            Route("/studies/{case:int}/standing", self.standing),
+            Route("/cases/{case:int}/key.jpg", self.key),
+            Route("/cases/{case:int}/slices/{number:int}.png", self.slice),
+            Route("/cases/{case:int}/slices/{number:int}/mask.png", self.mask),
+            Route("/cases/{case:int}/sides", self.sides),
+        ]
+
+    def page(self, request: Request) -> Response:
+        """Return the page of the study that a case belongs to, showing that case's slices."""
+        told = self._told(request.path_params["case"])
+        return self._site.page(request, "study.html", told=told, windows=WINDOWS)
+
+    def standing(self, request: Request) -> Response:
+        """Return how the study stands, so that an open page sees that it changed."""
+        row = self._site.worklist.listing.listed(self._uid(request.path_params["case"])).row
+        said = self._site.worklist.feedback.of_study(row.study_instance_uid)
+        return JSONResponse(
+            {
+                "standing": self._site.render("standing.html", row=row),
+                "classes": self._site.render("classes.html", row=row).strip(),
+                "said": self._site.render("said.html", said=said),
+                "shown": row.priority,
+                "as_of": f"{row.case_id} {row.priority} {row.flagged_at}",
+            }
+        )
+
+    def key(self, request: Request) -> Response:
+        """Return the slice to look at first, small, for the list."""
+        case = request.path_params["case"]
+        first = slices_of(CaseFolder(self._site.settings.data_dir, case_folder(case))).first
+        return Response(self._site.pictures.thumb(case, first), media_type="image/jpeg")
+
+    def slice(self, request: Request) -> Response:
+        """Return one slice in the window that is asked for."""
+        case, index = request.path_params["case"], request.path_params["number"] - 1
+        window = _window(request.query_params.get("level"), request.query_params.get("width"))
+        picture = self._site.pictures.slice_png(case, index, window)
+        return Response(picture, media_type="image/png")
+
+    def mask(self, request: Request) -> Response:
+        """Return what is outlined on one slice."""
+        case, index = request.path_params["case"], request.path_params["number"] - 1
+        return Response(self._site.pictures.mask_png(case, index), media_type="image/png")
+
+    def sides(self, request: Request) -> Response:
+        """Return which side of the patient is where on the slices of a case."""
+        case = request.path_params["case"]
+        first = slices_of(CaseFolder(self._site.settings.data_dir, case_folder(case))).first
+        return JSONResponse(self._site.pictures.sides(case, first))
+
+    def _uid(self, case: int) -> str:
+        return self._site.worklist.listing.study_of_case(case)
+
+    def _told(self, case: int) -> Told:
+        worklist = self._site.worklist
+        uid = self._uid(case)
+        listed = worklist.listing.listed(uid)
+        history = worklist.views.history(uid)
+        (shown,) = (row for row in history if row.case_id == case)
+        return Told(
+            listed=Held(listed, ""),
+            case=shown,
+            slices=slices_of(CaseFolder(self._site.settings.data_dir, case_folder(case))),
+            explanation=self._explained(uid),
+            said=tuple(worklist.feedback.of_study(uid)),
+            events=tuple(worklist.views.events(uid)),
+            history=history,
+            priors=tuple(worklist.listing.others_of_patient(uid)),
+            viewers=tuple(
+                (viewer.name, viewer.url.replace("{StudyInstanceUID}", quote(uid)))
+                for viewer in self._site.settings.web.viewers
+            ),
+        )
+
+    def _explained(self, uid: str) -> Explanation | None:
+        try:
+            return explain_study(uid, self._site.worklist, self._site.settings, self._site.clock())
+        except IchnodeError:
+            return None  # a study that is just being filed
+
+
+def slices_of(folder: CaseFolder) -> Slices:
+    """Return what is known of a case's slices without decoding them."""
+    plan = folder.read_plan()
+    values: dict[str, Any] = folder.read_values() or {}
+    count = len(plan.slices) if plan else 0
+    scores = tuple(float(one["probability"]) for one in values.get("slices", ()))
+    if not scores or len(scores) != count:
+        return Slices(count, (), count // 2, None)
+    key = values.get("key_slice")
+    highest = max(scores)
+    best = [index for index, score in enumerate(scores) if score == highest]
+    first = key if key is not None else best[len(best) // 2]
+    return Slices(count, scores, first, key)
+
+
+def _window(level: str | None, width: str | None) -> Window:
+    """Return the window that a request asks for; the brain window if it asks for none."""
+    if level is None or width is None:
+        return BRAIN
+    if not re.fullmatch(r"-?\d{1,4}", level) or not re.fullmatch(r"\d{1,4}", width):
+        raise HTTPException(400, "no such window")
+    return Window(float(level), float(min(WIDEST, max(1, int(width)))))

@@ -1,0 +1,128 @@
+"""What people say of results: they have seen one, and agree with it or not.
+
+Feedback is a row with a person and a time. It can be undone, and the row then says by whom; it is
+never deleted. Of what stands, the newest counts.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.errors import Permanent
+from node.states import Priority
+from node.worklist.database import Database
+from node.worklist.events import note
+from node.worklist.studies import one_study
+from node.worklist.tables import Mistake, acknowledgement
+
+
+class Outdated(Permanent):
+    """The study shows another result than the one that the person saw."""
+
+
+class NothingToUndo(Permanent):
+    """The person has no feedback on this study that stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a person says of a study's result.
+
+    Attributes
+    ----------
+    agrees
+        None: the person has seen it, and says no more.
+    mistake, place, reason
+        Of somebody who disagrees: in which way the result is wrong, where, and why, in words.
+    """
+
+    agrees: bool | None = None
+    mistake: Mistake | None = None
+    place: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An opinion as it is recorded; `shown` is the result that it is about."""
+
+    number: int
+    who: str
+    at: datetime
+    shown: Priority
+    opinion: Opinion
+    undone_at: datetime | None
+    undone_by: str | None
+
+
+class Feedback:
+    """The worklist as those see it who read studies and say so."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def give(
+        self,
+        study_uid: str,
+        who: str,
+        opinion: Opinion,
+        now: datetime,
+        *,
+        saw: Priority | None = None,
+    ) -> None:
+        """Record what a person says of the study's row as it stands.
+
+        Parameters
+        ----------
+        saw
+            The priority that the person saw, if it is known.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study.
+        Outdated
+            If the study has another priority by now than `saw`; nothing was recorded.
+        """
+        with self._database.write() as db:
+            shown = one_study(db, study_uid).priority
+            if saw is not None and saw is not shown:
+                raise Outdated(f"the study was {saw} and is {shown} now: look at it again")
+            line = {"study_instance_uid": study_uid, "who": who, "shown": shown, "at": now}
+            line |= {"agrees": opinion.agrees, "mistake": opinion.mistake}
+            line |= {"place": opinion.place or None, "reason": opinion.reason or None}
+            db.execute(acknowledgement.insert(), line)
+            note(db, "feedback", study_uid, None, now, agrees=opinion.agrees, shown=shown)
+
+    def undo(self, study_uid: str, who: str, now: datetime) -> None:
+        """Take back the newest feedback on a study that stands and is this person's.
+
+        Raises
+        ------
+        NothingToUndo
+            If there is none.
+        """
+        newest = (
+            sa.select(sa.func.max(acknowledgement.c.id))
+            .where(acknowledgement.c.study_instance_uid == study_uid)
+            .where(acknowledgement.c.who == who, acknowledgement.c.undone_at.is_(None))
+            .scalar_subquery()
+        )
+        undo = acknowledgement.update().where(acknowledgement.c.id == newest)
+        with self._database.write() as db:
+            if db.execute(undo.values(undone_at=now, undone_by=who)).rowcount != 1:
+                raise NothingToUndo("there is no feedback of yours on this study to undo")
+            note(db, "feedback undone", study_uid, None, now)
+
+    def of_study(self, study_uid: str) -> list[Said]:
+        """Return everything that was said of a study, oldest first, undone or not."""
+        query = sa.select(acknowledgement).where(acknowledgement.c.study_instance_uid == study_uid)
+        with self._database.read() as db:
+            return [_said(row) for row in db.execute(query.order_by(acknowledgement.c.id))]
+
+
+def _said(row: sa.Row[Any]) -> Said:
+    opinion = Opinion(row.agrees, row.mistake, row.place or "", row.reason or "")
+    return Said(row.id, row.who, row.at, row.shown, opinion, row.undone_at, row.undone_by)

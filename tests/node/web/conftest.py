@@ -1,0 +1,50 @@
+"""The page as an application, on a worklist of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copy
+
+import pytest
+from starlette.testclient import TestClient
+
+from node.dicom.read.pixels import load_volume
+from node.settings import Settings, Viewer, Web
+from node.web import Pictures, app
+from node.worklist import Worklist, upgrade
+from tests.support.listed import NOW
+
+OHIF = Viewer(name="OHIF", url="https://ohif.example/?StudyInstanceUIDs={StudyInstanceUID}")
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without studies; it is copied, since to migrate one takes long."""
+    path = tmp_path_factory.mktemp("empty") / "ichnode.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def worklist(empty: Path, tmp_path: Path) -> Iterator[Worklist]:
+    copy(empty, tmp_path)
+    with Worklist(f"sqlite:///{tmp_path}/ichnode.sqlite") as opened:
+        yield opened
+
+
+def client(worklist: Worklist, tmp_path: Path, **web: object) -> TestClient:
+    settings = Settings(data_dir=tmp_path, web=Web.model_validate({"viewers": [OHIF], **web}))
+    pictures = Pictures(tmp_path, load_volume, load_volume, 64)
+    application = app(worklist, settings, pictures, lambda: NOW)
+    return TestClient(application, base_url="http://localhost", client=("127.0.0.1", 50000))
+
+
+@pytest.fixture
+def page(worklist: Worklist, tmp_path: Path) -> TestClient:
+    """A browser at a page that can only be read."""
+    return client(worklist, tmp_path)
+
+
+@pytest.fixture
+def night(worklist: Worklist, tmp_path: Path) -> TestClient:
+    """A browser of Dr. Night, who may acknowledge."""
+    return client(worklist, tmp_path, open_feedback_as="Dr. Night")
