@@ -1,10 +1,13 @@
 """A case's folder: the names, the digests and the durability of the files of a case.
 
     series.json                  the plan of the series (`node.records.SeriesPlan`)
+    read.json                    the plan as it was read, where that is not all of it: images were
+                                 set aside, or different images lie at one position
     findings.json  mask.npz      what the detector found (`models.findings.Findings`)
     assemble.json  triage.json   what each stage ran with: the notes, which `node.cases.manifest`
     report.json                  fills
     manifest.json                what the result was made from and by
+    messages/NUMBER.json         what was said of its study (`node.news.News`)
     report/KIND.dcm              the objects of the report: seg.dcm, sr.dcm, text.dcm, capture.dcm
     report/capture.png           the picture for the page
 
@@ -28,10 +31,12 @@ STAGES = ("assemble", "triage", "report")
 """The stages that leave a note, in the order in which they run."""
 
 _PLAN = "series.json"
+_READ = "read.json"
 _FINDINGS = "findings.json"
 _MASKS = "mask.npz"
 _MANIFEST = "manifest.json"
 _REPORT = "report"
+_MESSAGES = "messages"
 _PICTURE = "capture.png"
 
 
@@ -74,7 +79,8 @@ class CaseFolder:
     # --- the plan of the series ------------------------------------------------------------------
 
     def write_plan(self, plan: SeriesPlan) -> None:
-        """Leave the plan of the series."""
+        """Leave the plan of the series; what was read of an older plan is outdated."""
+        (self.path / _READ).unlink(missing_ok=True)
         plan.write(self.path / _PLAN)
 
     def read_plan(self) -> SeriesPlan | None:
@@ -92,6 +98,29 @@ class CaseFolder:
             If it is gone or damaged.
         """
         return SeriesPlan.read(self.path / _PLAN)
+
+    def write_plan_as_read(self, plan: SeriesPlan) -> None:
+        """Leave the plan as it was read. The plan that is there stays: a replay starts from it."""
+        (self.path / _READ).unlink(missing_ok=True)
+        if plan != self.read_plan():
+            plan.write(self.path / _READ)
+
+    def read_plan_as_read(self) -> SeriesPlan | None:
+        """Return the plan as it was read, None if there is no plan."""
+        with suppress(FileNotFoundError, ValueError):
+            return self.require_plan_as_read()
+        return None
+
+    def require_plan_as_read(self) -> SeriesPlan:
+        """Return the plan as it was read; the plan itself if nothing else is known.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If it is gone or damaged.
+        """
+        as_read = self.path / _READ
+        return SeriesPlan.read(as_read) if as_read.exists() else self.require_plan()
 
     # --- what the detector found -----------------------------------------------------------------
 
@@ -149,6 +178,25 @@ class CaseFolder:
         patterns = (_FINDINGS, _MASKS) if with_findings else ()
         made = (path for name in (*patterns, f"{_REPORT}/*") for path in self.path.glob(name))
         return {path.relative_to(self.path).as_posix(): sha256_of(path) for path in sorted(made)}
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def write_message(self, name: str, content: bytes) -> None:
+        """Leave what was said of the study, on disk for good, under a name in `messages`.
+
+        Raises
+        ------
+        OSError
+            If the disk is full or fails.
+        """
+        folder = self.path / _MESSAGES
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{name}.partial"
+        partial.write_bytes(content)
+        sync_file(partial)
+        partial.rename(folder / name)
+        for entry in (folder, self.path, self.path.parent, self.path.parent.parent):
+            sync_folder(entry)
 
     # --- the report ------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,68 @@ class Instance:
     received_at: datetime
 
 
+class StepStatus(StrEnum):
+    """PerformedProcedureStepStatus (PS3.3 C.4.14)."""
+
+    IN_PROGRESS = "IN PROGRESS"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+
+
+Listed = Mapping[str, frozenset[str]]
+"""SOPInstanceUIDs of images by their SeriesInstanceUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerformedStep:
+    """What a modality performed procedure step says of the images that it makes."""
+
+    status: StepStatus
+    modality: str
+    study_instance_uids: frozenset[str]
+    images: Listed
+
+
+MPPS, IAN = "MPPS", "IAN"
+"""Who tells a number of images by their list; an archive's answer is a number alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """How many images a series has, told from outside its images."""
+
+    images: int
+    told_by: str
+    """MPPS, IAN, or the question and whom it was put to: "C-FIND of archive"."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of its series a `Series` holds (`node.cases.parts`).
+
+    Attributes
+    ----------
+    number, count
+        The number of the part, from 0, and how many there are.
+    borrowed
+        SOPInstanceUIDs of images that another part lends it.
+    left_out
+        How many images of the series belong to no part: too few of another reconstruction.
+    unread
+        How many images stand in parts beyond those that are read.
+    """
+
+    number: int = 0
+    count: int = 1
+    borrowed: frozenset[str] = frozenset()
+    left_out: int = 0
+    unread: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One received series with the evidence of its completeness."""
+    """One received series, or a part of it, with the evidence of its completeness."""
 
     series_instance_uid: str
     study_instance_uid: str
@@ -129,11 +189,24 @@ class Series:
     """When the last association that carried it was released; None while one may be open."""
     cut_short: int = 0
     """How many of its images wait in quarantine because their pixels are cut short."""
+    associations: int = 1
+    """How many associations that carried it were released."""
+    announcements: tuple[Announcement, ...] = ()
+    in_progress: bool = False
+    """Whether a procedure step of its study is in progress: it may make further images."""
+    part: Part = Part()
+    whole: tuple[Instance, ...] = ()
+    """All images of the series where this is a part of it; see `received`."""
+
+    @property
+    def received(self) -> tuple[Instance, ...]:
+        """All images of the series, those of other parts too."""
+        return self.whole or self.instances
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One series to be read by one bundle version: a row of the worklist."""
+    """One series, or a part of it, to be read by one bundle version: a row of the worklist."""
 
     id: int
     study_instance_uid: str
@@ -147,6 +220,8 @@ class Case:
     """The case of the same series whose result this one replaces (late slices)."""
     reason_code: str | None = None
     reason: str | None = None
+    part: int = 0
+    """Which part of its series it reads (`node.cases.parts`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +268,18 @@ class Predecessor:
 
 
 @dataclass(frozen=True, slots=True)
+class Corrected:
+    """Whose a study is by the word of the patient index, in place of what its images say."""
+
+    patient_id: str
+    birth_date: str
+    name: str | None
+    """PatientName (PS3.5 6.2.1), "" if it is not known; None keeps that of the images."""
+    sex: str
+    """PatientSex; "" keeps that of the images."""
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesPlan:
     """What `assemble` decided about a series.
 
@@ -212,9 +299,11 @@ class SeriesPlan:
     decided_at: str = ""
     """The date of the report, ISO 8601 UTC, set by the pipeline; a retry writes the same date."""
     copies: tuple[SliceRef, ...] = ()
-    """Images at the positions of `slices`. The series is read only if their pixels are the same."""
+    """Images at the positions of `slices`: the same ones, or different ones that are read too."""
     unseen: tuple[Unseen, ...] = ()
     """What nobody saw of the series; its sentences stand among `limitations` too."""
+    continued: tuple[str, ...] = ()
+    """The ends, "top" and "bottom", at which another series of the study shows more of the head."""
     closed_by: str = ""
     """The evidence, or the timer, by which the series counted as complete."""
     saved_s: float = 0.0
@@ -227,6 +316,13 @@ class SeriesPlan:
     """What the report says of each scan of the study, if there are several; not written."""
     in_part: str = ""
     """Why the series is not cleared, though nothing suspicious was seen; not written."""
+    corrected: Corrected | None = None
+    """Whose the study is now, if not the images' patient; not written."""
+
+    def without(self, gone: Unseen) -> "SeriesPlan":
+        """Return the plan with one more part that nobody saw."""
+        said = (*self.limitations, gone.message)
+        return dataclasses.replace(self, unseen=(*self.unseen, gone), limitations=said)
 
     def agrees(self, other: "SeriesPlan") -> bool:
         """Return whether the other plan makes the same report, apart from its date."""
@@ -239,7 +335,7 @@ class SeriesPlan:
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
         values = dataclasses.asdict(self)
-        del values["scans"], values["in_part"]  # the report's, and of its day
+        del values["scans"], values["in_part"], values["corrected"]  # the report's, and of its day
         path.write_text(json.dumps(values, indent=1))
 
     @classmethod
@@ -255,6 +351,7 @@ class SeriesPlan:
         )
         limitations = tuple(values["limitations"])
         unseen = tuple(Unseen(**one) for one in values.get("unseen", ()))
+        values["continued"] = tuple(values.get("continued", ()))
         older = values.get("replaces")
         values |= {"slices": slices, "copies": copies, "limitations": limitations, "unseen": unseen}
         return cls(**{**values, "replaces": older and Predecessor(**older)})

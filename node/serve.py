@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from errno import EADDRINUSE
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Literal
 from node.clock import utc_now
 from node.errors import BadConfiguration
 from node.log import event
-from node.settings import Settings
+from node.settings import Settings, source
 from node.worklist import Worklist, claimant
 
 logger = logging.getLogger(__name__)
@@ -46,14 +47,19 @@ def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
 
 
 def _receive(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+    from node.arrive.index import patient_index
     from node.arrive.storage_scp import Receiver
 
-    with Receiver(settings, worklist.arrivals, utc_now):
+    with (
+        Receiver(settings, worklist.arrivals, worklist.announcements, utc_now),
+        patient_index(settings, worklist.patients, utc_now),
+    ):
         while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`
             pass
 
 
 def _work(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+    from node.arrive.asking import asker
     from node.cases.decoding import decoding_process
     from node.cases.detector import load_detector
     from node.cases.pipeline import Node
@@ -61,8 +67,13 @@ def _work(settings: Settings, worklist: Worklist, stop: threading.Event) -> None
 
     detector = cache(lambda: load_detector(settings))
     detector()  # loaded before the first case arrives
+    node = Node.on(worklist, settings, detector, utc_now)
+    if settings.assemble.ask:
+        asked = source(settings.assemble.ask, settings)
+        ask = asker(asked, settings, worklist.announcements, utc_now)
+        node = replace(node, ask=ask)
     with decoding_process(settings.decode) as decode:
-        work(Node.on(worklist, settings, detector, utc_now, decode), claimant(), stop)
+        work(replace(node, decode=decode), claimant(), stop)
 
 
 def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
@@ -121,6 +132,7 @@ def require_ports(settings: Settings, stop: threading.Event) -> None:
     for section, host, port in (
         ("receive", settings.receive.host, settings.receive.port),
         ("web", settings.web.host, settings.web.port),
+        ("receive.adt", settings.receive.adt.host, settings.receive.adt.port),
     ):
         while (error := cannot_listen(host, port)) is not None and not stop.wait(0.2):
             if error.errno != EADDRINUSE or time.monotonic() > deadline:

@@ -6,20 +6,57 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from node.destination import Destination, Escalation, Hl7, Mail, Section, Webhook
 from node.errors import BadConfiguration
+
+__all__ = [
+    "BUNDLES",
+    "Adt",
+    "Assemble",
+    "Decode",
+    "Deliver",
+    "Destination",
+    "Escalation",
+    "Hl7",
+    "Log",
+    "Mail",
+    "Pull",
+    "Receive",
+    "Settings",
+    "Source",
+    "Triage",
+    "Web",
+    "Webhook",
+    "Work",
+    "load",
+    "peer",
+    "source",
+]
 
 BUNDLES = Path(__file__).parents[1] / "models" / "bundles"
 """Has a folder for each bundle that comes with ichnode, by its name."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Adt(Section):
+    """The patient index: ADT messages of HL7 v2 over MLLP."""
+
+    port: int = Field(0, ge=0, le=65535, description="TCP port to listen on; 0: off")
+    host: str = Field("0.0.0.0", description="address to listen on for ADT")
+    allowed_addresses: tuple[str, ...] = Field(
+        (), description="addresses that may send ADT; empty admits this machine only"
+    )
+    assigner: str = Field(
+        "", description="PID-3.4 of the identifier that is the PatientID; empty: the first one"
+    )
+    max_age_days: float = Field(
+        7.0, gt=0, description="studies that came longer ago keep their identity, days"
+    )
 
 
-class Receive(_Section):
+class Receive(Section):
     """The storage SCP."""
 
     ae_title: str = Field("ICHNODE", max_length=16, description="our AE title")
@@ -34,6 +71,7 @@ class Receive(_Section):
     max_object_mb: int = Field(1024, ge=1, description="larger objects are answered A700, MB")
     network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
     min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
+    adt: Adt = Adt()
 
 
 def _word(text: str) -> str:
@@ -47,12 +85,12 @@ def _word(text: str) -> str:
 Word = Annotated[str, AfterValidator(_word)]
 
 
-class Assemble(_Section):
+class Assemble(Section):
     """When a series is complete, and which series can be read."""
 
     grace_s: float = Field(2.0, ge=0, description="wait after the evidence is complete, seconds")
     idle_s: float = Field(60.0, ge=0, description="close a series without evidence, seconds")
-    min_slices: int = Field(8, ge=3, description="fewer slices are not analysed")
+    min_slices: int = Field(3, ge=3, description="fewer slices are not analysed")
     min_coverage_mm: float = Field(80.0, gt=0, description="shorter scans are not analysed, mm")
     max_gap_factor: float = Field(
         1.6, gt=1, description="a gap this many times the spacing around it is a missing slice"
@@ -63,6 +101,10 @@ class Assemble(_Section):
         7,
         ge=0,
         description="a study acquired longer before it arrives is a prior, days; 0: none is",
+    )
+    ask: str = Field(
+        "",
+        description="which of pull.sources is asked how many images a series has; empty: none",
     )
     words_with_contrast: tuple[Word, ...] = Field(
         (), description="further words of a series description that name a contrast agent"
@@ -89,7 +131,7 @@ class Assemble(_Section):
         return self
 
 
-class Decode(_Section):
+class Decode(Section):
     """The process that decodes pixels: what one series may take before it is not analysed."""
 
     timeout_s: float = Field(120.0, gt=0, description="longest time for a series, seconds")
@@ -101,7 +143,7 @@ def _bundle_folder(bundle: Path) -> Path:
     return {folder.name: folder for folder in BUNDLES.glob("*")}.get(str(bundle), bundle)
 
 
-class Triage(_Section):
+class Triage(Section):
     """The detector: its bundle, and how it runs."""
 
     bundle: Annotated[Path, AfterValidator(_bundle_folder)] = Field(
@@ -120,20 +162,7 @@ class Triage(_Section):
     )
 
 
-class Destination(_Section):
-    """One peer that gets the results, by C-STORE."""
-
-    name: str = Field(description="how logs and the worklist call it")
-    ae_title: str = Field(max_length=16, description="its AE title")
-    host: str = Field(description="its address")
-    port: int = Field(ge=1, le=65535, description="its port")
-    send: tuple[Literal["seg", "sr", "text", "capture", "gsps", "key"], ...] = Field(
-        ("seg", "sr", "text", "capture"),
-        description='which objects it gets, of these and "gsps" (outline) and "key" (key slice)',
-    )
-
-
-class Deliver(_Section):
+class Deliver(Section):
     """How results go out."""
 
     retry_s: float = Field(10.0, gt=0, description="first wait after a failure; doubles each time")
@@ -143,9 +172,30 @@ class Deliver(_Section):
     destinations: tuple[Destination, ...] = Field(
         (), description="who gets the results, one table for each"
     )
+    escalations: tuple[Escalation, ...] = Field(
+        (), description="who is told when nobody acknowledges, one table for each step"
+    )
+
+    @model_validator(mode="after")
+    def _escalates_to_whom_it_knows(self) -> Self:
+        known = {one.name for one in self.messaged}
+        for name in (name for step in self.escalations for name in step.to):
+            if name not in known:
+                raise ValueError(f"escalations: {name!r} is no destination of messages")
+        return self
+
+    @property
+    def archives(self) -> tuple[Destination, ...]:
+        """Who gets objects, by C-STORE."""
+        return tuple(one for one in self.destinations if one.how == "dicom")
+
+    @property
+    def messaged(self) -> tuple[Destination, ...]:
+        """Who gets messages."""
+        return tuple(one for one in self.destinations if one.how != "dicom")
 
 
-class Source(_Section):
+class Source(Section):
     """One peer that studies are fetched from, by `ichnode pull`."""
 
     name: str = Field(description="how `ichnode pull --from` and messages call it")
@@ -174,21 +224,21 @@ class Source(_Section):
         return self
 
 
-class Pull(_Section):
+class Pull(Section):
     """Where `ichnode pull` fetches studies from."""
 
     timeout_s: float = Field(60.0, gt=0, description="silence of a source that ends it, seconds")
     sources: tuple[Source, ...] = Field((), description="who can be asked, one table for each")
 
 
-class Web(_Section):
+class Web(Section):
     """The triage page."""
 
     host: str = Field("127.0.0.1", description="address; put a proxy with a login before others")
     port: int = Field(8042, ge=0, le=65535, description="TCP port; 0 takes a free one")
 
 
-class Work(_Section):
+class Work(Section):
     """The worker."""
 
     poll_s: float = Field(0.2, gt=0, description="look for work this often, seconds")
@@ -196,7 +246,7 @@ class Work(_Section):
     max_attempts: int = Field(3, ge=1, description="tries of a stage before the case is FAILED")
 
 
-class Log(_Section):
+class Log(Section):
     """The log on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="from here up")
@@ -224,6 +274,16 @@ class Settings(BaseSettings):
     web: Web = Web()
     work: Work = Work()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _asks_a_source(self) -> Self:
+        names = [source.name for source in self.pull.sources]
+        if self.assemble.ask and self.assemble.ask not in names:
+            known = ", ".join(names) or "none is configured"
+            raise ValueError(
+                f"assemble.ask: {self.assemble.ask!r} is none of pull.sources ({known})"
+            )
+        return self
 
     @property
     def url(self) -> str:
@@ -339,4 +399,12 @@ def _keys(model: type[BaseModel]) -> list[str]:
         found.append(name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found += _keys(field.annotation)
-    return [*found, *Destination.model_fields, *Source.model_fields]
+    return [*found, *_IN_TABLES]
+
+
+_IN_TABLES = [
+    name
+    for table in (Destination, Escalation, Hl7, Mail, Source, Webhook)
+    for name in table.model_fields
+]
+"""The keys of tables that the file may have several of."""

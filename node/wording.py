@@ -105,6 +105,8 @@ def series_description(head: str, *, replaces: bool) -> str:
 
 def replacement(later_images: int) -> str:
     """Return why a result replaces an earlier one, in one sentence."""
+    if later_images == 0:
+        return "Replaces ichnode's earlier result: the patient's identity was corrected"
     images = "1 more image" if later_images == 1 else f"{later_images} more images"
     return f"Replaces ichnode's earlier result: {images} of the series arrived after it"
 

@@ -7,7 +7,8 @@ from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from node.dicom.net.retrieve import Take, dimse_archive
+from node.dicom.net.association import Status
+from node.dicom.net.retrieve import Take, dimse_archive, dimse_index
 from node.errors import BadConfiguration
 from node.settings import Settings, Source
 
@@ -21,11 +22,27 @@ class Archive(Protocol):
     def modalities(self, study: str) -> dict[str, str]:
         """Return the Modality of each series of a study, by its UID."""
 
+    def count(self, study: str, series: str) -> int | None:
+        """Return how many objects a series has; 0 if it is unknown, None if it is not told."""
+
     def images(self, study: str, series: str) -> dict[str, str]:
         """Return the SOP class of each object of a series, by its UID; "" if it is unknown."""
 
     def fetch(self, study: str, series: str, images: Collection[str] = ()) -> Iterator[int]:
         """Have a series sent, or only these of its images; yield how many have been sent so far."""
+
+
+def open_index(
+    source: Source, settings: Settings, timeout_s: float
+) -> AbstractContextManager[Archive]:
+    """Return a source's archive to query it alone; raises as `open_archive`."""
+    if source.how == "web":
+        return _open_web(source, timeout_s, _unasked)
+    return dimse_index(source, ae_title=settings.receive.ae_title, timeout_s=timeout_s)
+
+
+def _unasked(_file: bytes, _named: tuple[str, str]) -> Status:
+    return Status.PROCESSING_FAILURE
 
 
 def open_archive(source: Source, settings: Settings, take: Take) -> AbstractContextManager[Archive]:
@@ -39,19 +56,22 @@ def open_archive(source: Source, settings: Settings, take: Take) -> AbstractCont
         If its secret is not set, or would be sent unencrypted.
     """
     if source.how == "web":
-        from node.dicom.net.dicomweb import web_archive
-
-        token, login = _secrets(source)
-        timeout_s = settings.pull.timeout_s
-        return web_archive(
-            source.url, source.name, token=token, login=login, timeout_s=timeout_s, take=take
-        )
+        return _open_web(source, settings.pull.timeout_s, take)
     return dimse_archive(
         source,
         move=source.how == "move",
         ae_title=settings.receive.ae_title,
         timeout_s=settings.pull.timeout_s,
         take=take,
+    )
+
+
+def _open_web(source: Source, timeout_s: float, take: Take) -> AbstractContextManager[Archive]:
+    from node.dicom.net.dicomweb import web_archive
+
+    token, login = _secrets(source)
+    return web_archive(
+        source.url, source.name, token=token, login=login, timeout_s=timeout_s, take=take
     )
 
 

@@ -15,15 +15,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from node.arrive.admission import LOCAL_LIMIT, Admission
+from node.arrive.announcing import Answer, note
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
-from node.dicom.net.acceptor import IncomingAssociation, StoreRequest
+from node.dicom.net.acceptor import AttributesRequest, IncomingAssociation, StoreRequest
 from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Rejection, Status
 from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
-from node.worklist import Arrivals
+from node.worklist import Announcements, Arrivals
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,18 @@ one object."""
 
 
 class Receiver:
-    """The node's C-STORE and C-ECHO SCP; a context manager that listens while it is open."""
+    """The node's SCP of all services; a context manager that listens while it is open."""
 
     def __init__(
-        self, settings: Settings, arrivals: Arrivals, clock: Callable[[], datetime]
+        self,
+        settings: Settings,
+        arrivals: Arrivals,
+        announcements: Announcements,
+        clock: Callable[[], datetime],
     ) -> None:
         self._settings = settings.receive
         self._arrivals = arrivals
+        self._announcements = announcements
         self._clock = clock
         self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
         self._admission = Admission.of(settings.receive.ae_title, settings.receive.allowed_callers)
@@ -155,8 +161,11 @@ class Receiver:
     def _take_all(self, incoming: IncomingAssociation, caller: str) -> None:
         """Answer requests until the peer releases: a release says that it sent all it wanted to."""
         series: set[str] = set()
-        for request in incoming.store_requests():
-            incoming.answer(request, *self._take(request, caller, series))
+        for request in incoming.requests():
+            if isinstance(request, StoreRequest):
+                incoming.answer(request, *self._take(request, caller, series))
+            else:
+                incoming.answer(request, *self._note(request))
             if self._stopping.is_set():
                 incoming.abort()
                 return
@@ -175,6 +184,21 @@ class Receiver:
         except Exception:  # whatever it is, the peer must learn that we do not have the object
             logger.exception("not stored", extra=event("store_failed"))
             return Status.PROCESSING_FAILURE, "internal error, see the node's log"
+
+    def _note(self, request: AttributesRequest) -> Answer:
+        """Note what an N-CREATE or N-SET tells; return its status, Error Comment and Error ID."""
+        try:
+            answer = note(request, self._announcements, self._clock())
+        except IchnodeError as error:
+            logger.error("not noted: %s", error, extra=event("note_failed"))
+            return Answer(Status.PROCESSING_FAILURE, str(error))
+        except Exception:  # as for C-STORE
+            logger.exception("not noted", extra=event("note_failed"))
+            return Answer(Status.PROCESSING_FAILURE, "internal error, see the node's log")
+        if answer.status is not Status.SUCCESS:
+            say = event("not_noted", status=answer.status.name)
+            logger.warning("not noted: %s", answer.comment, extra=say)
+        return answer
 
     def _file(
         self, request: StoreRequest, file: bytes, caller: str, series: set[str]

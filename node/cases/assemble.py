@@ -20,6 +20,7 @@ from node.cases.clearance import unseen
 from node.cases.completeness import announces_images, closing
 from node.cases.eligibility import CURABLE, RULES, Verdict, judge, limitations
 from node.cases.header_words import Contrast
+from node.cases.parts import parts
 from node.cases.scans import same_scan, scan_of
 from node.dicom.read.geometry import FrameRef
 from node.outcomes import NotAnalysed, Planned, Skipped, Waiting
@@ -36,6 +37,7 @@ NO_SCAN = frozenset(
 """Reasons of series that are passed over when another one is read: none of them is a scan of the
 head that has to be read too. A series refused for any other reason is a scan that nobody saw."""
 _RULE_NUMBER = {reason: number for number, (reason, _) in enumerate(RULES)}
+JOINED = "its images are read with another part of the series since more of them came"
 LOOK_AGAIN_S = 0.5
 """How soon images are counted again where the headers announce their number. It must be below
 `assemble.grace_s`, so that counting delays no decision."""
@@ -66,6 +68,8 @@ def decide(
         With Planned the slices to read, with NotAnalysed all that was received of the series.
     """
     field = _field(case, study, cases, settings, now)
+    if field is None:
+        return Skipped(Reason.OTHER_SERIES_READ, JOINED), None
     if field.mine.verdict.refusal is None:
         return _eligible(field, _replaces_a_reading(case, cases))
     return _refused(field)
@@ -122,6 +126,10 @@ class _Entry:
     @property
     def uid(self) -> str:
         return self.verdict.series.series_instance_uid
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.uid, self.verdict.series.part.number
 
     @property
     def hopeless(self) -> bool:
@@ -216,18 +224,20 @@ def _field(
     cases: Sequence[Case],
     settings: Assemble,
     now: datetime,
-) -> _Field:
-    newest = {c.series_instance_uid: c for c in sorted(cases, key=lambda c: c.id)}
+) -> _Field | None:
+    newest = {(c.series_instance_uid, c.part): c for c in sorted(cases, key=lambda c: c.id)}
     grace = timedelta(seconds=settings.grace_s)
     entries = []
-    for series in study:
+    for series in (part for whole in study for part in parts(whole, settings)):
         verdict = judge(series, settings)
-        ends = closing(verdict, settings)
+        known = newest.get((series.series_instance_uid, series.part.number))
+        ends = closing(verdict, settings, reported=_reported(known, cases))
         silent = series.released_at is not None and now >= series.last_received_at + grace
         closed = now >= ends.at
-        known = newest.get(series.series_instance_uid)
         entries.append(_Entry(verdict, ends, closed, not (closed or silent), known))
-    mine = next(e for e in entries if e.uid == case.series_instance_uid)
+    mine = next((e for e in entries if e.key == (case.series_instance_uid, case.part)), None)
+    if mine is None:
+        return None
     others = tuple(e for e in entries if e is not mine)
     return _Field(mine, others, settings, now, _prior(mine.verdict.series, settings))
 
@@ -265,6 +275,9 @@ def _refused(field: _Field) -> Decided:
     speakers = [e for e in (mine, *field.rivals) if e is mine or not e.passed_over]
     if min(speakers, key=_distance) is not mine:
         return field.skip(refusal.reason, refusal.message)
+    doubted = judge(mine.verdict.series, field.settings, doubt=True)
+    if doubted.refusal is None:
+        return _read(replace(field, mine=replace(mine, verdict=doubted)))
     decision = f"series {mine.verdict.name} cannot be read: {refusal.message}; {mine.closing.why}"
     plan = _plan(field, _everything(mine.verdict.series), f"{decision}{_others(field)}")
     known = (plan.limitations, bool(field.prior), mine.closing, field.scan)
@@ -279,12 +292,20 @@ def _may_beat(rival: _Entry, mine: _Entry) -> bool:
     return rank(rival.verdict, at_best=True) < rank(mine.verdict)
 
 
-def _distance(entry: _Entry) -> tuple[int, int, str]:
+def _distance(entry: _Entry) -> tuple[int, int, str, int]:
     """Return a sort key: first by how late a rule objects, then by how many images there are."""
     refusal = entry.verdict.refusal
     objecting = _RULE_NUMBER.get(refusal.reason) if refusal else None
     passed = len(_RULE_NUMBER) if objecting is None else objecting
-    return -passed, -len(entry.verdict.images), entry.uid
+    return -passed, -len(entry.verdict.images), *entry.key
+
+
+def _reported(case: Case | None, cases: Iterable[Case]) -> bool:
+    """Return whether a result of the series left before its late slices came."""
+    if case is None or case.supersedes is None:
+        return False
+    nothing = (State.RECEIVING, State.SKIPPED, State.FAILED)
+    return all(old.state not in nothing for old in cases if old.id == case.supersedes)
 
 
 def _replaces_a_reading(case: Case, cases: Iterable[Case]) -> bool:
@@ -311,9 +332,14 @@ def _read(field: _Field) -> tuple[Planned, SeriesPlan]:
         f"{mine.closing.why}{_others(field)}"
     )
     slices, copies = (_refs(verdict.images, frames) for frames in (stack.slices, stack.copies))
-    gone = unseen(verdict, field.settings)
+    beside = [e.verdict for e in field.others if e.verdict.refusal is None]
+    gone = unseen(verdict, field.settings, beside)
     known = (*limitations(verdict), *clearance.limitations(gone))
-    plan = replace(_plan(field, slices, decision, known, copies), unseen=gone)
+    plan = replace(
+        _plan(field, slices, decision, known, copies),
+        unseen=gone,
+        continued=clearance.continued(verdict, beside),
+    )
     return Planned(plan.limitations, bool(field.prior), mine.closing, field.scan), plan
 
 
@@ -375,7 +401,7 @@ def _others(field: _Field) -> str:
     """Return what is said of the study's other series, as the end of a sentence."""
     said = [
         f"{entry.verdict.name} ({_objection(entry, field.mine)})"
-        for entry in sorted(field.others, key=lambda e: e.uid)
+        for entry in sorted(field.others, key=lambda e: e.key)
     ]
     return f". Not read: {'; '.join(said)}" if said else ""
 

@@ -78,7 +78,7 @@ def rank(verdict: Verdict, *, at_best: bool = False) -> tuple[float | str, ...]:
     values = (
         p.at_best if at_best and p.at_best is not None else float(p.value(verdict)) for p in RANKING
     )
-    return (*values, verdict.series.series_instance_uid)
+    return (*values, verdict.series.series_instance_uid, verdict.series.part.number)
 
 
 def read_instead(winner: Verdict, loser: Verdict) -> str:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from models.volume import Volume
+from node.dicom.read.damage import Crashed
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused, Retryable
 from node.log import configure, event
@@ -56,8 +57,10 @@ def decoding_process(limits: Decode, load: Decoder = load_volume) -> Iterator[De
 
     Raises
     ------
+    Crashed
+        UNDECODABLE if decoding ends its process, or exceeds the limit of memory.
     Refused
-        UNDECODABLE if decoding ends its process, or exceeds the limits of memory or time.
+        UNDECODABLE if it exceeds the limit of time.
     Retryable
         If no process can be started.
     """
@@ -134,16 +137,18 @@ class _Child:
             line.send(request)
             if not line.poll(self.limits.timeout_s):
                 raise self._refusal(
-                    f"took longer than decode.timeout_s = {self.limits.timeout_s:g} s allows"
+                    Refused,
+                    f"took longer than decode.timeout_s = {self.limits.timeout_s:g} s allows",
                 )
             answer = line.recv()
             if isinstance(answer, MemoryError):
                 raise self._refusal(
-                    f"took more memory than decode.memory_mb = {self.limits.memory_mb} allows"
+                    Crashed,
+                    f"took more memory than decode.memory_mb = {self.limits.memory_mb} allows",
                 )
             return answer if isinstance(answer, Exception) else _receive(line, answer)
         except EOFError as error:
-            raise self._refusal(f"ended its process: {self._last_words()}") from error
+            raise self._refusal(Crashed, f"ended its process: {self._last_words()}") from error
 
     def _last_words(self) -> str:
         """Return the signal that killed the process, or its exit status."""
@@ -152,9 +157,9 @@ class _Child:
         code = self.process.exitcode or 0
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
-    def _refusal(self, what: str) -> Refused:
+    def _refusal(self, kind: type[Refused], what: str) -> Refused:
         logger.warning("decoding %s", what, extra=event("decoding_ended"))
-        return Refused(
+        return kind(
             Reason.UNDECODABLE,
             f"decoding the pixels {what}; they are damaged, or too much for this node or their "
             "codec: send the series again, uncompressed, or raise the limit",

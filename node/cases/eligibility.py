@@ -43,6 +43,8 @@ LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG
 MAX_AXIAL_TILT_DEG = 35.0  # gantries tilt up to 30 degrees
 WHOLE_HEAD_MM = 120.0  # an adult's vertex to foramen magnum is about 130 mm
 LONGER_THAN_A_HEAD_MM = 350.0
+LONGEST_HEAD_MM = 250.0  # an adult's vertex to chin is about 230 mm
+HEAD_FIELD_MM = (150.0, 300.0)  # fields of view of heads; those of trunks are wider
 NARROW_MM = 180.0  # an adult head is about 190 mm long
 THICK_MM = 7.0  # the networks are trained on slabs of about 5 mm
 ADULT_YEARS = 18.0
@@ -84,6 +86,10 @@ class Verdict:
     refusal: Refusal | None = None
     odd_ones: tuple[str, ...] = ()
     """What is said of images that were set aside (`node.cases.odd_ones`)."""
+    lost: int = 0
+    """How many of these may show a part of the head that no other image shows."""
+    doubted: str = ""
+    """Why the header says that it is no head, where it is read all the same."""
 
     @property
     def headers(self) -> tuple[Header, ...]:
@@ -99,35 +105,60 @@ class Verdict:
     def name(self) -> str:
         """What people call the series: its description, or its UID if it has no description."""
         described = self.images[0].header.series_description
-        return f"{described!r}" if described else self.series.series_instance_uid
+        name = f"{described!r}" if described else self.series.series_instance_uid
+        part = self.series.part
+        return name if part.count == 1 else f"{name} (part {part.number + 1} of {part.count})"
 
 
-def judge(series: Series, settings: Assemble) -> Verdict:
-    """Return what the headers of a series say; the order of arrival does not matter."""
+def judge(series: Series, settings: Assemble, *, doubt: bool = False) -> Verdict:
+    """Return what the headers of a series say; the order of arrival does not matter.
+
+    Parameters
+    ----------
+    doubt
+        Do not believe a header that names another part of the body, if the images have the size of
+        a head.
+    """
     everything = _images(series)
-    headers = tuple(instance.header for instance in everything)
+    headers = tuple(instance.header for instance in series.received)
     if message := _mixed_identity(headers, settings):
         return Verdict(
             series, everything, settings, refusal=Refusal(Reason.MIXED_IDENTITY, message)
         )
     found = sort_out(everything, settings)
-    verdict = _judge(series, found.images, settings)
-    return replace(verdict, odd_ones=found.limitations)
+    verdict = _judge(series, found.images, settings, doubt=doubt)
+    return replace(verdict, odd_ones=found.limitations, lost=found.lost)
 
 
-def _judge(series: Series, images: tuple[Instance, ...], settings: Assemble) -> Verdict:
+def _judge(
+    series: Series, images: tuple[Instance, ...], settings: Assemble, *, doubt: bool
+) -> Verdict:
     headers = tuple(instance.header for instance in images)
+    doubted = ""
     for reason, objection in RULES:
         if message := objection(headers, settings):
+            if reason is Reason.NOT_A_HEAD and doubt:
+                doubted = message
+                continue
             return Verdict(series, images, settings, refusal=Refusal(reason, message))
     try:
-        ordered = stack(headers, settings.max_gap_factor, prefer=is_sharp)
+        ordered = stack(headers, settings.max_gap_factor)
     except Refused as error:
         return Verdict(series, images, settings, refusal=Refusal(Reason(error.code), str(error)))
     for reason, complaint in STACK_RULES:
         if message := complaint(ordered, headers, settings):
             return Verdict(series, images, settings, ordered, Refusal(reason, message))
-    return Verdict(series, images, settings, ordered)
+    if doubted and not _has_size_of_a_head(ordered):
+        refusal = Refusal(Reason.NOT_A_HEAD, doubted)
+        return Verdict(series, images, settings, ordered, refusal)
+    return Verdict(series, images, settings, ordered, doubted=doubted)
+
+
+def _has_size_of_a_head(ordered: Stack) -> bool:
+    plane = ordered.plane
+    high, wide = plane.spacing_mm[0] * plane.rows, plane.spacing_mm[1] * plane.columns
+    low, most = HEAD_FIELD_MM
+    return low <= min(high, wide) <= most and ordered.coverage_mm <= LONGEST_HEAD_MM
 
 
 def limitations(verdict: Verdict) -> tuple[str, ...]:
@@ -136,7 +167,7 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
     assert ordered is not None
     images = tuple(verdict.images[index] for index in sorted({r.header for r in ordered.slices}))
     read = replace(verdict, images=images)
-    said = (*_of_geometry(read.headers, ordered), *_of_content(read, ordered))
+    said = (*_of_geometry(read.headers, ordered), *_of_content(read), *_of_part(verdict.series))
     taken = substitutes(read.headers)
     return (*(sentence for holds, sentence in said if holds), *taken, *verdict.odd_ones)
 
@@ -170,7 +201,7 @@ def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
     )
 
 
-def _of_content(verdict: Verdict, ordered: Stack) -> Sentences:
+def _of_content(verdict: Verdict) -> Sentences:
     """Return the limitations that follow from what the images are and whom they show."""
     headers = verdict.headers
     age = years(headers)
@@ -194,9 +225,26 @@ def _of_content(verdict: Verdict, ordered: Stack) -> Sentences:
             all(body_part(h, verdict.settings)[0] is None for h in headers),
             "the header does not name the body part",
         ),
+    )
+
+
+def _of_part(series: Series) -> Sentences:
+    """Return the limitations of a series that holds several scans or reconstructions."""
+    part = series.part
+    return (
         (
-            bool(ordered.set_aside),
-            f"{len(ordered.set_aside)} images of a second scan of the same place were left out",
+            part.count > 1,
+            f"the series holds {part.count} scans or reconstructions: this is number "
+            f"{part.number + 1}",
+        ),
+        (
+            bool(part.borrowed),
+            f"it shows {len(series.instances) - len(part.borrowed)} places again: the other "
+            f"{len(part.borrowed)} images are those of another scan",
+        ),
+        (
+            part.left_out > 0,
+            f"{part.left_out} images of another reconstruction were left out",
         ),
     )
 
@@ -322,13 +370,11 @@ CURABLE = frozenset({Reason.TOO_FEW_SLICES})
 """Objections that further slices can remove."""
 
 
-def _scanned_often(ordered: Stack, _: Headers, __: Assemble) -> str | None:
-    if len(ordered.copies) <= len(ordered.slices):
+def _too_few_places(ordered: Stack, _: Headers, settings: Assemble) -> str | None:
+    count = len(ordered.slices)
+    if count >= settings.min_slices:
         return None
-    return (
-        f"{len(ordered.slices)} positions were scanned {len(ordered.copies)} times more: a dynamic "
-        "series, or several in one"
-    )
+    return f"too few slices: {count} places shown, {settings.min_slices} needed"
 
 
 def _longer_than_a_head(ordered: Stack, headers: Headers, settings: Assemble) -> str | None:
@@ -341,7 +387,7 @@ def _longer_than_a_head(ordered: Stack, headers: Headers, settings: Assemble) ->
 
 
 STACK_RULES: tuple[tuple[Reason, Callable[[Stack, Headers, Assemble], str | None]], ...] = (
-    (Reason.DUPLICATE_POSITION, _scanned_often),
+    (Reason.TOO_FEW_SLICES, _too_few_places),
     (Reason.NOT_A_HEAD, _longer_than_a_head),
 )
 """Objections to the ordered slices."""

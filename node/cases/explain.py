@@ -16,11 +16,12 @@ from node.cases.assemble import decide
 from node.cases.choice import thickness_mm
 from node.cases.completeness import closing
 from node.cases.eligibility import CURABLE, Verdict, judge
-from node.cases.header_words import Contrast, is_sharp
+from node.cases.header_words import Contrast
+from node.cases.parts import parts
 from node.dicom.read.geometry import stack
 from node.errors import Refused
 from node.outcomes import Planned
-from node.records import Case, Preferred, Series, SeriesPlan
+from node.records import Case, Series, SeriesPlan
 from node.settings import Assemble, Settings
 from node.states import Priority, Reason, State
 from node.worklist import Event, Row, Worklist, speaking_for_study
@@ -195,11 +196,13 @@ def explain(
     events
         What happened to the study, oldest first.
     """
-    verdicts = [judge(series, settings) for series in study]
+    every = [part for series in study for part in parts(series, settings)]
+    verdicts = [judge(series, settings) for series in every]
     context = _Context(study, history, cases, plans, settings, now)
     told = [
-        _told(verdict, _chain(history, verdict.series.series_instance_uid), context)
+        _told(verdict, chain, context)
         for verdict in verdicts
+        if (chain := _chain(history, verdict.series))
     ]
     speaker = speaking_for_study(history)
     return Explanation(
@@ -245,8 +248,11 @@ def _place(told: Told) -> tuple[bool, str, str]:
     return not told.taken, told.description, told.series_instance_uid
 
 
-def _chain(history: Sequence[Row], uid: str) -> list[Row]:
-    return sorted((r for r in history if r.series_instance_uid == uid), key=lambda r: r.case_id)
+def _chain(history: Sequence[Row], series: Series) -> list[Row]:
+    """Return the cases of a series, or of a part of it, by age."""
+    key = series.series_instance_uid, series.part.number
+    cases = (row for row in history if (row.series_instance_uid, row.part) == key)
+    return sorted(cases, key=lambda row: row.case_id)
 
 
 def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
@@ -255,8 +261,6 @@ def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
     code, reason = newest.reason_code, newest.reason
     if newest.state is State.RECEIVING:
         code, reason = _undecided(verdict, newest, context)
-    elif newest.preferred and reason:
-        reason += _afterthought(newest.preferred, context.history)
     plan = None
     if newest.state not in (State.RECEIVING, State.SKIPPED):
         plan = context.plans.get(newest.case_id)
@@ -291,14 +295,6 @@ def _taken(newest: Row) -> bool | None:
     return newest.state is State.ASSEMBLED or newest.triaged_at is not None
 
 
-def _afterthought(preferred: Preferred, history: Sequence[Row]) -> str:
-    """Return what became of the series that was preferred, if it then was not read."""
-    chain = _chain(history, preferred.series_instance_uid)
-    if not chain or _taken(chain[-1]) is not False:
-        return ""
-    return f"; that one then could not be read: {chain[-1].reason}"
-
-
 def _undecided(verdict: Verdict, newest: Row, context: _Context) -> tuple[str | None, str]:
     """Return what stands against the series as it is, and what its case waits for."""
     (case,) = (case for case in context.cases if case.id == newest.case_id)
@@ -319,7 +315,7 @@ def _closed(
         return None, NOT_WAITED_FOR, None
     # An undecided series, or one passed over before schema 0005, which did not note it.
     judged = replace(verdict, refusal=None) if code in NO_FAULT else verdict
-    ends = closing(judged, context.settings)
+    ends = closing(judged, context.settings, reported=newest.supersedes is not None)
     if context.now < ends.at:
         return None, None, None
     return ends.at, ends.why, ends.saved_s
@@ -328,7 +324,7 @@ def _closed(
 def _coverage_mm(verdict: Verdict, settings: Assemble) -> float | None:
     """Return how much was scanned, of a series refused for other reasons too."""
     try:
-        ordered = verdict.stack or stack(verdict.headers, settings.max_gap_factor, prefer=is_sharp)
+        ordered = verdict.stack or stack(verdict.headers, settings.max_gap_factor)
     except Refused:
         return None
     return ordered.coverage_mm or None

@@ -27,6 +27,14 @@ digits."""
 SCALED = 0.01
 """Difference of the pixel size from the median, as a share; archives round to two digits."""
 
+LOST = frozenset(
+    {
+        *("without pixel data", "not in Hounsfield units", "without a position"),
+        *("of another pixel size", "of another matrix", "of another frame of reference"),
+    }
+)
+"""Why an image is set aside that may show the head all the same."""
+
 Vector = NDArray[np.float64]
 
 
@@ -36,6 +44,8 @@ class SortedOut:
 
     images: tuple[Instance, ...]
     limitations: tuple[str, ...] = ()
+    lost: int = 0
+    """How many of those set aside may show a part of the head that no other image shows."""
 
 
 def sort_out(images: Sequence[Instance], settings: Assemble) -> SortedOut:
@@ -43,7 +53,7 @@ def sort_out(images: Sequence[Instance], settings: Assemble) -> SortedOut:
     faults = [_fault(image.header, settings) for image in images]
     sound = [image.header for image, fault in zip(images, faults, strict=True) if not fault]
     if sound:
-        usual = _Usual.of(sound)
+        usual = Usual.of(sound)
         faults = [
             fault or usual.differs(image.header)
             for image, fault in zip(images, faults, strict=True)
@@ -51,7 +61,8 @@ def sort_out(images: Sequence[Instance], settings: Assemble) -> SortedOut:
     kept = tuple(image for image, fault in zip(images, faults, strict=True) if not fault)
     if len(kept) <= LEAST_SHARE * len(images):
         return SortedOut(tuple(images))
-    return SortedOut(kept, tuple(_sentences(fault for fault in faults if fault)))
+    aside = [fault for fault in faults if fault]
+    return SortedOut(kept, tuple(_sentences(aside)), sum(fault in LOST for fault in aside))
 
 
 def _fault(header: Header, settings: Assemble) -> str:
@@ -69,7 +80,7 @@ def _fault(header: Header, settings: Assemble) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Usual:
+class Usual:
     """What most images of the series have in common."""
 
     orientation: Vector
@@ -79,14 +90,21 @@ class _Usual:
 
     @classmethod
     def of(cls, headers: Sequence[Header]) -> Self:
-        """Return the medians of the numbers, and the most frequent matrix and frame."""
-        spacings = [header.pixel_spacing_mm or (0.0, 0.0) for header in headers]
-        return cls(
-            np.median([header.frames[0].orientation for header in headers], axis=0),
-            np.median(spacings, axis=0),
-            Counter((header.rows, header.columns) for header in headers).most_common(1)[0][0],
-            Counter(header.frame_of_reference_uid for header in headers).most_common(1)[0][0],
-        )
+        """Return what the largest set of headers that agree in all of this has in common."""
+        kinds = [
+            (
+                tuple(np.round(header.frames[0].orientation or (), 2)),
+                tuple(np.round(header.pixel_spacing_mm or (0.0, 0.0), 2)),
+                (header.rows, header.columns),
+                header.frame_of_reference_uid,
+            )
+            for header in headers
+        ]
+        most = Counter(kinds).most_common(1)[0][0]
+        alike = [header for header, kind in zip(headers, kinds, strict=True) if kind == most]
+        spacings = [header.pixel_spacing_mm or (0.0, 0.0) for header in alike]
+        orientation = np.median([header.frames[0].orientation for header in alike], axis=0)
+        return cls(orientation, np.median(spacings, axis=0), *most[2:])
 
     def differs(self, header: Header) -> str:
         """Return in what an image differs from the others, "" if it does not."""
@@ -97,7 +115,10 @@ class _Usual:
             (bool(turned > TURNED), "of another orientation"),
             (bool(scaled > SCALED * self.spacing_mm.max()), "of another pixel size"),
             ((header.rows, header.columns) != self.matrix, "of another matrix"),
-            (frame not in ("", self.frame_of_reference), "of another frame of reference"),
+            (
+                bool(frame and self.frame_of_reference) and frame != self.frame_of_reference,
+                "of another frame of reference",
+            ),
         )
         return next((words for holds, words in said if holds), "")
 

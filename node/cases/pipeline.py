@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Self
 
 from models.findings import Findings
 from node.case_folder import CaseFolder
-from node.cases import manifest
+from node.cases import clearance, manifest
 from node.cases.assemble import decide
+from node.cases.parts import parts
+from node.cases.patient import corrected
 from node.cases.report import write_report
 from node.cases.scans import said_of
 from node.cases.triage import triage
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
-from node.outcomes import Failed, NotAnalysed, Outcome, Reported, Waiting
+from node.outcomes import Failed, NotAnalysed, Outcome, Planned, Reported, Waiting
 from node.records import Case, Parcel, Series
 from node.settings import Assemble, Settings
 from node.states import Reason, State
@@ -26,12 +28,18 @@ if TYPE_CHECKING:
     from models.detector import Detector
 
 
+def _nobody_to_ask(_series: Series) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """What a stage works with; the clock and the detector come in from outside.
 
     `detector` loads the networks at the first call; each further call returns the same ones.
     `decode` reads pixels: here and now, or in a process with limits (`node.cases.decoding`).
+    `ask` has an archive asked how many images a series has, and returns whether it told anew.
+    `lost_files` counts files that came with the studies and could not be used.
     """
 
     settings: Settings
@@ -42,6 +50,8 @@ class Node:
     detector: Callable[[], "Detector"]
     clock: Callable[[], datetime]
     decode: Decoder = load_volume
+    ask: Callable[[Series], bool] = _nobody_to_ask
+    lost_files: int = 0
 
     @classmethod
     def on(
@@ -51,10 +61,11 @@ class Node:
         detector: Callable[[], "Detector"],
         clock: Callable[[], datetime],
         decode: Decoder = load_volume,
+        ask: Callable[[Series], bool] = _nobody_to_ask,
     ) -> Self:
         """Return a node that works on this worklist."""
         handles = (worklist.arrivals, worklist.cases, worklist.outbox, worklist.views)
-        return cls(settings, *handles, detector, clock, decode)
+        return cls(settings, *handles, detector, clock, decode, ask)
 
     @property
     def root(self) -> Path:
@@ -92,6 +103,8 @@ def _assemble(case: Case, node: Node) -> Outcome:
     (mine,) = (one for one in received if one.series_instance_uid == case.series_instance_uid)
     if not mine.instances:
         return _nothing_whole(mine, node.settings.assemble, now)
+    if node.ask(mine):
+        received = node.arrivals.study(case.study_instance_uid)
     study = [one for one in received if one.instances]
     known = {one.series_instance_uid for one in study}
     of_study = node.cases.of_study(case.study_instance_uid)
@@ -102,9 +115,13 @@ def _assemble(case: Case, node: Node) -> Outcome:
         reports = (node.outbox.predecessor(case.id, kind) for kind in ("sr", "text"))
         replaces = next(filter(None, reports), None)
     outcome, plan = decide(case, study, cases, node.settings.assemble, now)
+    if case.part == 0 and not isinstance(outcome, Waiting):
+        node.cases.open_parts(case, len(parts(mine, node.settings.assemble)), now)
     if plan is not None:
         folder = node.folder(case)
         plan = dataclasses.replace(plan, decided_at=now.isoformat(), replaces=replaces)
+        if node.lost_files and isinstance(outcome, Planned):
+            plan = plan.without(clearance.lost(node.lost_files))
         before = folder.read_plan()
         if before is None or not before.agrees(plan):
             folder.write_plan(plan)
@@ -148,7 +165,7 @@ def _report(case: Case, node: Node) -> Outcome:
     still be what was read, and the result is compared with the one before.
     """
     folder = node.folder(case)
-    plan = folder.require_plan()
+    plan = folder.require_plan_as_read()
     result: Findings | NotAnalysed
     if case.state is State.NOT_ANALYSED:
         result = NotAnalysed(case.reason_code or Reason.INTERNAL, case.reason or "")
@@ -159,17 +176,18 @@ def _report(case: Case, node: Node) -> Outcome:
     scans = said_of(node.views.scans(case.study_instance_uid))
     in_part = case.reason or "" if case.state is State.TRIAGED else ""
     plan = dataclasses.replace(plan, scans=scans, in_part=in_part)
+    plan = corrected(plan, node.outbox, case.id, node.root)
     before = folder.read_manifest()
     if before is not None and case.state is State.TRIAGED:
         manifest.require_sources(plan, node.root)
     manifest.note(folder, "report")
     when = datetime.fromisoformat(plan.decided_at)
-    destinations = node.settings.deliver.destinations
-    asked = {kind for destination in destinations for kind in destination.send}
+    archives = node.settings.deliver.archives
+    asked = {kind for destination in archives for kind in destination.send}
     objects = write_report(plan, result, folder, when, node.decode, asked)
     owed = tuple(
         (destination.name, Parcel.of(item))
-        for destination in destinations
+        for destination in archives
         for item in objects
         if item.kind in destination.send
     )

@@ -53,10 +53,13 @@ class Limitation:
         The defect in words.
     forbids_clearing
         Why a study that shows nothing suspicious counts as not analysed; None if it does not.
+    end
+        "top" or "bottom" where the head goes on beyond the scan; another series may show it.
     """
 
     sentence: str
     forbids_clearing: Reason | None = None
+    end: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,8 @@ def _defect(q: Quality) -> Limitation | None:
 def _cut_off(share: float, end: str, limit: float, brain_ml: float) -> Limitation | None:
     if share < limit:
         return None
-    return Limitation(f"the {end} of the head is cut off: {brain_ml:.0f} mL of brain were scanned")
+    sentence = f"the {end} of the head is cut off: {brain_ml:.0f} mL of brain were scanned"
+    return Limitation(sentence, Reason.COVERAGE, end)
 
 
 def _contrast(q: Quality, *, names_contrast: bool) -> Limitation | None:

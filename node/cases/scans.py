@@ -8,43 +8,52 @@ apart, two bed positions. Each scan is read once, by its best series; none is cl
 from collections.abc import Sequence
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from node.cases.eligibility import Verdict
-from node.records import Scan
+from node.cases.parts import OVERLAP, SAME_SCAN_S, moment, overlap
+from node.records import Header, Scan
 from node.states import Priority
 from node.worklist import ScanLine
 
-SAME_SCAN_S = 120.0
-"""Series whose acquisitions begin further apart show two scans. A helical head scan takes seconds
-and a sequential one about a minute; a repeat comes after somebody has looked. An estimate."""
-
-OVERLAP = 0.5
-"""Series of one scan share at least this part of the shorter one's extent along the patient. An
-estimate: reconstructions of one scan share nearly all of it, neighbouring blocks nearly none."""
-
 
 def same_scan(one: Verdict, other: Verdict) -> bool:
-    """Return whether two series show the same acquisition.
+    """Return whether two series, or two parts of one, show the same acquisition.
 
     Two series are held for one scan unless their times or their places say otherwise. What neither
-    says is not guessed.
+    says is not guessed; but a series that holds several scans is no rival without times.
     """
     times = _begin(one), _begin(other)
-    if times[0] and times[1] and abs((times[0] - times[1]).total_seconds()) > SAME_SCAN_S:
+    if times[0] and times[1]:
+        if abs((times[0] - times[1]).total_seconds()) > SAME_SCAN_S:
+            return False
+    elif one.series.part.count > 1 or other.series.part.count > 1:
+        return _same_series(one, other) and _other_reconstruction(one, other)
+    if _same_series(one, other) and not _other_reconstruction(one, other):
         return False
-    mine, theirs = _extent_mm(one), _extent_mm(other)
-    if mine is None or theirs is None:
-        return True
-    (low, high), (bottom, top) = mine, theirs
-    shared = min(high, top) - max(low, bottom)
-    return shared >= OVERLAP * min(high - low, top - bottom)
+    mine, theirs = _places(one), _places(other)
+    return mine is None or theirs is None or overlap(mine, theirs) >= OVERLAP
+
+
+def _same_series(one: Verdict, other: Verdict) -> bool:
+    return one.series.series_instance_uid == other.series.series_instance_uid
+
+
+def _other_reconstruction(one: Verdict, other: Verdict) -> bool:
+    """Return whether two parts of one series show one acquisition by other kernels or types."""
+    mine, theirs = _own(one), _own(other)
+    acquired = {h.acquisition_number for h in mine} & {h.acquisition_number for h in theirs}
+    kinds = [{(h.convolution_kernel, h.image_type) for h in own} for own in (mine, theirs)]
+    return bool(acquired) and not kinds[0] & kinds[1]
 
 
 def scan_of(verdict: Verdict, study: Sequence[Verdict]) -> Scan:
     """Return the scan that a series shows, named by the lowest SeriesInstanceUID of its series."""
-    found = {verdict.series.series_instance_uid: verdict}
+    found = {_key(verdict): verdict}
     while True:
         more = {
-            other.series.series_instance_uid: other
+            _key(other): other
             for other in study
             if any(same_scan(other, known) for known in found.values())
         }
@@ -52,6 +61,12 @@ def scan_of(verdict: Verdict, study: Sequence[Verdict]) -> Scan:
             begin = _begin(verdict)
             return Scan(min(found), f"{begin:%Y-%m-%d %H:%M}" if begin else "")
         found |= more
+
+
+def _key(verdict: Verdict) -> str:
+    series = verdict.series
+    number = f" {series.part.number}" if series.part.number else ""
+    return f"{series.series_instance_uid}{number}"
 
 
 SAID = {
@@ -77,23 +92,18 @@ def _when(line: ScanLine) -> str:
     return f"{known}, series {line.series_instance_uid}"
 
 
+def _own(verdict: Verdict) -> list[Header]:
+    """Return the headers of the images, without those that another part lends."""
+    borrowed = verdict.series.part.borrowed
+    return [h for h in verdict.headers if h.sop_instance_uid not in borrowed]
+
+
 def _begin(verdict: Verdict) -> datetime | None:
     """Return the first moment of acquisition, None if no image has a date and a time."""
-    stamps = (header.acquired for header in verdict.headers)
-    moments = [moment for stamp in stamps if (moment := _moment(stamp))]
+    moments = [at for header in _own(verdict) if (at := moment(header.acquired))]
     return min(moments, default=None)
 
 
-def _moment(stamp: str) -> datetime | None:
-    try:
-        return datetime.strptime(stamp, "%Y%m%d%H%M%S")  # noqa: DTZ007  scanners name no time zone
-    except ValueError:
-        return None
-
-
-def _extent_mm(verdict: Verdict) -> tuple[float, float] | None:
-    """Return the lowest and highest position along the patient, None if they are unknown."""
-    if verdict.stack is None:
-        return None
-    along = verdict.stack.positions_mm[:, 2]
-    return float(along.min()), float(along.max())
+def _places(verdict: Verdict) -> NDArray[np.float64] | None:
+    """Return the (z,) positions along the patient, mm; None if they are unknown."""
+    return None if verdict.stack is None else verdict.stack.positions_mm[:, 2]

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from node.cases.pipeline import PIPELINE, Node, run_stage
+from node.cases.tell import teller
 from node.errors import Permanent
 from node.log import event
 from node.outcomes import Failed, Outcome, Reported
@@ -60,7 +61,7 @@ def _run(case: Case, node: Node, name: str) -> None:
             node.cases.retry(case, name, reason, again, node.clock())
             return
         outcome = Failed(Reason.INTERNAL, reason)
-    node.cases.finish(case, name, outcome, node.clock())
+    node.cases.finish(case, name, outcome, node.clock(), teller(node))
     if outcome.state is not case.state:
         logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))
     if isinstance(outcome, Reported) and outcome.compared:

@@ -5,6 +5,7 @@ One study after the other is read to its end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def analyse(
         upgrade(private.url)
         with Worklist(private.url) as worklist, decoding_process(private.decode) as decode:
             node = Node.on(worklist, private, detector, utc_now, decode)
-            unused = _ingest(path, node, tell, blame)
+            node = replace(node, lost_files=_ingest(path, node, tell, blame))
             detector()  # a damaged bundle is this installation's error, not the study's
             studies = [row.study_instance_uid for row in worklist.views.worklist(utc_now())]
             for number, uid in enumerate(studies, start=1):
@@ -76,9 +77,7 @@ def analyse(
                 row = worklist.views.study(uid)
                 if out is not None:
                     _folder(row, node).copy_report(out / str(number))
-                study = describe(row, node)
-                study["limitations"] += [_may_lack(unused)] if unused else []
-                yield study
+                yield describe(row, node)
 
 
 def _private(settings: Settings, folder: Path) -> Settings:
@@ -127,12 +126,6 @@ def _unfinished(history: Sequence[Row]) -> Iterator[str]:
             )
 
 
-def _may_lack(unused: int) -> str:
-    """Return the limitation of a study that was read beside files that could not be used."""
-    files = "1 file" if unused == 1 else f"{unused} files"
-    return f"{files} of the folder could not be used: this study may be incomplete"
-
-
 def describe(row: Row, node: Node) -> dict[str, Any]:
     """Return the study's object as `ichnode analyse --json` documents it."""
     values = row.to_json()
@@ -147,7 +140,7 @@ def _folder(row: Row, node: Node) -> CaseFolder:
 
 def _slices(folder: CaseFolder) -> list[dict[str, Any]]:
     """Return every source slice in reading order; its probabilities are None if it was not read."""
-    plan = folder.read_plan()
+    plan = folder.read_plan_as_read()
     if plan is None:
         return []
     found = folder.read_findings()

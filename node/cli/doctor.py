@@ -10,8 +10,8 @@ from rich.text import Text
 from node.arrive.archive import open_archive
 from node.cases.detector import load_detector
 from node.cli.console.terminal import outside, terminal
+from node.deliver import probe
 from node.dicom.net.association import Status
-from node.dicom.net.store_scu import echo
 from node.errors import IchnodeError
 from node.folder_lock import holder
 from node.serve import cannot_listen
@@ -98,9 +98,11 @@ def check_node(settings: Settings) -> Iterator[Check]:
 
 def check_ports(settings: Settings) -> Iterator[Check]:
     """Check that the ports to listen on are free."""
+    adt = settings.receive.adt
     for name, host, port in (
         ("DICOM", settings.receive.host, settings.receive.port),
         ("triage page", settings.web.host, settings.web.port),
+        *([("ADT", adt.host, adt.port)] if adt.port else []),
     ):
         error = cannot_listen(host, port)
         if error is None:
@@ -116,21 +118,29 @@ def check_callers(settings: Settings) -> Iterator[Check]:
         yield Check("ok", "who may send", ", ".join(callers))
     else:
         yield Check("note", "who may send", "this machine only: set receive.allowed_callers")
+    adt = settings.receive.adt
+    if adt.port:
+        verdict = "ok" if adt.allowed_addresses else "note"
+        found = ", ".join(adt.allowed_addresses) or "this machine only: set allowed_addresses"
+        yield Check(verdict, "who may send ADT", found)
 
 
 def check_destinations(settings: Settings) -> Iterator[Check]:
-    """Check that each destination answers C-ECHO."""
+    """Check that each destination answers; none gets anything that counts as a result."""
     if not settings.deliver.destinations:
         yield Check("note", "destinations", "none: results stay here; set deliver.destinations")
     for destination in settings.deliver.destinations:
-        where = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        what = f"{destination.name} ({destination.where})"
         try:
-            status = echo(destination, settings)
+            found = probe(destination, settings)
         except IchnodeError as error:
-            yield Check("bad", f"{destination.name} ({where})", str(error))
+            yield Check("bad", what, str(error))
         else:
-            verdict = "ok" if status == 0 else "bad"
-            yield Check(verdict, f"{destination.name} ({where})", f"C-ECHO 0x{status:04X}")
+            verdict = "note" if found.endswith("not encrypted") else "ok"
+            yield Check(verdict, what, found)
+    for step in settings.deliver.escalations:
+        told = f"tells {', '.join(step.to)} if nobody acknowledges a suspected study"
+        yield Check("ok", f"escalation after {step.after_minutes:g} minutes", told)
 
 
 def check_sources(settings: Settings) -> Iterator[Check]:

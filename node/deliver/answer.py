@@ -13,6 +13,8 @@ class Verdict(Enum):
     """The peer, or the way to it, failed; the parcel is sent again soon."""
     REFUSED = "refused"
     """The peer refuses the parcel for what it is, until something changes at the peer."""
+    FINAL = "final"
+    """The peer refuses the parcel for good: a person must look."""
     STOPPED = "stopped"
     """The parcel was kept back: it must never be sent as it is."""
 
@@ -23,5 +25,5 @@ class Answer:
 
     verdict: Verdict
     status: int | None = None
-    """The peer's status verbatim; None where it gave none."""
+    """The DIMSE status of a DICOM peer, verbatim; None where it gave none."""
     message: str = ""

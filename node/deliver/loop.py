@@ -6,6 +6,9 @@ archive. The node tries again after every failure, with growing waits, `deliver.
 A parcel that the peer refuses for what it is (DICOM: 0117, 0122, A9xx, Cxxx, no presentation
 context) waits the longest time at once, since only a change at the peer can help. An object of
 another patient or study than the images it was made from is never sent.
+
+A message about a study goes the same way. One that its peer rejects for good (HL7: AR, HTTP: 4xx,
+SMTP: 5yz) is given up at once: a person must look.
 """
 
 import logging
@@ -23,12 +26,15 @@ from node.errors import IchnodeError
 from node.log import event as log_event
 from node.records import Delivery
 from node.settings import Settings
-from node.worklist import LeaseLost, Outbox, claimant
+from node.worklist import EscalationStep, LeaseLost, Outbox, claimant
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """How often the outbox is looked at. It adds half of this to the delay of a result, on average."""
+ESCALATION_POLL_S = 5.0
+"""How often the worklist is searched for studies that nobody acknowledged; chosen, since a chain
+counts in minutes."""
 BATCH = 8
 """Parcels sent before the outbox is asked again what is most urgent."""
 
@@ -55,7 +61,7 @@ def drain(
         if not batch:
             return arrived
         valid_until = now + timedelta(seconds=lease_s / 2)
-        for owed, answer in CHANNELS[batch[0].parcel.channel](batch, settings, outbox):
+        for owed, answer in CHANNELS[batch[0].parcel.channel].send(batch, settings, outbox):
             arrived += answer.verdict is Verdict.STORED
             _note(owed, answer, settings, outbox, clock(), worker)
             if clock() > valid_until:  # what is left goes out when its lease has run out
@@ -90,24 +96,25 @@ def _note(
             outbox.never_send(owed, worker, answer.message, now)
         else:
             logger.warning("not delivered: %s", answer.message, extra=say)
-            refused = verdict is Verdict.REFUSED
-            retry_at = _retry_at(owed.attempts, refused, settings, now)
+            retry_at = _retry_at(owed.attempts, verdict, settings, now)
             outbox.failed(owed, worker, status, answer.message, retry_at, now)
     except LeaseLost as error:
         logger.warning("%s", error, extra=say)
 
 
-def _retry_at(attempts: int, refused: bool, settings: Settings, now: datetime) -> datetime | None:
+def _retry_at(
+    attempts: int, verdict: Verdict, settings: Settings, now: datetime
+) -> datetime | None:
     """Return when to try again after `attempts` earlier failures, or None to give up.
 
     The wait doubles each time. It is shortened at random by up to a quarter, so that a peer that
     comes back does not get everything at the same moment.
     """
     limits = settings.deliver
-    if attempts + 1 >= limits.max_attempts:
+    if verdict is Verdict.FINAL or attempts + 1 >= limits.max_attempts:
         return None
     wait_s = min(limits.retry_s * 2.0 ** min(attempts, 30), limits.max_retry_s)
-    if refused:
+    if verdict is Verdict.REFUSED:
         wait_s = limits.max_retry_s
     return now + timedelta(seconds=wait_s * random.uniform(0.75, 1.0))
 
@@ -135,6 +142,14 @@ def deliver(
             max_instances=threads,
             coalesce=True,
         )
+    if steps := escalation_steps(settings):
+        scheduler.add_job(
+            _or_say,
+            "interval",
+            args=(lambda: outbox.escalate(steps, clock()),),
+            seconds=ESCALATION_POLL_S,
+            coalesce=True,
+        )
     scheduler.start()
     while not stop.wait(1.0):  # not for ever: a signal's handler runs between two waits
         pass
@@ -144,7 +159,22 @@ def deliver(
 def _drain_or_say(
     settings: Settings, outbox: Outbox, clock: Callable[[], datetime], urgent_to: str | None
 ) -> None:
+    _or_say(lambda: drain(settings, outbox, clock, claimant(), urgent_to))
+
+
+def escalation_steps(settings: Settings) -> list[EscalationStep]:
+    """Return the steps of the chain of escalation, the soonest first."""
+    channels = {one.name: one.how for one in settings.deliver.messaged}
+    chain = sorted(settings.deliver.escalations, key=lambda step: step.after_minutes)
+    return [
+        EscalationStep(timedelta(minutes=step.after_minutes), name, channels[name])
+        for step in chain
+        for name in step.to
+    ]
+
+
+def _or_say(work: Callable[[], object]) -> None:
     try:
-        drain(settings, outbox, clock, claimant(), urgent_to)
+        work()
     except IchnodeError as error:
         logger.error("the outbox waits: %s", error, extra=log_event("outbox_failed"))

@@ -22,6 +22,7 @@ _KINDS = {
     "capture": "capture",
     "gsps": "outline",
     "key": "key slice",
+    "message": "message",
 }
 """What the kinds of a report's objects are called here."""
 

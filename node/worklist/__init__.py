@@ -1,37 +1,49 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
 
+from node.worklist.announcements import Announcements, Step
 from node.worklist.arrivals import Arrivals
-from node.worklist.cases import Cases, IllegalMove, NotFound
+from node.worklist.cases import Cases
+from node.worklist.chains import IllegalMove, NotFound
+from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
 from node.worklist.events import Event
 from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.outbox import Outbox
+from node.worklist.patients import Patients, PatientStudy
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
 from node.worklist.rows import READ_ELSEWHERE, DeliveryLine, Row, ScanLine, speaking_for_study
 from node.worklist.tables import Decision, DeliveryStatus
+from node.worklist.telling import EscalationStep, Tell
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
 
 __all__ = [
     "READ_ELSEWHERE",
+    "Announcements",
     "Arrival",
     "Arrivals",
     "Cases",
+    "Correction",
     "Decision",
     "DeliveryLine",
     "DeliveryStatus",
+    "EscalationStep",
     "Event",
     "IllegalMove",
     "LeaseLost",
     "NotFound",
     "Outbox",
+    "PatientStudy",
+    "Patients",
     "Quarantine",
     "Quarantined",
     "Row",
     "ScanLine",
     "Signature",
     "Standing",
+    "Step",
+    "Tell",
     "Views",
     "Worklist",
     "claimant",

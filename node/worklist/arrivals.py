@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from node.errors import Retryable
 from node.records import Header, Instance, Series, StoredObject
-from node.worklist import filing
+from node.worklist import announcements, corrections, filing
+from node.worklist.corrections import Correction
 from node.worklist.database import Clash, Database
 from node.worklist.filing import Arrival, Known
 from node.worklist.tables import instance, quarantine, series
@@ -68,19 +69,37 @@ class Arrivals:
             filing.release(db, list(series_uids), now)
 
     def study(self, study_uid: str) -> tuple[Series, ...]:
-        """Return the study's series, and the instances of each, by arrival."""
+        """Return the study's series, the instances of each by arrival, and what was told of it.
+
+        Where the study's identity was corrected, the headers of its instances name the patient
+        whose it is now.
+        """
         of_study = series.c.study_instance_uid == study_uid
         with self._database.read() as db:
             found = db.execute(sa.select(series).where(of_study)).all()
             received = sa.select(instance).join(series).where(of_study).order_by(instance.c.id)
             instances: dict[str, list[Instance]] = {row.series_instance_uid: [] for row in found}
+            corrected = corrections.of_study(db, study_uid)
             for row in db.execute(received):
-                instances[row.series_instance_uid].append(_instance(row))
+                instances[row.series_instance_uid].append(_instance(row, corrected))
             short = {
                 row.series_instance_uid: row.images for row in db.execute(_cut_short(study_uid))
             }
+            told = announcements.of_study(db, study_uid)
+            in_progress = announcements.in_progress(db, study_uid)
         listed = [
-            _series(row, instances[row.series_instance_uid], short.get(row.series_instance_uid, 0))
+            Series(
+                series_instance_uid=(uid := row.series_instance_uid),
+                study_instance_uid=row.study_instance_uid,
+                instances=tuple(instances[uid]),
+                first_received_at=row.first_received_at,
+                last_received_at=row.last_received_at,
+                released_at=row.released_at,
+                cut_short=short.get(uid, 0),
+                associations=row.associations,
+                announcements=told.get(uid, ()),
+                in_progress=in_progress,
+            )
             for row in found
         ]
         return tuple(sorted(listed, key=lambda s: (s.first_received_at, s.series_instance_uid)))
@@ -134,18 +153,7 @@ def _cut_short(study_uid: str) -> sa.Select[Any]:
     )
 
 
-def _series(row: sa.Row[Any], instances: list[Instance], cut_short: int) -> Series:
-    return Series(
-        series_instance_uid=row.series_instance_uid,
-        study_instance_uid=row.study_instance_uid,
-        instances=tuple(instances),
-        first_received_at=row.first_received_at,
-        last_received_at=row.last_received_at,
-        released_at=row.released_at,
-        cut_short=cut_short,
-    )
-
-
-def _instance(row: sa.Row[Any]) -> Instance:
+def _instance(row: sa.Row[Any], corrected: list[Correction]) -> Instance:
     stored = StoredObject(row.path, row.sha256, row.size)
-    return Instance(Header.from_json(row.header), stored, row.received_at)
+    header = corrections.resolved(Header.from_json(row.header), corrected)
+    return Instance(header, stored, row.received_at)

@@ -8,7 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.case_folder import case_folder
-from node.errors import Permanent
 from node.outcomes import (
     Failed,
     NotAnalysed,
@@ -21,11 +20,13 @@ from node.outcomes import (
 )
 from node.records import Case, Closing, Scan
 from node.states import TRANSITIONS, Priority, State
-from node.worklist import owing
+from node.worklist import owing, parts
+from node.worklist.chains import NOT_SUPERSEDED, IllegalMove, NotFound
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.tables import case, series, study
+from node.worklist.telling import Tell, announce
 from node.worklist.urgency import by_urgency
 
 _READ = (Priority.SUSPECTED, Priority.NOT_SUSPECTED)
@@ -37,18 +38,7 @@ _STAGE_TIME = {
 }
 _TIMES = ("last_slice_at", "assembled_at", "triaged_at", "flagged_at")
 
-_newer = case.alias("newer")
-NOT_SUPERSEDED = ~sa.exists().where(_newer.c.supersedes == case.c.id)
-
 _CASE = sa.select(case, series.c.study_instance_uid).join_from(case, series)
-
-
-class IllegalMove(Permanent):
-    """`node.states.TRANSITIONS`, or a rule of replays, does not have this move."""
-
-
-class NotFound(Permanent):
-    """The worklist has no such study or case."""
 
 
 class Cases:
@@ -58,7 +48,7 @@ class Cases:
         self._database = database
 
     def of_study(self, study_uid: str) -> tuple[Case, ...]:
-        """Return the study's cases, one a series; superseded ones are left out."""
+        """Return the study's cases, one a part of a series; superseded ones are left out."""
         query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
         with self._database.read() as db:
             return tuple(_case(row) for row in db.execute(query.order_by(case.c.id)))
@@ -140,12 +130,25 @@ class Cases:
             )
         return held.rowcount == 1
 
-    def finish(self, done: Case, worker: str, outcome: Outcome, now: datetime) -> None:
+    def finish(
+        self,
+        done: Case,
+        worker: str,
+        outcome: Outcome,
+        now: datetime,
+        tell: Tell | None = None,
+    ) -> None:
         """Record how a stage ended and give the case back.
 
         `Waiting` makes the case due again at its `retry_at`; where the claim was taken away
         meanwhile, it records nothing. Any other outcome starts the attempts anew. A report with
         nothing left to send is DELIVERED at once.
+
+        Parameters
+        ----------
+        tell
+            Writes the message if the study has news; it is owed in the same transaction. None
+            where nobody gets messages.
 
         Raises
         ------
@@ -160,6 +163,8 @@ class Cases:
                 db.execute(_held(done, worker).values(later))
             else:
                 _move(db, done, worker, outcome, now)
+                if tell is not None:
+                    announce(db, done.study_instance_uid, tell, now)
 
     def retry(
         self, failed: Case, worker: str, reason: str, retry_at: datetime, now: datetime
@@ -176,6 +181,22 @@ class Cases:
         with self._database.write() as db:
             _change(db, failed, worker, again)
             note(db, "failed attempt", uid, failed.id, now, state=failed.state, reason=reason)
+
+    def open_parts(self, first: Case, count: int, now: datetime) -> None:
+        """Open a case for each further part of a series whose first part is decided.
+
+        A part that was decided before the last image of the series came is superseded, also one
+        that is there no more: its case then says which part has its images.
+
+        Parameters
+        ----------
+        first
+            The case of part 0.
+        count
+            How many parts the series has now.
+        """
+        with self._database.write() as db:
+            parts.open_further(db, first, count, now)
 
     def replay(self, case_id: int, to: State, now: datetime) -> None:
         """Set a case back to RECEIVING, ASSEMBLED or TRIAGED by a person's will, whoever holds it.
@@ -195,8 +216,28 @@ class Cases:
             old = _one(db, case_id)
             _require_replayable(db, old, to)
             db.execute(case.update().where(case.c.id == case_id).values(_set_back(old, to, now)))
-            owing.cancel(db, case_id)
+            owing.cancel(db, case_id, messages=False)
             note(db, "replayed", old.study_instance_uid, case_id, now, was=old.state, state=to)
+
+
+def report_again(db: sa.Connection, study_uid: str, now: datetime) -> None:
+    """Make the reports of a study due again, as after a replay by a person.
+
+    A report that is being made is void. What was not read is decided about again.
+    """
+    query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
+    for row in db.execute(query).all():
+        old = _case(row)
+        if old.state in (State.TRIAGED, State.NOT_ANALYSED):
+            again: dict[str, Any] = {"due_at": now, **FREE}
+        elif old.state in (State.REPORTED, State.DELIVERED):
+            to = State.TRIAGED if row.triaged_at else State.RECEIVING
+            again = _set_back(old, to, now)
+            owing.cancel(db, old.id)
+        else:
+            continue
+        db.execute(case.update().where(case.c.id == old.id).values(again))
+        note(db, "reported again", study_uid, old.id, now, was=old.state)
 
 
 Move = Skipped | Planned | NotAnalysed | Triaged | Reported | Failed
@@ -285,10 +326,13 @@ _NOTED = ("priority", "probability", "uncertain", "bundle", "reason_code", "comp
 def _said(outcome: Move) -> dict[str, Any]:
     """Return the columns that hold what an outcome says; other fields bear their columns' names.
 
-    A field that is None or empty keeps its column.
+    A field that is None or empty keeps its column. Only the limitations of a reading are always
+    set: one that has none may follow one that had some.
     """
     names = {field.name for field in fields(outcome)} - set(_ELSEWHERE)
     said = {name: value for name in names if (value := getattr(outcome, name)) not in (None, ())}
+    if isinstance(outcome, Triaged):
+        said["limitations"] = outcome.limitations
     if isinstance(outcome, Skipped):
         winner = outcome.preferred
         said |= dict.fromkeys(("closed_at", "closed_by", "saved_s"))
@@ -358,4 +402,5 @@ def _case(row: sa.Row[Any]) -> Case:
         supersedes=row.supersedes,
         reason_code=row.reason_code,
         reason=row.reason,
+        part=row.part,
     )

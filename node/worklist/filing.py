@@ -14,15 +14,22 @@ import sqlalchemy as sa
 from node.identity import Identity, PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Priority, Reason, State
+from node.worklist import corrections
 from node.worklist.database import insert
 from node.worklist.events import note
 from node.worklist.leases import FREE
 from node.worklist.owing import cancel
+from node.worklist.parts import open_case
 from node.worklist.tables import Decision, case, instance, quarantine, series, study
 
 LOOK_AGAIN_S = 0.5
 """A new slice makes its case due this much later. It bounds how often a growing series is judged.
 It costs no time, for the grace after the last slice is longer (`assemble.grace_s`)."""
+
+
+def soon(now: datetime) -> datetime:
+    """Return when a case is due of which a new slice came."""
+    return now + timedelta(seconds=LOOK_AGAIN_S)
 
 
 BY_ITSELF = "ichnode"
@@ -63,7 +70,8 @@ class Known:
         The newest case of its series; None where the series is new.
     identity
         Of the study that its series is filed under, else of the study that the object names; None
-        where there is neither.
+        where there is neither. The patient is the object's own where a correction of the study says
+        that both are one.
     sha256, filed_under
         Digest and SeriesInstanceUID of the instance filed under its SOPInstanceUID; None where
         there is none.
@@ -107,12 +115,13 @@ _SERIES_KNOWN: sa.Select[Any] = (
     .join_from(case, series)
     .join(study)
     .outerjoin(instance, instance.c.sop_instance_uid == sa.bindparam("sop"))
-    .where(case.c.series_instance_uid == sa.bindparam("series"))
+    .where(case.c.series_instance_uid == sa.bindparam("series"), case.c.part == 0)
     .order_by(case.c.id.desc())
     .limit(1)
     .with_for_update(of=case)
 )
-"""The series' newest case, locked (PostgreSQL): whoever assembles it waits for the new slice."""
+"""The newest case of the series' first part, locked (PostgreSQL): whoever assembles it waits for
+the new slice. Cases of further parts follow when that one is decided (`node.worklist.parts`)."""
 
 _STUDY_KNOWN: sa.Select[Any] = (
     sa.select(
@@ -150,6 +159,10 @@ def look_up(db: sa.Connection, header: Header) -> Known:
     else:
         row = db.execute(_STUDY_KNOWN, keys).one()
     patient = PatientIdentity(row.patient_id, row.patient_birth_date)
+    said = PatientIdentity.of(header)
+    if row.study_instance_uid and said != patient:
+        corrected = corrections.of_study(db, row.study_instance_uid)
+        patient = said if corrections.resolve(said, corrected) == patient else patient
     identity = row.study_instance_uid and Identity(row.study_instance_uid, patient)
     filed = row.sha256, row.series_instance_uid, row.has_pixel_data
     return Known(newest, identity, *filed, bool(row.cut_short))
@@ -309,7 +322,9 @@ def release(db: sa.Connection, series_uids: Sequence[str], now: datetime) -> Non
         series.c.study_instance_uid.in_(studies)
     )
     db.execute(
-        series.update().where(series.c.series_instance_uid.in_(series_uids)).values(released_at=now)
+        series.update()
+        .where(series.c.series_instance_uid.in_(series_uids))
+        .values(released_at=now, associations=series.c.associations + 1)
     )
     db.execute(
         case.update()
@@ -345,26 +360,15 @@ def _open_series(db: sa.Connection, header: Header, now: datetime, *, new_study:
         "last_received_at": now,
     }
     db.execute(series.insert(), row)
-    _open_case(db, header, now, supersedes=None)
-
-
-def _open_case(db: sa.Connection, header: Header, now: datetime, *, supersedes: int | None) -> None:
-    row = {
-        "series_instance_uid": header.series_instance_uid,
-        "supersedes": supersedes,
-        "state": State.RECEIVING,
-        "priority": Priority.PENDING,
-        "due_at": now + timedelta(seconds=LOOK_AGAIN_S),
-    }
-    db.execute(case.insert(), row)
+    open_case(db, header.series_instance_uid, soon(now))
 
 
 def _touch_series(db: sa.Connection, newest: NewestCase, header: Header, now: datetime) -> None:
     db.execute(_TOUCH, {"uid": header.series_instance_uid, "now": now})
-    soon = now + timedelta(seconds=LOOK_AGAIN_S)
+    due_at = soon(now)
     if newest.state is not State.RECEIVING:
-        _open_case(db, header, now, supersedes=newest.id)
+        open_case(db, header.series_instance_uid, due_at, supersedes=newest.id)
         cancel(db, newest.id, unless=Priority.SUSPECTED)
         note(db, "reopened by a late slice", header.study_instance_uid, newest.id, now)
-    elif newest.claimed_by is not None or newest.due_at > soon:
-        db.execute(case.update().where(case.c.id == newest.id).values(due_at=soon, **FREE))
+    elif newest.claimed_by is not None or newest.due_at > due_at:
+        db.execute(case.update().where(case.c.id == newest.id).values(due_at=due_at, **FREE))

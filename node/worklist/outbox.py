@@ -1,19 +1,23 @@
 """What goes out: one row for each parcel owed to each destination."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from node.identity import Identity, PatientIdentity
+from node.news import KIND
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
+from node.worklist import corrections
+from node.worklist.corrections import Correction
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import close_if_sent
 from node.worklist.tables import DeliveryStatus, case, delivery, instance, series
+from node.worklist.telling import EscalationStep, escalate, unacknowledged
 
 _URGENT = sa.and_(case.c.priority == Priority.SUSPECTED, ~case.c.prior)
 _MAY_BE_THERE = sa.or_(
@@ -41,7 +45,9 @@ class Outbox:
     ) -> list[Delivery]:
         """Return due deliveries of one channel and destination, now this worker's.
 
-        Those of suspected current cases come first, then the oldest.
+        Those of suspected current cases come first, then the oldest. A message waits while an
+        earlier one about the same study is owed to, or on its way to, the same destination: it
+        must not arrive before that one.
 
         Parameters
         ----------
@@ -55,6 +61,7 @@ class Outbox:
             sa.select(delivery, _URGENT.label("high_priority"))
             .join_from(delivery, case)
             .where(delivery.c.status == DeliveryStatus.OWED, is_free(delivery, now), only)
+            .where(sa.or_(delivery.c.kind != KIND, ~_overtakes(now)))
             .order_by(_URGENT.desc(), delivery.c.id)
             .with_for_update(skip_locked=True, of=delivery)
         )
@@ -129,7 +136,10 @@ class Outbox:
             _note(db, "never sent", owed, now, reason=reason, delivery=DeliveryStatus.DEAD)
 
     def identities(self, case_id: int) -> frozenset[Identity]:
-        """Return whom the instances of a case's series name; one, unless a person mixed them."""
+        """Return whom the instances of a case's series name; one, unless a person mixed them.
+
+        Where the study's identity was corrected, that is the patient whose it is now.
+        """
         said = [
             instance.c.header[name].as_string()
             for name in ("study_instance_uid", "patient_id", "patient_birth_date")
@@ -138,8 +148,46 @@ class Outbox:
             case, case.c.series_instance_uid == instance.c.series_instance_uid
         )
         with self._database.read() as db:
-            rows = db.execute(of_case.where(case.c.id == case_id).distinct())
-            return frozenset(Identity(study, PatientIdentity(*who)) for study, *who in rows)
+            rows = db.execute(of_case.where(case.c.id == case_id).distinct()).all()
+            corrected = {uid: corrections.of_study(db, uid) for uid, *_ in rows}
+        return frozenset(
+            Identity(uid, corrections.resolve(PatientIdentity(*who), corrected[uid]))
+            for uid, *who in rows
+        )
+
+    def corrections(self, case_id: int) -> list[Correction]:
+        """Return how the identity of a case's study was corrected, oldest first."""
+        of_case = sa.select(series.c.study_instance_uid).join(case).where(case.c.id == case_id)
+        with self._database.read() as db:
+            return corrections.of_study(db, db.execute(of_case).scalar_one())
+
+    def under_other_identity(
+        self, case_id: int, kind: str, corrected: Correction
+    ) -> Predecessor | None:
+        """Return the DICOM object of this kind that a peer may have of the case from before."""
+        query = (
+            delivery.select()
+            .where(delivery.c.case_id == case_id, delivery.c.id <= corrected.last_delivery)
+            .where(delivery.c.channel == "dicom", delivery.c.kind == kind, _MAY_BE_THERE)
+            .where(delivery.c.address["series_instance_uid"].as_string() != "")
+            .order_by(delivery.c.id.desc())
+        )
+        with self._database.read() as db:
+            row = db.execute(query.limit(1)).one_or_none()
+        return None if row is None else Predecessor(**row.address, later_images=0)
+
+    def escalate(self, steps: Sequence[EscalationStep], now: datetime) -> int:
+        """Owe the due steps of suspected studies that nobody acknowledged; return how many.
+
+        A step is owed once for a study, whoever asks and however often.
+        """
+        with self._database.read() as db:
+            studies = unacknowledged(db, steps, now)
+        owed = 0
+        for study_uid in studies:
+            with self._database.write() as db:
+                owed += escalate(db, study_uid, steps, now)
+        return owed
 
     def predecessor(self, case_id: int, kind: str) -> Predecessor | None:
         """Return the DICOM object of this kind that the case's own will supersede at a peer.
@@ -171,6 +219,31 @@ class Outbox:
         if row is None:
             return None
         return Predecessor(**row.address, later_images=row.later_images, ordinal=row.ordinal)
+
+
+def _overtakes(now: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition that an earlier message about a delivery's study has not arrived yet."""
+    mine, mine_of = case.alias("mine"), series.alias("mine_of")
+    earlier, earlier_case, earlier_of = (
+        table.alias(f"earlier_{table.name}") for table in (delivery, case, series)
+    )
+    under_way = sa.and_(earlier.c.claimed_by.is_not(None), earlier.c.lease_until > now)
+    return sa.exists(
+        sa.select(1)
+        .select_from(mine)
+        .join(mine_of, mine_of.c.series_instance_uid == mine.c.series_instance_uid)
+        .join(earlier_of, earlier_of.c.study_instance_uid == mine_of.c.study_instance_uid)
+        .join(earlier_case, earlier_case.c.series_instance_uid == earlier_of.c.series_instance_uid)
+        .join(earlier, earlier.c.case_id == earlier_case.c.id)
+        .where(
+            mine.c.id == delivery.c.case_id,
+            earlier.c.destination == delivery.c.destination,
+            earlier.c.kind == KIND,
+            earlier.c.id < delivery.c.id,
+            sa.or_(earlier.c.status == DeliveryStatus.OWED, under_way),
+        )
+        .correlate(delivery)
+    )
 
 
 def _answered(

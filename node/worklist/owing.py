@@ -1,15 +1,16 @@
 """What a case owes, within the transaction that moves the case."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from node.news import KIND
 from node.records import Parcel
 from node.states import Priority, State
 from node.worklist.database import insert
 from node.worklist.leases import FREE
-from node.worklist.tables import DeliveryStatus, case, delivery
+from node.worklist.tables import DeliveryStatus, case, delivery, series
 
 UNSENT = delivery.c.status.in_((DeliveryStatus.OWED, DeliveryStatus.DEAD))
 
@@ -38,15 +39,59 @@ def owe(db: sa.Connection, case_id: int, owed: Sequence[tuple[str, Parcel]], now
         )
 
 
-def cancel(db: sa.Connection, case_id: int, unless: Priority | None = None) -> None:
+def cancel(
+    db: sa.Connection, case_id: int, unless: Priority | None = None, *, messages: bool = True
+) -> None:
     """Cancel what was not sent, except where the case has the priority `unless`.
 
     A transfer under way is still recorded when it ends.
+
+    Parameters
+    ----------
+    messages
+        Whether messages are cancelled too. A replay leaves them: the result stands until the case
+        is read again, and is not announced twice.
     """
     spared = sa.exists().where(case.c.id == case_id, case.c.priority == unless)
+    kinds = sa.true() if messages else delivery.c.kind != KIND
     db.execute(
         delivery.update()
-        .where(delivery.c.case_id == case_id, UNSENT, ~spared)
+        .where(delivery.c.case_id == case_id, UNSENT, kinds, ~spared)
+        .values(status=DeliveryStatus.CANCELLED)
+    )
+
+
+def messages_of(study_uid: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a delivery is a message about this study."""
+    cases = (
+        sa.select(case.c.id).join_from(case, series).where(series.c.study_instance_uid == study_uid)
+    )
+    return sa.and_(delivery.c.kind == KIND, delivery.c.case_id.in_(cases))
+
+
+def may_know(db: sa.Connection, study_uid: str) -> frozenset[str]:
+    """Return the destinations that a message about the study has reached, or may have."""
+    arrived = sa.or_(
+        delivery.c.status == DeliveryStatus.SENT,
+        delivery.c.claimed_by.is_not(None),
+        delivery.c.attempts > 0,
+    )
+    query = sa.select(delivery.c.destination).where(messages_of(study_uid), arrived)
+    return frozenset(db.execute(query.distinct()).scalars())
+
+
+def withdraw(db: sa.Connection, study_uid: str, names: Collection[str] | None) -> None:
+    """Cancel messages about a study that wait to be sent: a later one says what stands now.
+
+    Parameters
+    ----------
+    names
+        Those to these destinations; None takes all.
+    """
+    whose = sa.true() if names is None else delivery.c.destination.in_(names)
+    db.execute(
+        delivery.update()
+        .where(messages_of(study_uid), whose, delivery.c.status == DeliveryStatus.OWED)
         .values(status=DeliveryStatus.CANCELLED)
     )
 

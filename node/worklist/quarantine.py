@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from node.identity import PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Reason
-from node.worklist import filing
-from node.worklist.cases import IllegalMove, NotFound
+from node.worklist import corrections, filing
+from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.filing import Arrival, Known
@@ -270,7 +270,9 @@ def _follow_identity(db: sa.Connection, study_uid: str, now: datetime) -> None:
         for name in ("patient_id", "patient_birth_date")
     )
     of_study = sa.select(*identity).join(series).where(series.c.study_instance_uid == study_uid)
-    found = [PatientIdentity(*row) for row in db.execute(of_study.distinct())]
+    corrected = corrections.of_study(db, study_uid)
+    rows = db.execute(of_study.distinct())
+    found = {corrections.resolve(PatientIdentity(*row), corrected) for row in rows}
     if len(found) != 1:
         return
     (patient,) = found

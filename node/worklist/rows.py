@@ -26,6 +26,8 @@ level with a bleed that comes in now. Prioritising without ageing delays routine
 bound (PMC8128725). The first two lead the rest by `READ_ELSEWHERE`: before a study counts as read,
 it cannot age past them. What was not suspected but is uncertain starts with them."""
 
+_READ = (Priority.SUSPECTED, Priority.NOT_SUSPECTED)
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLine:
@@ -96,6 +98,8 @@ class Row:
     assembled_at: datetime | None
     triaged_at: datetime | None
     reported_at: datetime | None
+    part: int = 0
+    """Which part of its series the case reads (`node.cases.parts`)."""
     prior: bool = False
     """Acquired long before it arrived: it stands behind all current studies."""
     closed_at: datetime | None = None
@@ -130,7 +134,7 @@ class Row:
     @property
     def door_to_pacs_s(self) -> float | None:
         """Seconds from the last slice until a destination stored the first object of the result."""
-        stored = [line.sent_at for line in self.deliveries if line.sent_at]
+        stored = [line.sent_at for line in self.deliveries if line.sent_at and line.sop_class]
         return (min(stored) - self.received_at).total_seconds() if stored else None
 
     def to_json(self) -> dict[str, Any]:
@@ -212,15 +216,17 @@ def _head_start(row: Row) -> timedelta:
 def _standing(case: Row, by_id: Mapping[int, Row]) -> Row:
     """Return the row that stands for a series.
 
-    Late slices may raise its priority at once; they lower it only when they have been read.
+    Late slices may raise its priority at once; they lower it only when they have been read. What a
+    reading has lowered stays so while further slices wait.
     """
     shown = replace(case, priority=_shown(case))
-    if shown.priority in (Priority.SUSPECTED, Priority.NOT_SUSPECTED):
+    if shown.priority in _READ:
         return shown
     older = by_id.get(case.supersedes) if case.supersedes else None
-    while older and older.priority is not Priority.SUSPECTED:
+    while older and _shown(older) not in _READ:
         older = by_id.get(older.supersedes) if older.supersedes else None
-    return replace(older, reason=case.reason) if older else shown
+    suspected = older is not None and older.priority is Priority.SUSPECTED
+    return replace(older, reason=case.reason) if older and suspected else shown
 
 
 def _shown(case: Row) -> Priority:

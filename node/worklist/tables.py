@@ -1,8 +1,8 @@
 """The worklist's tables. The database holds the invariants; the code only asks.
 
-A series has one chain of cases: one first case, each later one superseding the one before. A case
-that was not read says why, and one that was read has its probability: neither can be stored
-otherwise. Nothing here holds a patient's name.
+A part of a series (most have one) has one chain of cases: one first case, each later one
+superseding the one before. A case that was not read says why, and one that was read has its
+probability: neither can be stored otherwise. Nothing here holds a patient's name.
 """
 
 from datetime import UTC, datetime
@@ -11,6 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.news import What
+from node.records import StepStatus
 from node.states import Priority, State
 
 
@@ -97,7 +99,7 @@ study = sa.Table(
     "study",
     metadata,
     _uid("study_instance_uid", primary_key=True),
-    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("patient_id", sa.Text, nullable=False, index=True),
     sa.Column("patient_birth_date", sa.Text, nullable=False),
     sa.Column("accession_number", sa.Text, nullable=False),
     sa.Column("study_description", sa.Text, nullable=False),
@@ -114,6 +116,7 @@ series = sa.Table(
     _at("first_received_at"),
     _at("last_received_at"),
     _at("released_at", nullable=True),
+    sa.Column("associations", sa.Integer, nullable=False, server_default="0"),
 )
 
 instance = sa.Table(
@@ -140,6 +143,7 @@ case = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     _uid("series_instance_uid", sa.ForeignKey(series.c.series_instance_uid), nullable=False),
+    sa.Column("part", sa.Integer, nullable=False, server_default="0"),
     sa.Column("supersedes", sa.Integer, sa.ForeignKey("case.id"), unique=True),
     sa.Column("state", _closed(State, "state"), nullable=False),
     sa.Column("priority", _closed(Priority, "priority"), nullable=False),
@@ -184,6 +188,7 @@ sa.Index("ix_case_state_due_at", case.c.state, case.c.due_at)
 sa.Index(
     "uq_case_first_of_series",
     case.c.series_instance_uid,
+    case.c.part,
     unique=True,
     sqlite_where=case.c.supersedes.is_(None),
     postgresql_where=case.c.supersedes.is_(None),
@@ -221,6 +226,42 @@ acknowledgement = sa.Table(
     sa.Column("who", sa.Text, nullable=False),
     sa.Column("agrees", sa.Boolean),
     sa.Column("shown", _closed(Priority, "shown"), nullable=False),
+    _at("at"),
+)
+
+news = sa.Table(
+    "news",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid("study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("case_id", sa.Integer, sa.ForeignKey(case.c.id), nullable=False),
+    sa.Column("what", _closed(What, "what"), nullable=False),
+    sa.Column("priority", _closed(Priority, "priority"), nullable=False),
+    sa.Column("prior", sa.Boolean, nullable=False),
+    sa.Column("result", sa.String(64), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    _at("at"),
+    sa.UniqueConstraint("study_instance_uid", "number"),
+)
+sa.Index("ix_news_at", news.c.at)
+
+correction = sa.Table(
+    "correction",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _uid(
+        "study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False, index=True
+    ),
+    sa.Column("was_patient_id", sa.Text, nullable=False),
+    sa.Column("was_birth_date", sa.Text, nullable=False),
+    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("birth_date", sa.Text, nullable=False),
+    sa.Column("trigger", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("last_delivery", sa.Integer, nullable=False),
     _at("at"),
 )
 
@@ -266,3 +307,28 @@ sa.Index(
     sqlite_where=quarantine.c.decision.is_(None),
     postgresql_where=quarantine.c.decision.is_(None),
 )
+
+procedure_step = sa.Table(
+    "procedure_step",
+    metadata,
+    _uid("sop_instance_uid", primary_key=True),
+    _uid("study_instance_uid", primary_key=True, index=True),
+    sa.Column("status", _closed(StepStatus, "status"), nullable=False),
+    sa.Column("modality", sa.Text, nullable=False),
+    sa.Column("images", sa.JSON, nullable=False),
+    _at("at"),
+)
+"""Modality performed procedure steps; of a step that has ended, the announcements have the list."""
+
+announcement = sa.Table(
+    "announcement",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    _uid("series_instance_uid", primary_key=True),
+    sa.Column("told_by", sa.Text, primary_key=True),
+    sa.Column("images", sa.Integer, nullable=False),
+    sa.Column("listed", sa.JSON, nullable=False),
+    _at("at"),
+    sa.CheckConstraint("images >= 0", "images"),
+)
+"""How many images a series has, told from outside; also of studies of which nothing has come."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from node.records import Preferred
 from node.states import State
 from node.worklist import events
-from node.worklist.cases import NOT_SUPERSEDED, NotFound
+from node.worklist.chains import NOT_SUPERSEDED, NotFound
 from node.worklist.database import Database
 from node.worklist.events import Event
 from node.worklist.rows import DeliveryLine, Row, ScanLine, in_order, speaking_for_study
@@ -118,6 +118,11 @@ class Views:
             shown = _study(db, study_uid)
             line = {"study_instance_uid": study_uid, "who": who, "agrees": agrees, "at": now}
             db.execute(acknowledgement.insert(), {**line, "shown": shown.priority})
+
+
+def of_study(db: sa.Connection, study_uid: str) -> Row:
+    """Return the row of one study, within a transaction; raises as `Views.study`."""
+    return _study(db, study_uid)
 
 
 def _study(db: sa.Connection, study_uid: str) -> Row:
@@ -271,6 +276,7 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         study_description=r.study_description,
         reason_code=r.reason_code,
         limitations=tuple(r.limitations),
+        part=r.part,
         prior=r.prior,
         scan=r.scan,
         acquired=r.acquired,

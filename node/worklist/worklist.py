@@ -2,10 +2,12 @@
 
 from typing import Self
 
+from node.worklist.announcements import Announcements
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
 from node.worklist.outbox import Outbox
+from node.worklist.patients import Patients
 from node.worklist.quarantine import Quarantine
 from node.worklist.views import Views
 
@@ -27,12 +29,16 @@ class Worklist:
     ----------
     arrivals
         For who brings objects.
+    announcements
+        For who tells how many images there are, or asks.
     quarantine
         For who decides about what was set aside.
     cases
         For the worker.
     outbox
         For who sends results.
+    patients
+        For the patient index.
     views
         For people.
 
@@ -50,9 +56,11 @@ class Worklist:
             self.close()
             raise
         self.arrivals = Arrivals(self._database)
+        self.announcements = Announcements(self._database)
         self.quarantine = Quarantine(self._database)
         self.cases = Cases(self._database)
         self.outbox = Outbox(self._database)
+        self.patients = Patients(self._database)
         self.views = Views(self._database)
 
     def __enter__(self) -> Self:

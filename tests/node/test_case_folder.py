@@ -52,6 +52,20 @@ def test_a_new_folder_holds_nothing(folder: CaseFolder, tmp_path: Path) -> None:
     assert not (tmp_path / "copy").exists()
 
 
+def test_a_plan_as_read_lies_beside_the_plan_until_there_is_another(folder: CaseFolder) -> None:
+    assert folder.read_plan_as_read() is None
+    folder.write_plan(PLAN)
+    folder.write_plan_as_read(PLAN)
+    assert names(folder) == {"series.json"}
+    part = replace(PLAN, limitations=("in part",))
+    folder.write_plan_as_read(part)
+    assert names(folder) == {"series.json", "read.json"}
+    assert (folder.require_plan_as_read(), folder.require_plan()) == (part, PLAN)
+    folder.write_plan(replace(PLAN, decision="another"))
+    assert names(folder) == {"series.json"}
+    assert folder.require_plan_as_read().decision == "another"
+
+
 def test_what_was_written_is_read_back(folder: CaseFolder) -> None:
     result = findings(lesion())
     folder.write_plan(PLAN)

@@ -5,17 +5,27 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from node.cases.pipeline import Node
 from node.cli import app
 from node.folder_lock import holder, locked
+from node.serve import run_role
+from node.settings import Assemble, Pull, Settings, Source
+from node.worklist import upgrade
+from tests.support.builder import HEAD, T0, encoded, received
 from tests.support.peers import free_port, listening, wait_until
 from tests.support.running import RunningNode, running_node
 
 pytestmark = pytest.mark.slow
+
+YEARS = timedelta(days=3650)
 
 
 def settings() -> str:
@@ -53,6 +63,27 @@ def test_role_that_dies_is_started_again_while_the_others_go_on(tmp_path: Path) 
         wait_until(lambda: roles(node).get("receive") not in (None, before["receive"]), 30)
         node.wait_until_listening()
         assert roles(node)["deliver"] == before["deliver"]
+
+
+@pytest.mark.parametrize("named", ["archive", ""])
+def test_the_worker_asks_the_source_that_is_named(
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nodes: list[Node] = []
+    monkeypatch.setattr("node.cases.worker.work", lambda node, *_: nodes.append(node))
+    monkeypatch.setattr("node.cases.detector.load_detector", lambda _: None)
+    source = Source(name="archive", ae_title="PACS", host="127.0.0.1", port=free_port())
+    chosen = Settings(data_dir=tmp_path, assemble=Assemble(ask=named), pull=Pull(sources=(source,)))
+    upgrade(chosen.url)
+    run_role("work", chosen, threading.Event())
+    (node,) = nodes
+    long_ago = replace(received([encoded(HEAD.build()[0])]), last_received_at=T0 - YEARS)
+    assert node.ask(long_ago) is False
+    failed = [r for r in caplog.records if r.name == "node.arrive.asking"]
+    assert len(failed) == bool(named)
 
 
 def test_damaged_installation_is_named_in_the_log(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ from pydantic import BaseModel
 from models.bundle import BundleError
 from node.cases import detector
 from node.errors import BadConfiguration
-from node.settings import BUNDLES, Destination, Settings, Source, Triage, load, peer
+from node.settings import (
+    BUNDLES,
+    Destination,
+    Escalation,
+    Settings,
+    Source,
+    Triage,
+    load,
+    peer,
+)
 from tests.support import ROOT
 
 SHIPPED = ROOT / "config" / "ichnode.toml"
@@ -30,7 +39,8 @@ def test_shipped_file_holds_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "description"), [*fields(Settings), *fields(Destination), *fields(Source)]
+    ("name", "description"),
+    [*fields(Settings), *fields(Destination), *fields(Escalation), *fields(Source)],
 )
 def test_every_setting_stands_in_the_shipped_file_with_its_description(
     name: str, description: str
@@ -101,11 +111,102 @@ def test_peer_is_a_destination_or_an_address() -> None:
         peer("nobody", settings)
 
 
+def example(text: str, first: str) -> str:
+    """Return the lines from the one that begins so to the next empty one, switched on."""
+    start = text.index(first)
+    end = text.index("\n\n", start)
+    return text[start:end].replace("\n# ", "\n").removeprefix("# ")
+
+
 def test_shipped_file_is_valid_toml_when_its_examples_are_switched_on() -> None:
     text = SHIPPED.read_text().replace("# # ", "## ")
     for section, table in (("deliver", "destinations"), ("pull", "sources")):
-        start = text.index(f"# [[{section}.{table}")
-        end = text.index("\n\n", start)
-        example = text[start:end].replace("\n# ", "\n").removeprefix("# ")
-        switched_on = Settings(**tomllib.loads(example))
+        switched_on = Settings(**tomllib.loads(example(text, f"# [[{section}.{table}")))
         assert len(getattr(getattr(switched_on, section), table)) == 1
+    chain = tomllib.loads(example(text, "# [[deliver.escalations"))["deliver"]["escalations"]
+    assert Escalation(**chain[0]).to == ("on-call",)
+
+
+MESSAGES = """
+[[deliver.destinations]]
+name = "ris"
+how = "hl7"
+host = "ris.example"
+port = 2575
+[deliver.destinations.hl7]
+receiving_application = "RIS"
+[[deliver.destinations]]
+name = "chat"
+how = "webhook"
+[deliver.destinations.webhook]
+url = "https://chat.example/hook/secret"
+secret_variable = "ICHNODE_HOOK"
+[[deliver.destinations]]
+name = "on-call"
+how = "mail"
+host = "mail.example"
+port = 587
+events = ["retract"]
+[deliver.destinations.mail]
+sender = "ichnode@hospital.example"
+recipient = "on-call@hospital.example"
+[[deliver.escalations]]
+after_minutes = 10
+to = ["on-call", "ris"]
+"""
+
+
+def test_destinations_of_each_kind_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "ichnode.toml"
+    path.write_text(MESSAGES)
+    deliver = load(path).deliver
+    assert [one.how for one in deliver.messaged] == ["hl7", "webhook", "mail"]
+    assert deliver.archives == ()
+    assert [one.where for one in deliver.messaged] == [
+        *("ris.example:2575", "https://chat.example", "mail.example:587")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("port = 2575", "", 'ris: how = "hl7" needs port'),
+        ('how = "hl7"', "", 'ris: how = "dicom" needs ae_title'),
+        ('url = "https://chat.example/hook/secret"', "", "chat: .* needs webhook.url"),
+        ('secret_variable = "ICHNODE_HOOK"', "", "chat: .* needs webhook.secret_variable"),
+        ('"ICHNODE_HOOK"', '"s3cret!"', "secret_variable: .*not the secret itself"),
+        ("https://chat.example/hook/secret", "https://a:b@chat.example/", "webhook.url must be"),
+        ("https://chat.example/hook", "https://chat.example/a b", "webhook.url must be"),
+        ("https://chat.example/hook", "https://chat.example:port/", "webhook.url must be"),
+        ("https://chat.example/hook", "file:///etc/passwd", "webhook.url must be"),
+        ('recipient = "on-call@hospital.example"', "", "on-call: .* needs mail.recipient"),
+        ("on-call@hospital.example", "a@b, c@d", "mail.recipient must be one address"),
+        ("ichnode@hospital.example", "a@b\\nBcc: c@d", "mail.sender: .*control characters"),
+        ('to = ["on-call", "ris"]', 'to = ["nobody"]', "'nobody' is no destination of messages"),
+        ("after_minutes = 10", "after_minutes = 0", "escalations.0.after_minutes"),
+        (
+            'receiving_application = "RIS"',
+            'receiving_facilty = "R"',
+            "did you mean receiving_facility",
+        ),
+        ('events = ["retract"]', 'events = ["recall"]', "events"),
+    ],
+)
+def test_message_setting_that_cannot_work_is_named(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    path = tmp_path / "ichnode.toml"
+    assert old in MESSAGES
+    path.write_text(MESSAGES.replace(old, new))
+    with pytest.raises(BadConfiguration, match=says):
+        load(path)
+
+
+def test_a_pacs_cannot_be_escalated_to(tmp_path: Path) -> None:
+    path = tmp_path / "ichnode.toml"
+    path.write_text(
+        '[[deliver.destinations]]\nname = "pacs"\nae_title = "P"\nhost = "h"\nport = 104\n'
+        '[[deliver.escalations]]\nafter_minutes = 5\nto = ["pacs"]\n'
+    )
+    with pytest.raises(BadConfiguration, match="'pacs' is no destination of messages"):
+        load(path)

@@ -21,6 +21,7 @@ from models.detector import Detector
 from node.states import Priority
 from node.worklist.rows import Row
 from tests.conftest import require_program
+from tests.support.listeners import ack, mllp_peer
 from tests.support.peers import Orthanc, free_port, orthanc, storescu
 from tests.support.running import RunningNode, running_node
 from training.datasets import physionet
@@ -35,6 +36,16 @@ BLEEDING_PATIENT = 75
 
 def settings(pacs: Orthanc) -> str:
     """A node's settings: quick leases, old dates are no matter, that PACS as destination."""
+    return sending_to(f"""
+name = "pacs"
+ae_title = "ORTHANC"
+host = "127.0.0.1"
+port = {pacs.port}
+""")
+
+
+def sending_to(destination: str) -> str:
+    """A node's settings, with one destination."""
     return f"""
 [receive]
 host = "127.0.0.1"
@@ -51,10 +62,7 @@ port = {free_port()}
 retry_s = 0.5
 timeout_s = 5.0
 [[deliver.destinations]]
-name = "pacs"
-ae_title = "ORTHANC"
-host = "127.0.0.1"
-port = {pacs.port}
+{destination}
 """
 
 
@@ -291,3 +299,26 @@ def test_reading_is_the_same_whichever_way_the_study_comes(
         "capture.dcm",
         "capture.png",
     }
+
+
+def test_real_bleed_is_told_to_the_ris_once_though_the_node_is_killed(
+    patient: Case, networks: Path, tmp_path: Path
+) -> None:
+    """The RIS rejects nothing, and is down when the flag comes to stand."""
+    files, identity = written(patient, tmp_path / "sent", "voice")
+    port = free_port()
+    ris = f'name = "ris"\nhow = "hl7"\nhost = "127.0.0.1"\nport = {port}'
+    node = RunningNode(tmp_path / "node", sending_to(ris), networks)
+    node.start()
+    try:
+        push(files, node)
+        node.wait_for(lambda rows: bool(rows) and bool(rows[0].deliveries), 300)
+        node.kill()
+        with mllp_peer(ack("AA"), port=port) as heard:
+            node.start()
+            node.wait_for(delivered, 300)
+    finally:
+        node.stop()
+    (message,) = heard.messages
+    assert identity.study_instance_uid in message.decode()
+    assert "|SUSPECTED||" in message.decode()

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import dcmwrite
@@ -350,6 +352,15 @@ def encoded(ds: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes
     with DicomBytesIO() as file:
         dcmwrite(file, ds, enforce_file_format=True, implicit_vr=None, little_endian=None)
         return bytes(file.getvalue())
+
+
+def compressed(ds: Dataset, transfer_syntax: str) -> bytes:
+    """Return the file of a data set, its pixels compressed."""
+    ds = dcmread(BytesIO(encoded(ds)))
+    ds.compress(transfer_syntax, generate_instance_uid=False)
+    with BytesIO() as file:
+        ds.save_as(file, enforce_file_format=True)
+        return file.getvalue()
 
 
 def store(files: Sequence[bytes], root: Path) -> Series:

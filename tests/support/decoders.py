@@ -51,8 +51,14 @@ DEEDS: dict[str, Callable[[], None]] = {
 """By StudyInstanceUID, which `tests.support.builder.uid` makes of the deed's name."""
 
 
+DEADLY = generate_uid(entropy_srcs=["deadly", "head", "6"])
+"""The sixth image of the study "deadly" ends its decoder."""
+
+
 def load(plan: SeriesPlan, root: Path) -> Volume:
     """Do the deed that the plan's study is named after, if it is, instead of loading it."""
+    if any(ref.sop_instance_uid == DEADLY for ref in plan.slices):
+        crash()
     if deed := DEEDS.get(plan.study_instance_uid):
         deed()
     return load_volume(plan, root)

@@ -28,4 +28,4 @@ class WatchedNode(Node):
     ) -> Self:
         """Return a node that works on this worklist."""
         handles = (worklist.arrivals, worklist.cases, worklist.outbox, worklist.views)
-        return cls(settings, *handles, detector, clock, decode, worklist)
+        return cls(settings, *handles, detector, clock, decode, worklist=worklist)

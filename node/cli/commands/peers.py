@@ -1,4 +1,4 @@
-"""`ichnode echo` and `send`: verify a DICOM peer, and send it files."""
+"""`ichnode echo` and `send`: verify a peer, and send it files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +14,17 @@ PeerName = Annotated[
 
 
 def echo(peer: PeerName, config: Config = None) -> None:
-    """Verify a DICOM peer with C-ECHO."""
+    """Verify a DICOM peer with C-ECHO; of a destination of messages, that it answers."""
+    from node.deliver import probe
     from node.dicom.net.store_scu import echo as ask
     from node.settings import peer as find
 
     with configured(config) as settings:
-        status = ask(find(peer, settings), settings)
+        found = find(peer, settings)
+        if found.how != "dicom":
+            say(f"{peer} {probe(found, settings)}")
+            return
+        status = ask(found, settings)
         say(f"{peer} answers 0x{status:04X}")
         raise typer.Exit(0 if status == 0 else 1)
 
@@ -34,14 +39,18 @@ def send(
 
     from node.arrive.media import files_in
     from node.dicom.net.store_scu import send_files
+    from node.errors import BadConfiguration
     from node.settings import peer as find
 
     with configured(config) as settings:
+        receiver = find(peer, settings)
+        if receiver.how != "dicom":
+            raise BadConfiguration(f"{peer} takes messages ({receiver.how}) and no DICOM files")
         files = files_in(path)
         console = terminal(stderr=True)
         results = list(
             track(
-                send_files(files, find(peer, settings), settings),
+                send_files(files, receiver, settings),
                 "sending",
                 total=len(files),
                 console=console,

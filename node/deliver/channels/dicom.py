@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from node.deliver.answer import Answer, Verdict
-from node.dicom.net.store_scu import Part10File, Sent, send_files
+from node.dicom.net.store_scu import Part10File, Sent, echo, send_files
 from node.dicom.read.identity import read_identity
-from node.errors import BadObject
+from node.errors import BadObject, Retryable
 from node.identity import Identity
 from node.records import Delivery
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.worklist import Outbox
 
 
@@ -19,7 +19,7 @@ def send(
     """Send deliveries of one destination, those of high priority first."""
     name = batch[0].destination
     sources = {case: outbox.identities(case) for case in {owed.case_id for owed in batch}}
-    peers = {peer.name: peer for peer in settings.deliver.destinations}
+    peers = {peer.name: peer for peer in settings.deliver.archives}
     for high in (True, False):
         owed = {
             settings.data_dir / delivery.parcel.path: delivery
@@ -35,6 +35,20 @@ def send(
                 yield owed.pop(path), against
         for sent in send_files(owed, peers[name], settings, high_priority=high):
             yield owed[sent.path], _answer(sent)
+
+
+def probe(destination: Destination, settings: Settings) -> str:
+    """Return that a peer answers C-ECHO with success.
+
+    Raises
+    ------
+    Retryable
+        If it does not answer, or with another status.
+    """
+    status = echo(destination, settings)
+    if status != 0:
+        raise Retryable(f"C-ECHO 0x{status:04X}")
+    return "C-ECHO 0x0000"
 
 
 def _answer(sent: Sent) -> Answer:

@@ -19,6 +19,9 @@ from node.dicom.net.associate_request import (
     encode_acceptance,
 )
 from node.dicom.net.association import (
+    ACCEPTED_SOP_CLASSES,
+    ANNOUNCING_SOP_CLASSES,
+    PROCEDURE_STEP,
     AssociationLost,
     Rejection,
     Status,
@@ -50,6 +53,10 @@ LONGEST_REQUEST_BYTES = 1 << 18
 """A longer A-ASSOCIATE request is refused. 128 presentation contexts of 30 transfer syntaxes (some
 100 KB) and a user's identity of 64 KB fit."""
 
+LONGEST_ATTRIBUTES_BYTES = 1 << 22
+"""Longer attributes of an N-CREATE or N-SET are dropped. A reference to an image has some 150
+bytes, so that 20,000 images fit."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
@@ -66,10 +73,40 @@ class StoreRequest:
     sop_class_uid: str
     sop_instance_uid: str
     file: bytes | None
+    command: int = Command.C_STORE_RQ
+
+
+@dataclass(frozen=True, slots=True)
+class AttributesRequest:
+    """One N-CREATE or N-SET request (PS3.7 10.1.5 and 10.1.3).
+
+    Attributes
+    ----------
+    sop_instance_uid
+        "" if an N-CREATE leaves it to the node.
+    dataset
+        The attributes in the transfer syntax; None if they exceed the limit, and were dropped.
+    """
+
+    message_id: int
+    context_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    dataset: bytes | None
+    command: int
+
+    @property
+    def creates(self) -> bool:
+        """Whether it is an N-CREATE."""
+        return self.command == Command.N_CREATE_RQ
+
+
+Request = StoreRequest | AttributesRequest
 
 
 class IncomingAssociation:
-    """A connection on which a peer requests an association, and then C-STORE and C-ECHO.
+    """A connection on which a peer requests an association, and then the services of the node.
 
     Each read of a PDU and each write ends within the time limit, however slowly the peer sends.
 
@@ -138,10 +175,10 @@ class IncomingAssociation:
         self._connection.write(encode_acceptance(request, contexts, self._max_pdu))
         self._connection.limit_time(self._idle_s)
 
-    def store_requests(self) -> Iterator[StoreRequest]:
-        """Yield each C-STORE request, to be answered before the next; end at the release request.
+    def requests(self) -> Iterator[Request]:
+        """Yield each request, to be answered before the next; end at the release request.
 
-        Every other request is answered here.
+        They are C-STORE, N-CREATE and N-SET. Every other request is answered here.
 
         Raises
         ------
@@ -158,14 +195,21 @@ class IncomingAssociation:
             self._connection.abort(error.reason)
             raise
 
-    def answer(self, request: StoreRequest, status: int, comment: str = "") -> None:
-        """Answer a C-STORE request; the comment is cut to the 64 characters of its VR (LO)."""
+    def answer(self, request: Request, status: int, comment: str = "", error_id: int = 0) -> None:
+        """Answer a request; the comment is cut to the 64 characters of its VR (LO).
+
+        Parameters
+        ----------
+        error_id
+            Error ID (0000,0903), which says which failure a status stands for; 0 for none.
+        """
         fields: CommandSet = {
             Field.AFFECTED_SOP_CLASS_UID: request.sop_class_uid.encode("ascii"),
-            Field.COMMAND_FIELD: us(Command.C_STORE_RQ | RESPONSE),
+            Field.COMMAND_FIELD: us(request.command | RESPONSE),
             Field.MESSAGE_ID_BEING_RESPONDED_TO: us(request.message_id),
             Field.STATUS: us(status),
             Field.ERROR_COMMENT: comment.encode("ascii", "replace").replace(b"\\", b"/")[:64],
+            Field.ERROR_ID: us(error_id) if error_id else b"",
             Field.AFFECTED_SOP_INSTANCE_UID: request.sop_instance_uid.encode("ascii", "replace"),
         }
         self._respond(request.context_id, fields)
@@ -197,11 +241,12 @@ class IncomingAssociation:
                 if message is not None:
                     return message
 
-    def _serve(self, message: Message) -> StoreRequest | None:
+    def _serve(self, message: Message) -> Request | None:
         """Return what the caller has to do for a request; None if it is done already."""
         command = number(message.command, Field.COMMAND_FIELD)
-        handler = _HANDLERS.get(command, IncomingAssociation._refuse)
-        return handler(self, message)
+        sop_class, _ = self._accepted[message.context_id]
+        anywhere = _ANYWHERE.get(command, IncomingAssociation._refuse)
+        return _HANDLERS.get((sop_class, command), anywhere)(self, message)
 
     def _store(self, message: Message) -> StoreRequest | None:
         sop_class, syntax = self._accepted[message.context_id]
@@ -214,6 +259,34 @@ class IncomingAssociation:
             file = b"".join((part10_prefix(sop_class, instance, syntax), *message.dataset))
         message_id = number(message.command, Field.MESSAGE_ID)
         return StoreRequest(message_id, message.context_id, sop_class, instance, file)
+
+    def _create(self, message: Message) -> AttributesRequest | None:
+        named = (Field.AFFECTED_SOP_CLASS_UID, Field.AFFECTED_SOP_INSTANCE_UID)
+        return self._attributes(message, *named)
+
+    def _set(self, message: Message) -> AttributesRequest | None:
+        named = (Field.REQUESTED_SOP_CLASS_UID, Field.REQUESTED_SOP_INSTANCE_UID)
+        return self._attributes(message, *named)
+
+    def _attributes(
+        self, message: Message, class_field: Field, instance_field: Field
+    ) -> AttributesRequest | None:
+        sop_class, syntax = self._accepted[message.context_id]
+        if text(message.command, class_field) != sop_class:
+            self._respond_with(Status.NO_SUCH_SOP_CLASS, message)
+            return None
+        fragments = message.dataset
+        if fragments is None or sum(map(len, fragments)) > LONGEST_ATTRIBUTES_BYTES:
+            fragments = None
+        return AttributesRequest(
+            message_id=number(message.command, Field.MESSAGE_ID),
+            context_id=message.context_id,
+            sop_class_uid=sop_class,
+            sop_instance_uid=text(message.command, instance_field),
+            transfer_syntax_uid=syntax,
+            dataset=None if fragments is None else b"".join(fragments),
+            command=number(message.command, Field.COMMAND_FIELD),
+        )
 
     def _echo(self, message: Message) -> None:
         self._respond_with(Status.SUCCESS, message)
@@ -242,11 +315,18 @@ class IncomingAssociation:
         self._connection.write_message(context_id, command, self._peer_max_pdu or self._max_pdu)
 
 
-_HANDLERS: Mapping[int, Callable[[IncomingAssociation, Message], StoreRequest | None]] = {
-    Command.C_STORE_RQ: IncomingAssociation._store,
+_Handler = Callable[[IncomingAssociation, Message], Request | None]
+"""It answers the request itself and returns None, or returns what the caller has to answer."""
+
+_HANDLERS: Mapping[tuple[str, int], _Handler] = {
+    **{(uid, Command.C_STORE_RQ): IncomingAssociation._store for uid in ACCEPTED_SOP_CLASSES},
+    **{(uid, Command.N_CREATE_RQ): IncomingAssociation._create for uid in ANNOUNCING_SOP_CLASSES},
+    (PROCEDURE_STEP, Command.N_SET_RQ): IncomingAssociation._set,
+}
+"""What serves each request under the SOP class of its context."""
+
+_ANYWHERE: Mapping[int, _Handler] = {
     Command.C_ECHO_RQ: IncomingAssociation._echo,
     Command.C_CANCEL_RQ: IncomingAssociation._cancel,
 }
-"""What serves each request; any other is answered UNRECOGNISED_OPERATION.
-
-A handler answers the request itself and returns None, or returns what the caller has to answer."""
+"""What serves a request under every SOP class; any other is answered UNRECOGNISED_OPERATION."""

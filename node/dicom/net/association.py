@@ -27,7 +27,11 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, AllStoragePresentationContexts, _config, build_context
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import (
+    InstanceAvailabilityNotification,
+    ModalityPerformedProcedureStep,
+    Verification,
+)
 
 # Datasets are patient data.
 _config.LOG_REQUEST_IDENTIFIERS = False
@@ -49,6 +53,10 @@ ACCEPTED_SOP_CLASSES = (
 )
 """What the node receives. Other classes are not negotiated: their sender learns that we do not keep
 them."""
+PROCEDURE_STEP = ModalityPerformedProcedureStep
+AVAILABILITY_NOTIFICATION = InstanceAvailabilityNotification
+ANNOUNCING_SOP_CLASSES = (PROCEDURE_STEP, AVAILABILITY_NOTIFICATION)
+"""What tells the node how many images there are."""
 ACCEPTED_TRANSFER_SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -66,6 +74,8 @@ ACCEPTED_TRANSFER_SYNTAXES = (
 """In order of preference: lossy ones come last. Deflated is left out, since it inflates without
 bound."""
 
+UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+
 MAX_PDU_BYTES = 262144
 """Largest PDU that we ask peers to answer with; what we send keeps to the peer's own limit."""
 
@@ -75,12 +85,19 @@ class AssociationLost(Exception):
 
 
 class Status(IntEnum):
-    """The DIMSE status codes that the node answers with (PS3.4 B.2.3, PS3.7 Annex C)."""
+    """The DIMSE status codes that the node answers with (PS3.4 B.2.3, F.7, R.3; PS3.7 Annex C)."""
 
     SUCCESS = 0x0000
+    INVALID_ATTRIBUTE_VALUE = 0x0106
     PROCESSING_FAILURE = 0x0110
+    DUPLICATE_SOP_INSTANCE = 0x0111
+    NO_SUCH_SOP_INSTANCE = 0x0112
+    INVALID_SOP_INSTANCE = 0x0117
+    NO_SUCH_SOP_CLASS = 0x0118
+    MISSING_ATTRIBUTE = 0x0120
     SOP_CLASS_NOT_SUPPORTED = 0x0122
     UNRECOGNISED_OPERATION = 0x0211
+    RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
     MISMATCH = 0xA900
     CANNOT_UNDERSTAND = 0xC000
@@ -136,7 +153,8 @@ def contexts_in() -> list[Any]:
     contexts = [
         build_context(uid, list(ACCEPTED_TRANSFER_SYNTAXES)) for uid in ACCEPTED_SOP_CLASSES
     ]
-    return [*contexts, build_context(Verification)]
+    told = [build_context(uid, list(UNCOMPRESSED)) for uid in ANNOUNCING_SOP_CLASSES]
+    return [*contexts, *told, build_context(Verification)]
 
 
 def contexts_out(kinds: Iterable[tuple[str, str]]) -> list[Any]:

@@ -23,6 +23,8 @@ AS_STORED = (("application/dicom", "*"),)
 """The transfer syntax that the archive stores an object in, whichever it is."""
 STUDY, SERIES, SOP_INSTANCE = "0020000D", "0020000E", "00080018"
 MODALITY, SOP_CLASS = "00080060", "00080016"
+INSTANCES = "00201209"
+"""NumberOfSeriesRelatedInstances."""
 
 
 @contextmanager
@@ -71,6 +73,21 @@ class WebArchive:
         """Return the Modality of each series of a study, by its UID; raises as `studies`."""
         found = self._search(self._client.search_for_series, study)
         return {_value(item, SERIES): _value(item, MODALITY) for item in found}
+
+    def count(self, study: str, series: str) -> int | None:
+        """Return NumberOfSeriesRelatedInstances of a series; raises as `studies`.
+
+        It is 0 if the server does not know the series, None if it does not tell the number.
+        """
+        found = self._search(
+            self._client.search_for_series,
+            study,
+            fields=[INSTANCES],
+            search_filters={"SeriesInstanceUID": series},
+        )
+        mine = [item for item in found if _value(item, SERIES) == series]
+        count = _value(mine[0], INSTANCES) if mine else "0"
+        return int(count) if count.isdecimal() else None
 
     def images(self, study: str, series: str) -> dict[str, str]:
         """Return the SOP class of each object of a series, by its UID; raises as `studies`."""

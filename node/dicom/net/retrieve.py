@@ -1,6 +1,8 @@
 """Query and retrieve by DIMSE: C-FIND, then C-GET or C-MOVE (PS3.4 annex C, Study Root)."""
 
-from collections.abc import Callable, Collection, Iterator
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +21,7 @@ from node.dicom.net.association import (
     part10_prefix,
 )
 from node.dicom.net.requestor import Peer, associated
-from node.dicom.read.elements import text
+from node.dicom.read.elements import integer, text
 from node.errors import Permanent, Retryable
 
 Take = Callable[[bytes, tuple[str, str]], Status]
@@ -77,6 +79,19 @@ def dimse_archive(
         yield DimseArchive(assoc, peer.name, ae_title if move else None)
 
 
+@contextmanager
+def dimse_index(peer: Peer, *, ae_title: str, timeout_s: float) -> Iterator["DimseArchive"]:
+    """Yield the peer's archive over one association that serves to query it alone.
+
+    Raises
+    ------
+    Retryable
+        If there is no association with the peer.
+    """
+    with associated(peer, [build_context(FIND)], ae_title=ae_title, timeout_s=timeout_s) as assoc:
+        yield DimseArchive(assoc, peer.name, None, query_s=2 * timeout_s)
+
+
 class DimseArchive:
     """A peer that can be queried, and retrieved from.
 
@@ -84,9 +99,14 @@ class DimseArchive:
     ----------
     move_to
         The AE title that C-MOVE sends to; with None, C-GET brings objects over this association.
+    query_s
+        How long all answers to a query may take together.
     """
 
-    def __init__(self, assoc: Any, name: str, move_to: str | None) -> None:
+    def __init__(
+        self, assoc: Any, name: str, move_to: str | None, *, query_s: float = math.inf
+    ) -> None:
+        self._query_s = query_s
         self._assoc = assoc
         self._name = name
         self._move_to = move_to
@@ -106,6 +126,20 @@ class DimseArchive:
         """Return the Modality of each series of a study, by its UID; raises as `studies`."""
         found = self._find("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="")
         return {text(ds, "SeriesInstanceUID"): text(ds, "Modality") for ds in found}
+
+    def count(self, study: str, series: str) -> int | None:
+        """Return NumberOfSeriesRelatedInstances of a series; raises as `studies`.
+
+        It is 0 if the peer does not know the series, None if it does not tell the number.
+        """
+        found = self._find(
+            "SERIES",
+            StudyInstanceUID=study,
+            SeriesInstanceUID=series,
+            NumberOfSeriesRelatedInstances=None,
+        )
+        mine = [ds for ds in found if text(ds, "SeriesInstanceUID") == series]
+        return integer(mine[0], "NumberOfSeriesRelatedInstances") if mine else 0
 
     def images(self, study: str, series: str) -> dict[str, str]:
         """Return the SOP class of each object of a series, by its UID; raises as `studies`.
@@ -151,10 +185,16 @@ class DimseArchive:
         for answer, _ in answers:
             yield _number(answer, "Completed") + _number(answer, "Warning")
 
-    def _find(self, level: str, **keys: str) -> list[Dataset]:
+    def _find(self, level: str, **keys: str | None) -> list[Dataset]:
         wanted = _identifier(level, keys)
         answers = self._ask(self._assoc.send_c_find, "C-FIND", wanted, FIND)
-        return [found for _, found in answers if found is not None]
+        found, until = [], time.monotonic() + self._query_s
+        for _, ds in answers:
+            if time.monotonic() > until:
+                raise Retryable(f"{self._name}: its answers to a C-FIND do not end")
+            if ds is not None:
+                found.append(ds)
+        return found
 
     def _ask(
         self, send: Callable[..., Any], what: str, *arguments: Any
@@ -194,7 +234,7 @@ class DimseArchive:
         return f"{said}, {failed} objects failed" if failed else said
 
 
-def _identifier(level: str, keys: dict[str, str]) -> Dataset:
+def _identifier(level: str, keys: Mapping[str, str | None]) -> Dataset:
     ds = Dataset()
     ds.QueryRetrieveLevel = level
     for keyword, value in keys.items():

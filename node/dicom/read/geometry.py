@@ -6,8 +6,7 @@ moves along the patient while the slices lean, so that positions step sideways a
 normal. Each slice stays where it was measured; `Stack.tilt_deg` gives the tilt.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,8 +96,6 @@ class Stack:
     copies
         Further frames at those positions, whose headers do not differ from the slice there. Such a
         frame is the same image under another UID, unless their pixels differ.
-    set_aside
-        Frames of a second scan of the same place.
     tilt_deg
         Angle between the normal and the line on which the slices lie.
     holes
@@ -109,7 +106,6 @@ class Stack:
     slices: tuple[FrameRef, ...]
     positions_mm: Vector
     copies: tuple[FrameRef, ...]
-    set_aside: tuple[FrameRef, ...]
     tilt_deg: float
     holes: tuple[Hole, ...] = ()
 
@@ -126,16 +122,8 @@ class Stack:
         return float(gaps.sum() + (gaps[0] + gaps[-1]) / 2) if len(gaps) else 0.0
 
 
-def stack(
-    headers: Sequence[Header],
-    max_gap_factor: float,
-    *,
-    prefer: Callable[[Header], float] = lambda _: 0.0,
-) -> Stack:
-    """Put the frames of one series in order along their normal.
-
-    Frames that repeat a place are grouped by acquisition, kernel, image type and contrast. The
-    largest group is kept; of equally large ones, the one with the smallest `prefer`.
+def stack(headers: Sequence[Header], max_gap_factor: float) -> Stack:
+    """Put the frames of one series, or of one part of it, in order along their normal.
 
     Parameters
     ----------
@@ -154,8 +142,7 @@ def stack(
     """
     plane = common_plane(headers)
     placed = sorted(_placed(headers, plane.normal), key=_Placed.sort_key)
-    scan, set_aside = _one_scan(placed, prefer)
-    slices, copies = _one_at_each_position(scan)
+    slices, copies = _one_at_each_position(placed)
     positions = np.array([item.position for item in slices])
     tilt_deg = _tilt_deg(positions, plane.normal)
     return Stack(
@@ -163,7 +150,6 @@ def stack(
         tuple(item.ref for item in slices),
         positions,
         tuple(item.ref for item in copies),
-        tuple(item.ref for item in set_aside),
         tilt_deg,
         _holes(slices, max_gap_factor),
     )
@@ -242,59 +228,6 @@ def _unit_cosines(orientations: Vector) -> Vector:
     column = pair[1] - (pair[1] @ row) * row
     cosines: Vector = np.r_[row, column / np.linalg.norm(column)]
     return cosines
-
-
-def _one_scan(
-    placed: Sequence[_Placed], prefer: Callable[[Header], float]
-) -> tuple[list[_Placed], list[_Placed]]:
-    """Return the frames of one scan in order, and those that scan a place again.
-
-    A scanner may number every rotation as an acquisition of its own. So groups join, the largest
-    first, as long as they add new places. If most frames of a group of three or more lie within 0.4
-    spacings of a slice already taken, the whole group is a second scan. Otherwise only its frames
-    at taken positions are.
-    """
-    groups: defaultdict[Hashable, list[_Placed]] = defaultdict(list)
-    for item in placed:
-        groups[_scan_of(item.header)].append(item)
-    ranked = sorted(groups.items(), key=lambda kv: (-len(kv[1]), prefer(kv[1][0].header), kv[0]))
-    kept: list[_Placed] = []
-    again: list[_Placed] = []
-    near_mm = 0.4 * _spacing_mm(ranked[0][1])
-    for _, group in ranked:
-        distance = _distance_mm(group, kept)
-        if len(group) >= 3 and np.mean(distance < near_mm) > 0.5:
-            again += group
-            continue
-        for item, apart_mm in zip(group, distance, strict=True):
-            (kept if apart_mm >= SAME_POSITION_MM else again).append(item)
-    return sorted(kept, key=_Placed.sort_key), sorted(again, key=_Placed.sort_key)
-
-
-def _scan_of(header: Header) -> tuple[int, str, tuple[str, ...], str]:
-    """Return what distinguishes one scan from another within a series."""
-    return (
-        header.acquisition_number or 0,
-        header.convolution_kernel,
-        header.image_type,
-        header.contrast_agent,
-    )
-
-
-def _spacing_mm(slices: Sequence[_Placed]) -> float:
-    """Return the median distance between different positions; 0 if there are fewer than two."""
-    gaps = np.diff([item.location_mm for item in slices])
-    gaps = gaps[gaps >= SAME_POSITION_MM]
-    return float(np.median(gaps)) if len(gaps) else 0.0
-
-
-def _distance_mm(group: Sequence[_Placed], taken: Sequence[_Placed]) -> Vector:
-    """Return the (n,) float64 distance of each of the group from the nearest slice taken."""
-    if not taken:
-        return np.full(len(group), np.inf)
-    # (n, taken) signed distances along the normal.
-    apart = np.subtract.outer([a.location_mm for a in group], [b.location_mm for b in taken])
-    return np.asarray(np.abs(apart).min(axis=1))
 
 
 def _one_at_each_position(scan: Sequence[_Placed]) -> tuple[list[_Placed], list[_Placed]]:

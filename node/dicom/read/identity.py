@@ -10,6 +10,7 @@ from node.errors import BadObject
 from node.identity import Identity, PatientIdentity
 
 _STUDY_INSTANCE_UID = 0x0020000D
+_PATIENT_NAME = 0x00100010
 
 
 def read_identity(path: Path) -> tuple[Identity, str]:
@@ -33,3 +34,19 @@ def read_identity(path: Path) -> tuple[Identity, str]:
         patient=PatientIdentity(text(ds, "PatientID"), text(ds, "PatientBirthDate")),
     )
     return identity, text(ds, "SOPInstanceUID")
+
+
+def read_person_name(path: Path) -> str:
+    """Return the PatientName in a DICOM file, "" if it has none.
+
+    Raises
+    ------
+    BadObject
+        As `read_identity`.
+    """
+    try:
+        with path.open("rb") as file:
+            ds = read_partial(file, stop_when=lambda tag, _vr, _length: tag > _PATIENT_NAME)
+    except (InvalidDicomError, OSError) as error:
+        raise BadObject(f"{path.name} cannot be read: {error}") from error
+    return text(ds, "PatientName")

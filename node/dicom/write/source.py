@@ -26,6 +26,7 @@ from node.dicom.read.elements import macros, number
 from node.dicom.read.header import DAMAGE, OpenObject, open_object
 from node.dicom.write import codes
 from node.dicom.write.agreement import MUST_AGREE, disagreements, fullest, sent
+from node.dicom.write.correction import corrected
 from node.dicom.write.uids import derived_uid
 from node.errors import Permanent, Retryable
 from node.records import Header, SeriesPlan, SliceRef
@@ -160,7 +161,8 @@ class Source:
         not planned. So the UID of the report that is replaced goes in too.
         """
         older = (self.plan.replaces.sop_instance_uid,) if self.plan.replaces else ()
-        others = (*older, *self.plan.scans, *filter(None, (self.plan.in_part,)))
+        whose = map(str, astuple(self.plan.corrected)) if self.plan.corrected else ()
+        others = (*older, *whose, *self.plan.scans, *filter(None, (self.plan.in_part,)))
         return derived_uid(self.plan.study_instance_uid, *self.headers, VERSION, *others, *words)
 
 
@@ -237,7 +239,7 @@ def read_source(plan: SeriesPlan, root: Path) -> Source:
             opened = _read(root / ref.path)
             _require_planned(plan, ref, opened.header)
             headers[ref.sop_instance_uid] = opened.header
-            datasets.append(opened.ds)
+            datasets.append(corrected(opened.ds, plan.corrected))
     _require_one_identity(plan, datasets)
     return Source(
         plan, headers, fullest(datasets, (*MUST_AGREE, *REQUIRED)), _common_rescale(datasets)

@@ -47,7 +47,9 @@ def receiving(folder: Path, **receive: object) -> Iterator[Receiver]:
     upgrade(settings.url)
     with (
         Worklist(settings.url) as worklist,
-        Receiver(settings, worklist.arrivals, lambda: datetime.now(UTC)) as receiver,
+        Receiver(
+            settings, worklist.arrivals, worklist.announcements, lambda: datetime.now(UTC)
+        ) as receiver,
     ):
         yield receiver
 

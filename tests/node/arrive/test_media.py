@@ -128,7 +128,7 @@ def test_object_imported_twice_is_here_already(settings, worklist, tmp_path) -> 
 
 def test_object_that_came_by_c_store_is_here_already(settings, worklist, tmp_path) -> None:
     files = ct_series(tmp_path / "ct")
-    with Receiver(settings, worklist.arrivals, lambda: T0) as receiver:
+    with Receiver(settings, worklist.arrivals, worklist.announcements, lambda: T0) as receiver:
         sent = list(send_files(files, peer("ICHNODE", receiver.port), settings))
     assert all(result.stored for result in sent)
     intake = imported(settings, worklist, find(tmp_path / "ct"))

@@ -118,7 +118,12 @@ def node(tmp_path: Path, node_port: int) -> Iterator[Puller]:
     puller = Puller(tmp_path, node_port)
     with (
         closing(puller.worklist),
-        Receiver(puller.settings, puller.worklist.arrivals, lambda: datetime.now(UTC)),
+        Receiver(
+            puller.settings,
+            puller.worklist.arrivals,
+            puller.worklist.announcements,
+            lambda: datetime.now(UTC),
+        ),
     ):
         yield puller
 

@@ -94,7 +94,7 @@ def listening(folder: Path) -> Iterator[Hospital]:
         upgrade(settings.url)
         with (
             closing(Worklist(settings.url)) as worklist,
-            Receiver(settings, worklist.arrivals, now) as receiver,
+            Receiver(settings, worklist.arrivals, worklist.announcements, now) as receiver,
         ):
             yield Hospital(settings, worklist, receiver.port, pacs, folder / "images")
 

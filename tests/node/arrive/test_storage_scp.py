@@ -80,7 +80,7 @@ def listening_node(folder: Path, **receive: object):
     upgrade(settings.url)
     with (
         closing(Worklist(settings.url)) as worklist,
-        Receiver(settings, worklist.arrivals, now) as receiver,
+        Receiver(settings, worklist.arrivals, worklist.announcements, now) as receiver,
     ):
         yield Node(settings, worklist, receiver)
 
@@ -505,7 +505,8 @@ from node.worklist import Worklist
 
 receive = Receive(host="127.0.0.1", port=int(sys.argv[2]), min_free_mb=0)
 settings = Settings(data_dir=Path(sys.argv[1]), receive=receive)
-with Receiver(settings, Worklist(settings.url).arrivals, lambda: datetime.now(UTC)):
+worklist = Worklist(settings.url)
+with Receiver(settings, worklist.arrivals, worklist.announcements, lambda: datetime.now(UTC)):
     sys.stdin.read()
 """
 

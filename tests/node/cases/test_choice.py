@@ -61,7 +61,7 @@ OTHERS: dict[str, tuple[Scan, tuple[Edit, ...], Reason]] = {
             *(plus(PHASE(acquisition=number)) for number in range(2, 6)),
             each(AcquisitionNumber=lambda _: 1),
         ),
-        Reason.DUPLICATE_POSITION,
+        Reason.OTHER_SERIES_READ,
     ),
     "sagittal": (
         LOW(description="Head MPR sag", orientation=(0, 1, 0, 0, 0, -1)).having(

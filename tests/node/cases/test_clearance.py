@@ -143,7 +143,8 @@ def test_no_slice_is_lost_without_a_word(left_out: set[int]) -> None:
         return  # not analysed at all, and why
     kept = sorted(set(range(30)) - left_out)
     inner = any(number not in kept for number in range(kept[0], kept[-1]))
-    assert any(one.forbids for one in plan.unseen) or not inner
+    sparse = any("the head between them was not imaged" in said for said in plan.limitations)
+    assert any(one.forbids for one in plan.unseen) or sparse or not inner
     span_mm = (kept[-1] - kept[0] + 1) * 5
     assert span_mm >= 80 or any(one.code == Reason.COVERAGE for one in plan.unseen)
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,19 @@ from node.dicom.read.pixels import load_volume
 from node.errors import Permanent, Refused
 from node.outcomes import NotAnalysed, Planned
 from node.states import Reason
-from tests.support.builder import HEAD, T0, Edit, Scan, alone, each, encoded, one, series, store
+from tests.support.builder import (
+    HEAD,
+    T0,
+    Edit,
+    Scan,
+    alone,
+    compressed,
+    each,
+    encoded,
+    one,
+    series,
+    store,
+)
 from tests.support.working import Predictor
 
 THICKNESS = "SliceThickness is missing or no thickness: the distance between slices was taken"
@@ -183,15 +194,6 @@ def test_a_child_is_refused_and_what_makes_the_age_doubtful_is_said(
 
 
 # Compressed pixels whose end is lost
-
-
-def compressed(ds: Dataset, syntax: str) -> bytes:
-    file = BytesIO(encoded(ds))
-    ds = dcmread(file)
-    ds.compress(syntax, generate_instance_uid=False)
-    with BytesIO() as out:
-        ds.save_as(out, enforce_file_format=True)
-        return out.getvalue()
 
 
 TRAILING = b"\xfc\xff\xfc\xffOB\0\0\x10\0\0\0"

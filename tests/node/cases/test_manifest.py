@@ -69,7 +69,7 @@ def test_the_manifest_names_sources_settings_versions_and_all_that_was_made(
     for source in told["sources"].values():
         assert sha256((node.root / source["path"]).read_bytes()).hexdigest() == source["sha256"]
         assert source["frames"] == [1]
-    assert told["stages"]["assemble"]["settings"]["min_slices"] == 8
+    assert told["stages"]["assemble"]["settings"]["min_slices"] == 3
     assert told["stages"]["triage"]["bundle"] == "fake@1"
     assert told["stages"]["triage"]["runtime"] == "torch"
     assert told["stages"]["triage"]["settings"]["subtypes"] == "auto"
@@ -133,7 +133,7 @@ def test_a_changed_setting_is_named_where_it_was_used(node: WatchedNode, clock: 
     changed = replace(node, settings=node.settings.model_copy(update={"assemble": assemble}))
     assert replayed(changed, clock, row, "triage") == "same result"
     assert replayed(changed, clock, row, "assemble") == (
-        "same result; assemble settings min_slices is 9, was 8"
+        "same result; assemble settings min_slices is 9, was 3"
     )
 
 
@@ -167,7 +167,7 @@ def test_a_setting_that_refuses_the_series_gives_another_result_and_says_which(
     assert said is not None and said.startswith("other result; ")
     assert "priority is NOT_ANALYSED, was SUSPECTED" in said
     assert "findings.json is gone" in said
-    assert "assemble settings min_slices is 16, was 8" in said
+    assert "assemble settings min_slices is 16, was 3" in said
     assert said.endswith("triage ran before only")
     assert case(node, clock).reason_code == Reason.TOO_FEW_SLICES
 
@@ -185,24 +185,27 @@ def test_an_image_that_changed_on_disk_is_named_by_a_replay(
     failed = case(node, clock)
     assert failed.state is State.FAILED and f"{image.name}: changed on disk" in str(failed.reason)
     replayed(node, clock, row, "triage")
-    refused = case(node, clock)
-    assert (refused.priority, refused.reason_code) == (Priority.NOT_ANALYSED, Reason.UNDECODABLE)
+    read = case(node, clock)
+    assert read.priority is Priority.SUSPECTED
+    assert any("changed on disk since it was received" in said for said in read.limitations)
 
 
-@pytest.mark.parametrize("stage", ["triage", "report"])
-def test_an_image_that_was_lost_is_named_by_a_replay(
-    node: WatchedNode, clock: Clock, stage: str
-) -> None:
+def test_an_image_that_was_lost_is_named_by_a_replay(node: WatchedNode, clock: Clock) -> None:
     receive(node, scan=SMALL)
     work(node, clock)
     row = case(node, clock)
     (series,) = node.worklist.arrivals.study(row.study_instance_uid)
     image = node.root / series.instances[3].stored.path
     image.unlink()
-    replayed(node, clock, row, stage)
+    replayed(node, clock, row, "report")
     failed = case(node, clock)
     assert failed.state is State.FAILED
     assert f"{image.name}: is on disk no more" in str(failed.reason)
+    replayed(node, clock, row, "triage")
+    read = case(node, clock)
+    assert (read.priority, read.state) == (Priority.SUSPECTED, State.REPORTED)
+    lost = f"image {series.instances[3].header.sop_instance_uid} is on disk no more"
+    assert any(lost in said for said in read.limitations)
 
 
 def test_a_manifest_that_was_cut_off_counts_as_none(node: WatchedNode, clock: Clock) -> None:

@@ -113,3 +113,35 @@ def test_two_blocks_of_a_head_are_two_scans(node: WatchedNode, clock: Clock) -> 
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
     assert len(row.scans) == 2
+
+
+def blocks(*ends: tuple[int, int], same_frame: bool = True) -> list[bytes]:
+    """A normal head as series of neighbouring slices, lowest first."""
+    images = without_clot(HEAD.build())
+    for number, (first, last) in enumerate(ends):
+        for ds in images[first:last]:
+            ds.SeriesInstanceUID = f"{images[0].StudyInstanceUID[:50]}.{number}"
+            if not same_frame:
+                ds.FrameOfReferenceUID = f"1.2.3.{number}"
+    return [encoded(ds) for first, last in ends for ds in images[first:last]]
+
+
+@pytest.mark.parametrize(
+    ("files", "priority"),
+    [
+        (blocks((0, 12), (12, 30)), Priority.NOT_SUSPECTED),
+        (blocks((0, 14), (10, 30)), Priority.NOT_SUSPECTED),
+        (blocks((0, 8), (8, 18), (18, 30)), Priority.NOT_SUSPECTED),
+        (blocks((0, 12), (14, 30)), Priority.NOT_ANALYSED),
+        (blocks((0, 12), (12, 30), same_frame=False), Priority.NOT_ANALYSED),
+        (blocks((8, 30)), Priority.NOT_ANALYSED),
+        (blocks((0, 20)), Priority.NOT_ANALYSED),
+    ],
+)
+def test_blocks_that_show_a_head_together_are_cleared_together(
+    node: WatchedNode, clock: Clock, files: list[bytes], priority: Priority
+) -> None:
+    receive_files(files, node)
+    work(node, clock)
+    (row,) = node.worklist.views.worklist(clock.now)
+    assert row.priority is priority, row.reason

@@ -290,8 +290,8 @@ SUPERSEDED: list[tuple[str, list[Dataset], int, Priority, set[str]]] = [
         "another image at the place of one",
         pixels(lambda p: p + 1, 30)(again(12)(HEAD.build())),
         30,
-        Priority.NOT_ANALYSED,
-        {"sr", "text", "capture"},
+        Priority.SUSPECTED,
+        {"seg", "sr", "text", "capture"},
     ),
 ]
 
@@ -327,7 +327,7 @@ def test_a_late_slice_sends_new_objects_whose_report_names_the_one_it_replaces(
     newest = node.worklist.cases.get(2)
     assert (newest.supersedes, newest.priority) == (1, result)
     (row,) = node.worklist.views.worklist(clock.now)
-    assert row.priority is Priority.SUSPECTED  # also where the newest case could not be read
+    assert row.priority is Priority.SUSPECTED
 
 
 def test_late_slices_are_read_again_though_a_better_series_came_meanwhile(

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
+from tests.support.listeners import ack, mllp_peer, smtp_peer, status, web_peer
 from tests.support.peers import free_port, storescp
 
 
@@ -86,3 +87,66 @@ def test_what_cannot_be_written_or_read_is_bad(tmp_path: Path) -> None:
     code, said = doctor(tmp_path, '[triage]\nbundle = "/nowhere"\n')
     assert code == 1
     assert "✗ bad data folder" in said and "✗ bad database" in said and "✗ bad detector" in said
+
+
+def test_destinations_of_messages_are_asked_and_get_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICHNODE_TEST_HOOK", "s3cret")
+    with mllp_peer(ack("AA")) as ris, web_peer(status(204)) as hook, smtp_peer() as server:
+        toml = f"""
+[triage]
+bundle = "/nowhere"
+[receive.adt]
+port = {free_port()}
+allowed_addresses = ["192.0.2.7"]
+[[deliver.destinations]]
+name = "ris"
+how = "hl7"
+host = "127.0.0.1"
+port = {ris.port}
+[[deliver.destinations]]
+name = "hook"
+how = "webhook"
+[deliver.destinations.webhook]
+url = "http://127.0.0.1:{hook.port}/token"
+secret_variable = "ICHNODE_TEST_HOOK"
+[[deliver.destinations]]
+name = "keyless"
+how = "webhook"
+[deliver.destinations.webhook]
+url = "http://127.0.0.1:{hook.port}/token"
+secret_variable = "ICHNODE_TEST_UNSET"
+[[deliver.destinations]]
+name = "mail"
+how = "mail"
+host = "127.0.0.1"
+port = {server.port}
+[deliver.destinations.mail]
+sender = "node@a.example"
+recipient = "on-call@a.example"
+security = "none"
+[[deliver.escalations]]
+after_minutes = 2.5
+to = ["mail", "ris"]
+"""
+        _, said = doctor(tmp_path, toml)
+        for name, code, words in (
+            ("ris", 0, "ris takes connections (no message was sent)"),
+            ("hook", 0, "hook answers (HTTP 204); not encrypted"),
+            ("keyless", 2, "the environment variable ICHNODE_TEST_UNSET is not set"),
+            ("mail", 0, "mail answers (SMTP 250); not encrypted"),
+        ):
+            command = ["echo", name, "--config", str(tmp_path / "ichnode.toml")]
+            done = CliRunner().invoke(app, command)
+            assert (done.exit_code, words in done.output) == (code, True), done.output
+        sent = CliRunner().invoke(app, ["send", str(tmp_path), "ris", *command[2:]])
+        assert sent.exit_code == 2 and "takes messages (hl7) and no DICOM files" in sent.output
+    assert f"✓ ok ris (127.0.0.1:{ris.port}) takes connections" in said
+    assert f"! note hook (http://127.0.0.1:{hook.port}) answers (HTTP 204); not encrypted" in said
+    assert "✓ ok ADT port" in said and "✓ ok who may send ADT 192.0.2.7" in said
+    assert "✗ bad keyless" in said and "ICHNODE_TEST_UNSET is not set" in said
+    assert "! note mail" in said and "token" not in said
+    assert "✓ ok escalation after 2.5 minutes tells mail, ris" in said
+    assert (ris.messages, server.messages) == ([], [])
+    assert {request.method for request in hook.messages} == {"OPTIONS"}

@@ -133,7 +133,7 @@ def acceptor(max_object: int = 1 << 20, idle_s: float = 5.0):
                 ended.append("rejected")
                 return
             incoming.accept(asked)
-            for item in incoming.store_requests():
+            for item in incoming.requests():
                 stored.append(item)
                 incoming.answer(item, Status.SUCCESS)
             incoming.release()

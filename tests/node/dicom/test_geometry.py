@@ -25,7 +25,6 @@ from tests.support.builder import (
     each,
     encoded,
     one,
-    plus,
     series,
     store,
     without,
@@ -269,16 +268,9 @@ def test_a_gap_is_no_hole_where_the_thickness_of_its_slices_fills_it() -> None:
     assert max(stack(thick, FACTOR).gaps_mm) == pytest.approx(10.0)
 
 
-def test_a_second_scan_is_set_aside_whole_and_a_copy_is_kept_for_comparison() -> None:
-    twice = stack(headers(HEAD, plus(HEAD(acquisition=2)), again(4)), FACTOR)
-    assert (len(twice.slices), len(twice.copies), len(twice.set_aside)) == (30, 1, 30)
-
-
-def test_between_two_equal_scans_the_preferred_one_is_read() -> None:
-    both = headers(HEAD(kernel="H60s"), plus(HEAD(kernel="H31s")))
-    for wanted in ("H31s", "H60s"):
-        ordered = stack(both, FACTOR, prefer=lambda h: h.convolution_kernel != wanted)  # noqa: B023
-        assert {both[ref.header].convolution_kernel for ref in ordered.slices} == {wanted}
+def test_a_copy_is_kept_for_comparison() -> None:
+    twice = stack(headers(HEAD, again(4)), FACTOR)
+    assert (len(twice.slices), len(twice.copies)) == (30, 1)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ class TestPriority:
         shown = speaking_for_study([SUSPECTED, replace(NEGATIVE, supersedes=1)])
         assert shown.priority is Priority.NOT_SUSPECTED
 
+    def test_a_suspicion_that_a_reading_took_back_is_not_shown_again(self) -> None:
+        taken_back = replace(NEGATIVE, supersedes=1)
+        waiting = replace(RECEIVING, supersedes=2)
+        assert speaking_for_study([SUSPECTED, taken_back, waiting]).priority is Priority.PENDING
+
     def test_late_slices_make_a_negative_pending(self) -> None:
         shown = speaking_for_study([NEGATIVE, replace(RECEIVING, supersedes=2)])
         assert shown.priority is Priority.PENDING

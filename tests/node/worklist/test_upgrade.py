@@ -40,7 +40,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         path = folder / "cases" / case / "series.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(plan))
-    settings = Settings(data_dir=Path(folder))
+    settings = Settings(data_dir=Path(folder), assemble={"min_slices": 8})
     upgrade(settings.url, idle_s=settings.assemble.idle_s)
     return settings
 

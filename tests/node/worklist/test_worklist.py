@@ -32,13 +32,18 @@ from node.outcomes import (
     Waiting,
 )
 from node.records import (
+    IAN,
+    MPPS,
+    Announcement,
     Case,
     Closing,
     Frame,
     Header,
     Parcel,
+    PerformedStep,
     Predecessor,
     ReportObject,
+    StepStatus,
     StoredObject,
 )
 from node.states import Priority, Reason, State
@@ -50,6 +55,7 @@ from node.worklist import (
     LeaseLost,
     NotFound,
     Signature,
+    Step,
     Worklist,
     upgrade,
 )
@@ -1254,6 +1260,103 @@ class TestQuarantine:
             worklist.outbox.never_send(owed, "w1", "again", at(9))
 
 
+IMAGES = {"1.8.1": frozenset({"1.9.1.1", "1.9.1.2"})}
+BEGUN = PerformedStep(StepStatus.IN_PROGRESS, "CT", frozenset({"1.7.1", "1.7.2"}), IMAGES)
+
+
+class TestAnnouncements:
+    def test_a_list_adds_to_those_before_and_is_kept_without_images(
+        self, worklist: Worklist
+    ) -> None:
+        told = worklist.announcements
+        assert told.listed("1.7.1", IMAGES, IAN, T0) == ()
+        told.listed("1.7.1", {"1.8.1": frozenset({"1.9.1.2", "1.9.1.3"})}, IAN, at(1))
+        told.counted("1.7.1", "1.8.1", 9, "C-FIND of pacs", at(2))
+        told.counted("1.7.1", "1.8.1", 2, "C-FIND of pacs", at(3))
+        receive(worklist, now=at(4))
+        (series,) = worklist.arrivals.study("1.7.1")
+        assert series.announcements == (
+            Announcement(2, "C-FIND of pacs", at(3)),
+            Announcement(3, IAN, at(1)),
+        )
+        told.listed("1.7.1", {}, IAN, at(5), gone=frozenset({"1.9.1.2"}))
+        (series,) = worklist.arrivals.study("1.7.1")
+        assert series.announcements[1] == Announcement(2, IAN, at(5))
+
+    def test_a_step_announces_what_it_listed_last_once_it_ends(self, worklist: Worklist) -> None:
+        told = worklist.announcements
+        receive(worklist)
+        assert told.set_step("1.2.3", None, IMAGES, T0) == (Step.UNKNOWN, ())
+        assert told.create_step("1.2.3", BEGUN, T0) is Step.NOTED
+        assert told.create_step("1.2.3", BEGUN, T0) is Step.KNOWN
+        one = {"1.8.1": frozenset({"1.9.1.1"})}
+        assert told.set_step("1.2.3", None, one, at(1)) == (Step.NOTED, ())
+        (series,) = worklist.arrivals.study("1.7.1")
+        assert (series.in_progress, series.announcements) == (True, ())
+        # The second of its studies does not have the series.
+        done = (Step.NOTED, ("1.8.1",))
+        assert told.set_step("1.2.3", StepStatus.DISCONTINUED, None, at(2)) == done
+        assert told.set_step("1.2.3", None, IMAGES, at(3)) == (Step.ENDED, ())
+        (series,) = worklist.arrivals.study("1.7.1")
+        assert series.in_progress is False
+        assert series.announcements == (Announcement(1, MPPS, at(2)),)
+
+    def test_it_makes_undecided_cases_due_and_takes_their_claims_away(
+        self, worklist: Worklist
+    ) -> None:
+        for series in (1, 2):
+            receive(worklist, series=series)
+        receive(worklist, series=3, study=3)
+        waiting, held, other = (claimed(worklist, now=at(1), worker="w") for _ in range(3))
+        for case in (waiting, other):
+            worklist.cases.finish(case, "w", Waiting("", at(60)), at(1))
+        worklist.announcements.listed("1.7.1", IMAGES, IAN, at(2))
+        again = {claimed(worklist, now=at(2)).id, claimed(worklist, now=at(2)).id}
+        assert again == {waiting.id, held.id}
+        with pytest.raises(LeaseLost):
+            worklist.cases.finish(held, "w", ASSEMBLED, at(2))
+        assert worklist.cases.claim(WORK, "w1", 60.0, at(2)) is None
+
+    def test_it_leaves_a_decided_case_alone(self, worklist: Worklist) -> None:
+        receive(worklist)
+        move(worklist, at(5), ASSEMBLED, SUSPECTED)
+        held = claimed(worklist, now=at(6))
+        worklist.announcements.listed("1.7.1", IMAGES, IAN, at(6))
+        worklist.cases.finish(held, "w1", report(1), at(7))
+
+    def test_what_is_told_of_a_study_that_never_comes_is_forgotten(
+        self, worklist: Worklist, url: str
+    ) -> None:
+        told = worklist.announcements
+        receive(worklist)
+        for study in ("1.7.1", "1.7.8"):
+            told.listed(study, {"1.8.8": frozenset({"1.9.8"})}, IAN, T0)
+        told.create_step("1.2.3", replace(BEGUN, study_instance_uids=frozenset({"1.7.8"})), T0)
+        later = T0 + timedelta(days=31)
+        told.listed("1.7.9", {"1.8.9": frozenset({"1.9.9"})}, IAN, later)
+        opened = Database(url)
+        with opened.read() as connection:
+            kept = connection.execute(sa.select(metadata.tables["announcement"])).all()
+            steps = connection.execute(sa.select(metadata.tables["procedure_step"])).all()
+        opened.close()
+        assert ({row.study_instance_uid for row in kept}, steps) == ({"1.7.1", "1.7.9"}, [])
+
+    def test_a_list_without_end_is_refused_and_changes_nothing(self, worklist: Worklist) -> None:
+        receive(worklist)
+        worklist.announcements.listed("1.7.1", IMAGES, IAN, T0)
+        many = {"1.8.1": frozenset(f"1.9.{n}" for n in range(20_000))}
+        with pytest.raises(Permanent, match="more than 20000 images"):
+            worklist.announcements.listed("1.7.1", many, IAN, at(1))
+        (series,) = worklist.arrivals.study("1.7.1")
+        assert series.announcements == (Announcement(2, IAN, T0),)
+
+    def test_lists_that_come_at_once_all_count(self, worklist: Worklist, url: str) -> None:
+        receive(worklist)
+        in_processes(_announce, url)
+        (series,) = worklist.arrivals.study("1.7.1")
+        assert [one.images for one in series.announcements] == [90]
+
+
 class TestDatabase:
     def test_migrations_give_exactly_the_tables(self, url: str) -> None:
         opened = Database(url)
@@ -1403,6 +1506,15 @@ def _claim_all(url, number, start, queue) -> None:  # type: ignore[no-untyped-de
         while case := worklist.cases.claim([State.RECEIVING], f"w{number}", 60, at(9)):
             taken.append(case.id)
         queue.put(taken)
+
+
+def _announce(url, number, start, queue) -> None:  # type: ignore[no-untyped-def]
+    with Worklist(url) as worklist:
+        start.wait()
+        for n in range(30):
+            images = {"1.8.1": frozenset({f"1.9.{number}.{n}"})}
+            worklist.announcements.listed("1.7.1", images, IAN, at(n))
+        queue.put([])
 
 
 def _file_study(url, number, start, queue) -> None:  # type: ignore[no-untyped-def]

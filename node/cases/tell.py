@@ -1,0 +1,40 @@
+"""What becomes of news: it is left in the case's folder, and owed to whom the settings name."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from node.case_folder import CaseFolder, case_folder
+from node.cases.pipeline import Node
+from node.errors import Retryable
+from node.news import News, What
+from node.records import Parcel
+from node.settings import Destination
+from node.worklist import Tell
+
+
+def teller(node: Node) -> Tell | None:
+    """Return what writes and addresses news; None where nobody gets messages."""
+    wanted = node.settings.deliver.messaged
+    if not wanted:
+        return None
+
+    def tell(said: News, may_know: frozenset[str]) -> Sequence[tuple[str, Parcel]]:
+        folder = CaseFolder(node.root, case_folder(said.case_id))
+        try:
+            folder.write_message(PurePosixPath(said.path).name, said.to_bytes())
+        except OSError as error:
+            raise Retryable(f"cannot write to {folder.path}: {error.strerror}") from error
+        return [(one.name, said.parcel(one.how)) for one in wanted if concerns(one, said, may_know)]
+
+    return tell
+
+
+def concerns(destination: Destination, said: News, may_know: frozenset[str]) -> bool:
+    """Return whether a destination gets an news.
+
+    A suspicion is taken back where it may be known, and nowhere else.
+    """
+    if said.what is What.RETRACT:
+        return destination.name in may_know and said.what.value in destination.events
+    before = () if said.before is None else (said.before,)
+    return destination.wants(said.what.value, (said.priority, *before), prior=said.prior)

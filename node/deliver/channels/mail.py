@@ -1,0 +1,138 @@
+"""The channel "mail": a short e-mail by SMTP (RFC 5321), which names nobody."""
+
+import smtplib
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from node.deliver.answer import Answer, Verdict
+from node.deliver.messages import Message, secret, send_each, sentences
+from node.errors import BadConfiguration, Retryable
+from node.records import Delivery
+from node.settings import Destination, Settings
+from node.states import Priority
+from node.visible import visible
+from node.worklist import Outbox
+
+_VERDICTS = {
+    Priority.SUSPECTED: "hemorrhage SUSPECTED, unverified",
+    Priority.NOT_SUSPECTED: "hemorrhage not suspected",
+}
+_SUBJECTS = {
+    "retract": "suspicion TAKEN BACK",
+    "escalation": "NOT ACKNOWLEDGED: hemorrhage suspected, unverified",
+}
+
+
+def send(
+    batch: Sequence[Delivery], settings: Settings, outbox: Outbox
+) -> Iterator[tuple[Delivery, Answer]]:
+    """Send messages of one destination."""
+    return send_each(batch, settings, outbox, "mail", _post)
+
+
+def probe(destination: Destination, settings: Settings) -> str:
+    """Return that a mail server takes our login; no mail is sent.
+
+    Raises
+    ------
+    Retryable
+        If it does not answer, or its certificate is not trusted.
+    BadConfiguration
+        If the login is missing or refused.
+    """
+    try:
+        with _server(destination, settings) as server:
+            code, _ = server.noop()
+    except smtplib.SMTPAuthenticationError as error:
+        raise BadConfiguration(f"the login is refused: SMTP {error.smtp_code}") from error
+    except (smtplib.SMTPException, OSError) as error:
+        raise Retryable(_failure(error)) from error
+    plain = "; not encrypted" if destination.mail.security == "none" else ""
+    return f"answers (SMTP {code}){plain}"
+
+
+def compose(message: Message, destination: Destination) -> EmailMessage:
+    """Return the e-mail; the same message has the same Message-ID (RFC 5322, 3.6.4)."""
+    said, subject = message.said, message.said.priority
+    mail = EmailMessage(policy=SMTP)
+    verdict = _VERDICTS.get(subject, "NOT ANALYSED, read as usual")
+    mail["Subject"] = f"ichnode: {_SUBJECTS.get(message.event, verdict)} (research only)"
+    mail["From"] = destination.mail.sender
+    mail["To"] = destination.mail.recipient
+    mail["Date"] = datetime.fromisoformat(said.at)
+    mail["Message-ID"] = f"<{message.key}@ichnode.invalid>"
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence is reported to us
+    about = {"Accession number": said.accession_number, "Study": said.study_instance_uid}
+    if destination.patient_id:
+        about["Patient ID"] = said.patient_id
+    lines = [*sentences(message), "", *(f"{name}: {value}" for name, value in about.items())]
+    mail.set_content("\n".join(visible(line) for line in lines) + "\n")
+    return mail
+
+
+def _post(destination: Destination, message: Message, settings: Settings) -> Answer:
+    try:
+        with _server(destination, settings) as server:
+            server.send_message(compose(message, destination))
+    except BadConfiguration as error:
+        return Answer(Verdict.REFUSED, message=str(error))
+    except (smtplib.SMTPException, OSError) as error:
+        return Answer(_verdict(error), message=_failure(error))
+    return Answer(Verdict.STORED)
+
+
+@contextmanager
+def _server(destination: Destination, settings: Settings) -> Iterator[smtplib.SMTP]:
+    """Yield the mail server, encrypted and logged in as the settings say."""
+    mail = destination.mail
+    context = ssl.create_default_context(cafile=mail.ca_file or None)
+    timeout_s = settings.deliver.timeout_s
+    login = secret(mail.login_variable) if mail.login_variable else ""
+    if mail.security == "tls":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(
+            destination.host, destination.port, timeout=timeout_s, context=context
+        )
+    else:
+        server = smtplib.SMTP(destination.host, destination.port, timeout=timeout_s)
+    try:
+        if mail.security == "starttls":
+            server.starttls(context=context)
+        if login:
+            user, _, password = login.partition(":")
+            server.login(user, password)
+        yield server
+        _leave(server)
+    finally:
+        server.close()
+
+
+def _leave(server: smtplib.SMTP) -> None:
+    """Say goodbye; the mail is accepted whatever comes of it."""
+    try:
+        server.quit()
+    except (smtplib.SMTPException, OSError):
+        return
+
+
+def _codes(error: Exception) -> list[int]:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return [code for code, _ in error.recipients.values()]
+    return [error.smtp_code] if isinstance(error, smtplib.SMTPResponseException) else []
+
+
+def _verdict(error: Exception) -> Verdict:
+    """Return what follows from an error: 5yz is permanent (RFC 5321, 4.2.1)."""
+    if isinstance(error, smtplib.SMTPAuthenticationError | smtplib.SMTPNotSupportedError):
+        return Verdict.REFUSED
+    codes = _codes(error)
+    permanent = bool(codes) and all(500 <= code < 600 for code in codes)
+    return Verdict.FINAL if permanent else Verdict.AGAIN
+
+
+def _failure(error: Exception) -> str:
+    codes = ", ".join(f"SMTP {code}" for code in _codes(error))
+    return codes or f"no answer: {type(error).__name__}"
