@@ -182,12 +182,12 @@ def _report(case: Case, node: Node) -> Outcome:
         manifest.require_sources(plan, node.root)
     manifest.note(folder, "report")
     when = datetime.fromisoformat(plan.decided_at)
-    destinations = node.settings.deliver.archives
-    asked = {kind for destination in destinations for kind in destination.send}
+    archives = node.settings.deliver.archives
+    asked = {kind for destination in archives for kind in destination.send}
     objects = write_report(plan, result, folder, when, node.decode, asked)
     owed = tuple(
         (destination.name, Parcel.of(item))
-        for destination in destinations
+        for destination in archives
         for item in objects
         if item.kind in destination.send
     )

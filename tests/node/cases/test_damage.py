@@ -44,7 +44,7 @@ DEADLY = HEAD(study="deadly")
 CLOT = 72 - INTERCEPT
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 ITEM = b"\xfe\xff\x00\xe0"
-OBJECTS = {"seg.dcm", "sr.dcm", "capture.dcm", "capture.png"}
+OBJECTS = {"seg.dcm", "sr.dcm", "text.dcm", "capture.dcm", "capture.png"}
 
 
 def bleeding() -> list[Dataset]:
@@ -149,7 +149,7 @@ def test_a_damaged_image_keeps_its_series_from_being_cleared(
     sr = dcmread(report(node, row) / "sr.dcm")
     assert sr.CompletionFlag == "PARTIAL"
     assert "No hemorrhage suspected" not in sr.to_json()
-    assert names(report(node, row)) == {"sr.dcm", "capture.dcm", "capture.png"}
+    assert names(report(node, row)) == OBJECTS - {"seg.dcm"}
 
 
 def test_fewer_than_half_may_be_damaged(node: WatchedNode, clock: Clock) -> None:
@@ -169,7 +169,7 @@ def test_a_series_that_is_damaged_by_half_is_refused_with_the_true_reason(
     assert f"{len(damaged)} of 30 images" in str(row.reason)
     assert bleeding()[0].SOPInstanceUID in str(row.reason)
     assert row.probability is None and predictor.read_volumes == []
-    assert names(report(node, row)) == {"sr.dcm"}
+    assert names(report(node, row)) == {"sr.dcm", "text.dcm", "capture.dcm"}
 
 
 def test_each_kind_of_damage_is_said(node: WatchedNode, clock: Clock) -> None:
@@ -211,7 +211,7 @@ def test_a_series_that_shows_no_brain_is_reported_without_the_image_that_is_brok
     work(node, clock)
     row = newest(node, clock)
     assert (row.reason_code, row.state) == (Reason.UNREADABLE, State.DELIVERED)
-    assert names(report(node, row)) == {"sr.dcm"}
+    assert names(report(node, row)) == {"sr.dcm", "text.dcm", "capture.dcm"}
 
 
 def test_a_whole_copy_of_a_damaged_image_is_read_in_its_place(
