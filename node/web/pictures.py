@@ -184,7 +184,7 @@ class Pictures:
         return case_id, written
 
     def _plan(self, case_id: int) -> SeriesPlan:
-        plan = CaseFolder(self._data_dir, case_folder(case_id)).read_plan()
+        plan = CaseFolder(self._data_dir, case_folder(case_id)).read_plan_as_read()
         if plan is None:
             raise NoPicture("no series was chosen for this case yet")
         return plan
@@ -251,7 +251,7 @@ class Pictures:
 
     def _load(self, key: Key, plan: SeriesPlan) -> None:
         try:
-            stack = Stack.of(self._decoded(self._whole, plan))
+            stack = Stack.of(self._decoded(self._whole, replace(plan, copies=())))
         except (NoPicture, Retryable):
             return
         with self._lock:

@@ -158,7 +158,7 @@ class StudyPage:
 
 def slices_of(folder: CaseFolder) -> Slices:
     """Return what is known of a case's slices without decoding them."""
-    plan = folder.read_plan()
+    plan = folder.read_plan_as_read()
     values: dict[str, Any] = folder.read_values() or {}
     count = len(plan.slices) if plan else 0
     scores = tuple(float(one["probability"]) for one in values.get("slices", ()))

@@ -133,7 +133,7 @@ def test_images_that_changed_on_disk_are_not_shown(
     answer = browser.get("/cases/1/slices/12.png")
     assert answer.status_code == 422 and "changed on disk" in answer.text
     path.unlink()
-    assert "no longer on this node's disk" in browser.get("/cases/1/slices/12.png").text
+    assert "is on disk no more" in browser.get("/cases/1/slices/12.png").text
 
 
 def test_series_stay_in_memory_within_the_bound(read: tuple[Worklist, Path]) -> None:
