@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from node.announced import IAN
 from node.dicom.net.acceptor import AttributesRequest
 from node.dicom.net.association import (
     ACCEPTED_SOP_CLASSES,
@@ -20,7 +21,6 @@ from node.dicom.net.association import (
 )
 from node.dicom.read.announcements import InvalidValue, MissingAttribute, Reader
 from node.log import event
-from node.records import IAN
 from node.worklist import Announcements, Step
 
 logger = logging.getLogger(__name__)

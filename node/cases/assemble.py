@@ -11,36 +11,23 @@ same decision, in whatever order they are asked.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from node.cases import clearance
 from node.cases.choice import lost_by, rank, read_instead, thickness_mm
 from node.cases.clearance import unseen
-from node.cases.completeness import announces_images, closing
-from node.cases.eligibility import CURABLE, RULES, Verdict, judge, limitations
+from node.cases.eligibility import RULES, judge, limitations
+from node.cases.field import Entry, Field, field_of
 from node.cases.header_words import Contrast
-from node.cases.parts import parts
-from node.cases.scans import same_scan, scan_of
 from node.dicom.read.geometry import FrameRef
 from node.outcomes import NotAnalysed, Planned, Skipped, Waiting
-from node.records import Case, Closing, Instance, Preferred, Scan, Series, SeriesPlan, SliceRef
+from node.records import Case, Instance, Preferred, Series, SeriesPlan, SliceRef
 from node.settings import Assemble
 from node.states import Priority, Reason, State
 
-NO_SCAN = frozenset(
-    {
-        *(Reason.NOT_CT, Reason.LOCALISER, Reason.DERIVED, Reason.NOT_AXIAL, Reason.NOT_A_HEAD),
-        *(Reason.CONTRAST, Reason.TOO_FEW_SLICES),
-    }
-)
-"""Reasons of series that are passed over when another one is read: none of them is a scan of the
-head that has to be read too. A series refused for any other reason is a scan that nobody saw."""
 _RULE_NUMBER = {reason: number for number, (reason, _) in enumerate(RULES)}
 JOINED = "its images are read with another part of the series since more of them came"
-LOOK_AGAIN_S = 0.5
-"""How soon images are counted again where the headers announce their number. It must be below
-`assemble.grace_s`, so that counting delays no decision."""
 
 
 def decide(
@@ -67,7 +54,7 @@ def decide(
     SeriesPlan or None
         With Planned the slices to read, with NotAnalysed all that was received of the series.
     """
-    field = _field(case, study, cases, settings, now)
+    field = field_of(case, study, cases, settings, now)
     if field is None:
         return Skipped(Reason.OTHER_SERIES_READ, JOINED), None
     if field.mine.verdict.refusal is None:
@@ -78,171 +65,7 @@ def decide(
 Decided = tuple[Waiting | Planned | NotAnalysed | Skipped, SeriesPlan | None]
 
 
-def _prior(series: Series, settings: Assemble) -> tuple[str, ...]:
-    """Return the sentence that tells a prior study from a current one; empty for a current one.
-
-    Days are counted by this machine's calendar: few scanners name their time zone. A series without
-    a date is current.
-    """
-    days = [day for i in series.instances if (day := _day(i.header.acquired))]
-    if not days or settings.prior_after_days == 0:
-        return ()
-    age = (series.first_received_at.astimezone().date() - max(days)).days
-    if age <= settings.prior_after_days:
-        return ()
-    return (f"acquired on {max(days)}, {age} days before it arrived: a prior study",)
-
-
-def _day(acquired: str) -> date | None:
-    try:
-        return date.fromisoformat(acquired[:8])
-    except ValueError:
-        return None
-
-
-# --- the study's series --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One series of the study, as the choice sees it.
-
-    Attributes
-    ----------
-    closed
-        No further image is expected.
-    arriving
-        Images still come in: its association is open, or the last image came within the grace.
-    case
-        Its newest case.
-    """
-
-    verdict: Verdict
-    closing: Closing
-    closed: bool
-    arriving: bool
-    case: Case | None
-
-    @property
-    def uid(self) -> str:
-        return self.verdict.series.series_instance_uid
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.uid, self.verdict.series.part.number
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether no further image can make the series readable."""
-        return self.verdict.refusal is not None and self.verdict.refusal.reason not in CURABLE
-
-    @property
-    def unreadable(self) -> bool:
-        """Whether the headers allowed to read the series, and the pixels or the node did not."""
-        case = self.case
-        if case is None or self.passed_over:
-            return False
-        return case.state is State.FAILED or case.priority is Priority.NOT_ANALYSED
-
-    @property
-    def passed_over(self) -> bool:
-        return self.case is not None and self.case.state is State.SKIPPED
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """All series of a study, seen from one of its cases."""
-
-    mine: _Entry
-    others: tuple[_Entry, ...]
-    settings: Assemble
-    now: datetime
-    prior: tuple[str, ...]
-    """The sentence that tells a prior study from a current one, or none."""
-
-    @property
-    def entries(self) -> tuple[_Entry, ...]:
-        return (self.mine, *self.others)
-
-    @property
-    def is_no_scan(self) -> bool:
-        """Whether my series shows no scan of its own that would have to be read."""
-        refusal = self.mine.verdict.refusal
-        return refusal is not None and refusal.reason in NO_SCAN
-
-    @property
-    def rivals(self) -> tuple[_Entry, ...]:
-        """The other series that can be read in place of mine: those of its scan."""
-        if self.is_no_scan:
-            return self.others
-        return tuple(e for e in self.others if same_scan(self.mine.verdict, e.verdict))
-
-    @property
-    def readable(self) -> list[_Entry]:
-        """The complete series of my scan that can be read and have not been tried, best first."""
-        mine = self.mine
-        found = [e for e in (mine, *self.rivals) if e.closed and e.verdict.refusal is None]
-        return sorted(
-            (e for e in found if e is mine or not (e.unreadable or e.passed_over)),
-            key=lambda e: rank(e.verdict),
-        )
-
-    @property
-    def scan(self) -> Scan | None:
-        """The scan that my series shows, None if it shows none."""
-        verdicts = [e.verdict for e in self.entries if e.verdict.stack]
-        return None if self.is_no_scan else scan_of(self.mine.verdict, verdicts)
-
-    @property
-    def closes_at(self) -> datetime:
-        """When the study counts as complete without any evidence."""
-        last = max(e.verdict.series.last_received_at for e in self.entries)
-        return last + timedelta(seconds=self.settings.idle_s)
-
-    def wait(self, why: str) -> tuple[Waiting, None]:
-        """Wait until the next series closes, or a shorter time where images are counted."""
-        grace = timedelta(seconds=self.settings.grace_s)
-        moments = [e.verdict.series.last_received_at + grace for e in self.entries]
-        moments += [*(e.closing.at for e in self.entries), self.closes_at]
-        if any(announces_images(e.verdict.series) for e in self.entries if e.arriving):
-            moments.append(self.now + timedelta(seconds=LOOK_AGAIN_S))
-        retry_at = min(t for t in moments if t > self.now)
-        return Waiting(why, retry_at, prior=bool(self.prior)), None
-
-    def skip(
-        self, reason: Reason, message: str, preferred: Preferred | None = None
-    ) -> tuple[Skipped, None]:
-        """Pass this series over."""
-        prior = bool(self.prior)
-        closing = None if self.mine.hopeless else self.mine.closing
-        return Skipped(reason, message, prior, closing, preferred, self.scan), None
-
-
-def _field(
-    case: Case,
-    study: Sequence[Series],
-    cases: Sequence[Case],
-    settings: Assemble,
-    now: datetime,
-) -> _Field | None:
-    newest = {(c.series_instance_uid, c.part): c for c in sorted(cases, key=lambda c: c.id)}
-    grace = timedelta(seconds=settings.grace_s)
-    entries = []
-    for series in (part for whole in study for part in parts(whole, settings)):
-        verdict = judge(series, settings)
-        known = newest.get((series.series_instance_uid, series.part.number))
-        ends = closing(verdict, settings, reported=_reported(known, cases))
-        silent = series.released_at is not None and now >= series.last_received_at + grace
-        closed = now >= ends.at
-        entries.append(_Entry(verdict, ends, closed, not (closed or silent), known))
-    mine = next((e for e in entries if e.key == (case.series_instance_uid, case.part)), None)
-    if mine is None:
-        return None
-    others = tuple(e for e in entries if e is not mine)
-    return _Field(mine, others, settings, now, _prior(mine.verdict.series, settings))
-
-
-def _eligible(field: _Field, replaces_a_reading: bool) -> Decided:
+def _eligible(field: Field, replaces_a_reading: bool) -> Decided:
     """Decide about a series that can be read."""
     mine = field.mine
     if not mine.closed:
@@ -261,7 +84,7 @@ def _eligible(field: _Field, replaces_a_reading: bool) -> Decided:
     return _read(field)
 
 
-def _refused(field: _Field) -> Decided:
+def _refused(field: Field) -> Decided:
     """Decide about a series that cannot be read (yet)."""
     mine, refusal = field.mine, field.mine.verdict.refusal
     assert refusal is not None
@@ -285,27 +108,19 @@ def _refused(field: _Field) -> Decided:
     return outcome, replace(plan, reason=refusal.message)
 
 
-def _may_beat(rival: _Entry, mine: _Entry) -> bool:
+def _may_beat(rival: Entry, mine: Entry) -> bool:
     """Return whether a series that still arrives may become the better one."""
     if not rival.arriving or rival.hopeless or rival.unreadable or rival.passed_over:
         return False
     return rank(rival.verdict, at_best=True) < rank(mine.verdict)
 
 
-def _distance(entry: _Entry) -> tuple[int, int, str, int]:
+def _distance(entry: Entry) -> tuple[int, int, str, int]:
     """Return a sort key: first by how late a rule objects, then by how many images there are."""
     refusal = entry.verdict.refusal
     objecting = _RULE_NUMBER.get(refusal.reason) if refusal else None
     passed = len(_RULE_NUMBER) if objecting is None else objecting
     return -passed, -len(entry.verdict.images), *entry.key
-
-
-def _reported(case: Case | None, cases: Iterable[Case]) -> bool:
-    """Return whether a result of the series left before its late slices came."""
-    if case is None or case.supersedes is None:
-        return False
-    nothing = (State.RECEIVING, State.SKIPPED, State.FAILED)
-    return all(old.state not in nothing for old in cases if old.id == case.supersedes)
 
 
 def _replaces_a_reading(case: Case, cases: Iterable[Case]) -> bool:
@@ -321,7 +136,7 @@ def _replaces_a_reading(case: Case, cases: Iterable[Case]) -> bool:
 # --- outcomes ------------------------------------------------------------------------------------
 
 
-def _read(field: _Field) -> tuple[Planned, SeriesPlan]:
+def _read(field: Field) -> tuple[Planned, SeriesPlan]:
     mine, verdict = field.mine, field.mine.verdict
     stack = verdict.stack
     assert stack is not None
@@ -344,7 +159,7 @@ def _read(field: _Field) -> tuple[Planned, SeriesPlan]:
 
 
 def _plan(
-    field: _Field,
+    field: Field,
     slices: tuple[SliceRef, ...],
     decision: str,
     known_limitations: tuple[str, ...] = (),
@@ -397,7 +212,7 @@ def _until(closes_at: datetime) -> str:
     return f"another image may still come until {closes_at:%H:%M:%S} UTC"
 
 
-def _others(field: _Field) -> str:
+def _others(field: Field) -> str:
     """Return what is said of the study's other series, as the end of a sentence."""
     said = [
         f"{entry.verdict.name} ({_objection(entry, field.mine)})"
@@ -406,7 +221,7 @@ def _others(field: _Field) -> str:
     return f". Not read: {'; '.join(said)}" if said else ""
 
 
-def _objection(entry: _Entry, winner: _Entry) -> str:
+def _objection(entry: Entry, winner: Entry) -> str:
     if entry.verdict.refusal:
         return entry.verdict.refusal.message
     if entry.unreadable:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from node.announced import IAN, MPPS
 from node.cases.eligibility import Verdict
-from node.records import IAN, MPPS, Closing, Series
+from node.records import Closing, Series
 from node.settings import Assemble
 
 RHYTHM = 3.0

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from node.announced import Corrected
 from node.arrive.adt import read_person
-from node.records import Corrected, SeriesPlan
+from node.records import SeriesPlan
 from node.worklist import Outbox
 
 

@@ -10,8 +10,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from node.announced import MPPS, Announcement, Listed, PerformedStep, StepStatus
 from node.errors import Permanent
-from node.records import MPPS, Announcement, Listed, PerformedStep, StepStatus
 from node.states import State
 from node.worklist.database import Database, insert
 from node.worklist.leases import FREE

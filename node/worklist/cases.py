@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.case_folder import case_folder
 from node.outcomes import (
     Failed,
     NotAnalysed,
@@ -25,6 +24,7 @@ from node.worklist.chains import NOT_SUPERSEDED, IllegalMove, NotFound
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
+from node.worklist.setting_back import case_of, require_replayable, set_back, successor
 from node.worklist.tables import case, series, study
 from node.worklist.telling import Tell, announce
 from node.worklist.urgency import by_urgency
@@ -51,7 +51,7 @@ class Cases:
         """Return the study's cases, one a part of a series; superseded ones are left out."""
         query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
         with self._database.read() as db:
-            return tuple(_case(row) for row in db.execute(query.order_by(case.c.id)))
+            return tuple(case_of(row) for row in db.execute(query.order_by(case.c.id)))
 
     def get(self, case_id: int) -> Case:
         """Return a case.
@@ -214,8 +214,8 @@ class Cases:
         """
         with self._database.write() as db:
             old = _one(db, case_id)
-            _require_replayable(db, old, to)
-            db.execute(case.update().where(case.c.id == case_id).values(_set_back(old, to, now)))
+            require_replayable(db, old, to)
+            db.execute(case.update().where(case.c.id == case_id).values(set_back(old, to, now)))
             owing.cancel(db, case_id, messages=False)
             note(db, "replayed", old.study_instance_uid, case_id, now, was=old.state, state=to)
 
@@ -227,12 +227,12 @@ def report_again(db: sa.Connection, study_uid: str, now: datetime) -> None:
     """
     query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
     for row in db.execute(query).all():
-        old = _case(row)
+        old = case_of(row)
         if old.state in (State.TRIAGED, State.NOT_ANALYSED):
             again: dict[str, Any] = {"due_at": now, **FREE}
         elif old.state in (State.REPORTED, State.DELIVERED):
             to = State.TRIAGED if row.triaged_at else State.RECEIVING
-            again = _set_back(old, to, now)
+            again = set_back(old, to, now)
             owing.cancel(db, old.id)
         else:
             continue
@@ -250,7 +250,7 @@ def _move(db: sa.Connection, done: Case, worker: str, outcome: Move, now: dateti
     _change(db, done, worker, _moved(done, outcome, now) | _said(outcome))
     if isinstance(outcome, Reported):
         owing.owe(db, done.id, outcome.owed, now)
-    if _successor(db, done.id) is not None:
+    if successor(db, done.id) is not None:
         owing.cancel(db, done.id, unless=Priority.SUSPECTED)
     uid = done.study_instance_uid
     noted = {name: getattr(outcome, name, None) for name in _NOTED}
@@ -268,7 +268,7 @@ def _choose_again(db: sa.Connection, unread: Case, now: datetime) -> None:
         NOT_SUPERSEDED,
     )
     for old in db.execute(passed_over).all():
-        again = _set_back(_case(old), State.RECEIVING, now)
+        again = set_back(case_of(old), State.RECEIVING, now)
         db.execute(case.update().where(case.c.id == old.id).values(again))
         note(db, "chosen again", unread.study_instance_uid, old.id, now, instead_of=unread.id)
 
@@ -347,60 +347,8 @@ def _said(outcome: Move) -> dict[str, Any]:
     return said
 
 
-def _require_replayable(db: sa.Connection, old: Case, to: State) -> None:
-    if to not in (State.RECEIVING, State.ASSEMBLED, State.TRIAGED):
-        raise IllegalMove(f"case {old.id}: no replay starts from {to}")
-    by = _successor(db, old.id)
-    if by is not None:
-        raise IllegalMove(f"case {old.id} was superseded by case {by}: replay that one")
-    read = sa.select(case.c.triaged_at).where(case.c.id == old.id)
-    if to is State.TRIAGED and db.execute(read).scalar() is None:
-        raise IllegalMove(f"case {old.id} was not read, so there is no result to report")
-    chosen = sa.select(case.c.assembled_at).where(case.c.id == old.id)
-    if to is State.ASSEMBLED and db.execute(chosen).scalar() is None:
-        raise IllegalMove(f"case {old.id} was not chosen to be read: replay it from assemble")
-
-
-def _successor(db: sa.Connection, case_id: int) -> int | None:
-    return db.execute(sa.select(case.c.id).where(case.c.supersedes == case_id)).scalar()
-
-
-def _set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
-    back: dict[str, Any] = {"state": to, "attempts": 0, "due_at": now, **FREE}
-    back |= dict.fromkeys(("reported_at", "delivered_at"))
-    if to is State.TRIAGED and old.priority is Priority.NOT_ANALYSED:
-        return back  # read in part: the reason belongs to the reading
-    back |= dict.fromkeys(("reason_code", "reason"))
-    if to is State.TRIAGED:
-        return back
-    back |= {"triaged_at": None}
-    if to is State.RECEIVING:
-        back |= {"assembled_at": None}
-    if old.priority is not Priority.SUSPECTED:
-        result = ("probability", "uncertainty", "volume_ml", "key_slice_sop_instance_uid")
-        back |= {"priority": Priority.PENDING, "uncertain": False, "subtypes": {}}
-        back |= dict.fromkeys((*result, "flagged_at"))
-    return back
-
-
 def _one(db: sa.Connection, case_id: int) -> Case:
     row = db.execute(_CASE.where(case.c.id == case_id)).one_or_none()
     if row is None:
         raise NotFound(f"no case {case_id}")
-    return _case(row)
-
-
-def _case(row: sa.Row[Any]) -> Case:
-    return Case(
-        id=row.id,
-        study_instance_uid=row.study_instance_uid,
-        series_instance_uid=row.series_instance_uid,
-        state=row.state,
-        priority=row.priority,
-        attempts=row.attempts,
-        folder=case_folder(row.id),
-        supersedes=row.supersedes,
-        reason_code=row.reason_code,
-        reason=row.reason,
-        part=row.part,
-    )
+    return case_of(row)

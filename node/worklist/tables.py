@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.announced import StepStatus
 from node.news import What
-from node.records import StepStatus
 from node.states import Priority, State
 
 

@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from node.announced import Listed, PerformedStep, StepStatus
 from node.dicom.read.elements import items, text, uid
 from node.dicom.read.header import DAMAGE
 from node.errors import BadObject
-from node.records import Listed, PerformedStep, StepStatus
 
 T = TypeVar("T")
 

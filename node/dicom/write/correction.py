@@ -4,7 +4,7 @@ import unicodedata
 
 from pydicom.dataset import Dataset
 
-from node.records import Corrected
+from node.announced import Corrected
 from node.wording import ascii_text
 
 OF_THE_OLD = (

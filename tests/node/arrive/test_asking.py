@@ -17,11 +17,11 @@ from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
 
+from node.announced import Announcement
 from node.arrive import asking
 from node.arrive.asking import asker, is_time_to_ask
 from node.cases.worker import work_once
 from node.errors import BadConfiguration
-from node.records import Announcement
 from node.settings import Settings, Source, load
 from node.states import Priority, State
 from node.worklist import Row, Worklist, upgrade

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from node.announced import IAN, MPPS, Announcement, PerformedStep, StepStatus
 from node.arrive.storage_scp import Receiver
 from node.cases.completeness import announced, closing
 from node.cases.eligibility import judge
 from node.outcomes import Planned
-from node.records import IAN, MPPS, Announcement, PerformedStep, Series, StepStatus
+from node.records import Series
 from node.settings import Assemble, Receive, Settings
 from node.states import Priority, Reason, State
 from node.worklist import LeaseLost, Row, Worklist, upgrade

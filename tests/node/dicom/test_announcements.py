@@ -16,9 +16,9 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from node.announced import StepStatus
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.dicom.read.announcements import InvalidValue, MissingAttribute, Reader
-from node.records import StepStatus
 from tests.support.announcing import attributes, available, begun, performed, references
 
 READER = Reader(ACCEPTED_SOP_CLASSES)

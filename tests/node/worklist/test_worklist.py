@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from node.announced import IAN, MPPS, Announcement, PerformedStep, StepStatus
 from node.errors import BadConfiguration, Permanent, Retryable
 from node.identity import Identity, PatientIdentity
 from node.outcomes import (
@@ -32,18 +33,13 @@ from node.outcomes import (
     Waiting,
 )
 from node.records import (
-    IAN,
-    MPPS,
-    Announcement,
     Case,
     Closing,
     Frame,
     Header,
     Parcel,
-    PerformedStep,
     Predecessor,
     ReportObject,
-    StepStatus,
     StoredObject,
 )
 from node.states import Priority, Reason, State

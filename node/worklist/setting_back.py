@@ -1,0 +1,69 @@
+"""A case as a row, and what is set back where a person, or the node, has it run again."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.case_folder import case_folder
+from node.records import Case
+from node.states import Priority, State
+from node.worklist.chains import IllegalMove
+from node.worklist.leases import FREE
+from node.worklist.tables import case
+
+
+def require_replayable(db: sa.Connection, old: Case, to: State) -> None:
+    """Raise IllegalMove if no replay of the case starts from that state."""
+    if to not in (State.RECEIVING, State.ASSEMBLED, State.TRIAGED):
+        raise IllegalMove(f"case {old.id}: no replay starts from {to}")
+    by = successor(db, old.id)
+    if by is not None:
+        raise IllegalMove(f"case {old.id} was superseded by case {by}: replay that one")
+    read = sa.select(case.c.triaged_at).where(case.c.id == old.id)
+    if to is State.TRIAGED and db.execute(read).scalar() is None:
+        raise IllegalMove(f"case {old.id} was not read, so there is no result to report")
+    chosen = sa.select(case.c.assembled_at).where(case.c.id == old.id)
+    if to is State.ASSEMBLED and db.execute(chosen).scalar() is None:
+        raise IllegalMove(f"case {old.id} was not chosen to be read: replay it from assemble")
+
+
+def successor(db: sa.Connection, case_id: int) -> int | None:
+    """Return the number of the case that supersedes this one, None if none does."""
+    return db.execute(sa.select(case.c.id).where(case.c.supersedes == case_id)).scalar()
+
+
+def set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
+    """Return the columns of a case that starts again from a state; a suspicion stays shown."""
+    back: dict[str, Any] = {"state": to, "attempts": 0, "due_at": now, **FREE}
+    back |= dict.fromkeys(("reported_at", "delivered_at"))
+    if to is State.TRIAGED and old.priority is Priority.NOT_ANALYSED:
+        return back  # read in part: the reason belongs to the reading
+    back |= dict.fromkeys(("reason_code", "reason"))
+    if to is State.TRIAGED:
+        return back
+    back |= {"triaged_at": None}
+    if to is State.RECEIVING:
+        back |= {"assembled_at": None}
+    if old.priority is not Priority.SUSPECTED:
+        result = ("probability", "uncertainty", "volume_ml", "key_slice_sop_instance_uid")
+        back |= {"priority": Priority.PENDING, "uncertain": False, "subtypes": {}}
+        back |= dict.fromkeys((*result, "flagged_at"))
+    return back
+
+
+def case_of(row: sa.Row[Any]) -> Case:
+    """Return a case from its row, which has the study of its series too."""
+    return Case(
+        id=row.id,
+        study_instance_uid=row.study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        state=row.state,
+        priority=row.priority,
+        attempts=row.attempts,
+        folder=case_folder(row.id),
+        supersedes=row.supersedes,
+        reason_code=row.reason_code,
+        reason=row.reason,
+        part=row.part,
+    )
