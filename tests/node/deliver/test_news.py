@@ -20,8 +20,8 @@ from node.news import News
 from node.outcomes import Failed, NotAnalysed, Planned, Skipped
 from node.records import Scan
 from node.states import Priority, Reason, State
-from node.worklist import Signature, telling
-from node.worklist.views import of_study
+from node.worklist import Opinion, Signature, telling
+from node.worklist.studies import one_study
 from tests.support.listeners import ack, mllp_peer, status, web_peer
 from tests.support.peers import free_port
 from tests.support.postgresql import cluster
@@ -238,16 +238,16 @@ def test_two_workers_on_one_study_announce_it_once(tmp_path, database_url, monke
     both_have_looked = threading.Barrier(2)
 
     def look(db, study_uid):
-        row = of_study(db, study_uid)
+        row = one_study(db, study_uid)
         with suppress(threading.BrokenBarrierError):
             both_have_looked.wait(1)  # one that looks alone, as it should, goes on after a second
         return row
 
-    monkeypatch.setattr(telling, "of_study", look)
+    monkeypatch.setattr(telling, "one_study", look)
     to = hl7(free_port(), priorities=ALL)
     with speaking(tmp_path, to, database_url=database_url) as node:
         with monkeypatch.context() as quiet:
-            quiet.setattr(telling, "of_study", of_study)
+            quiet.setattr(telling, "one_study", one_study)
             node.receive("a")
             node.move(State.RECEIVING, Planned(scan=Scan("1")))
             plan_second_scan(node, Identity.of("a"))
@@ -404,7 +404,7 @@ def test_acknowledged_study_is_not_escalated_and_its_chain_stops(tmp_path):
         node.wait(minutes=10)
         assert escalating(node) == 1
         uid = Identity.of("a").study_instance_uid
-        node.worklist.views.acknowledge(uid, "radiologist", True, node.now)
+        node.worklist.feedback.give(uid, "radiologist", Opinion(agrees=True), node.now)
         node.wait(minutes=30)
         assert escalating(node) == 0
 
