@@ -1,6 +1,8 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
 
+from node.worklist.accounts import Account, Accounts, BadName, NoAccount, Session
 from node.worklist.arrivals import Arrivals
+from node.worklist.audit import Actor, Audit, Entry
 from node.worklist.cases import Cases, IllegalMove, NotFound
 from node.worklist.database import upgrade
 from node.worklist.events import Event
@@ -19,18 +21,25 @@ from node.worklist.rows import (
     speaking_for_study,
 )
 from node.worklist.studies import Listed
-from node.worklist.tables import Decision, DeliveryStatus, Mistake
+from node.worklist.tables import Decision, Deed, DeliveryStatus, Mistake, Role
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
 
 __all__ = [
     "READ_ELSEWHERE",
+    "Account",
+    "Accounts",
+    "Actor",
     "Arrival",
     "Arrivals",
+    "Audit",
+    "BadName",
     "Cases",
     "Decision",
+    "Deed",
     "DeliveryLine",
     "DeliveryStatus",
+    "Entry",
     "Event",
     "Feedback",
     "IllegalMove",
@@ -39,6 +48,7 @@ __all__ = [
     "Listing",
     "Mark",
     "Mistake",
+    "NoAccount",
     "NotFound",
     "NothingToUndo",
     "Opinion",
@@ -46,9 +56,11 @@ __all__ = [
     "Outdated",
     "Quarantine",
     "Quarantined",
+    "Role",
     "Row",
     "Said",
     "ScanLine",
+    "Session",
     "Signature",
     "Standing",
     "Views",

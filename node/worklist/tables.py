@@ -47,6 +47,37 @@ class Mistake(StrEnum):
     """What was suspected is no hemorrhage."""
 
 
+class Role(StrEnum):
+    """What a person may do."""
+
+    VIEWER = "viewer"
+    """See the worklist and the studies."""
+    RADIOLOGIST = "radiologist"
+    """Also acknowledge, agree and disagree."""
+    ADMIN = "admin"
+    """Also run the node."""
+
+
+class Deed(StrEnum):
+    """What the audit trail records."""
+
+    SIGNED_IN = "SIGNED_IN"
+    SIGN_IN_FAILED = "SIGN_IN_FAILED"
+    SIGNED_OUT = "SIGNED_OUT"
+    LIST = "LIST"
+    """The worklist was shown; once for each session."""
+    STUDY = "STUDY"
+    """A study's page was shown; once for each study and session."""
+    PICTURES = "PICTURES"
+    """Slices, masks or the capture of a study were shown; once for each study and session."""
+    KEY_SLICE = "KEY_SLICE"
+    """The worklist showed a study's key slice; once for each study and session."""
+    FEEDBACK = "FEEDBACK"
+    UNDONE = "UNDONE"
+    ACCOUNT = "ACCOUNT"
+    """An account was made or changed."""
+
+
 class Utc(sa.types.TypeDecorator[datetime]):
     """An aware datetime in UTC, in and out, also where the database keeps no time zone."""
 
@@ -282,4 +313,58 @@ sa.Index(
     unique=True,
     sqlite_where=quarantine.c.decision.is_(None),
     postgresql_where=quarantine.c.decision.is_(None),
+)
+
+account = sa.Table(
+    "account",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("login", sa.Text, nullable=False, unique=True),
+    sa.Column("role", _closed(Role, "role"), nullable=False),
+    sa.Column("password_hash", sa.Text),
+    sa.Column("issuer", sa.Text),
+    sa.Column("subject", sa.Text),
+    _at("created_at"),
+    _at("disabled_at", nullable=True),
+    sa.UniqueConstraint("issuer", "subject"),
+    sa.CheckConstraint(
+        "(password_hash IS NULL) = (subject IS NOT NULL) AND (issuer IS NULL) = (subject IS NULL)",
+        "signs_in_one_way",
+    ),
+)
+
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("account_id", sa.Integer, sa.ForeignKey(account.c.id), nullable=False, index=True),
+    sa.Column("csrf", sa.Text, nullable=False),
+    _at("created_at"),
+    _at("seen_at"),
+    _at("expires_at"),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _at("at"),
+    sa.Column("what", _closed(Deed, "what"), nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    _uid("study_instance_uid", index=True),
+    sa.Column("about", sa.Text),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("session", sa.String(64)),
+    sa.Index("ix_audit_at", "at"),
+)
+VIEWS = "what IN ('STUDY', 'PICTURES', 'KEY_SLICE')"
+sa.Index(
+    "uq_audit_view",
+    audit.c.session,
+    audit.c.what,
+    audit.c.study_instance_uid,
+    unique=True,
+    sqlite_where=sa.text(VIEWS),
+    postgresql_where=sa.text(VIEWS),
 )
