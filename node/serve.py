@@ -21,7 +21,7 @@ from typing import Literal
 from node.clock import utc_now
 from node.errors import BadConfiguration
 from node.log import event
-from node.settings import Settings
+from node.settings import LOOPBACK, Settings
 from node.worklist import Worklist, claimant
 
 logger = logging.getLogger(__name__)
@@ -128,6 +128,22 @@ def require_ports(settings: Settings, stop: threading.Event) -> None:
                     f"cannot listen on {host}:{port}: {error.strerror}; end the program that does, "
                     f"or set another {section}.port"
                 )
+
+
+def require_safe_page(settings: Settings) -> None:
+    """Refuse a page that other machines could read without signing in, or unencrypted.
+
+    Raises
+    ------
+    BadConfiguration
+        As `node.web.require_closed`; before any role is started, so that a person sees it.
+    """
+    if settings.web.host in LOOPBACK and not settings.web.certificate:
+        return
+    from node.web import require_closed
+
+    with Worklist(settings.url) as worklist:
+        require_closed(settings, worklist)
 
 
 def cannot_listen(host: str, port: int) -> OSError | None:

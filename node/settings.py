@@ -3,10 +3,19 @@
 import difflib
 import re
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import BadConfiguration
@@ -197,7 +206,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Web(_Section):
     """The triage page."""
 
-    host: str = Field("127.0.0.1", description="address; put a proxy with a login before others")
+    host: str = Field(
+        "127.0.0.1", description="address; beyond loopback it needs accounts and HTTPS"
+    )
     port: int = Field(8042, ge=0, le=65535, description="TCP port; 0 takes a free one")
     hosts: tuple[str, ...] = Field(
         (), description="names that browsers call it by, beside this machine's own and loopback"
@@ -207,11 +218,29 @@ class Web(_Section):
         max_length=64,
         description="on loopback without a login: who acknowledges; empty: nobody can",
     )
+    certificate: str = Field("", description="file of its TLS certificate and chain, PEM; with key")
+    key: str = Field("", description="file of the certificate's private key, PEM, not encrypted")
+    behind_proxy: tuple[str, ...] = Field(
+        (), description="addresses of the proxy that ends HTTPS and alone may ask; empty: none"
+    )
+    session_idle_min: float = Field(120, gt=0, description="unused, a sign-in ends after, minutes")
+    session_hours: float = Field(12, gt=0, description="used or not, a sign-in ends after, hours")
     max_live_clients: int = Field(100, ge=1, description="open pages that are kept up to date")
     pictures_mb: int = Field(768, ge=64, description="memory for decoded series, MB")
     viewers: tuple[Viewer, ...] = Field(
         (), description="where a study can be opened, one table for each"
     )
+
+    @model_validator(mode="after")
+    def _has_key_and_certificate(self) -> Self:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key: both or none")
+        return self
+
+    @field_validator("behind_proxy")
+    @classmethod
+    def _names_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ip_address(address)) for address in addresses)
 
     @model_validator(mode="after")
     def _keeps_feedback_on_loopback(self) -> Self:

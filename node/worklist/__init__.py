@@ -1,6 +1,6 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
 
-from node.worklist.accounts import Account, Accounts, BadName, NoAccount, Session
+from node.worklist.accounts import Account, Accounts, BadName, NoAccount, Session, login
 from node.worklist.arrivals import Arrivals
 from node.worklist.audit import Actor, Audit, Entry
 from node.worklist.cases import Cases, IllegalMove, NotFound
@@ -67,6 +67,7 @@ __all__ = [
     "Worklist",
     "claimant",
     "in_order",
+    "login",
     "speaking_for_study",
     "upgrade",
 ]
