@@ -1,9 +1,10 @@
-"""Connections to the page: limited in number, and in the time that a request may take to come.
+"""Connections to the page: limited in number, and in how long a client may keep one waiting.
 
 uvicorn limits neither: a client that sends half a header keeps its connection for good, and a
 thousand of them take all file descriptors, so that accepting fails and logs without end. Here a
-connection whose request does not come in time is closed. Where there are too many, the one that
-has kept the server waiting longest gives way, so that a new client is always answered.
+connection is closed whose request does not come in time, or whose answer is not taken. Where there
+are too many, the one that has kept the server waiting longest gives way, so that a new client is
+always answered.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ HEADER_S = 10.0
 uvicorn's keep-alive (5 s)."""
 MOST = 512
 """Connections at once. It must exceed `web.max_live_clients` several times."""
+SLOW_S = 20.0
+"""How long a client may take none of what waits to be sent to it."""
 FILES = 8192
 """Open files that the process asks for; the limit of the system may be lower."""
 BACKLOG = 128
@@ -34,6 +37,7 @@ class Bounded(H11Protocol):
     _waiting: dict["Bounded", None] = {}
     """Those that owe a request, the longest first; all connections of this process."""
     _deadline: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, in the place of another one if there are too many."""
@@ -54,9 +58,24 @@ class Bounded(H11Protocol):
         if not self.transport.is_closing():
             self._expect()
 
+    def pause_writing(self) -> None:
+        """Wait for the client to take what is there, and not for ever."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(SLOW_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._taken()
+        super().resume_writing()
+
+    def _taken(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._expect_no_more()
+        self._taken()
         super().connection_lost(exc)
 
     def _is_answering(self) -> bool:

@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -86,13 +86,13 @@ class Selection:
     Attributes
     ----------
     counts
-        Current studies of the range by kind, whatever the filter.
+        Current studies of the range, or of a day if it is shorter, by kind; whatever the filter.
     total
         Rows on all pages.
     hidden, loud_hidden
-        Current studies that the filter hides, and how many of them a person must look at.
+        Those of them that filter and range hide, and how many a person must look at.
     priors, loud_priors
-        Prior studies of the range, and how many of them are suspected or not analysed.
+        Prior studies, and how many of them are suspected or not analysed.
     """
 
     rows: tuple[Held, ...]
@@ -142,7 +142,7 @@ class LiveList:
         self._mark: Mark | None = None
         self._boot = secrets.token_hex(4)
         self._tags = itertools.count(1)
-        self._again: itertools.cycle[str] = itertools.cycle(())
+        self._again: Iterator[str] = iter(())
         self.version = 0
         self.looked_at = float("-inf")
 
@@ -179,10 +179,11 @@ class LiveList:
             self.looked_at = began
 
     def _some(self, count: int) -> set[str]:
+        """Return the next studies of those that are held, in turn."""
         some = set(itertools.islice(self._again, count))
-        if not some and count:
+        if len(some) < count:
             self._forget()
-            self._again = iter(tuple(self._held))  # type: ignore[assignment]
+            self._again = iter(tuple(self._held))
         return some
 
     def _forget(self) -> None:
@@ -212,15 +213,23 @@ class LiveList:
             return self._selected[asked]
 
     def _select(self, wanted: Wanted, now: datetime) -> Selection:
-        since = now - RANGES[wanted.within]
+        version = self.version  # of what is read from here on, or older
+        asked, told = (now - RANGES[name] for name in (wanted.within, _longer(wanted.within)))
         held = self._held | (self._named(wanted.text) if wanted.text else {})
-        shown = {uid: one for uid, one in held.items() if _within(one, since) or wanted.text}
-        ordered = [shown[row.study_instance_uid] for row in in_order(_rows(shown.values()), now)]
+        known = {uid: one for uid, one in held.items() if wanted.text or _within(one, told)}
+        ordered = [known[row.study_instance_uid] for row in in_order(_rows(known.values()), now)]
         current = [one for one in ordered if not one.row.prior]
         prior = [one for one in ordered if one.row.prior]
-        matching = [one for one in current if _matches(one, wanted)]
-        unfolded = [one for one in prior if wanted.priors and _matches(one, wanted)]
-        return _page(matching + unfolded, current, matching, prior, wanted, self.version)
+
+        def matching(some: Iterable[Held]) -> list[Held]:
+            return [
+                one
+                for one in some
+                if _matches(one, wanted) and (wanted.text or _within(one, asked))
+            ]
+
+        unfolded = matching(prior) if wanted.priors else []
+        return _page(matching(current), unfolded, current, prior, wanted, version)
 
     def _named(self, text: str) -> dict[str, Held]:
         """Return studies of that very name that are older than what is held."""
@@ -233,13 +242,14 @@ class LiveList:
 
 
 def _page(
-    rows: Sequence[Held],
-    current: Sequence[Held],
     matching: Sequence[Held],
+    unfolded: Sequence[Held],
+    current: Sequence[Held],
     prior: Sequence[Held],
     wanted: Wanted,
     version: int,
 ) -> Selection:
+    rows = [*matching, *unfolded]
     pages = max(1, -(-len(rows) // PAGE))
     page = min(wanted.page, pages - 1)
     return Selection(
@@ -255,6 +265,11 @@ def _page(
         version=version,
         wanted=wanted,
     )
+
+
+def _longer(within: str) -> str:
+    """Return the range itself, or a day if it is shorter: what it hides of a day is told."""
+    return max(within, DAY, key=RANGES.__getitem__)
 
 
 def _rows(held: Iterable[Held]) -> list[Row]:

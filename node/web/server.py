@@ -130,6 +130,10 @@ def _pictures(settings: Settings) -> Iterator[Pictures]:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise Retryable(f"the triage page cannot listen on {host}:{port}: {error}") from error
+    # Accepted connections inherit it. asyncio sets it only where a socket names its protocol, and
+    # Nagle's algorithm would hold the second part of each answer for 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

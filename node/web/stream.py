@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from node.errors import IchnodeError
 from node.log import event
@@ -24,8 +24,6 @@ LOOK_S = 1.0
 """How often the database is looked at, for all pages together."""
 BEAT_S = 2.0
 """A page hears at least this often, so that it knows when it no longer does."""
-SLOW_S = 10.0
-"""A client that takes nothing for so long is dropped."""
 LONGEST_S = 900.0
 """A stream ends after this time and its page opens another one: none is held for a page that is
 gone without a word."""
@@ -78,7 +76,7 @@ class Streams:
 
 
 class _EventStream(StreamingResponse):
-    """A stream that ends when its client takes nothing for `SLOW_S`."""
+    """A stream that counts while it lasts; `node.web.connections` drops a client that is slow."""
 
     def __init__(self, events: AsyncIterator[str], streams: Streams) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -91,13 +89,3 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._streams.open -= 1
-
-    async def stream_response(self, send: Send) -> None:
-        """Send each event in time, or end."""
-
-        async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(SLOW_S):
-                await send(message)
-
-        with suppress(TimeoutError):
-            await super().stream_response(send_in_time)

@@ -165,7 +165,8 @@ def slices_of(folder: CaseFolder) -> Slices:
     if not scores or len(scores) != count:
         return Slices(count, (), count // 2, None)
     key = values.get("key_slice")
-    best = [index for index, score in enumerate(scores) if score == max(scores)]
+    highest = max(scores)
+    best = [index for index, score in enumerate(scores) if score == highest]
     first = key if key is not None else best[len(best) // 2]
     return Slices(count, scores, first, key)
 

@@ -29,13 +29,14 @@ def study(
     accession: str = "",
     description: str = "",
     then: datetime = NOW - timedelta(minutes=10),
+    series: int = 1,
 ) -> None:
-    """Receive one study at `then` and take it through `outcomes`, a second each."""
+    """Receive one series of a study at `then` and take it through `outcomes`, a second each."""
     header = Header(
         "1.2.840.10008.5.1.4.1.1.2",
-        f"1.9.{number}",
+        f"1.9.{number}.{series}",
         f"1.7.{number}",
-        f"1.8.{number}",
+        f"1.8.{number}.{series}",
         "1.2.840.10008.1.2.1",
         (Frame(None, None),),
         patient_id=patient_id,
@@ -43,7 +44,7 @@ def study(
         study_description=description,
     )
     worklist.arrivals.add(
-        header, StoredObject(f"{number}", f"{number:064}", 1), caller="CT1", now=then
+        header, StoredObject(f"{number}", f"{series}{number:063}", 1), caller="CT1", now=then
     )
     work = (State.RECEIVING, State.ASSEMBLED, State.TRIAGED, State.NOT_ANALYSED)
     for second, outcome in enumerate(outcomes, start=1):

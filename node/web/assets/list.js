@@ -131,7 +131,6 @@ onKeys({
   "/": () => form.text.focus(),
   a: () => opine("acknowledge", chosen()), y: () => opine("agree", chosen()),
   n: () => opine("disagree", chosen()), u: () => opine("undo", chosen()),
-  o: () => { const link = chosen()?.querySelector(".open"); if (link) location.assign(link.href); },
 });
 
 body.addEventListener("click", (event) => {

@@ -288,6 +288,16 @@ def test_a_time_range_keeps_what_is_not_done(worklist: Worklist, page: TestClien
     assert set(changes(page, within="3d")["order"]) == {1, 2}
 
 
+def test_a_short_time_range_says_what_it_hides_of_the_day(
+    worklist: Worklist, page: TestClient
+) -> None:
+    study(worklist, 1, ASSEMBLED, SUSPECTED, report(), then=NOW - timedelta(hours=12))
+    study(worklist, 2, ASSEMBLED, NEGATIVE)
+    shown = changes(page, within="8h")
+    assert shown["order"] == [2] and shown["loud"] == 1
+    assert "The filter hides 1, of which <b>1 must be looked at</b>" in shown["summary"]
+
+
 def test_many_studies_come_in_pages(worklist: Worklist, page: TestClient) -> None:
     for number in range(1, 54):
         study(worklist, number)

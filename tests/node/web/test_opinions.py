@@ -7,10 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from node.states import Priority
 from node.web.guard import COOKIE, HEADER
+from node.web.who import Role, User
 from node.worklist import Mistake, NothingToUndo, Opinion, Outdated, Worklist
 from tests.node.web.conftest import client
 from tests.support.listed import ASSEMBLED, NEGATIVE, NOW, SUSPECTED, study
@@ -136,6 +139,33 @@ def test_the_token_is_in_a_cookie_that_scripts_and_other_sites_cannot_use(
     night.cookies.clear()
     refused = night.post("/studies/1/feedback", json=SAW | {"kind": "agree"}, headers=sent)
     assert refused.status_code == 403
+
+
+def test_a_viewer_may_look_and_not_acknowledge(
+    night: TestClient, worklist: Worklist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.web.opinions.who", lambda _: User("V", Role.VIEWER))
+    answer = say(night, {"kind": "acknowledge"})
+    assert answer.status_code == 403 and "not acknowledge" in answer.text
+    assert worklist.feedback.of_study("1.7.1") == []
+
+
+def test_every_address_that_takes_a_request_to_change_asks_for_the_pages_token(
+    night: TestClient,
+) -> None:
+    app = night.app
+    assert isinstance(app, Starlette)
+    takes = {
+        (route.path, method)
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or ())
+    }
+    changing = {path for path, method in takes if method not in ("GET", "HEAD")}
+    assert changing == {"/list", "/studies/{case:int}/feedback", "/studies/{case:int}/undo"}
+    for path in changing - {"/list"}:  # it only reads: its body says what for
+        answer = night.post(path.replace("{case:int}", "1"), json=SAW | {"kind": "agree"})
+        assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "via"])

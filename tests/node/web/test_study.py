@@ -16,6 +16,7 @@ from models.volume import Volume
 from models.windows import BRAIN
 from node.case_folder import CaseFolder, case_folder
 from node.dicom.read.pixels import load_volume
+from node.records import Scan as Recorded
 from node.records import SeriesPlan
 from node.settings import Settings
 from node.web import Pictures
@@ -23,6 +24,7 @@ from node.web.pictures import NoPicture
 from node.worklist import Worklist
 from tests.node.web.conftest import client
 from tests.support.builder import HEAD, Scan
+from tests.support.listed import ASSEMBLED, NEGATIVE, SUSPECTED, study
 from tests.support.peers import wait_until
 from tests.support.working import Clock, Predictor, receive, work, working_node
 
@@ -241,3 +243,19 @@ def test_an_unreadable_picture_raises_no_picture(tmp_path: Path) -> None:
     with pytest.raises(NoPicture, match="no series"):
         pictures.slice_png(1, 0, BRAIN)
     pictures.close()
+
+
+def test_scans_of_a_study_are_tabs_the_worst_one_first(
+    worklist: Worklist, page: TestClient
+) -> None:
+    first = replace(ASSEMBLED, scan=Recorded("a", "2026-11-20 01:00"))
+    second = replace(ASSEMBLED, scan=Recorded("b", "2026-11-20 03:00"))
+    study(worklist, 1, first, NEGATIVE)
+    study(worklist, 1, second, SUSPECTED, series=2)
+    html = " ".join(page.get("/studies/1").text.split())
+    tabs = re.findall(r'<a href="/studies/(\d)"( aria-current="page")?>(Scan \d, [^<]+)<', html)
+    assert tabs == [
+        ("2", "", "Scan 1, 2026-11-20 03:00 "),
+        ("1", ' aria-current="page"', "Scan 2, 2026-11-20 01:00 "),
+    ]
+    assert 'data-shown="SUSPECTED"' in html  # the study is as its worst scan, whichever is shown
