@@ -22,6 +22,7 @@ LIBRARIES = {  # where its import is forbidden, of all the modules that may not 
     "PIL": "node/serve.py",
     "alembic": "node/serve.py",
     "apscheduler": "node/cases/worker.py",
+    "argon2": "node/web/sign_in.py",
     "dicomweb_client": "node/arrive/pull.py",
     "highdicom": "node/cases/report.py",
     "jinja2": "node/wording.py",
