@@ -53,9 +53,9 @@ class Bounded(H11Protocol):
             self._expect_no_more()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request, if it is not here already."""
         super().on_response_complete()
-        if not self.transport.is_closing():
+        if not self.transport.is_closing() and not self._is_answering():
             self._expect()
 
     def pause_writing(self) -> None:
