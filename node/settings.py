@@ -203,6 +203,37 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses to listen on that only this machine reaches."""
 
 
+class Oidc(_Section):
+    """Sign-in at an identity provider, by OpenID Connect."""
+
+    issuer: str = Field("", description="the provider's address, https://HOST/...; empty: none")
+    client_id: str = Field("", description="how the provider calls this node")
+    secret_variable: str = Field(
+        "ICHNODE_OIDC_SECRET", description="environment variable that holds the client's secret"
+    )
+    title: str = Field("single sign-on", max_length=64, description="what its link says")
+    scope: str = Field("openid profile", description="what is asked for")
+    name_claim: str = Field("preferred_username", description="claim that names a person")
+    role_claim: str = Field(
+        "roles", description="claim of the ID token that holds roles; a dot leads into an object"
+    )
+    viewers: tuple[str, ...] = Field((), description="its values that make a viewer")
+    radiologists: tuple[str, ...] = Field((), description="its values that make a radiologist")
+    admins: tuple[str, ...] = Field((), description="its values that make an admin")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.issuer and not re.match(
+            r"https://[^/@?#]+(/[^?#]*)?$|http://(localhost|127\.0\.0\.1)[:/]", self.issuer
+        ):
+            raise ValueError("issuer must be https://HOST/PATH")
+        if self.issuer and not (self.client_id and self.secret_variable):
+            raise ValueError("issuer needs client_id and secret_variable")
+        if self.issuer and not (self.viewers or self.radiologists or self.admins):
+            raise ValueError("issuer needs viewers, radiologists or admins, or nobody has a role")
+        return self
+
+
 class Web(_Section):
     """The triage page."""
 
@@ -227,6 +258,7 @@ class Web(_Section):
     session_hours: float = Field(12, gt=0, description="used or not, a sign-in ends after, hours")
     max_live_clients: int = Field(100, ge=1, description="open pages that are kept up to date")
     pictures_mb: int = Field(768, ge=64, description="memory for decoded series, MB")
+    oidc: Oidc = Oidc()
     viewers: tuple[Viewer, ...] = Field(
         (), description="where a study can be opened, one table for each"
     )

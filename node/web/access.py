@@ -72,6 +72,8 @@ RULES = {
     "/cases/{case:int}/sides": Rule(),
     "/login": Rule(None, form=True),
     "/logout": Rule(form=True),
+    "/oidc/login": Rule(None),
+    "/oidc/back": Rule(None),
     "/assets": Rule(None),
 }
 """By the path of a route, as it stands in the application."""
@@ -89,7 +91,7 @@ class Access:
         self._worklist = worklist
         self._idle = timedelta(minutes=web.session_idle_min)
         self._clock = clock
-        self._closed = False
+        self._closed = bool(web.oidc.issuer)
         self._views: OrderedDict[tuple[str, Deed, object], None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -123,7 +125,7 @@ class Access:
         return None
 
     def _is_closed(self) -> bool:
-        """Return whether there are accounts; once there are any, that stays."""
+        """Return whether people sign in; once there is an account, that stays."""
         self._closed = self._closed or self._worklist.accounts.exist()
         return self._closed
 

@@ -27,6 +27,7 @@ from node.web.list_page import ListPage
 from node.web.live_list import LiveList
 from node.web.opinions import Opinions
 from node.web.pictures import NoPicture, Pictures
+from node.web.provider_sign_in import ProviderSignIn
 from node.web.proxied import Proxied
 from node.web.sign_in import SignIn
 from node.web.site import Site, templates
@@ -63,6 +64,7 @@ def app(
             *StudyPage(site).routes(),
             *Opinions(site).routes(),
             *SignIn(site).routes(),
+            *ProviderSignIn(site).routes(),
             Route("/live", streams.answer),
             Mount("/assets", StaticFiles(packages=[("node.web", "assets")])),
         ],

@@ -1,6 +1,7 @@
 """The web server of a node: it listens, and serves the application until it is told to stop."""
 
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -43,7 +44,7 @@ def serve_page(
         logger.info("page served", extra=event("page", host=address[0], port=address[1]))
         application = app(worklist, settings, drawn, clock, names(settings))
         server = uvicorn.Server(_config(application, settings.web))
-        for noisy in ("uvicorn.error", "asyncio"):
+        for noisy in ("uvicorn.error", "asyncio", "node.web.provider_sign_in"):
             logging.getLogger(noisy).addFilter(Seldom())
         thread = threading.Thread(target=server.run, args=([listening],), name="page")
         thread.start()
@@ -67,6 +68,8 @@ def require_closed(settings: Settings, worklist: Worklist) -> None:
     web = settings.web
     if web.certificate:
         _require_certificate(web)
+    if web.oidc.issuer and not os.environ.get(web.oidc.secret_variable):
+        raise BadConfiguration(f"web.oidc: {web.oidc.secret_variable} is not set")
     if web.host in THIS_MACHINE:
         return
     if not web.certificate and not web.behind_proxy:
@@ -74,7 +77,7 @@ def require_closed(settings: Settings, worklist: Worklist) -> None:
             "the triage page is opened to other machines over HTTPS only: set web.certificate and "
             'web.key, or web.behind_proxy; or set web.host = "127.0.0.1"'
         )
-    if not worklist.accounts.exist():
+    if not web.oidc.issuer and not worklist.accounts.exist():
         raise BadConfiguration(
             "the triage page is opened to other machines with accounts only: run "
             '`ichnode user add NAME --role admin`; or set web.host = "127.0.0.1"'

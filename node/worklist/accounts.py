@@ -113,6 +113,33 @@ class Accounts:
         except Clash as error:
             raise BadName(f"there is an account {name!r} already") from error
 
+    def vouched(
+        self, issuer: str, subject: str, name: str, role: Role, by: Actor, now: datetime
+    ) -> Account:
+        """Return the account of a person whom an identity provider names; make it the first time.
+
+        The role is the one that the provider gives now. A name that another account has is
+        followed by the provider's: nobody gets the account of another by a name.
+
+        Raises
+        ------
+        BadName
+            If no account can have the name.
+        """
+        mine = (account.c.issuer == issuer) & (account.c.subject == subject)
+        query = sa.select(account).where(mine)
+        with self._database.write() as db:
+            row = db.execute(query).first()
+            if row is None:
+                shown = _free(db, _named(name), issuer)
+                line = {"name": shown, "login": login(shown), "role": role, "created_at": now}
+                db.execute(account.insert(), line | {"issuer": issuer, "subject": subject})
+                _note(db, by, f"{shown}: added as {role} by {issuer}", now)
+            elif row.role is not role:
+                db.execute(account.update().where(mine).values(role=role))
+                _note(db, by, f"{row.name}: role {role} by {issuer}", now)
+            return _account(db.execute(query).one())
+
     def set_role(self, name: str, role: Role, by: Actor, now: datetime) -> None:
         """Give an account another role, also to those of its sessions that stand."""
         self._change(name, {"role": role}, f"role {role}", by, now)
@@ -207,6 +234,15 @@ def _named(name: str) -> str:
     if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
         raise BadName(f"a name has 1 to {LONGEST_NAME} characters, all of which show")
     return name
+
+
+def _free(db: sa.Connection, name: str, issuer: str) -> str:
+    host = issuer.partition("://")[2].partition("/")[0]
+    for shown in (name, f"{name} ({host})"):
+        taken = sa.select(account.c.id).where(account.c.login == login(shown))
+        if db.execute(taken).first() is None:
+            return shown
+    raise BadName(f"there is an account {name!r} already")
 
 
 def _note(db: sa.Connection, by: Actor, about: str, now: datetime) -> None:

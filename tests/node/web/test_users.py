@@ -50,6 +50,8 @@ ROUTES: dict[tuple[str, str], Role | None] = {
     ("GET", "/login"): OPEN,
     ("POST", "/login"): OPEN,
     ("POST", "/logout"): Role.VIEWER,
+    ("GET", "/oidc/login"): OPEN,
+    ("GET", "/oidc/back"): OPEN,
     ("GET", "/assets"): OPEN,
 }
 """Every route and the least role that it takes. What stands below /dicom-web takes bearer tokens
@@ -183,6 +185,8 @@ def test_without_a_sign_in_nothing_is_answered(room: Starlette, route: tuple[str
         assert (answer.status_code, answer.text) == (401, "Sign in first.")
     elif route == ("POST", "/login"):
         assert answer.status_code == 403
+    elif route[1].startswith("/oidc/"):
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     else:
         assert answer.status_code == 200 and PATIENT not in answer.text
 
