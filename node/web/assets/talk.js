@@ -1,6 +1,7 @@
 // What both pages do: ask the node, say things, help, and note how fresh the page is.
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 export const maySay = meta("may-say") === "yes";
+export const role = meta("role");
 
 /** Return the answer's JSON; throw an Error whose message is the node's words. */
 export async function ask(path, body) {
