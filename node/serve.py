@@ -23,6 +23,7 @@ from node.clock import utc_now
 from node.errors import BadConfiguration
 from node.log import event
 from node.settings import Settings, source
+from node.web_settings import LOOPBACK
 from node.worklist import Worklist, claimant
 
 logger = logging.getLogger(__name__)
@@ -140,6 +141,22 @@ def require_ports(settings: Settings, stop: threading.Event) -> None:
                     f"cannot listen on {host}:{port}: {error.strerror}; end the program that does, "
                     f"or set another {section}.port"
                 )
+
+
+def require_safe_page(settings: Settings) -> None:
+    """Refuse a page that other machines could read without signing in, or unencrypted.
+
+    Raises
+    ------
+    BadConfiguration
+        As `node.web.require_closed`; before any role is started, so that a person sees it.
+    """
+    if settings.web.host in LOOPBACK and not settings.web.certificate:
+        return
+    from node.web import require_closed
+
+    with Worklist(settings.url) as worklist:
+        require_closed(settings, worklist)
 
 
 def cannot_listen(host: str, port: int) -> OSError | None:

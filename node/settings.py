@@ -6,35 +6,18 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.destination import Destination, Escalation, Hl7, Mail, Section, Webhook
 from node.errors import BadConfiguration
-
-__all__ = [
-    "BUNDLES",
-    "Adt",
-    "Assemble",
-    "Decode",
-    "Deliver",
-    "Destination",
-    "Escalation",
-    "Hl7",
-    "Log",
-    "Mail",
-    "Pull",
-    "Receive",
-    "Settings",
-    "Source",
-    "Triage",
-    "Web",
-    "Webhook",
-    "Work",
-    "load",
-    "peer",
-    "source",
-]
+from node.web_settings import Viewer, Web
 
 BUNDLES = Path(__file__).parents[1] / "models" / "bundles"
 """Has a folder for each bundle that comes with ichnode, by its name."""
@@ -229,46 +212,6 @@ class Pull(Section):
 
     timeout_s: float = Field(60.0, gt=0, description="silence of a source that ends it, seconds")
     sources: tuple[Source, ...] = Field((), description="who can be asked, one table for each")
-
-
-class Viewer(Section):
-    """One viewer that a study can be opened in, by an address."""
-
-    name: str = Field(min_length=1, max_length=32, description="what its button says")
-    url: str = Field(
-        pattern=r"^(https?|weasis|osirix|radiant)://[^\s\"'<>]+$",
-        description="its address; {StudyInstanceUID} stands for the study",
-    )
-
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Addresses to listen on that only this machine reaches."""
-
-
-class Web(Section):
-    """The triage page."""
-
-    host: str = Field("127.0.0.1", description="address; put a proxy with a login before others")
-    port: int = Field(8042, ge=0, le=65535, description="TCP port; 0 takes a free one")
-    hosts: tuple[str, ...] = Field(
-        (), description="names that browsers call it by, beside this machine's own and loopback"
-    )
-    open_feedback_as: str = Field(
-        "",
-        max_length=64,
-        description="on loopback without a login: who acknowledges; empty: nobody can",
-    )
-    max_live_clients: int = Field(100, ge=1, description="open pages that are kept up to date")
-    pictures_mb: int = Field(768, ge=64, description="memory for decoded series, MB")
-    viewers: tuple[Viewer, ...] = Field(
-        (), description="where a study can be opened, one table for each"
-    )
-
-    @model_validator(mode="after")
-    def _keeps_feedback_on_loopback(self) -> Self:
-        if self.open_feedback_as and self.host not in LOOPBACK:
-            raise ValueError("open_feedback_as names one person for all: it needs a loopback host")
-        return self
 
 
 class Work(Section):

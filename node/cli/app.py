@@ -14,6 +14,7 @@ from node.cli.commands.peers import echo, send
 from node.cli.commands.quarantine import quarantine
 from node.cli.commands.reading import analyse, bench, demo
 from node.cli.commands.training import evaluate, export, train
+from node.cli.commands.users import user
 from node.cli.commands.worklist import explain, replay, worklist
 from training.review_commands import app as review
 
@@ -34,7 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "evaluate": evaluate,
 }
-GROUPS = {"quarantine": quarantine, "db": db, "review": review}
+GROUPS = {"quarantine": quarantine, "user": user, "db": db, "review": review}
 
 app = typer.Typer(
     name="ichnode",

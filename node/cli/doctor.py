@@ -14,8 +14,9 @@ from node.deliver import probe
 from node.dicom.net.association import Status
 from node.errors import IchnodeError
 from node.folder_lock import holder
-from node.serve import cannot_listen
+from node.serve import cannot_listen, require_safe_page
 from node.settings import Settings
+from node.web_settings import LOOPBACK
 from node.worklist import Worklist
 
 VERDICT_STYLES = {
@@ -111,6 +112,18 @@ def check_ports(settings: Settings) -> Iterator[Check]:
             yield Check("note", f"{name} port {host}:{port}", f"{error.strerror} (serving?)")
 
 
+def check_page(settings: Settings) -> Iterator[Check]:
+    """Check that the page is not open to who is not signed in, but on this machine."""
+    try:
+        require_safe_page(settings)
+    except IchnodeError as error:
+        yield Check("bad", "who sees the page", str(error))
+        return
+    here = settings.web.host in LOOPBACK
+    found = "this machine" if here else "who signs in, from other machines too"
+    yield Check("ok", "who sees the page", found)
+
+
 def check_callers(settings: Settings) -> Iterator[Check]:
     """Say which callers may send."""
     callers = settings.receive.allowed_callers
@@ -162,6 +175,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     check_detector,
     check_node,
     check_ports,
+    check_page,
     check_callers,
     check_destinations,
     check_sources,

@@ -1,7 +1,7 @@
-"""The triage page: on loopback unless a proxy with a login stands before it."""
+"""The triage page: on loopback, or with accounts and over HTTPS."""
 
 from node.web.app import app
 from node.web.pictures import Pictures
-from node.web.server import serve_page
+from node.web.server import require_closed, serve_page
 
-__all__ = ["Pictures", "app", "serve_page"]
+__all__ = ["Pictures", "app", "require_closed", "serve_page"]

@@ -21,14 +21,19 @@ from starlette.staticfiles import StaticFiles
 from node.errors import IchnodeError
 from node.log import event
 from node.settings import Settings
+from node.web.access import Access
 from node.web.guard import Locked
 from node.web.list_page import ListPage
 from node.web.live_list import LiveList
 from node.web.opinions import Opinions
 from node.web.pictures import NoPicture, Pictures
+from node.web.provider_sign_in import ProviderSignIn
+from node.web.proxied import Proxied
+from node.web.sign_in import SignIn
 from node.web.site import Site, templates
 from node.web.stream import Streams
 from node.web.study_page import StudyPage
+from node.web_settings import Web
 from node.worklist import NotFound, Worklist
 
 logger = logging.getLogger(__name__)
@@ -59,12 +64,16 @@ def app(
             *ListPage(site).routes(),
             *StudyPage(site).routes(),
             *Opinions(site).routes(),
+            *SignIn(site).routes(),
+            *ProviderSignIn(site).routes(),
             Route("/live", streams.answer),
             Mount("/assets", StaticFiles(packages=[("node.web", "assets")])),
         ],
         middleware=[
             Middleware(Locked),
+            *_proxied(settings.web),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
+            Middleware(Access, worklist=worklist, web=settings.web, clock=clock),
         ],
         exception_handlers={
             NotFound: _not_found,
@@ -74,8 +83,13 @@ def app(
         lifespan=_looking(streams),
     )
     made.state.open_feedback_as = settings.web.open_feedback_as
+    made.state.behind_proxy = bool(settings.web.behind_proxy)
     made.state.streams = streams
     return made
+
+
+def _proxied(web: Web) -> list[Middleware]:
+    return [Middleware(Proxied, proxies=web.behind_proxy)] if web.behind_proxy else []
 
 
 def _looking(streams: Streams) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

@@ -12,7 +12,7 @@ from node.states import Priority
 from node.web import guard
 from node.web.site import Site
 from node.web.who import MAY_GIVE_FEEDBACK, User, who
-from node.worklist import Mistake, NothingToUndo, Opinion, Outdated
+from node.worklist import Deed, Mistake, NothingToUndo, Opinion, Outdated
 
 AGREES = {"acknowledge": None, "agree": True, "disagree": False}
 """What is said, and whether it agrees with the result."""
@@ -37,29 +37,31 @@ class Opinions:
         user = signed_in(request)
         asked = await guard.body_of(request)
         opinion, saw = opinion_in(asked), _priority(asked.get("saw"))
-        await run_in_threadpool(self._give, request.path_params["case"], user, opinion, saw)
+        await run_in_threadpool(self._give, request, user, opinion, saw)
         return JSONResponse({"said": _words(opinion)})
 
-    def _give(self, case: int, user: User, opinion: Opinion, saw: Priority) -> None:
-        uid = self._site.worklist.listing.study_of_case(case)
+    def _give(self, request: Request, user: User, opinion: Opinion, saw: Priority) -> None:
+        uid = self._site.worklist.listing.study_of_case(request.path_params["case"])
         now = self._site.clock()
         try:
             self._site.worklist.feedback.give(uid, user.name, opinion, now, saw=saw)
         except Outdated as error:
             raise HTTPException(409, f"Not recorded: {error}") from error
+        self._site.note(request, Deed.FEEDBACK, uid)
 
     async def undo(self, request: Request) -> Response:
         """Take back the person's newest feedback on a study."""
         user = signed_in(request)
-        await run_in_threadpool(self._undo, request.path_params["case"], user)
+        await run_in_threadpool(self._undo, request, user)
         return JSONResponse({"said": "undone"})
 
-    def _undo(self, case: int, user: User) -> None:
-        uid = self._site.worklist.listing.study_of_case(case)
+    def _undo(self, request: Request, user: User) -> None:
+        uid = self._site.worklist.listing.study_of_case(request.path_params["case"])
         try:
             self._site.worklist.feedback.undo(uid, user.name, self._site.clock())
         except NothingToUndo as error:
             raise HTTPException(409, "There is nothing of yours to undo here.") from error
+        self._site.note(request, Deed.UNDONE, uid)
 
 
 def signed_in(request: Request) -> User:

@@ -1,7 +1,9 @@
 """The web server of a node: it listens, and serves the application until it is told to stop."""
 
 import logging
+import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +13,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from node.cases.decoding import decoding_process
-from node.errors import Retryable
+from node.errors import BadConfiguration, Retryable
 from node.log import event
 from node.settings import Settings
 from node.web.app import LOOPBACK, app
 from node.web.connections import BACKLOG, Bounded, Seldom, raise_file_limit
 from node.web.pictures import Pictures
+from node.web_settings import LOOPBACK as THIS_MACHINE
+from node.web_settings import Web
 from node.worklist import Worklist
 
 logger = logging.getLogger(__name__)
@@ -31,14 +35,17 @@ def serve_page(
     ------
     Retryable
         If the address cannot be listened on.
+    BadConfiguration
+        As `require_closed`.
     """
+    require_closed(settings, worklist)
     raise_file_limit()
     with _listen(settings.web.host, settings.web.port) as listening, _pictures(settings) as drawn:
         address = listening.getsockname()
         logger.info("page served", extra=event("page", host=address[0], port=address[1]))
         application = app(worklist, settings, drawn, clock, names(settings))
-        server = uvicorn.Server(_config(application))
-        for noisy in ("uvicorn.error", "asyncio"):
+        server = uvicorn.Server(_config(application, settings.web))
+        for noisy in ("uvicorn.error", "asyncio", "node.web.provider_sign_in"):
             logging.getLogger(noisy).addFilter(Seldom())
         thread = threading.Thread(target=server.run, args=([listening],), name="page")
         thread.start()
@@ -51,6 +58,43 @@ def serve_page(
         raise Retryable("the triage page stopped by itself; the log says why")
 
 
+def require_closed(settings: Settings, worklist: Worklist) -> None:
+    """Refuse to open the page to other machines without accounts or without HTTPS.
+
+    Raises
+    ------
+    BadConfiguration
+        If that is asked for, or the certificate cannot be used.
+    """
+    web = settings.web
+    if web.certificate:
+        _require_certificate(web)
+    if web.oidc.issuer and not os.environ.get(web.oidc.secret_variable):
+        raise BadConfiguration(f"web.oidc: {web.oidc.secret_variable} is not set")
+    if web.host in THIS_MACHINE:
+        return
+    if not web.certificate and not web.behind_proxy:
+        raise BadConfiguration(
+            "the triage page is opened to other machines over HTTPS only: set web.certificate and "
+            'web.key, or web.behind_proxy; or set web.host = "127.0.0.1"'
+        )
+    if not web.oidc.issuer and not worklist.accounts.exist():
+        raise BadConfiguration(
+            "the triage page is opened to other machines with accounts only: run "
+            '`ichnode user add NAME --role admin`; or set web.host = "127.0.0.1"'
+        )
+
+
+def _require_certificate(web: Web) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(web.certificate, web.key, password="")  # never asks for one
+    except (OSError, ValueError) as error:
+        raise BadConfiguration(
+            f"web.certificate {web.certificate} and web.key {web.key} cannot be used: {error}"
+        ) from error
+
+
 def names(settings: Settings) -> list[str]:
     """Return the host names that the page answers to."""
     host = settings.web.host
@@ -58,7 +102,7 @@ def names(settings: Settings) -> list[str]:
     return sorted(own | {name.lower() for name in settings.web.hosts})
 
 
-def _config(application: Starlette) -> uvicorn.Config:
+def _config(application: Starlette, web: Web) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         http=Bounded,
@@ -69,6 +113,8 @@ def _config(application: Starlette) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        ssl_certfile=web.certificate or None,
+        ssl_keyfile=web.key or None,
         timeout_graceful_shutdown=3,
     )
 

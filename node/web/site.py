@@ -13,9 +13,9 @@ from node.visible import visible
 from node.web import guard, live_list, wording
 from node.web.live_list import LiveList
 from node.web.pictures import Pictures
-from node.web.who import MAY_GIVE_FEEDBACK, who
+from node.web.who import MAY_GIVE_FEEDBACK, address_of, who
 from node.wording import UNCERTAIN
-from node.worklist import Worklist
+from node.worklist import Actor, Deed, Worklist
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,18 @@ class Site:
             name,
             token=token,
             user=user,
+            closed=request.state.closed,
             may_say=user is not None and user.role in MAY_GIVE_FEEDBACK,
             **values,
         )
         return guard.with_token(HTMLResponse(html), request, token)
+
+    def note(self, request: Request, what: Deed, study_uid: str) -> None:
+        """Add to the audit trail what a signed-in person did."""
+        if request.state.closed and request.state.session is not None:
+            session = request.state.session
+            actor = Actor(session.name, address_of(request), session.digest)
+            self.worklist.audit.record(actor, what, self.clock(), study_uid=study_uid)
 
 
 def templates(clock: Callable[[], datetime]) -> Environment:

@@ -1,24 +1,16 @@
-"""Who sends a request: the one place that knows. Accounts are plugged in here."""
+"""Who sends a request: the one place that knows."""
 
 import ipaddress
 from dataclasses import dataclass
-from enum import StrEnum
 
 from starlette.requests import Request
 
+from node.worklist import Role
+
+__all__ = ["MAY_GIVE_FEEDBACK", "Role", "User", "address_of", "who"]
+
 _PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 """Headers by which a proxy says that a request comes from elsewhere."""
-
-
-class Role(StrEnum):
-    """What a person may do."""
-
-    VIEWER = "viewer"
-    """See the worklist and the studies."""
-    RADIOLOGIST = "radiologist"
-    """Also acknowledge, agree and disagree."""
-    ADMIN = "admin"
-    """Also run the node."""
 
 
 MAY_GIVE_FEEDBACK = frozenset({Role.RADIOLOGIST, Role.ADMIN})
@@ -35,13 +27,22 @@ class User:
 def who(request: Request) -> User | None:
     """Return the signed-in person, None if there is none.
 
-    There are no accounts yet. `web.open_feedback_as` makes whoever sits at this machine a
-    radiologist of that name; not through a proxy, whose requests come from this machine as well.
+    With accounts it is who `node.web.access` found signed in. Without any, `web.open_feedback_as`
+    makes whoever sits at this machine a radiologist of that name; not through a proxy, whose
+    requests come from this machine as well.
     """
+    if request.state.closed:
+        user: User | None = request.state.user
+        return user
     name: str = request.app.state.open_feedback_as
     if name and _is_from_this_machine(request):
         return User(name, Role.RADIOLOGIST)
     return None
+
+
+def address_of(request: Request) -> str:
+    """Return the network address of who asks."""
+    return request.client.host if request.client else "unknown"
 
 
 def _is_from_this_machine(request: Request) -> bool:

@@ -1,9 +1,12 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
 
+from node.worklist.accounts import Account, Accounts, BadName, NoAccount, Session, login
 from node.worklist.announcements import Announcements, Step
 from node.worklist.arrivals import Arrivals
+from node.worklist.audit import Actor, Audit, Entry
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
+from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
 from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
 from node.worklist.events import Event
@@ -23,22 +26,28 @@ from node.worklist.rows import (
     speaking_for_study,
 )
 from node.worklist.studies import Listed
-from node.worklist.tables import Decision, DeliveryStatus, Mistake
 from node.worklist.telling import EscalationStep, Tell
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
 
 __all__ = [
     "READ_ELSEWHERE",
+    "Account",
+    "Accounts",
+    "Actor",
     "Announcements",
     "Arrival",
     "Arrivals",
+    "Audit",
+    "BadName",
     "Cases",
     "Correction",
     "Decision",
+    "Deed",
     "DeliveryLine",
     "DeliveryStatus",
     "EscalationStep",
+    "Entry",
     "Event",
     "Feedback",
     "IllegalMove",
@@ -47,6 +56,7 @@ __all__ = [
     "Listing",
     "Mark",
     "Mistake",
+    "NoAccount",
     "NotFound",
     "NothingToUndo",
     "Opinion",
@@ -56,9 +66,11 @@ __all__ = [
     "Outdated",
     "Quarantine",
     "Quarantined",
+    "Role",
     "Row",
     "Said",
     "ScanLine",
+    "Session",
     "Signature",
     "Standing",
     "Step",
@@ -67,6 +79,7 @@ __all__ = [
     "Worklist",
     "claimant",
     "in_order",
+    "login",
     "speaking_for_study",
     "upgrade",
 ]

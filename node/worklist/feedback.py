@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from node.errors import Permanent
 from node.states import Priority
+from node.worklist.columns import Mistake
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.studies import one_study
-from node.worklist.tables import Mistake, acknowledgement
+from node.worklist.tables import acknowledgement
 
 
 class Outdated(Permanent):

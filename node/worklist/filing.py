@@ -15,12 +15,13 @@ from node.identity import Identity, PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Priority, Reason, State
 from node.worklist import corrections
+from node.worklist.columns import Decision
 from node.worklist.database import insert
 from node.worklist.events import note
 from node.worklist.leases import FREE
 from node.worklist.owing import cancel
 from node.worklist.parts import open_case
-from node.worklist.tables import Decision, case, instance, quarantine, series, study
+from node.worklist.tables import case, instance, quarantine, series, study
 
 LOOK_AGAIN_S = 0.5
 """A new slice makes its case due this much later. It bounds how often a growing series is judged.

@@ -11,12 +11,13 @@ from node.news import KIND
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
 from node.worklist import corrections
+from node.worklist.columns import DeliveryStatus
 from node.worklist.corrections import Correction
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import close_if_sent
-from node.worklist.tables import DeliveryStatus, case, delivery, instance, series
+from node.worklist.tables import case, delivery, instance, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
 
 _URGENT = sa.and_(case.c.priority == Priority.SUSPECTED, ~case.c.prior)

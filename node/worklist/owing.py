@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from node.news import KIND
 from node.records import Parcel
 from node.states import Priority, State
+from node.worklist.columns import DeliveryStatus
 from node.worklist.database import insert
 from node.worklist.leases import FREE
-from node.worklist.tables import DeliveryStatus, case, delivery, series
+from node.worklist.tables import case, delivery, series
 
 UNSENT = delivery.c.status.in_((DeliveryStatus.OWED, DeliveryStatus.DEAD))
 

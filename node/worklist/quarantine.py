@@ -16,10 +16,11 @@ from node.records import Header, StoredObject
 from node.states import Reason
 from node.worklist import corrections, filing
 from node.worklist.chains import IllegalMove, NotFound
+from node.worklist.columns import Decision
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.filing import Arrival, Known
-from node.worklist.tables import Decision, instance, quarantine, series, study
+from node.worklist.tables import instance, quarantine, series, study
 
 VOUCHED_FOR = frozenset({Reason.MIXED_IDENTITY.value, Arrival.CHANGED.value})
 """Set aside for what they are, so their release is a person's word for them. All other objects

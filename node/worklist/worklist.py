@@ -2,8 +2,10 @@
 
 from typing import Self
 
+from node.worklist.accounts import Accounts
 from node.worklist.announcements import Announcements
 from node.worklist.arrivals import Arrivals
+from node.worklist.audit import Audit
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
 from node.worklist.feedback import Feedback
@@ -47,6 +49,10 @@ class Worklist:
         For a page that stays open.
     feedback
         For what people say of results.
+    accounts
+        For who lets people in.
+    audit
+        For who must tell later what people did.
 
     Raises
     ------
@@ -70,6 +76,8 @@ class Worklist:
         self.views = Views(self._database)
         self.listing = Listing(self._database)
         self.feedback = Feedback(self._database)
+        self.accounts = Accounts(self._database)
+        self.audit = Audit(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -7,19 +7,10 @@ from pydantic import BaseModel
 
 from models.bundle import BundleError
 from node.cases import detector
+from node.destination import Destination, Escalation
 from node.errors import BadConfiguration
-from node.settings import (
-    BUNDLES,
-    Destination,
-    Escalation,
-    Settings,
-    Source,
-    Triage,
-    Viewer,
-    Web,
-    load,
-    peer,
-)
+from node.settings import BUNDLES, Settings, Source, Triage, load, peer
+from node.web_settings import Oidc, Viewer, Web
 from tests.support import ROOT
 
 SHIPPED = ROOT / "config" / "ichnode.toml"
@@ -224,6 +215,22 @@ def test_feedback_without_a_login_stays_on_this_machine() -> None:
     assert Web(open_feedback_as="Dr. Night").host == "127.0.0.1"
     with pytest.raises(ValueError, match="loopback"):
         Web(host="0.0.0.0", open_feedback_as="Dr. Night")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"issuer": "http://idp.example"}, "https://HOST"),
+        ({"issuer": "https://user@idp.example"}, "https://HOST"),
+        ({"client_id": ""}, "client_id"),
+        ({"admins": []}, "nobody has a role"),
+    ],
+)
+def test_an_identity_provider_is_configured_wholly(wrong: dict[str, object], said: str) -> None:
+    whole = {"issuer": "https://idp.example/a", "client_id": "ichnode", "admins": ["pacs-admin"]}
+    assert Oidc.model_validate(whole).role_claim == "roles"
+    with pytest.raises(ValueError, match=said):
+        Oidc.model_validate(whole | wrong)
 
 
 @pytest.mark.parametrize("url", ["javascript://%0aalert(1)", "data:text/html,x", "https://a b"])

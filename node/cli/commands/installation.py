@@ -20,7 +20,14 @@ def serve(
     where another one runs on the same data folder.
     """
     from node.folder_lock import locked
-    from node.serve import ROLES, require_ports, run_role, stop_on_signal, supervise
+    from node.serve import (
+        ROLES,
+        require_ports,
+        require_safe_page,
+        run_role,
+        stop_on_signal,
+        supervise,
+    )
     from node.worklist import upgrade
 
     with configured(config) as settings:
@@ -31,6 +38,7 @@ def serve(
                 require_ports(settings, stop)
                 if not settings.database_url:
                     upgrade(settings.url, idle_s=settings.assemble.idle_s)
+                require_safe_page(settings)
                 supervise(config, stop)
         elif role in known:
             run_role(known[role], settings, stop_on_signal())

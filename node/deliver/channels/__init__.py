@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from node.deliver.answer import Answer
 from node.deliver.channels import dicom, hl7, mail, webhook
+from node.destination import Destination
 from node.records import Delivery
-from node.settings import Destination, Settings
+from node.settings import Settings
 from node.worklist import Outbox
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, send_each, sentences
+from node.destination import Destination, Hl7
 from node.errors import Retryable
 from node.hl7 import (
     ENCODINGS,
@@ -27,7 +28,7 @@ from node.hl7 import (
 )
 from node.news import News, What
 from node.records import Delivery
-from node.settings import Destination, Hl7, Settings
+from node.settings import Settings
 from node.states import Priority
 from node.worklist import Outbox
 

@@ -10,9 +10,10 @@ from email.policy import SMTP
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, secret, send_each, sentences
+from node.destination import Destination
 from node.errors import BadConfiguration, Retryable
 from node.records import Delivery
-from node.settings import Destination, Settings
+from node.settings import Settings
 from node.states import Priority
 from node.visible import visible
 from node.worklist import Outbox

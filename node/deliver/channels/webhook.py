@@ -15,9 +15,10 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, secret, send_each
+from node.destination import Destination
 from node.errors import BadConfiguration, Retryable
 from node.records import Delivery
-from node.settings import Destination, Settings
+from node.settings import Settings
 from node.wording import RESEARCH_USE_ONLY
 from node.worklist import Outbox
 

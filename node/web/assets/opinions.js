@@ -1,5 +1,5 @@
 // Acknowledge, agree, disagree, undo: the same on both pages.
-import { ask, maySay, say } from "./talk.js";
+import { ask, maySay, role, say } from "./talk.js";
 
 const dialog = document.getElementById("disagree");
 
@@ -19,7 +19,10 @@ function asked(shown) {
 
 /** Record what the reader says of a study; return whether it was recorded. */
 export async function act(kind, study) {
-  if (!maySay) { say("Nobody is signed in: this page can only be read."); return false; }
+  if (!maySay) {
+    say(role ? "Your role may look, and not acknowledge." : "Nobody is signed in: this page can only be read.");
+    return false;
+  }
   const more = kind === "disagree" ? await asked(study.shown) : {};
   if (!more) return false;
   try {

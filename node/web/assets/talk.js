@@ -1,6 +1,7 @@
 // What both pages do: ask the node, say things, help, and note how fresh the page is.
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 export const maySay = meta("may-say") === "yes";
+export const role = meta("role");
 
 /** Return the answer's JSON; throw an Error whose message is the node's words. */
 export async function ask(path, body) {
@@ -11,12 +12,18 @@ export async function ask(path, body) {
     options.body = JSON.stringify(body);
   }
   const answer = await fetch(path, options);
+  if (answer.status === 401) signIn();
   if (!answer.ok) {
     const error = new Error((await answer.text()).slice(0, 300) || `status ${answer.status}`);
     error.status = answer.status;
     throw error;
   }
   return answer.json();
+}
+
+/** Leave the page, whose session has ended, so that it shows nothing to who comes next. */
+function signIn() {
+  location.replace(`/login?next=${encodeURIComponent(location.pathname)}`);
 }
 
 let quiet;
@@ -99,6 +106,9 @@ export function follow(changed) {
     source?.close();
     opened = performance.now();
     source = new EventSource("/live");
+    source.onerror = () => { // it does not say why: a session that ended, among others
+      if (source.readyState === EventSource.CLOSED) ask("/healthz").catch(() => {});
+    };
     source.onmessage = (message) => {
       const facts = JSON.parse(message.data);
       heardOf(facts.age_s);

@@ -34,6 +34,7 @@ COMMANDS = [
     "export",
     "evaluate",
     "quarantine",
+    "user",
     "db",
     "review",
 ]

@@ -230,7 +230,7 @@ def test_no_answer_may_be_stored_guessed_framed_or_run(page: TestClient, path: s
     headers = page.get(path).headers
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["content-security-policy"].startswith("default-src 'none'; img-src 'self';")
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
 

@@ -1,0 +1,33 @@
+"""Accounts and the audit trail as a person at a terminal reads them."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from node.cli.console.terminal import outside
+from node.worklist import Account, Entry
+
+
+def accounts_table(accounts: Sequence[Account]) -> Table:
+    """Return the accounts as a table."""
+    table = Table(title="accounts")
+    for heading in ("name", "role", "since", "signs in"):
+        table.add_column(heading, overflow="fold")
+    for one in accounts:
+        how = "disabled" if one.disabled_at else one.issuer or "with a password"
+        cells = (one.name, one.role, f"{one.created_at.astimezone():%Y-%m-%d}", how)
+        table.add_row(*map(outside, cells))
+    return table
+
+
+def audit_table(entries: Sequence[Entry]) -> Table:
+    """Return the rows of the audit trail as a table."""
+    table = Table(title="audit trail")
+    for heading in ("at", "who", "did", "of", "from"):
+        table.add_column(heading, overflow="fold")
+    for entry in entries:
+        did = entry.what.lower().replace("_", " ")
+        of = entry.study_instance_uid or entry.about or ""
+        at = f"{entry.at.astimezone():%Y-%m-%d %H:%M:%S}"
+        table.add_row(*map(outside, (at, entry.who, did, of, entry.address)))
+    return table

@@ -1,0 +1,117 @@
+"""What the tables are made of: words that a column may hold, and kinds of columns."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+
+class DeliveryStatus(StrEnum):
+    """Where one owed parcel stands."""
+
+    OWED = "OWED"
+    SENT = "SENT"
+    DEAD = "DEAD"
+    """Given up or refused for good: a person must look."""
+    CANCELLED = "CANCELLED"
+    """No longer owed: the case was replayed or superseded before it was sent."""
+
+
+class Decision(StrEnum):
+    """What became of an object in quarantine."""
+
+    RELEASED = "RELEASED"
+    """Filed by a person's will."""
+    DISCARDED = "DISCARDED"
+    """Not to be filed; its bytes stay on disk."""
+    DELETED = "DELETED"
+    """Not to be filed; its bytes were removed by a person's will."""
+    REPLACED = "REPLACED"
+    """A released object of the same SOPInstanceUID took its place, or a whole one did."""
+
+
+class Mistake(StrEnum):
+    """In which way a person found a result to be wrong."""
+
+    MISSED = "MISSED"
+    """There is a hemorrhage, or one more, that was not suspected."""
+    FALSE_ALARM = "FALSE_ALARM"
+    """What was suspected is no hemorrhage."""
+
+
+class Role(StrEnum):
+    """What a person may do."""
+
+    VIEWER = "viewer"
+    """See the worklist and the studies."""
+    RADIOLOGIST = "radiologist"
+    """Also acknowledge, agree and disagree."""
+    ADMIN = "admin"
+    """Also run the node."""
+
+
+class Deed(StrEnum):
+    """What the audit trail records."""
+
+    SIGNED_IN = "SIGNED_IN"
+    SIGN_IN_FAILED = "SIGN_IN_FAILED"
+    SIGNED_OUT = "SIGNED_OUT"
+    LIST = "LIST"
+    """The worklist was shown; once for each session."""
+    STUDY = "STUDY"
+    """A study's page was shown; once for each study and session."""
+    PICTURES = "PICTURES"
+    """Slices, masks or the capture of a study were shown; once for each study and session."""
+    KEY_SLICE = "KEY_SLICE"
+    """The worklist showed a study's key slice; once for each study and session."""
+    FEEDBACK = "FEEDBACK"
+    UNDONE = "UNDONE"
+    ACCOUNT = "ACCOUNT"
+    """An account was made or changed."""
+
+
+class Utc(sa.types.TypeDecorator[datetime]):
+    """An aware datetime in UTC, in and out, also where the database keeps no time zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return the value in UTC; a naive one is an error."""
+        del dialect
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return the stored value with its zone."""
+        del dialect
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value).astimezone(
+            UTC
+        )
+
+
+def closed(values: type[StrEnum], name: str) -> sa.Enum:
+    """Return the type of a column that holds one of these words."""
+    return sa.Enum(values, name=name, native_enum=False, create_constraint=True, length=16)
+
+
+def uid(name: str, *keys: sa.ForeignKey, **options: Any) -> sa.Column[str]:
+    """Return a column that holds a UID."""
+    return sa.Column(name, sa.String(64), *keys, **options)
+
+
+def at(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
+    """Return a column that holds a time."""
+    return sa.Column(name, Utc, nullable=nullable)
+
+
+def lease() -> tuple[sa.Column[Any], ...]:
+    """Return the columns of a row that workers claim; a claim is both of the last two, or none."""
+    return (
+        sa.Column("attempts", sa.Integer, nullable=False, default=0),
+        at("due_at"),
+        sa.Column("claimed_by", sa.Text),
+        at("lease_until", nullable=True),
+    )
