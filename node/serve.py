@@ -79,9 +79,10 @@ def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event) -> N
 
 
 def _web(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
-    from node.web import serve_page
+    from node.web import dicomweb_service, serve_page
 
-    serve_page(settings, worklist.views, utc_now, stop)
+    archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now)
+    serve_page(settings, worklist.views, utc_now, stop, [archive])
 
 
 _RUN: dict[Role, Callable[[Settings, Worklist, threading.Event], None]] = {

@@ -19,6 +19,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Caller(_Section):
+    """One peer that may associate with the node, and what for."""
+
+    ae_title: str = Field(min_length=1, max_length=16, description="the caller's AE title")
+    address: str = Field("", description="its address or network; empty: any")
+    may: tuple[Literal["store", "find", "move", "get"], ...] = Field(
+        ("store",), description='what it may do: "store", "find", "move", "get"'
+    )
+
+
 class Receive(_Section):
     """The storage SCP."""
 
@@ -27,7 +37,11 @@ class Receive(_Section):
     port: int = Field(11112, ge=0, le=65535, description="TCP port; 0 takes a free one")
     allowed_callers: tuple[str, ...] = Field(
         (),
-        description='callers: "AE_TITLE" or "AE_TITLE@ADDRESS"; empty admits this machine only',
+        description='callers that may store: "AE_TITLE" or "AE_TITLE@ADDRESS"',
+    )
+    callers: tuple[Caller, ...] = Field(
+        (),
+        description="callers with their rights; no caller in either list: this machine may store",
     )
     max_pdu_bytes: int = Field(262144, ge=4096, description="largest PDU we accept, bytes")
     max_associations: int = Field(16, ge=1, description="associations at once")
@@ -184,11 +198,46 @@ class Pull(_Section):
     sources: tuple[Source, ...] = Field((), description="who can be asked, one table for each")
 
 
+class Token(_Section):
+    """One bearer token of DICOMweb; its secret stands in a variable or a file, never here."""
+
+    name: str = Field(min_length=1, description="how logs and the worklist call its holder")
+    secret_variable: str = Field("", description="environment variable that holds the secret")
+    secret_file: str = Field("", description="file that holds the secret, and nothing else")
+    may: tuple[Literal["read", "write"], ...] = Field(
+        ("read",), description='what it allows: "read" (QIDO-RS, WADO-RS), "write" (STOW-RS)'
+    )
+
+    @model_validator(mode="after")
+    def _has_one_secret(self) -> Self:
+        if bool(self.secret_variable) == bool(self.secret_file):
+            raise ValueError(f"{self.name}: either secret_variable or secret_file")
+        return self
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/@*\s]+", text):
+        raise ValueError(f"{text!r} is no origin: https://HOST or https://HOST:PORT")
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
 class Web(_Section):
-    """The triage page."""
+    """The triage page, and DICOMweb under /dicom-web."""
 
     host: str = Field("127.0.0.1", description="address; put a proxy with a login before others")
     port: int = Field(8042, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    url: str = Field(
+        "", description="address that DICOMweb answers link to; empty: as the caller named it"
+    )
+    origins: tuple[Origin, ...] = Field(
+        (), description="origins of viewers whose scripts may use DICOMweb (CORS)"
+    )
+    tokens: tuple[Token, ...] = Field(
+        (), description="bearer tokens of DICOMweb; none: this machine may read, nobody write"
+    )
 
 
 class Work(_Section):
@@ -352,4 +401,5 @@ def _keys(model: type[BaseModel]) -> list[str]:
         found.append(name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found += _keys(field.annotation)
-    return [*found, *Destination.model_fields, *Source.model_fields]
+    tables: tuple[type[BaseModel], ...] = (Destination, Source, Caller, Token)
+    return [*found, *(name for table in tables for name in table.model_fields)]

@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node.errors import IchnodeError
@@ -32,6 +33,7 @@ def app(
     data_dir: Path,
     clock: Callable[[], datetime],
     hosts: Sequence[str] = LOOPBACK,
+    also: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the web application.
 
@@ -40,9 +42,11 @@ def app(
     hosts
         The names a browser may call it by. Any other is refused, so that no web site can make a
         browser read the page by pointing its own name here (DNS rebinding).
+    also
+        What is served beside the pages.
     """
     return Starlette(
-        routes=WorklistPage(views, data_dir, clock).routes(),
+        routes=[*also, *WorklistPage(views, data_dir, clock).routes()],
         middleware=[
             Middleware(_Locked),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),

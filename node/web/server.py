@@ -3,10 +3,11 @@
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import uvicorn
+from starlette.routing import BaseRoute
 
 from node.errors import Retryable
 from node.log import event
@@ -18,9 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 def serve_page(
-    settings: Settings, views: Views, clock: Callable[[], datetime], stop: threading.Event
+    settings: Settings,
+    views: Views,
+    clock: Callable[[], datetime],
+    stop: threading.Event,
+    also: Sequence[BaseRoute] = (),
 ) -> None:
-    """Serve the page until `stop` is set.
+    """Serve the page, and what `also` adds, until `stop` is set.
 
     Raises
     ------
@@ -30,7 +35,7 @@ def serve_page(
     host, port = settings.web.host, settings.web.port
     hosts = {*LOOPBACK, socket.gethostname().lower(), f"[{host}]" if ":" in host else host}
     config = uvicorn.Config(
-        app(views, settings.data_dir, clock, sorted(hosts)),
+        app(views, settings.data_dir, clock, sorted(hosts), also),
         log_config=None,
         access_log=False,
         server_header=False,

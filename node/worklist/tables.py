@@ -2,7 +2,7 @@
 
 A part of a series (most have one) has one chain of cases: one first case, each later one
 superseding the one before. A case that was not read says why, and one that was read has its
-probability: neither can be stored otherwise. Nothing here holds a patient's name.
+probability: neither can be stored otherwise. Only `archived_study` holds names.
 """
 
 from datetime import UTC, datetime
@@ -72,6 +72,16 @@ def _at(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
     return sa.Column(name, Utc, nullable=nullable)
 
 
+def _texts(*names: str) -> tuple[sa.Column[str], ...]:
+    return tuple(sa.Column(name, sa.Text, nullable=False) for name in names)
+
+
+def _catalogued(*, new: bool) -> sa.Column[bool]:
+    """Return the column that says whether the archive's tables know the row as it is now."""
+    default = sa.true() if new else sa.false()
+    return sa.Column("catalogued", sa.Boolean, nullable=False, server_default=default)
+
+
 def _lease() -> tuple[sa.Column[Any], ...]:
     """Return the columns of a row that workers claim; a claim is both of the last two, or none."""
     return (
@@ -80,6 +90,12 @@ def _lease() -> tuple[sa.Column[Any], ...]:
         sa.Column("claimed_by", sa.Text),
         _at("lease_until", nullable=True),
     )
+
+
+def _index_of_uncatalogued(table: sa.Table) -> None:
+    waiting = ~table.c.catalogued
+    name = f"ix_{table.name}_uncatalogued"
+    sa.Index(name, table.c.id, sqlite_where=waiting, postgresql_where=waiting)
 
 
 WHOLE_LEASE = "(claimed_by IS NULL) = (lease_until IS NULL)"
@@ -135,7 +151,9 @@ instance = sa.Table(
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("header", sa.JSON, nullable=False),
     _at("received_at"),
+    _catalogued(new=False),
 )
+_index_of_uncatalogued(instance)
 
 case = sa.Table(
     "case",
@@ -171,6 +189,7 @@ case = sa.Table(
     _at("flagged_at", nullable=True),
     _at("reported_at", nullable=True),
     _at("delivered_at", nullable=True),
+    _catalogued(new=True),
     sa.CheckConstraint(WHOLE_LEASE, "lease"),
     sa.CheckConstraint("probability BETWEEN 0 AND 1", "probability"),
     sa.CheckConstraint("volume_ml >= 0", "volume"),
@@ -183,6 +202,7 @@ case = sa.Table(
         "says_why",
     ),
 )
+_index_of_uncatalogued(case)
 sa.Index("ix_case_state_due_at", case.c.state, case.c.due_at)
 sa.Index(
     "uq_case_first_of_series",
@@ -295,3 +315,47 @@ announcement = sa.Table(
     sa.CheckConstraint("images >= 0", "images"),
 )
 """How many images a series has, told from outside; also of studies of which nothing has come."""
+
+archived_study = sa.Table(
+    "archived_study",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    *_texts("patient_name", "patient_name_key", "patient_id", "patient_birth_date", "patient_sex"),
+    *_texts("study_date", "study_time", "accession_number", "study_id", "study_description"),
+    *_texts("referring_physician_name", "referring_physician_name_key"),
+)
+"""What queries are answered with (`node.worklist.archive`). It holds names, and what else of the
+database people search by; a `_key` is the name as it is compared."""
+for _name in ("patient_id", "patient_name_key", "study_date", "accession_number"):
+    sa.Index(f"ix_archived_study_{_name}", archived_study.c[_name])
+
+archived_series = sa.Table(
+    "archived_series",
+    metadata,
+    _uid("series_instance_uid", primary_key=True),
+    _uid("study_instance_uid", nullable=False, index=True),
+    *_texts("modality", "series_description", "body_part_examined", "protocol_name"),
+    *_texts("series_date", "series_time"),
+    *_texts("performed_procedure_step_start_date", "performed_procedure_step_start_time"),
+    sa.Column("series_number", sa.Integer),
+    sa.Column("objects", sa.Integer, nullable=False),
+)
+
+archived_object = sa.Table(
+    "archived_object",
+    metadata,
+    _uid("sop_instance_uid", primary_key=True),
+    _uid("series_instance_uid", nullable=False, index=True),
+    _uid("sop_class_uid", nullable=False),
+    _uid("transfer_syntax_uid", nullable=False),
+    sa.Column("instance_number", sa.Integer),
+    sa.Column("rows", sa.Integer),
+    sa.Column("columns", sa.Integer),
+    sa.Column("bits_allocated", sa.Integer),
+    sa.Column("number_of_frames", sa.Integer),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("case_id", sa.Integer, sa.ForeignKey(case.c.id), index=True),
+)
+"""Each object that the node holds: received, or made for the case `case_id`."""

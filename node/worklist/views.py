@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.records import Preferred
-from node.states import State
+from node.states import Priority, State
 from node.worklist import events
 from node.worklist.cases import NOT_SUPERSEDED, NotFound
 from node.worklist.database import Database
@@ -125,6 +125,12 @@ def _study(db: sa.Connection, study_uid: str) -> Row:
     if not rows:
         raise NotFound(f"no study {study_uid}")
     return rows[0]
+
+
+def priorities(db: sa.Connection, studies: Sequence[str]) -> Mapping[str, Priority]:
+    """Return the priority that the worklist shows of each of these studies, by UID."""
+    rows = _rows(db, series.c.study_instance_uid.in_(studies))
+    return {row.study_instance_uid: row.priority for row in rows}
 
 
 def _rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:

@@ -3,6 +3,7 @@
 from typing import Self
 
 from node.worklist.announcements import Announcements
+from node.worklist.archive import Archive
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
@@ -38,6 +39,8 @@ class Worklist:
         For who sends results.
     views
         For people.
+    archive
+        For who queries and retrieves what the node holds.
 
     Raises
     ------
@@ -58,6 +61,7 @@ class Worklist:
         self.cases = Cases(self._database)
         self.outbox = Outbox(self._database)
         self.views = Views(self._database)
+        self.archive = Archive(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,17 @@ from pydantic import BaseModel
 from models.bundle import BundleError
 from node.cases import detector
 from node.errors import BadConfiguration
-from node.settings import BUNDLES, Destination, Settings, Source, Triage, load, peer
+from node.settings import (
+    BUNDLES,
+    Caller,
+    Destination,
+    Settings,
+    Source,
+    Token,
+    Triage,
+    load,
+    peer,
+)
 from tests.support import ROOT
 
 SHIPPED = ROOT / "config" / "ichnode.toml"
@@ -30,7 +40,8 @@ def test_shipped_file_holds_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "description"), [*fields(Settings), *fields(Destination), *fields(Source)]
+    ("name", "description"),
+    [each for table in (Settings, Destination, Source, Caller, Token) for each in fields(table)],
 )
 def test_every_setting_stands_in_the_shipped_file_with_its_description(
     name: str, description: str
@@ -103,7 +114,12 @@ def test_peer_is_a_destination_or_an_address() -> None:
 
 def test_shipped_file_is_valid_toml_when_its_examples_are_switched_on() -> None:
     text = SHIPPED.read_text().replace("# # ", "## ")
-    for section, table in (("deliver", "destinations"), ("pull", "sources")):
+    for section, table in (
+        ("deliver", "destinations"),
+        ("pull", "sources"),
+        ("receive", "callers"),
+        ("web", "tokens"),
+    ):
         start = text.index(f"# [[{section}.{table}")
         end = text.index("\n\n", start)
         example = text[start:end].replace("\n# ", "\n").removeprefix("# ")
