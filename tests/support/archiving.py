@@ -49,9 +49,9 @@ class ServedArchive:
             session.headers["Authorization"] = f"Bearer {secret}"
         return DICOMwebClient(self.url, session)
 
-    def http(self, secret: str = "", **options: Any) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)
+    def http(self, secret: str = "", **headers: str) -> httpx.Client:
+        shown = {"Authorization": f"Bearer {secret}"} if secret else {}
+        return httpx.Client(base_url=self.url, headers={**shown, **headers}, timeout=60)
 
 
 def tokens(folder: Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
@@ -31,6 +31,8 @@ _MEDIA = {
     "1.2.840.10008.1.2.5": "image/dicom-rle",
 }
 """The media types of compressed frames (PS3.18 table 8.7.3-5)."""
+_WORDS = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
+"""Bytes in a word of a value representation (PS3.5 7.3)."""
 PLAIN = "application/octet-stream"
 
 
@@ -105,13 +107,14 @@ def uncompressed(file: bytes) -> bytes:
         with disable_value_validation():
             ds = dcmread(BytesIO(file))
             syntax = ds.file_meta.TransferSyntaxUID
-            if syntax == ExplicitVRBigEndian and "PixelData" in ds and ds.BitsAllocated == 16:
-                ds.PixelData = np.frombuffer(ds.PixelData, ">u2").astype("<u2").tobytes()
+            if syntax == ExplicitVRBigEndian:
+                _swap_words(ds)
             if syntax.is_compressed:
                 ds.decompress(as_rgb=False, generate_instance_uid=False)
             ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             out = BytesIO()
-            ds.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
+            plain = {"implicit_vr": False, "little_endian": True, "force_encoding": True}
+            dcmwrite(out, ds, **plain)
     except FAULTS as error:
         raise BadObject(f"the object cannot be decoded: {type(error).__name__}") from error
     return out.getvalue()
@@ -131,6 +134,14 @@ def frame_values(file: bytes, number: int) -> tuple[Dataset, NDArray[np.generic]
         return opened.ds, _decoded(opened.ds, opened.header.transfer_syntax_uid, number, raw=False)
     except FAULTS as error:
         raise BadObject(f"the pixel data cannot be decoded: {type(error).__name__}") from error
+
+
+def _swap_words(ds: Dataset) -> None:
+    """Convert every element of a big endian data set, and turn the bytes of binary words round."""
+    for element in ds.iterall():
+        if element.VR in _WORDS and element.value:
+            words = np.frombuffer(element.value, f">u{_WORDS[element.VR]}")
+            element.value = words.astype(f"<u{_WORDS[element.VR]}").tobytes()
 
 
 def _decoded(ds: Dataset, syntax: str, number: int, *, raw: bool = True) -> NDArray[np.generic]:

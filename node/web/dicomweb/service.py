@@ -28,7 +28,7 @@ from node.worklist import Archive, Arrivals, BadQuery, Level
 logger = logging.getLogger(__name__)
 
 PATH = "/dicom-web"
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
 _STUDY, _SERIES = "/studies/{study}", "/series/{series}"
 _INSTANCE = "/instances/{instance}"
 
