@@ -47,9 +47,11 @@ def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
 
 
 def _receive(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+    from node.arrive.query_scp import QueryScp
     from node.arrive.storage_scp import Receiver
 
-    with Receiver(settings, worklist.arrivals, worklist.announcements, utc_now):
+    queries = QueryScp(settings, worklist.archive)
+    with Receiver(settings, worklist.arrivals, worklist.announcements, utc_now, queries):
         while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`
             pass
 

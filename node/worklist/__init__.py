@@ -11,6 +11,7 @@ from node.worklist.archive import (
     Unlisted,
     UnlistedReport,
     Value,
+    matched,
 )
 from node.worklist.arrivals import Arrivals
 from node.worklist.cases import Cases, IllegalMove, NotFound
@@ -60,6 +61,7 @@ __all__ = [
     "Views",
     "Worklist",
     "claimant",
+    "matched",
     "speaking_for_study",
     "upgrade",
 ]

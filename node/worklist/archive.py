@@ -31,6 +31,12 @@ Found = Mapping[str, Value]
 """The attributes of one answer by keyword; numbers are None where they are not known."""
 
 
+def matched(level: "Level") -> frozenset[str]:
+    """Return the keywords of the attributes that a query at this level can match."""
+    above = () if level is Level.PATIENT else matching.OF_STUDY_PARTS
+    return frozenset((*matching.attributes(level), *above))
+
+
 class Level(StrEnum):
     """The levels of a query (PS3.4 C.6.1.1)."""
 

@@ -10,7 +10,7 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.dicom.read.elements import integer, short
 from node.dicom.read.header import DAMAGE, open_object
@@ -95,8 +95,8 @@ def frames_uncompressed(file: bytes, numbers: list[int]) -> Frames:
     return Frames(PLAIN, ExplicitVRLittleEndian, found)
 
 
-def uncompressed(file: bytes) -> bytes:
-    """Return an object in Explicit VR Little Endian, with the UIDs that it has.
+def uncompressed(file: bytes, *, implicit: bool = False) -> bytes:
+    """Return an object in Explicit VR Little Endian or Implicit VR, with the UIDs that it has.
 
     Raises
     ------
@@ -111,9 +111,10 @@ def uncompressed(file: bytes) -> bytes:
                 _swap_words(ds)
             if syntax.is_compressed:
                 ds.decompress(as_rgb=False, generate_instance_uid=False)
-            ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            wanted = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+            ds.file_meta.TransferSyntaxUID = wanted
             out = BytesIO()
-            plain = {"implicit_vr": False, "little_endian": True, "force_encoding": True}
+            plain = {"implicit_vr": implicit, "little_endian": True, "force_encoding": True}
             dcmwrite(out, ds, **plain)
     except FAULTS as error:
         raise BadObject(f"the object cannot be decoded: {type(error).__name__}") from error
