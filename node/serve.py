@@ -81,10 +81,18 @@ def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event) -> N
 
 
 def _web(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+    from node.arrive.catalogue import Catalogue
     from node.web import dicomweb_service, serve_page
 
     archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now)
-    serve_page(settings, worklist.views, utc_now, stop, [archive])
+    catalogue = Catalogue(worklist.archive, settings.data_dir)
+    keeping = threading.Thread(target=catalogue.keep_current, args=(stop,), name="catalogue")
+    keeping.start()
+    try:
+        serve_page(settings, worklist.views, utc_now, stop, [archive])
+    finally:
+        stop.set()
+        keeping.join()
 
 
 _RUN: dict[Role, Callable[[Settings, Worklist, threading.Event], None]] = {

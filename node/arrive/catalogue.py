@@ -14,7 +14,7 @@ from pathlib import Path
 from node.case_folder import CaseFolder
 from node.dicom.archive.attributes import Described, read_attributes
 from node.disk import sha256_of
-from node.errors import BadObject, Retryable
+from node.errors import BadObject, IchnodeError, Retryable
 from node.log import event
 from node.worklist import Archive, Entry, Unlisted, UnlistedReport
 
@@ -56,6 +56,16 @@ class Catalogue:
                 self._turn.release()
             if more and time.monotonic() > until:
                 raise Unready("the archive's index is being made: try again later")
+
+    def keep_current(self, stop: threading.Event, every_s: float = 1.0) -> None:
+        """Describe what comes, until `stop` is set: so queries find little left to describe."""
+        while not stop.wait(every_s):
+            try:
+                while self._pending() and not stop.is_set():
+                    with self._turn:
+                        self._step()
+            except IchnodeError as error:
+                logger.error("archive's index: %s", error, extra=event("catalogue_failed"))
 
     def _pending(self) -> bool:
         return bool(self._archive.unlisted(1) or self._archive.unlisted_reports(1))

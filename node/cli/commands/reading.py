@@ -1,6 +1,7 @@
 """`ichnode demo`, `analyse` and `bench`: read phantoms, a folder, and against the clock."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -61,15 +62,29 @@ def analyse(
         raise typer.Exit(1 if faults else 0)
 
 
+class Measured(StrEnum):
+    """What `ichnode bench` measures."""
+
+    READING = "reading"
+    WEB = "web"
+
+
 def bench(
+    what: Annotated[
+        Measured, typer.Argument(help="reading: slices in to flag out; web: queries of the archive")
+    ] = Measured.READING,
     config: Config = None,
     peer: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="Also send to this storage SCP; repeatable."),
     ] = None,
 ) -> None:
-    """Measure receive throughput, volume building, ms per slice, and door-to-flag."""
+    """Measure receive throughput, volume building, ms per slice, and door-to-flag; or queries."""
     from node.cli.bench import bench as run
+    from node.cli.bench import bench_web
 
     with configured(config) as settings:
-        run(settings, peer or [])
+        if what is Measured.WEB:
+            bench_web()
+        else:
+            run(settings, peer or [])

@@ -93,7 +93,8 @@ class Storing:
 
     async def _take_all(self, request: Request, holder: str, study: str | None) -> list[Stored]:
         parts = _Parts(_boundary(request), self._settings.receive.max_object_mb << 20)
-        intake = Intake(self._settings, self._arrivals, self._clock, ACCEPTED_SOP_CLASSES)
+        opened = partial(Intake, self._settings, self._arrivals, self._clock, ACCEPTED_SOP_CLASSES)
+        intake = await run_in_threadpool(opened)
         stored: list[Stored] = []
         try:
             async for chunk in _within(request, self._settings.receive.network_timeout_s):

@@ -363,6 +363,28 @@ def test_objects_are_got_as_stored_or_uncompressed(tmp_path: Path) -> None:
         assert not got
 
 
+def test_an_object_that_changed_on_disk_is_a_failed_sub_operation(tmp_path: Path) -> None:
+    files = ct_series(tmp_path / "sent", 3)
+    first = dcmread(files[0])
+    study = asking("STUDY", StudyInstanceUID=first.StudyInstanceUID)
+    with querying(tmp_path) as node:
+        node.take(files)
+        assert len(find(node, study)) == 2  # it is in the index now
+        unique = ([first.StudyInstanceUID], [first.SeriesInstanceUID], [first.SOPInstanceUID])
+        (stored,) = node.worklist.archive.stored(*unique)
+        place = node.settings.data_dir / stored.path
+        place.write_bytes(place.read_bytes()[:-2] + b"\xff\xff")
+        role = [build_role(CTImageStorage, scp_role=True)]
+        contexts = [build_context(GET), build_context(CTImageStorage, ExplicitVRLittleEndian)]
+        handlers = [(evt.EVT_C_STORE, lambda _: 0xB007)]
+        with associated(node.port, *contexts, ext_neg=role, evt_handlers=handlers) as assoc:
+            *_, (last, failed) = assoc.send_c_get(study, GET)
+    assert last.Status == 0xB000
+    counts = (last.NumberOfFailedSuboperations, last.NumberOfWarningSuboperations)
+    assert (counts, last.NumberOfCompletedSuboperations) == ((1, 2), 0)
+    assert failed.FailedSOPInstanceUIDList == first.SOPInstanceUID
+
+
 def test_a_get_needs_its_unique_key(node: Node) -> None:
     for ds in (asking("STUDY"), asking("SERIES", StudyInstanceUID="1.2"), asking("IMAGE")):
         (status,), _ = getting(node, ds, ExplicitVRLittleEndian)
