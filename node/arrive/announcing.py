@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from node.dicom.net.acceptor import AttributesRequest
 from node.dicom.net.association import (
     ACCEPTED_SOP_CLASSES,
     AVAILABILITY_NOTIFICATION,
     PROCEDURE_STEP,
     Status,
 )
+from node.dicom.net.incoming import AttributesRequest
 from node.dicom.read.announcements import InvalidValue, MissingAttribute, Reader
 from node.log import event
 from node.records import IAN

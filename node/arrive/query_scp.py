@@ -15,13 +15,14 @@ from node.dicom.archive.identifier import (
     encode_answer,
     encode_failed,
 )
-from node.dicom.net.acceptor import IncomingAssociation, QueryRequest, SubOperations
+from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.association import (
     PATIENT_ROOT,
     AssociationLost,
     Status,
     stored_by_peer,
 )
+from node.dicom.net.incoming import QueryRequest, SubOperations
 from node.dicom.net.message import Command
 from node.errors import BadObject, IchnodeError
 from node.log import event

@@ -19,14 +19,10 @@ from node.arrive.announcing import Answer, note
 from node.arrive.filing import file_or_set_aside
 from node.arrive.query_scp import QueryScp
 from node.arrive.spool import Spool
-from node.dicom.net.acceptor import (
-    AttributesRequest,
-    IncomingAssociation,
-    QueryRequest,
-    StoreRequest,
-)
+from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Rejection, Status
+from node.dicom.net.incoming import AttributesRequest, QueryRequest, StoreRequest
 from node.dicom.net.message import Command
 from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event

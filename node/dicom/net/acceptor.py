@@ -10,8 +10,6 @@ the states of PS3.8 9.2 from an association's acceptance to its end, and the req
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from node.dicom.net.associate_request import (
     AssociateRequest,
@@ -33,6 +31,14 @@ from node.dicom.net.association import (
     Status,
     contexts_in,
     part10_prefix,
+)
+from node.dicom.net.incoming import (
+    AnsweredOnce,
+    AttributesRequest,
+    QueryRequest,
+    Request,
+    StoreRequest,
+    SubOperations,
 )
 from node.dicom.net.message import (
     HAS_DATASET,
@@ -61,86 +67,8 @@ LONGEST_REQUEST_BYTES = 1 << 18
 100 KB) and a user's identity of 64 KB fit."""
 
 LONGEST_ATTRIBUTES_BYTES = 1 << 22
-"""Longer attributes of an N-CREATE or N-SET are dropped. A reference to an image has some 150
-bytes, so that 20,000 images fit."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
-    """One C-STORE request.
-
-    Attributes
-    ----------
-    file
-        The dataset as sent, as a Part 10 file; None if it exceeds the limit, and was dropped.
-    """
-
-    message_id: int
-    context_id: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    file: bytes | None
-    command: int = Command.C_STORE_RQ
-
-
-@dataclass(frozen=True, slots=True)
-class AttributesRequest:
-    """One N-CREATE or N-SET request (PS3.7 10.1.5 and 10.1.3).
-
-    Attributes
-    ----------
-    sop_instance_uid
-        "" if an N-CREATE leaves it to the node.
-    dataset
-        The attributes in the transfer syntax; None if they exceed the limit, and were dropped.
-    """
-
-    message_id: int
-    context_id: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    dataset: bytes | None
-    command: int
-
-    @property
-    def creates(self) -> bool:
-        """Whether it is an N-CREATE."""
-        return self.command == Command.N_CREATE_RQ
-
-
-@dataclass(frozen=True, slots=True)
-class QueryRequest:
-    """One C-FIND, C-MOVE or C-GET request (PS3.7 9.1.2 to 9.1.4).
-
-    Attributes
-    ----------
-    identifier
-        The identifier in the transfer syntax; None if it exceeds the limit, and was dropped.
-    move_destination
-        The AE title to which a C-MOVE sends; "" for the others.
-    """
-
-    message_id: int
-    context_id: int
-    sop_class_uid: str
-    transfer_syntax_uid: str
-    identifier: bytes | None
-    command: int
-    move_destination: str = ""
-    sop_instance_uid: str = ""
-
-
-class SubOperations(NamedTuple):
-    """How many C-STORE sub-operations of a C-MOVE or C-GET stand how (PS3.7 C.4.2)."""
-
-    remaining: int
-    completed: int
-    failed: int
-    warning: int
-
-
-Request = StoreRequest | AttributesRequest | QueryRequest
+"""Longer attributes of an N-CREATE or N-SET, and longer identifiers, are dropped. A reference to an
+image has some 150 bytes, so that 20,000 images fit."""
 
 
 class IncomingAssociation:
@@ -242,7 +170,9 @@ class IncomingAssociation:
             self._connection.abort(error.reason)
             raise
 
-    def answer(self, request: Request, status: int, comment: str = "", error_id: int = 0) -> None:
+    def answer(
+        self, request: AnsweredOnce, status: int, comment: str = "", error_id: int = 0
+    ) -> None:
         """Answer a request; the comment is cut to the 64 characters of its VR (LO).
 
         Parameters
@@ -255,7 +185,7 @@ class IncomingAssociation:
             Field.COMMAND_FIELD: us(request.command | RESPONSE),
             Field.MESSAGE_ID_BEING_RESPONDED_TO: us(request.message_id),
             Field.STATUS: us(status),
-            Field.ERROR_COMMENT: comment.encode("ascii", "replace").replace(b"\\", b"/")[:64],
+            Field.ERROR_COMMENT: _comment(comment),
             Field.ERROR_ID: us(error_id) if error_id else b"",
             Field.AFFECTED_SOP_INSTANCE_UID: request.sop_instance_uid.encode("ascii", "replace"),
         }
@@ -284,7 +214,7 @@ class IncomingAssociation:
             Field.COMMAND_FIELD: us(request.command | RESPONSE),
             Field.MESSAGE_ID_BEING_RESPONDED_TO: us(request.message_id),
             Field.STATUS: us(status),
-            Field.ERROR_COMMENT: comment.encode("ascii", "replace").replace(b"\\", b"/")[:64],
+            Field.ERROR_COMMENT: _comment(comment),
         }
         if counts is not None:
             if status in (Status.PENDING, Status.CANCELLED):
@@ -413,16 +343,13 @@ class IncomingAssociation:
         if text(message.command, class_field) != sop_class:
             self._respond_with(Status.NO_SUCH_SOP_CLASS, message)
             return None
-        fragments = message.dataset
-        if fragments is None or sum(map(len, fragments)) > LONGEST_ATTRIBUTES_BYTES:
-            fragments = None
         return AttributesRequest(
             message_id=number(message.command, Field.MESSAGE_ID),
             context_id=message.context_id,
             sop_class_uid=sop_class,
             sop_instance_uid=text(message.command, instance_field),
             transfer_syntax_uid=syntax,
-            dataset=None if fragments is None else b"".join(fragments),
+            dataset=_joined(message),
             command=number(message.command, Field.COMMAND_FIELD),
         )
 
@@ -431,16 +358,13 @@ class IncomingAssociation:
         if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
             self._respond_with(Status.SOP_CLASS_NOT_SUPPORTED, message)
             return None
-        fragments = message.dataset
-        if fragments is None or sum(map(len, fragments)) > LONGEST_ATTRIBUTES_BYTES:
-            fragments = None
         self._cancelled = None
         return QueryRequest(
             message_id=number(message.command, Field.MESSAGE_ID),
             context_id=message.context_id,
             sop_class_uid=sop_class,
             transfer_syntax_uid=syntax,
-            identifier=None if fragments is None else b"".join(fragments),
+            identifier=_joined(message),
             command=number(message.command, Field.COMMAND_FIELD),
             move_destination=text(message.command, Field.MOVE_DESTINATION).strip(),
         )
@@ -472,6 +396,19 @@ class IncomingAssociation:
         command = encode_command({**fields, Field.COMMAND_DATA_SET_TYPE: kind})
         longest = self._peer_max_pdu or self._max_pdu
         self._connection.write_message(context_id, command, longest, dataset)
+
+
+def _joined(message: Message) -> bytes | None:
+    """Return a dataset; None if it is longer than attributes or an identifier may be."""
+    fragments = message.dataset
+    if fragments is None or sum(map(len, fragments)) > LONGEST_ATTRIBUTES_BYTES:
+        return None
+    return b"".join(fragments)
+
+
+def _comment(text: str) -> bytes:
+    """Return an Error Comment: 64 characters at most (LO)."""
+    return text.encode("ascii", "replace").replace(b"\\", b"/")[:64]
 
 
 _Handler = Callable[[IncomingAssociation, Message], Request | None]
