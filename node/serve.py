@@ -49,10 +49,12 @@ def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
 
 def _receive(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
     from node.arrive.index import patient_index
+    from node.arrive.query_scp import QueryScp
     from node.arrive.storage_scp import Receiver
 
+    queries = QueryScp(settings, worklist.archive)
     with (
-        Receiver(settings, worklist.arrivals, worklist.announcements, utc_now),
+        Receiver(settings, worklist.arrivals, worklist.announcements, utc_now, queries),
         patient_index(settings, worklist.patients, utc_now),
     ):
         while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`
@@ -84,9 +86,18 @@ def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event) -> N
 
 
 def _web(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
-    from node.web import serve_page
+    from node.arrive.catalogue import Catalogue
+    from node.web import dicomweb_service, serve_page
 
-    serve_page(settings, worklist, utc_now, stop)
+    archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now)
+    catalogue = Catalogue(worklist.archive, settings.data_dir)
+    keeping = threading.Thread(target=catalogue.keep_current, args=(stop,), name="catalogue")
+    keeping.start()
+    try:
+        serve_page(settings, worklist, utc_now, stop, [archive])
+    finally:
+        stop.set()
+        keeping.join()
 
 
 _RUN: dict[Role, Callable[[Settings, Worklist, threading.Event], None]] = {

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.destination import Destination, Escalation, Hl7, Mail, Section, Webhook
 from node.errors import BadConfiguration
-from node.web_settings import Viewer, Web
+from node.web_settings import Token, Viewer, Web
 
 BUNDLES = Path(__file__).parents[1] / "models" / "bundles"
 """Has a folder for each bundle that comes with ichnode, by its name."""
@@ -39,6 +39,16 @@ class Adt(Section):
     )
 
 
+class Caller(Section):
+    """One peer that may associate with the node, and what for."""
+
+    ae_title: str = Field(min_length=1, max_length=16, description="the caller's AE title")
+    address: str = Field("", description="its address or network; empty: any")
+    may: tuple[Literal["store", "find", "move", "get"], ...] = Field(
+        ("store",), description='what it may do: "store", "find", "move", "get"'
+    )
+
+
 class Receive(Section):
     """The storage SCP."""
 
@@ -47,7 +57,11 @@ class Receive(Section):
     port: int = Field(11112, ge=0, le=65535, description="TCP port; 0 takes a free one")
     allowed_callers: tuple[str, ...] = Field(
         (),
-        description='callers: "AE_TITLE" or "AE_TITLE@ADDRESS"; empty admits this machine only',
+        description='callers that may store: "AE_TITLE" or "AE_TITLE@ADDRESS"',
+    )
+    callers: tuple[Caller, ...] = Field(
+        (),
+        description="callers with their rights; no caller in either list: this machine may store",
     )
     max_pdu_bytes: int = Field(262144, ge=4096, description="largest PDU we accept, bytes")
     max_associations: int = Field(16, ge=1, description="associations at once")
@@ -380,7 +394,7 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 _IN_TABLES = [
     name
-    for table in (Destination, Escalation, Hl7, Mail, Source, Viewer, Webhook)
+    for table in (Caller, Destination, Escalation, Hl7, Mail, Source, Token, Viewer, Webhook)
     for name in table.model_fields
 ]
 """The keys of tables that the file may have several of."""

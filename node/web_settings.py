@@ -2,9 +2,9 @@
 
 import re
 from ipaddress import ip_address
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from node.destination import Section
 
@@ -54,13 +54,48 @@ class Oidc(Section):
         return self
 
 
+class Token(Section):
+    """One bearer token of DICOMweb; its secret stands in a variable or a file, never here."""
+
+    name: str = Field(min_length=1, description="how logs and the worklist call its holder")
+    secret_variable: str = Field("", description="environment variable that holds the secret")
+    secret_file: str = Field("", description="file that holds the secret, and nothing else")
+    may: tuple[Literal["read", "write"], ...] = Field(
+        ("read",), description='what it allows: "read" (QIDO-RS, WADO-RS), "write" (STOW-RS)'
+    )
+
+    @model_validator(mode="after")
+    def _has_one_secret(self) -> Self:
+        if bool(self.secret_variable) == bool(self.secret_file):
+            raise ValueError(f"{self.name}: either secret_variable or secret_file")
+        return self
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/@*\s]+", text):
+        raise ValueError(f"{text!r} is no origin: https://HOST or https://HOST:PORT")
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
 class Web(Section):
-    """The triage page."""
+    """The triage page, and DICOMweb under /dicom-web."""
 
     host: str = Field(
         "127.0.0.1", description="address; beyond loopback it needs accounts and HTTPS"
     )
     port: int = Field(8042, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    url: str = Field(
+        "", description="address that DICOMweb answers link to; empty: as the caller named it"
+    )
+    origins: tuple[Origin, ...] = Field(
+        (), description="origins of viewers whose scripts may use DICOMweb (CORS)"
+    )
+    tokens: tuple[Token, ...] = Field(
+        (), description="bearer tokens of DICOMweb; none: this machine may read, nobody write"
+    )
     hosts: tuple[str, ...] = Field(
         (), description="names that browsers call it by, beside this machine's own and loopback"
     )

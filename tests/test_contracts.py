@@ -37,6 +37,7 @@ LIBRARIES = {  # where its import is forbidden, of all the modules that may not 
     "pydantic_settings": "node/serve.py",
     "pydicom": "models/preprocess.py",
     "pynetdicom": "node/arrive/storage_scp.py",
+    "python_multipart": "node/serve.py",
     "requests": "node/deliver/loop.py",
     "rich": "node/cases/explain.py",
     "safetensors": "node/cases/manifest.py",

@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from node.announced import IAN
-from node.dicom.net.acceptor import AttributesRequest
 from node.dicom.net.association import (
     ACCEPTED_SOP_CLASSES,
     AVAILABILITY_NOTIFICATION,
     PROCEDURE_STEP,
     Status,
 )
+from node.dicom.net.incoming import AttributesRequest
 from node.dicom.read.announcements import InvalidValue, MissingAttribute, Reader
 from node.log import event
 from node.worklist import Announcements, Step

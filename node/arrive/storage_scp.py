@@ -17,10 +17,13 @@ from typing import Any, Self
 from node.arrive.admission import LOCAL_LIMIT, Admission
 from node.arrive.announcing import Answer, note
 from node.arrive.filing import file_or_set_aside
+from node.arrive.query_scp import QueryScp
 from node.arrive.spool import Spool
-from node.dicom.net.acceptor import AttributesRequest, IncomingAssociation, StoreRequest
+from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Rejection, Status
+from node.dicom.net.incoming import AttributesRequest, QueryRequest, StoreRequest
+from node.dicom.net.message import Command
 from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
@@ -34,13 +37,25 @@ and a silent peer takes no association's place. An estimate; nothing was measure
 ASSOCIATE_TIMEOUT_S = 10.0
 """A connection that requests no association within this time is closed. It must exceed a network
 round trip."""
+RIGHTS: dict[int, str] = {
+    Command.C_FIND_RQ: "find",
+    Command.C_MOVE_RQ: "move",
+    Command.C_GET_RQ: "get",
+}
+"""Which right of `receive.callers` each request needs; all others need "store"."""
 STOP_TIMEOUT_S = 10.0
 """How long `stop` waits until the objects being received are stored. It must exceed the writing of
 one object."""
 
 
 class Receiver:
-    """The node's SCP of all services; a context manager that listens while it is open."""
+    """The node's SCP of all services; a context manager that listens while it is open.
+
+    Parameters
+    ----------
+    queries
+        Serves C-FIND, C-MOVE and C-GET; without it nobody is allowed any of them.
+    """
 
     def __init__(
         self,
@@ -48,13 +63,16 @@ class Receiver:
         arrivals: Arrivals,
         announcements: Announcements,
         clock: Callable[[], datetime],
+        queries: QueryScp | None = None,
     ) -> None:
+        self._queries = queries
         self._settings = settings.receive
         self._arrivals = arrivals
         self._announcements = announcements
         self._clock = clock
         self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
-        self._admission = Admission.of(settings.receive.ae_title, settings.receive.allowed_callers)
+        receive = settings.receive
+        self._admission = Admission.of(receive.ae_title, receive.allowed_callers, receive.callers)
         self._places = threading.Semaphore(settings.receive.max_associations)
         self._open: dict[threading.Thread, socket.socket] = {}
         self._stopping = threading.Event()
@@ -142,7 +160,8 @@ class Receiver:
                 return
             try:
                 incoming.accept(request)
-                self._take_all(incoming, request.calling)
+                may = self._admission.rights(request.calling, address)
+                self._take_all(incoming, request.calling, may)
             finally:
                 self._places.release()
         except (AssociationLost, OSError) as error:
@@ -158,11 +177,15 @@ class Receiver:
             return LOCAL_LIMIT
         return refusal
 
-    def _take_all(self, incoming: IncomingAssociation, caller: str) -> None:
+    def _take_all(self, incoming: IncomingAssociation, caller: str, may: frozenset[str]) -> None:
         """Answer requests until the peer releases: a release says that it sent all it wanted to."""
         series: set[str] = set()
         for request in incoming.requests():
-            if isinstance(request, StoreRequest):
+            if isinstance(request, QueryRequest):
+                self._query(request, incoming, caller, may)
+            elif "store" not in may:
+                incoming.answer(request, Status.NOT_AUTHORISED, _may_not("store"))
+            elif isinstance(request, StoreRequest):
                 incoming.answer(request, *self._take(request, caller, series))
             else:
                 incoming.answer(request, *self._note(request))
@@ -171,6 +194,22 @@ class Receiver:
                 return
         self._release(series)
         incoming.release()
+
+    def _query(
+        self,
+        request: QueryRequest,
+        incoming: IncomingAssociation,
+        caller: str,
+        may: frozenset[str],
+    ) -> None:
+        """Serve a C-FIND, C-MOVE or C-GET to its last response."""
+        right = RIGHTS[request.command]
+        if self._queries is None or right not in may:
+            say = event("not_allowed", caller=ascii(caller), right=right)
+            logger.warning("not allowed", extra=say)
+            incoming.answer_query(request, Status.NOT_AUTHORISED, comment=_may_not(right))
+            return
+        self._queries.serve(request, incoming, caller, self._stopping.is_set)
 
     def _take(self, request: StoreRequest, caller: str, series: set[str]) -> tuple[Status, str]:
         """File or quarantine the object of a C-STORE; return its status and Error Comment."""
@@ -218,6 +257,10 @@ class Receiver:
             self._arrivals.release(series, self._clock())
         except IchnodeError as error:  # completeness then waits for `assemble.idle_s`
             logger.error("release not noted: %s", error, extra=event("release_failed"))
+
+
+def _may_not(right: str) -> str:
+    return f"this caller may not {right} (receive.callers)"
 
 
 class _Server(ThreadingTCPServer):

@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from node.errors import IchnodeError
@@ -47,6 +47,7 @@ def app(
     pictures: Pictures,
     clock: Callable[[], datetime],
     hosts: Sequence[str] = LOOPBACK,
+    also: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the web application; its `state.streams` are the open pages.
 
@@ -55,12 +56,15 @@ def app(
     hosts
         The names a browser may call it by. Any other is refused, so that no web site can make a
         browser read the page by pointing its own name here (DNS rebinding).
+    also
+        What is served beside the pages.
     """
     live = LiveList(worklist.listing, clock)
     site = Site(worklist, settings, clock, live, pictures, templates(clock))
     streams = Streams(live, settings.web.max_live_clients)
     made = Starlette(
         routes=[
+            *also,
             *ListPage(site).routes(),
             *StudyPage(site).routes(),
             *Opinions(site).routes(),

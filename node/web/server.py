@@ -5,12 +5,13 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
 from node.cases.decoding import decoding_process
 from node.errors import BadConfiguration, Retryable
@@ -27,9 +28,13 @@ logger = logging.getLogger(__name__)
 
 
 def serve_page(
-    settings: Settings, worklist: Worklist, clock: Callable[[], datetime], stop: threading.Event
+    settings: Settings,
+    worklist: Worklist,
+    clock: Callable[[], datetime],
+    stop: threading.Event,
+    also: Sequence[BaseRoute] = (),
 ) -> None:
-    """Serve the page until `stop` is set.
+    """Serve the page, and what `also` adds, until `stop` is set.
 
     Raises
     ------
@@ -43,7 +48,7 @@ def serve_page(
     with _listen(settings.web.host, settings.web.port) as listening, _pictures(settings) as drawn:
         address = listening.getsockname()
         logger.info("page served", extra=event("page", host=address[0], port=address[1]))
-        application = app(worklist, settings, drawn, clock, names(settings))
+        application = app(worklist, settings, drawn, clock, names(settings), also)
         server = uvicorn.Server(_config(application, settings.web))
         for noisy in ("uvicorn.error", "asyncio", "node.web.provider_sign_in"):
             logging.getLogger(noisy).addFilter(Seldom())

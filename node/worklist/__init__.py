@@ -2,8 +2,20 @@
 
 from node.worklist.accounts import Account, Accounts, BadName, NoAccount, Session, login
 from node.worklist.announcements import Announcements, Step
+from node.worklist.archive import (
+    Archive,
+    ArchivedObject,
+    Entry,
+    Found,
+    Level,
+    Query,
+    Unlisted,
+    UnlistedReport,
+    Value,
+    matched,
+)
 from node.worklist.arrivals import Arrivals
-from node.worklist.audit import Actor, Audit, Entry
+from node.worklist.audit import Actor, Audit, AuditEntry
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
@@ -14,6 +26,7 @@ from node.worklist.feedback import Feedback, NothingToUndo, Opinion, Outdated, S
 from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.listing import Listing, Mark
+from node.worklist.matching import BadQuery
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients, PatientStudy
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
@@ -31,27 +44,32 @@ from node.worklist.views import Views
 from node.worklist.worklist import Worklist
 
 __all__ = [
-    "READ_ELSEWHERE",
     "Account",
     "Accounts",
     "Actor",
     "Announcements",
+    "Archive",
+    "ArchivedObject",
     "Arrival",
     "Arrivals",
     "Audit",
+    "AuditEntry",
     "BadName",
+    "BadQuery",
     "Cases",
     "Correction",
     "Decision",
     "Deed",
     "DeliveryLine",
     "DeliveryStatus",
-    "EscalationStep",
     "Entry",
+    "EscalationStep",
     "Event",
     "Feedback",
+    "Found",
     "IllegalMove",
     "LeaseLost",
+    "Level",
     "Listed",
     "Listing",
     "Mark",
@@ -61,11 +79,13 @@ __all__ = [
     "NothingToUndo",
     "Opinion",
     "Outbox",
+    "Outdated",
     "PatientStudy",
     "Patients",
-    "Outdated",
     "Quarantine",
     "Quarantined",
+    "Query",
+    "READ_ELSEWHERE",
     "Role",
     "Row",
     "Said",
@@ -75,11 +95,15 @@ __all__ = [
     "Standing",
     "Step",
     "Tell",
+    "Unlisted",
+    "UnlistedReport",
+    "Value",
     "Views",
     "Worklist",
     "claimant",
     "in_order",
     "login",
+    "matched",
     "speaking_for_study",
     "upgrade",
 ]

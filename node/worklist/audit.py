@@ -34,7 +34,7 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One row of the trail."""
 
     at: datetime
@@ -69,7 +69,7 @@ class Audit:
         with self._database.write() as db:
             recorded(db, actor, what, now, study_uid=study_uid)
 
-    def entries(self, study_uid: str | None = None, most: int = 1000) -> list[Entry]:
+    def entries(self, study_uid: str | None = None, most: int = 1000) -> list[AuditEntry]:
         """Return the newest rows, of a study or of all, oldest first."""
         query = sa.select(audit).order_by(audit.c.id.desc()).limit(most)
         if study_uid is not None:
@@ -93,5 +93,5 @@ def recorded(
     db.execute(insert(db, audit).values(line).on_conflict_do_nothing())
 
 
-def _entry(row: sa.Row[Any]) -> Entry:
-    return Entry(row.at, row.what, row.who, row.address, row.study_instance_uid, row.about)
+def _entry(row: sa.Row[Any]) -> AuditEntry:
+    return AuditEntry(row.at, row.what, row.who, row.address, row.study_instance_uid, row.about)

@@ -289,6 +289,8 @@ def _moved(done: Case, outcome: Move, now: datetime) -> dict[str, Any]:
     changes: dict[str, Any] = {"state": outcome.state, "attempts": 0, "due_at": now, **FREE}
     if outcome.state in _STAGE_TIME:
         changes[_STAGE_TIME[outcome.state]] = now
+    if outcome.state is State.REPORTED:
+        changes["catalogued"] = False
     if done.state is State.RECEIVING:
         changes["last_slice_at"] = (
             sa.select(series.c.last_received_at)

@@ -115,3 +115,14 @@ def lease() -> tuple[sa.Column[Any], ...]:
         sa.Column("claimed_by", sa.Text),
         at("lease_until", nullable=True),
     )
+
+
+def texts(*names: str) -> tuple[sa.Column[str], ...]:
+    """Return columns that hold text, "" where there is none."""
+    return tuple(sa.Column(name, sa.Text, nullable=False) for name in names)
+
+
+def catalogued(*, new: bool) -> sa.Column[bool]:
+    """Return the column that says whether the archive's tables know the row as it is now."""
+    default = sa.true() if new else sa.false()
+    return sa.Column("catalogued", sa.Boolean, nullable=False, server_default=default)

@@ -208,6 +208,7 @@ def keep(
         "caller": caller,
         "header": header.to_json(),
         "received_at": now,
+        "catalogued": False,
     }
     if known.sha256 is None:
         db.execute(instance.insert(), values)

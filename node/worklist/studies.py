@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.records import Preferred
-from node.states import State
+from node.states import Priority, State
 from node.worklist.chains import NOT_SUPERSEDED, NotFound
 from node.worklist.rows import DeliveryLine, Row, speaking_for_study
 from node.worklist.tables import acknowledgement, case, delivery, quarantine, series, study
@@ -202,3 +202,9 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         reported_at=r.reported_at,
         deliveries=tuple(deliveries),
     )
+
+
+def priorities(db: sa.Connection, studies: Sequence[str]) -> Mapping[str, Priority]:
+    """Return the priority that the worklist shows of each of these studies, by UID."""
+    rows = study_rows(db, of_studies(studies))
+    return {row.study_instance_uid: row.priority for row in rows}

@@ -2,7 +2,7 @@
 
 A part of a series (most have one) has one chain of cases: one first case, each later one
 superseding the one before. A case that was not read says why, and one that was read has its
-probability: neither can be stored otherwise. Nothing here holds a patient's name.
+probability: neither can be stored otherwise. Only `archived_study` holds names.
 """
 
 import sqlalchemy as sa
@@ -17,10 +17,18 @@ from node.worklist.columns import (
     Mistake,
     Role,
     at,
+    catalogued,
     closed,
     lease,
     uid,
 )
+
+
+def _index_of_uncatalogued(table: sa.Table) -> None:
+    waiting = ~table.c.catalogued
+    name = f"ix_{table.name}_uncatalogued"
+    sa.Index(name, table.c.id, sqlite_where=waiting, postgresql_where=waiting)
+
 
 WHOLE_LEASE = "(claimed_by IS NULL) = (lease_until IS NULL)"
 
@@ -76,7 +84,9 @@ instance = sa.Table(
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("header", sa.JSON, nullable=False),
     at("received_at"),
+    catalogued(new=False),
 )
+_index_of_uncatalogued(instance)
 
 case = sa.Table(
     "case",
@@ -112,6 +122,7 @@ case = sa.Table(
     at("flagged_at", nullable=True),
     at("reported_at", nullable=True),
     at("delivered_at", nullable=True),
+    catalogued(new=True),
     sa.CheckConstraint(WHOLE_LEASE, "lease"),
     sa.CheckConstraint("probability BETWEEN 0 AND 1", "probability"),
     sa.CheckConstraint("volume_ml >= 0", "volume"),
@@ -124,6 +135,7 @@ case = sa.Table(
         "says_why",
     ),
 )
+_index_of_uncatalogued(case)
 sa.Index("ix_case_state_due_at", case.c.state, case.c.due_at)
 sa.Index(
     "uq_case_first_of_series",

@@ -4,6 +4,7 @@ from typing import Self
 
 from node.worklist.accounts import Accounts
 from node.worklist.announcements import Announcements
+from node.worklist.archive import Archive
 from node.worklist.arrivals import Arrivals
 from node.worklist.audit import Audit
 from node.worklist.cases import Cases
@@ -53,6 +54,8 @@ class Worklist:
         For who lets people in.
     audit
         For who must tell later what people did.
+    archive
+        For who queries and retrieves what the node holds.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class Worklist:
         self.feedback = Feedback(self._database)
         self.accounts = Accounts(self._database)
         self.audit = Audit(self._database)
+        self.archive = Archive(self._database)
 
     def __enter__(self) -> Self:
         return self

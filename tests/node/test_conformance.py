@@ -11,7 +11,10 @@ from node.cases.report import write_report
 from node.dicom.net import association, retrieve
 from node.dicom.net.associate_request import ContextResult
 from node.dicom.write.source import SERIES_NUMBERS
+from node.settings import Settings
 from node.states import Reason
+from node.web import dicomweb_service
+from node.worklist import Level, Worklist, matched, upgrade
 from tests.support import ROOT
 from tests.support.reported import findings, lesion, tilted_volume, write
 
@@ -29,6 +32,7 @@ def uids(text: str) -> set[str]:
 
 def test_accepted_sop_classes_and_transfer_syntaxes_are_listed_and_no_others() -> None:
     accepted = {str(cx.abstract_syntax) for cx in association.contexts_in()}
+    accepted -= {*association.PATIENT_ROOT, *association.STUDY_ROOT}
     accepted |= set(association.ACCEPTED_TRANSFER_SYNTAXES)
     assert uids(section("### 2.2")) == accepted
 
@@ -45,6 +49,28 @@ def test_sent_sop_classes_are_listed_and_no_others(tmp_path: Path) -> None:
 
 def test_query_and_retrieve_sop_classes_are_listed() -> None:
     assert uids(section("### 2.4")) == {retrieve.FIND, retrieve.GET, retrieve.MOVE}
+
+
+def test_query_and_retrieve_services_are_listed_with_their_keys() -> None:
+    text = section("### 2.6")
+    assert uids(text) == {*association.PATIENT_ROOT, *association.STUDY_ROOT}
+    listed = dict(re.findall(r"^\| ([A-Z]+)[^|]* \| (.+) \|$", text, re.M))
+    told: set[str] = set()
+    for level in Level:
+        told |= set(re.findall(r"\b[A-Z][A-Za-z]+[a-z](?:UID|ID)?\b|\bSOP\w+", listed[level]))
+        assert matched(level) <= told, level
+
+
+def test_resources_of_dicomweb_are_listed(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    upgrade(settings.url)
+    with Worklist(settings.url) as worklist:
+        handles = (worklist.archive, worklist.arrivals)
+        mount = dicomweb_service(settings, *handles, lambda: datetime.now(UTC))
+    text = section("### 2.7")
+    for route in mount.routes:
+        *_, last = re.sub(r"\{(?!tag)\w+\}", "{}", route.path).rsplit("/", 2)
+        assert last in text, route.path
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -9,8 +9,8 @@ from models.bundle import BundleError
 from node.cases import detector
 from node.destination import Destination, Escalation
 from node.errors import BadConfiguration
-from node.settings import BUNDLES, Settings, Source, Triage, load, peer
-from node.web_settings import Oidc, Viewer, Web
+from node.settings import BUNDLES, Caller, Settings, Source, Triage, load, peer
+from node.web_settings import Oidc, Token, Viewer, Web
 from tests.support import ROOT
 
 SHIPPED = ROOT / "config" / "ichnode.toml"
@@ -34,11 +34,8 @@ def test_shipped_file_holds_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "description"),
     [
-        *fields(Settings),
-        *fields(Destination),
-        *fields(Escalation),
-        *fields(Source),
-        *fields(Viewer),
+        *(*fields(Settings), *fields(Destination), *fields(Escalation), *fields(Caller)),
+        *(*fields(Source), *fields(Token), *fields(Viewer)),
     ],
 )
 def test_every_setting_stands_in_the_shipped_file_with_its_description(
@@ -119,7 +116,13 @@ def example(text: str, first: str) -> str:
 
 def test_shipped_file_is_valid_toml_when_its_examples_are_switched_on() -> None:
     text = SHIPPED.read_text().replace("# # ", "## ")
-    for section, table in (("deliver", "destinations"), ("pull", "sources"), ("web", "viewers")):
+    for section, table in (
+        ("deliver", "destinations"),
+        ("pull", "sources"),
+        ("receive", "callers"),
+        ("web", "tokens"),
+        ("web", "viewers"),
+    ):
         switched_on = Settings(**tomllib.loads(example(text, f"# [[{section}.{table}")))
         assert len(getattr(getattr(switched_on, section), table)) == 1
     chain = tomllib.loads(example(text, "# [[deliver.escalations"))["deliver"]["escalations"]

@@ -1,6 +1,7 @@
 """`ichnode demo`, `analyse` and `bench`: read phantoms, a folder, and against the clock."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -61,10 +62,18 @@ def analyse(
         raise typer.Exit(1 if faults else 0)
 
 
+class Measured(StrEnum):
+    """What `ichnode bench` measures."""
+
+    READING = "reading"
+    WEB = "web"
+
+
 def bench(
     what: Annotated[
-        str, typer.Argument(help="node (receiving, reading, sending) or web (the page).")
-    ] = "node",
+        Measured,
+        typer.Argument(help="reading: slices in to flag out; web: the page, and queries."),
+    ] = Measured.READING,
     config: Config = None,
     peer: Annotated[
         list[str] | None,
@@ -81,4 +90,7 @@ def bench(
         bench_web()
         return
     with configured(config) as settings:
-        run(settings, peer or [])
+        if what is Measured.WEB:
+            bench_web()
+        else:
+            run(settings, peer or [])

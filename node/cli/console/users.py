@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from node.cli.console.terminal import outside
-from node.worklist import Account, Entry
+from node.worklist import Account, AuditEntry
 
 
 def accounts_table(accounts: Sequence[Account]) -> Table:
@@ -20,7 +20,7 @@ def accounts_table(accounts: Sequence[Account]) -> Table:
     return table
 
 
-def audit_table(entries: Sequence[Entry]) -> Table:
+def audit_table(entries: Sequence[AuditEntry]) -> Table:
     """Return the rows of the audit trail as a table."""
     table = Table(title="audit trail")
     for heading in ("at", "who", "did", "of", "from"):

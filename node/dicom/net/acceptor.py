@@ -10,7 +10,6 @@ the states of PS3.8 9.2 from an association's acceptance to its end, and the req
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from node.dicom.net.associate_request import (
     AssociateRequest,
@@ -20,15 +19,29 @@ from node.dicom.net.associate_request import (
 )
 from node.dicom.net.association import (
     ACCEPTED_SOP_CLASSES,
+    ACCEPTED_TRANSFER_SYNTAXES,
     ANNOUNCING_SOP_CLASSES,
+    FIND_SOP_CLASSES,
+    GET_SOP_CLASSES,
+    MOVE_SOP_CLASSES,
     PROCEDURE_STEP,
+    STORAGE_SOP_CLASSES,
     AssociationLost,
     Rejection,
     Status,
     contexts_in,
     part10_prefix,
 )
+from node.dicom.net.incoming import (
+    AnsweredOnce,
+    AttributesRequest,
+    QueryRequest,
+    Request,
+    StoreRequest,
+    SubOperations,
+)
 from node.dicom.net.message import (
+    HAS_DATASET,
     NO_DATASET,
     RESPONSE,
     Command,
@@ -54,55 +67,8 @@ LONGEST_REQUEST_BYTES = 1 << 18
 100 KB) and a user's identity of 64 KB fit."""
 
 LONGEST_ATTRIBUTES_BYTES = 1 << 22
-"""Longer attributes of an N-CREATE or N-SET are dropped. A reference to an image has some 150
-bytes, so that 20,000 images fit."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
-    """One C-STORE request.
-
-    Attributes
-    ----------
-    file
-        The dataset as sent, as a Part 10 file; None if it exceeds the limit, and was dropped.
-    """
-
-    message_id: int
-    context_id: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    file: bytes | None
-    command: int = Command.C_STORE_RQ
-
-
-@dataclass(frozen=True, slots=True)
-class AttributesRequest:
-    """One N-CREATE or N-SET request (PS3.7 10.1.5 and 10.1.3).
-
-    Attributes
-    ----------
-    sop_instance_uid
-        "" if an N-CREATE leaves it to the node.
-    dataset
-        The attributes in the transfer syntax; None if they exceed the limit, and were dropped.
-    """
-
-    message_id: int
-    context_id: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    dataset: bytes | None
-    command: int
-
-    @property
-    def creates(self) -> bool:
-        """Whether it is an N-CREATE."""
-        return self.command == Command.N_CREATE_RQ
-
-
-Request = StoreRequest | AttributesRequest
+"""Longer attributes of an N-CREATE or N-SET, and longer identifiers, are dropped. A reference to an
+image has some 150 bytes, so that 20,000 images fit."""
 
 
 class IncomingAssociation:
@@ -137,6 +103,8 @@ class IncomingAssociation:
         self._max_object = max_object_bytes
         self._peer_max_pdu = 0
         self._accepted: dict[int, tuple[str, str]] = {}
+        self._sendable: set[int] = set()
+        self._cancelled: int | None = None
 
     def requested(self) -> AssociateRequest:
         """Return the peer's A-ASSOCIATE request.
@@ -165,6 +133,10 @@ class IncomingAssociation:
     def accept(self, request: AssociateRequest) -> None:
         """Accept the request, and of its presentation contexts those that the node serves."""
         served = {str(cx.abstract_syntax): cx.transfer_syntax for cx in contexts_in()}
+        roles = {uid: scu for uid, scu in request.scp_roles.items() if uid in STORAGE_SOP_CLASSES}
+        here = {uid: scu and uid in ACCEPTED_SOP_CLASSES for uid, scu in roles.items()}
+        for uid in here:
+            served.setdefault(uid, list(ACCEPTED_TRANSFER_SYNTAXES))
         contexts = {number: cx.negotiate(served) for number, cx in request.contexts.items()}
         self._accepted = {
             number: (cx.abstract_syntax, cx.transfer_syntax)
@@ -172,13 +144,16 @@ class IncomingAssociation:
             if cx.result is ContextResult.ACCEPTED
         }
         self._peer_max_pdu = request.max_pdu
-        self._connection.write(encode_acceptance(request, contexts, self._max_pdu))
+        self._sendable = {number for number, (uid, _) in self._accepted.items() if uid in here}
+        here = {uid: scu for uid, scu in here.items() if uid in request.abstract_syntaxes}
+        self._connection.write(encode_acceptance(request, contexts, self._max_pdu, here))
         self._connection.limit_time(self._idle_s)
 
     def requests(self) -> Iterator[Request]:
         """Yield each request, to be answered before the next; end at the release request.
 
-        They are C-STORE, N-CREATE and N-SET. Every other request is answered here.
+        They are C-STORE, N-CREATE, N-SET, C-FIND, C-MOVE and C-GET. Every other request is answered
+        here.
 
         Raises
         ------
@@ -195,7 +170,9 @@ class IncomingAssociation:
             self._connection.abort(error.reason)
             raise
 
-    def answer(self, request: Request, status: int, comment: str = "", error_id: int = 0) -> None:
+    def answer(
+        self, request: AnsweredOnce, status: int, comment: str = "", error_id: int = 0
+    ) -> None:
         """Answer a request; the comment is cut to the 64 characters of its VR (LO).
 
         Parameters
@@ -208,11 +185,102 @@ class IncomingAssociation:
             Field.COMMAND_FIELD: us(request.command | RESPONSE),
             Field.MESSAGE_ID_BEING_RESPONDED_TO: us(request.message_id),
             Field.STATUS: us(status),
-            Field.ERROR_COMMENT: comment.encode("ascii", "replace").replace(b"\\", b"/")[:64],
+            Field.ERROR_COMMENT: _comment(comment),
             Field.ERROR_ID: us(error_id) if error_id else b"",
             Field.AFFECTED_SOP_INSTANCE_UID: request.sop_instance_uid.encode("ascii", "replace"),
         }
         self._respond(request.context_id, fields)
+
+    def answer_query(
+        self,
+        request: QueryRequest,
+        status: int,
+        *,
+        identifier: bytes = b"",
+        counts: SubOperations | None = None,
+        comment: str = "",
+    ) -> None:
+        """Send one of the responses to a C-FIND, C-MOVE or C-GET.
+
+        Parameters
+        ----------
+        identifier
+            The response's identifier in the transfer syntax of the request; b"" for none.
+        counts
+            Of the sub-operations; the remaining ones are told where some may remain only.
+        """
+        fields: dict[int, bytes] = {
+            Field.AFFECTED_SOP_CLASS_UID: request.sop_class_uid.encode("ascii"),
+            Field.COMMAND_FIELD: us(request.command | RESPONSE),
+            Field.MESSAGE_ID_BEING_RESPONDED_TO: us(request.message_id),
+            Field.STATUS: us(status),
+            Field.ERROR_COMMENT: _comment(comment),
+        }
+        if counts is not None:
+            if status in (Status.PENDING, Status.CANCELLED):
+                fields[Field.REMAINING] = us(min(counts.remaining, 0xFFFF))
+            told = zip((Field.COMPLETED, Field.FAILED, Field.WARNING), counts[1:], strict=True)
+            fields |= {field: us(min(count, 0xFFFF)) for field, count in told}
+        self._respond(request.context_id, fields, identifier)
+
+    def is_cancelled(self, request: QueryRequest) -> bool:
+        """Return whether the peer has asked to cancel a request that is being answered.
+
+        Raises
+        ------
+        AssociationLost
+            If it ended the association, or asks for anything else meanwhile.
+        """
+        while self._cancelled != request.message_id and self._connection.is_waiting():
+            message = self._message()
+            if message is None or not self._note_cancel(message):
+                self._connection.abort(AbortReason.UNEXPECTED_PDU)
+                raise AssociationLost("another request came while one was being answered")
+        return self._cancelled == request.message_id
+
+    def sendable(self, sop_class_uid: str) -> dict[str, int]:
+        """Return the contexts in which the peer takes objects of a class, by transfer syntax."""
+        return {
+            self._accepted[number][1]: number
+            for number in sorted(self._sendable, reverse=True)
+            if self._accepted[number][0] == sop_class_uid
+        }
+
+    def send_object(
+        self, context_id: int, message_id: int, sop_class_uid: str, uid: str, dataset: bytes
+    ) -> int:
+        """Send an object by a C-STORE sub-operation over this association; return its status.
+
+        Raises
+        ------
+        AssociationLost
+            If the association ends before the peer's answer.
+        """
+        fields: CommandSet = {
+            Field.AFFECTED_SOP_CLASS_UID: sop_class_uid.encode("ascii"),
+            Field.COMMAND_FIELD: us(Command.C_STORE_RQ),
+            Field.MESSAGE_ID: us(message_id),
+            Field.PRIORITY: us(0),
+            Field.COMMAND_DATA_SET_TYPE: us(HAS_DATASET),
+            Field.AFFECTED_SOP_INSTANCE_UID: uid.encode("ascii"),
+        }
+        longest = self._peer_max_pdu or self._max_pdu
+        self._connection.write_message(context_id, encode_command(fields), longest, dataset)
+        while (message := self._message()) is not None:
+            command = number(message.command, Field.COMMAND_FIELD)
+            if command == Command.C_STORE_RQ | RESPONSE:
+                return number(message.command, Field.STATUS)
+            if not self._note_cancel(message):
+                break
+        self._connection.abort(AbortReason.UNEXPECTED_PDU)
+        raise AssociationLost("no answer to a C-STORE sub-operation")
+
+    def _note_cancel(self, message: Message) -> bool:
+        """Note a C-CANCEL; return whether the message is one."""
+        if number(message.command, Field.COMMAND_FIELD) != Command.C_CANCEL_RQ:
+            return False
+        self._cancelled = number(message.command, Field.MESSAGE_ID_BEING_RESPONDED_TO)
+        return True
 
     def release(self) -> None:
         """Grant the release that the peer asked for."""
@@ -275,24 +343,37 @@ class IncomingAssociation:
         if text(message.command, class_field) != sop_class:
             self._respond_with(Status.NO_SUCH_SOP_CLASS, message)
             return None
-        fragments = message.dataset
-        if fragments is None or sum(map(len, fragments)) > LONGEST_ATTRIBUTES_BYTES:
-            fragments = None
         return AttributesRequest(
             message_id=number(message.command, Field.MESSAGE_ID),
             context_id=message.context_id,
             sop_class_uid=sop_class,
             sop_instance_uid=text(message.command, instance_field),
             transfer_syntax_uid=syntax,
-            dataset=None if fragments is None else b"".join(fragments),
+            dataset=_joined(message),
             command=number(message.command, Field.COMMAND_FIELD),
+        )
+
+    def _query(self, message: Message) -> QueryRequest | None:
+        sop_class, syntax = self._accepted[message.context_id]
+        if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
+            self._respond_with(Status.SOP_CLASS_NOT_SUPPORTED, message)
+            return None
+        self._cancelled = None
+        return QueryRequest(
+            message_id=number(message.command, Field.MESSAGE_ID),
+            context_id=message.context_id,
+            sop_class_uid=sop_class,
+            transfer_syntax_uid=syntax,
+            identifier=_joined(message),
+            command=number(message.command, Field.COMMAND_FIELD),
+            move_destination=text(message.command, Field.MOVE_DESTINATION).strip(),
         )
 
     def _echo(self, message: Message) -> None:
         self._respond_with(Status.SUCCESS, message)
 
     def _cancel(self, _message: Message) -> None:
-        """Do nothing: a C-CANCEL has no response, and no request takes so long that it can stop."""
+        """Do nothing: a C-CANCEL has no response, and what it means is answered already."""
 
     def _refuse(self, message: Message) -> None:
         self._respond_with(Status.UNRECOGNISED_OPERATION, message)
@@ -309,10 +390,25 @@ class IncomingAssociation:
         }
         self._respond(message.context_id, fields)
 
-    def _respond(self, context_id: int, fields: CommandSet) -> None:
-        """Send a response that has no dataset."""
-        command = encode_command({**fields, Field.COMMAND_DATA_SET_TYPE: us(NO_DATASET)})
-        self._connection.write_message(context_id, command, self._peer_max_pdu or self._max_pdu)
+    def _respond(self, context_id: int, fields: CommandSet, dataset: bytes = b"") -> None:
+        """Send a response, with a dataset if there is one."""
+        kind = us(HAS_DATASET if dataset else NO_DATASET)
+        command = encode_command({**fields, Field.COMMAND_DATA_SET_TYPE: kind})
+        longest = self._peer_max_pdu or self._max_pdu
+        self._connection.write_message(context_id, command, longest, dataset)
+
+
+def _joined(message: Message) -> bytes | None:
+    """Return a dataset; None if it is longer than attributes or an identifier may be."""
+    fragments = message.dataset
+    if fragments is None or sum(map(len, fragments)) > LONGEST_ATTRIBUTES_BYTES:
+        return None
+    return b"".join(fragments)
+
+
+def _comment(text: str) -> bytes:
+    """Return an Error Comment: 64 characters at most (LO)."""
+    return text.encode("ascii", "replace").replace(b"\\", b"/")[:64]
 
 
 _Handler = Callable[[IncomingAssociation, Message], Request | None]
@@ -322,6 +418,9 @@ _HANDLERS: Mapping[tuple[str, int], _Handler] = {
     **{(uid, Command.C_STORE_RQ): IncomingAssociation._store for uid in ACCEPTED_SOP_CLASSES},
     **{(uid, Command.N_CREATE_RQ): IncomingAssociation._create for uid in ANNOUNCING_SOP_CLASSES},
     (PROCEDURE_STEP, Command.N_SET_RQ): IncomingAssociation._set,
+    **{(uid, Command.C_FIND_RQ): IncomingAssociation._query for uid in FIND_SOP_CLASSES},
+    **{(uid, Command.C_MOVE_RQ): IncomingAssociation._query for uid in MOVE_SOP_CLASSES},
+    **{(uid, Command.C_GET_RQ): IncomingAssociation._query for uid in GET_SOP_CLASSES},
 }
 """What serves each request under the SOP class of its context."""
 

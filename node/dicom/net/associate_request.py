@@ -44,6 +44,7 @@ class Item(IntEnum):
     USER_INFORMATION = 0x50
     MAXIMUM_LENGTH = 0x51
     IMPLEMENTATION_CLASS_UID = 0x52
+    ROLE_SELECTION = 0x54
     IMPLEMENTATION_VERSION_NAME = 0x55
 
 
@@ -108,6 +109,9 @@ class AssociateRequest:
         The proposed presentation contexts by their IDs.
     max_pdu
         The largest PDU that the peer takes, 0 if it sets no limit.
+    scp_roles
+        SOP classes of which the peer offers to be the SCP (PS3.7 D.3.3.4), and whether it offers
+        to be their SCU as well.
     """
 
     version: int
@@ -115,6 +119,7 @@ class AssociateRequest:
     application_context: str = ""
     contexts: dict[int, ProposedContext] = field(default_factory=dict)
     max_pdu: int = 0
+    scp_roles: dict[str, bool] = field(default_factory=dict)
 
     @property
     def called(self) -> str:
@@ -125,6 +130,11 @@ class AssociateRequest:
     def calling(self) -> str:
         """Return the AE title of the peer."""
         return _title(self.titles[16:32])
+
+    @property
+    def abstract_syntaxes(self) -> set[str]:
+        """Return the SOP classes of all proposed contexts."""
+        return {uid for context in self.contexts.values() for uid in context.abstract_syntaxes}
 
     @property
     def rejection(self) -> Rejection | None:
@@ -158,12 +168,22 @@ def decode_request(body: memoryview) -> AssociateRequest:
 
 
 def encode_acceptance(
-    request: AssociateRequest, contexts: Mapping[int, NegotiatedContext], max_pdu: int
+    request: AssociateRequest,
+    contexts: Mapping[int, NegotiatedContext],
+    max_pdu: int,
+    roles: Mapping[str, bool] | None = None,
 ) -> bytes:
-    """Return the A-ASSOCIATE-AC PDU that answers a request."""
+    """Return the A-ASSOCIATE-AC PDU that answers a request.
+
+    Parameters
+    ----------
+    roles
+        SOP classes of which the peer is the SCP, and whether it may be their SCU as well.
+    """
     user_information = (
         _item(Item.MAXIMUM_LENGTH, _UL.pack(max_pdu)),
         _item(Item.IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_CLASS_UID.encode()),
+        *(_encode_role(uid, scu) for uid, scu in (roles or {}).items()),
         _item(Item.IMPLEMENTATION_VERSION_NAME, IMPLEMENTATION_VERSION_NAME.encode()),
     )
     body = b"".join(
@@ -175,6 +195,11 @@ def encode_acceptance(
         )
     )
     return HEADER.pack(PduType.ASSOCIATE_AC, len(body)) + body
+
+
+def _encode_role(sop_class: str, scu: bool) -> bytes:
+    uid = sop_class.encode()
+    return _item(Item.ROLE_SELECTION, struct.pack(">H", len(uid)) + uid + bytes((scu, 1)))
 
 
 def _encode_context(number: int, context: NegotiatedContext) -> bytes:
@@ -192,6 +217,8 @@ def _read_items(request: AssociateRequest, data: memoryview) -> None:
             for sub_kind, sub_value in _items(value):
                 if sub_kind == Item.MAXIMUM_LENGTH and len(sub_value) == _UL.size:
                     (request.max_pdu,) = _UL.unpack(sub_value)
+                elif sub_kind == Item.ROLE_SELECTION and len(sub_value) > 4 and sub_value[-1] == 1:
+                    request.scp_roles[_uid(sub_value[2:-2])] = sub_value[-2] == 1
 
 
 def _read_context(request: AssociateRequest, item: memoryview) -> None:

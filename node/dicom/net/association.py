@@ -30,6 +30,12 @@ from pynetdicom import AE, AllStoragePresentationContexts, _config, build_contex
 from pynetdicom.sop_class import (
     InstanceAvailabilityNotification,
     ModalityPerformedProcedureStep,
+    PatientRootQueryRetrieveInformationModelFind,
+    PatientRootQueryRetrieveInformationModelGet,
+    PatientRootQueryRetrieveInformationModelMove,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
 
@@ -57,6 +63,20 @@ PROCEDURE_STEP = ModalityPerformedProcedureStep
 AVAILABILITY_NOTIFICATION = InstanceAvailabilityNotification
 ANNOUNCING_SOP_CLASSES = (PROCEDURE_STEP, AVAILABILITY_NOTIFICATION)
 """What tells the node how many images there are."""
+PATIENT_ROOT = (
+    PatientRootQueryRetrieveInformationModelFind,
+    PatientRootQueryRetrieveInformationModelMove,
+    PatientRootQueryRetrieveInformationModelGet,
+)
+STUDY_ROOT = (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+    StudyRootQueryRetrieveInformationModelGet,
+)
+FIND_SOP_CLASSES, MOVE_SOP_CLASSES, GET_SOP_CLASSES = zip(PATIENT_ROOT, STUDY_ROOT, strict=True)
+"""What the node holds is queried and retrieved by these."""
+STORAGE_SOP_CLASSES = tuple(UID(cx.abstract_syntax) for cx in AllStoragePresentationContexts)
+"""What the node may send over an association on which a peer is the storage SCP (C-GET)."""
 ACCEPTED_TRANSFER_SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -85,7 +105,10 @@ class AssociationLost(Exception):
 
 
 class Status(IntEnum):
-    """The DIMSE status codes that the node answers with (PS3.4 B.2.3, F.7, R.3; PS3.7 Annex C)."""
+    """The DIMSE status codes that the node answers with.
+
+    They are those of PS3.4 B.2.3, C.4, F.7 and R.3, and of PS3.7 annex C.
+    """
 
     SUCCESS = 0x0000
     INVALID_ATTRIBUTE_VALUE = 0x0106
@@ -96,12 +119,19 @@ class Status(IntEnum):
     NO_SUCH_SOP_CLASS = 0x0118
     MISSING_ATTRIBUTE = 0x0120
     SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NOT_AUTHORISED = 0x0124
     UNRECOGNISED_OPERATION = 0x0211
     RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
+    NO_SUB_OPERATIONS = 0xA702
+    UNKNOWN_DESTINATION = 0xA801
     MISMATCH = 0xA900
+    SOME_FAILED = 0xB000
     CANNOT_UNDERSTAND = 0xC000
     IDENTITY_CONFLICT = 0xC100
+    CANCELLED = 0xFE00
+    PENDING = 0xFF00
+    PENDING_IN_PART = 0xFF01
 
 
 class Rejection(tuple[int, int, int], Enum):
@@ -154,7 +184,8 @@ def contexts_in() -> list[Any]:
         build_context(uid, list(ACCEPTED_TRANSFER_SYNTAXES)) for uid in ACCEPTED_SOP_CLASSES
     ]
     told = [build_context(uid, list(UNCOMPRESSED)) for uid in ANNOUNCING_SOP_CLASSES]
-    return [*contexts, *told, build_context(Verification)]
+    asked = [build_context(uid, list(UNCOMPRESSED)) for uid in (*PATIENT_ROOT, *STUDY_ROOT)]
+    return [*contexts, *told, *asked, build_context(Verification)]
 
 
 def contexts_out(kinds: Iterable[tuple[str, str]]) -> list[Any]:

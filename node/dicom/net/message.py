@@ -10,6 +10,7 @@ from node.dicom.net.pdu import AbortReason, Pdv, ProtocolError
 LONGEST_COMMAND_BYTES = 1 << 16
 """A longer command set is refused. A C-STORE request's has some 200 bytes."""
 
+HAS_DATASET = 0x0001
 NO_DATASET = 0x0101
 """Command Data Set Type of a message without a dataset (PS3.7 E.1)."""
 RESPONSE = 0x8000
@@ -27,6 +28,8 @@ class Field(IntEnum):
 
     AFFECTED_SOP_CLASS_UID = 0x0002
     REQUESTED_SOP_CLASS_UID = 0x0003
+    MOVE_DESTINATION = 0x0600
+    PRIORITY = 0x0700
     COMMAND_FIELD = 0x0100
     MESSAGE_ID = 0x0110
     MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
@@ -36,12 +39,19 @@ class Field(IntEnum):
     ERROR_ID = 0x0903
     AFFECTED_SOP_INSTANCE_UID = 0x1000
     REQUESTED_SOP_INSTANCE_UID = 0x1001
+    REMAINING = 0x1020
+    COMPLETED = 0x1021
+    FAILED = 0x1022
+    WARNING = 0x1023
 
 
 class Command(IntEnum):
     """Command Field values of the requests that the node knows (PS3.7 E.1)."""
 
     C_STORE_RQ = 0x0001
+    C_GET_RQ = 0x0010
+    C_FIND_RQ = 0x0020
+    C_MOVE_RQ = 0x0021
     C_ECHO_RQ = 0x0030
     N_SET_RQ = 0x0120
     N_CREATE_RQ = 0x0140

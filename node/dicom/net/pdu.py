@@ -1,5 +1,6 @@
 """Protocol data units of the upper layer (PS3.8 9.3), read from and written to a connection."""
 
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -113,8 +114,15 @@ class PduConnection:
         except OSError as error:
             raise AssociationLost(f"connection lost: {error.strerror}") from error
 
-    def write_message(self, context_id: int, command: bytes, longest: int) -> None:
-        """Send a message without a dataset, in PDUs whose variable field has at most this length.
+    def is_waiting(self) -> bool:
+        """Return whether the peer has sent something, or closed the connection."""
+        readable, _, _ = select.select([self._socket], [], [], 0)
+        return bool(readable)
+
+    def write_message(
+        self, context_id: int, command: bytes, longest: int, dataset: bytes = b""
+    ) -> None:
+        """Send a message in PDUs whose variable field has at most this length.
 
         Fragments are of even length, and of two bytes at least: a smaller limit cannot be kept.
 
@@ -124,11 +132,12 @@ class PduConnection:
             As `write`.
         """
         step = max(2, (longest - _PDV_HEADER.size) // 2 * 2)
-        for start in range(0, len(command), step):
-            value = command[start : start + step]
-            control = 3 if start + step >= len(command) else 1
-            header = HEADER.pack(PduType.DATA, _PDV_HEADER.size + len(value))
-            self.write(header + _PDV_HEADER.pack(2 + len(value), context_id, control) + value)
+        for data, is_command in ((command, 1), (dataset, 0)):
+            for start in range(0, len(data), step):
+                value = data[start : start + step]
+                control = is_command | (2 if start + step >= len(data) else 0)
+                header = HEADER.pack(PduType.DATA, _PDV_HEADER.size + len(value))
+                self.write(header + _PDV_HEADER.pack(2 + len(value), context_id, control) + value)
 
     def abort(self, reason: AbortReason) -> None:
         """Tell the peer that the service provider aborts; a lost connection raises nothing."""

@@ -87,11 +87,21 @@ def echo(peer: Destination, settings: Settings) -> int:
 
 
 def send_files(
-    files: Iterable[Path], peer: Destination, settings: Settings, *, high_priority: bool = False
+    files: Iterable[Path],
+    peer: Destination,
+    settings: Settings,
+    *,
+    high_priority: bool = False,
+    originator: tuple[str, int] | None = None,
 ) -> Iterator[Sent]:
     """Send files to a peer over one association; yield how each ended, in their order.
 
     A peer that is down and a file that is not DICOM raise nothing: the results say so.
+
+    Parameters
+    ----------
+    originator
+        AE title and message ID of the C-MOVE that asked for it, if one did.
     """
     left = deque(_item(path) for path in files)
     kinds = {(i.sop_class_uid, i.transfer_syntax_uid) for i in left if isinstance(i, Part10File)}
@@ -100,7 +110,7 @@ def send_files(
         if kinds:
             with _associated(peer, contexts_out(kinds), settings) as assoc:
                 while left:
-                    sent = _send(left[0], assoc, high_priority)
+                    sent = _send(left[0], assoc, high_priority, originator)
                     left.popleft()
                     yield sent
     except Retryable as error:
@@ -127,7 +137,12 @@ def _associated(
     )
 
 
-def _send(item: Part10File | Sent, assoc: Any, high_priority: bool) -> Sent:
+def _send(
+    item: Part10File | Sent,
+    assoc: Any,
+    high_priority: bool,
+    originator: tuple[str, int] | None = None,
+) -> Sent:
     """Send one object in its stored transfer syntax, or re-encoded if the peer refuses that one.
 
     Raises
@@ -147,8 +162,12 @@ def _send(item: Part10File | Sent, assoc: Any, high_priority: bool) -> Sent:
         if item.transfer_syntax_uid.is_compressed:
             source.decompress(generate_instance_uid=False)
     try:
+        ae_title, message_id = originator or (None, None)
         response = assoc.send_c_store(
-            source, priority=PRIORITY_HIGH if high_priority else PRIORITY_MEDIUM
+            source,
+            priority=PRIORITY_HIGH if high_priority else PRIORITY_MEDIUM,
+            originator_aet=ae_title,
+            originator_id=message_id,
         )
     except RuntimeError as error:
         raise Retryable("the association ended") from error

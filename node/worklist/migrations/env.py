@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from node.worklist.tables import metadata
+from node.worklist import archive_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=archive_tables.archived_study.metadata,
     transactional_ddl=True,
     render_as_batch=True,
 )

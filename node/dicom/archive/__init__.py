@@ -1,0 +1,1 @@
+"""What the node answers as an archive: attributes, metadata, frames and pictures of its objects."""
