@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from node.errors import IchnodeError
 from node.log import event
 from node.settings import Settings
+from node.web.admin_page import AdminPage
 from node.web.guard import Locked
 from node.web.list_page import ListPage
 from node.web.live_list import LiveList
@@ -59,6 +60,7 @@ def app(
             *ListPage(site).routes(),
             *StudyPage(site).routes(),
             *Opinions(site).routes(),
+            *AdminPage(site).routes(),
             Route("/live", streams.answer),
             Mount("/assets", StaticFiles(packages=[("node.web", "assets")])),
         ],

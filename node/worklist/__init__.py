@@ -22,9 +22,11 @@ from node.worklist.rows import (
     in_order,
     speaking_for_study,
 )
+from node.worklist.statistics import Counted, DestinationLine, Queued, Statistics
 from node.worklist.studies import Listed
 from node.worklist.tables import Decision, DeliveryStatus, Mistake
 from node.worklist.telling import EscalationStep, Tell
+from node.worklist.unsent import Unsent
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
 
@@ -35,9 +37,11 @@ __all__ = [
     "Arrivals",
     "Cases",
     "Correction",
+    "Counted",
     "Decision",
     "DeliveryLine",
     "DeliveryStatus",
+    "DestinationLine",
     "EscalationStep",
     "Event",
     "Feedback",
@@ -56,13 +60,16 @@ __all__ = [
     "Outdated",
     "Quarantine",
     "Quarantined",
+    "Queued",
     "Row",
     "Said",
     "ScanLine",
     "Signature",
     "Standing",
+    "Statistics",
     "Step",
     "Tell",
+    "Unsent",
     "Views",
     "Worklist",
     "claimant",

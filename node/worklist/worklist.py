@@ -11,6 +11,7 @@ from node.worklist.listing import Listing
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients
 from node.worklist.quarantine import Quarantine
+from node.worklist.statistics import Statistics
 from node.worklist.views import Views
 
 
@@ -47,6 +48,8 @@ class Worklist:
         For a page that stays open.
     feedback
         For what people say of results.
+    statistics
+        For who answers for the node.
 
     Raises
     ------
@@ -70,6 +73,7 @@ class Worklist:
         self.views = Views(self._database)
         self.listing = Listing(self._database)
         self.feedback = Feedback(self._database)
+        self.statistics = Statistics(self._database)
 
     def __enter__(self) -> Self:
         return self
