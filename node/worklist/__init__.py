@@ -7,7 +7,7 @@ from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
 from node.worklist.events import Event
-from node.worklist.feedback import Feedback, NothingToUndo, Opinion, Outdated, Said
+from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.listing import Listing, Mark
@@ -42,6 +42,7 @@ __all__ = [
     "DeliveryLine",
     "DeliveryStatus",
     "DestinationLine",
+    "Disagreement",
     "EscalationStep",
     "Event",
     "Feedback",

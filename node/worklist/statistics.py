@@ -102,7 +102,7 @@ class Statistics:
         self._database = database
 
     def studies(self, since: datetime) -> list[Counted]:
-        """Return the studies whose first object came since then, the oldest first; no priors."""
+        """Return the studies whose first object came since then, in no order; no priors."""
         with self._database.read() as db:
             said = _judged(db, since)
             return [_counted(row, said) for row in db.execute(_speaking(since))]
@@ -229,16 +229,17 @@ def _speaking(since: datetime) -> sa.Select[Any]:
         .limit(1)
         .scalar_subquery()
     )
+    wanted = ("study_instance_uid", "first_received_at", "reason_code", "flagged_at")
+    maker = instance.c.header["manufacturer"].as_string().label("manufacturer")
     return (
         sa.select(
-            ranked,
+            *(ranked.c[name] for name in (*wanted, "last_slice_at", "voice")),
             instance.c.caller,
-            instance.c.header["manufacturer"].as_string().label("manufacturer"),
+            maker,
         )
         .select_from(ranked)
         .outerjoin(instance, instance.c.id == an_image)
         .where(ranked.c.of_study == 1, ~ranked.c.prior)
-        .order_by(ranked.c.first_received_at, ranked.c.study_instance_uid)
     )
 
 
