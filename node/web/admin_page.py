@@ -25,7 +25,7 @@ from node.web import figures, guard
 from node.web.figures import Day, Figures
 from node.web.site import Site
 from node.web.who import Role, User, who
-from node.worklist import DeliveryStatus, DestinationLine, Queued, Unsent
+from node.worklist import DeliveryStatus, DestinationLine, JobLine, Queued, Unsent
 
 WEEKS = (4, 13, 52)
 """Over how many weeks it may count; the first if none is asked for."""
@@ -35,6 +35,9 @@ UNSENT_SHOWN = 100
 """Deliveries that are listed; the numbers of destinations count all."""
 ECHO_S, PATIENCE_S = 2.0, 6.0
 """Time limit of each step of an echo, and of all of it. A page gives up after 8 s."""
+LATE_S = 120.0
+"""A job that did not run for so long does not run: a job is noted each 30 s, and a transfer to a
+peer that hangs takes some time. A choice."""
 MOST_AT_ONCE = 10_000
 """Deliveries that one request may name."""
 
@@ -47,6 +50,7 @@ class Running:
     destinations: tuple[tuple[DestinationLine, Destination | None], ...]
     """With its settings; None if it is set no more."""
     unsent: tuple[Unsent, ...]
+    jobs: tuple[JobLine, ...]
     disk_free: int | None
     disk_total: int | None
     """Bytes of the data folder's disk."""
@@ -91,6 +95,7 @@ class AdminPage:
             running=self._running(),
             done=self._done(weeks),
             weeks=WEEKS,
+            late_s=LATE_S,
             may_run=user is not None and user.role is Role.ADMIN,
         )
 
@@ -98,7 +103,8 @@ class AdminPage:
         """Return the part of the page that says what the node waits for."""
         user = who(request)
         may_run = user is not None and user.role is Role.ADMIN
-        html = self._site.render("running.html", running=self._running(), may_run=may_run)
+        running = self._running()
+        html = self._site.render("running.html", running=running, late_s=LATE_S, may_run=may_run)
         return HTMLResponse(html)
 
     def _running(self) -> Running:
@@ -112,6 +118,7 @@ class AdminPage:
             queue=tuple(worklist.statistics.queue()),
             destinations=tuple((line, named.get(line.name)) for line in lines),
             unsent=tuple(worklist.outbox.unsent(limit=UNSENT_SHOWN)),
+            jobs=tuple(worklist.statistics.jobs()),
             disk_free=free,
             disk_total=total,
         )

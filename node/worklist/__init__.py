@@ -22,7 +22,7 @@ from node.worklist.rows import (
     in_order,
     speaking_for_study,
 )
-from node.worklist.statistics import Counted, DestinationLine, Queued, Statistics
+from node.worklist.statistics import Counted, DestinationLine, JobLine, Queued, Statistics
 from node.worklist.studies import Listed
 from node.worklist.tables import Decision, DeliveryStatus, Mistake
 from node.worklist.telling import EscalationStep, Tell
@@ -47,6 +47,7 @@ __all__ = [
     "Event",
     "Feedback",
     "IllegalMove",
+    "JobLine",
     "LeaseLost",
     "Listed",
     "Listing",

@@ -12,11 +12,11 @@ from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
 from node.worklist import corrections, unsent
 from node.worklist.corrections import Correction
-from node.worklist.database import Database
+from node.worklist.database import Database, insert
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import close_if_sent
-from node.worklist.tables import DeliveryStatus, case, delivery, instance, series
+from node.worklist.tables import DeliveryStatus, case, delivery, instance, job, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
 from node.worklist.unsent import Unsent
 
@@ -135,6 +135,17 @@ class Outbox:
         with self._database.write() as db:
             _record(db, owed, worker, {"status": DeliveryStatus.DEAD, "last_message": reason})
             _note(db, "never sent", owed, now, reason=reason, delivery=DeliveryStatus.DEAD)
+
+    def ran(self, name: str, error: str | None, now: datetime) -> None:
+        """Record that a job ran, and what went wrong if something did; an earlier error stays."""
+        failed = {"error": error, "failed_at": now} if error is not None else {}
+        values = {"ran_at": now, **failed}
+        with self._database.write() as db:
+            db.execute(
+                insert(db, job)
+                .values(name=name, **values)
+                .on_conflict_do_update(index_elements=["name"], set_=values)
+            )
 
     def unsent(
         self,

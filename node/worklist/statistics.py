@@ -23,6 +23,7 @@ from node.worklist.tables import (
     delivery,
     event,
     instance,
+    job,
     series,
     study,
 )
@@ -95,6 +96,16 @@ class DestinationLine:
     status: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job of the node: when it last ran, and when and how it last failed, if it ever did."""
+
+    name: str
+    ran_at: datetime
+    error: str | None
+    failed_at: datetime | None
+
+
 class Statistics:
     """The worklist as those see it who answer for the node."""
 
@@ -147,6 +158,11 @@ class Statistics:
                 row.destination: DestinationLine(*row, *answers.get(row.destination, ()))
                 for row in db.execute(query)
             }
+
+    def jobs(self) -> list[JobLine]:
+        """Return the jobs of the node, by name."""
+        with self._database.read() as db:
+            return [JobLine(*row) for row in db.execute(sa.select(job).order_by(job.c.name))]
 
 
 def _last_answers(db: sa.Connection) -> Mapping[str, tuple[Any, ...]]:

@@ -349,3 +349,14 @@ announcement = sa.Table(
     sa.CheckConstraint("images >= 0", "images"),
 )
 """How many images a series has, told from outside; also of studies of which nothing has come."""
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _at("ran_at"),
+    sa.Column("error", sa.Text),
+    _at("failed_at", nullable=True),
+    sa.CheckConstraint("(error IS NULL) = (failed_at IS NULL)", "failed"),
+)
+"""What the node does again and again; `error` is of the last run that failed."""

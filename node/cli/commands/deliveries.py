@@ -35,7 +35,10 @@ def deliveries_list(to: To = None, config: Config = None, as_json: Json = False)
     with configured(config) as settings, Worklist(settings.url) as worklist:
         found = worklist.outbox.unsent(to)
         if as_json:
-            typer.echo(json.dumps([asdict(one) for one in found], indent=1, default=str))
+            lines = [
+                {**asdict(one), "due_at": one.due_at and one.due_at.isoformat()} for one in found
+            ]
+            typer.echo(json.dumps(lines, indent=1))
         elif found:
             terminal().print(deliveries_table(found))
         else:

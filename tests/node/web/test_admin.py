@@ -3,14 +3,19 @@
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
+from playwright.sync_api import expect
 from starlette.testclient import TestClient
 
 from node.destination import Destination
@@ -22,6 +27,7 @@ from node.web.figures import Share, figures, grouped, middle_and_tail, week
 from node.web.guard import HEADER
 from node.web.who import Role, User
 from node.worklist import Counted, DeliveryStatus, Mistake, Opinion, Worklist
+from tests.support.browsing import chromium, serious_faults
 from tests.support.listed import ASSEMBLED, NEGATIVE, NOW, SR, SUSPECTED, report, study
 from training.statistics import wilson
 
@@ -193,6 +199,20 @@ def test_an_echo_is_the_one_of_the_command_line_with_a_short_limit(
     assert asked == [("PACS", 2.0)]
 
 
+def test_jobs_are_shown_with_their_last_run_and_error(
+    worklist: Worklist, browser: TestClient
+) -> None:
+    assert "has not run yet" in browser.get("/admin/running").text
+    worklist.outbox.ran("send", "the disk is <full>", NOW - timedelta(seconds=40))
+    worklist.outbox.ran("send", None, NOW - timedelta(seconds=10))
+    worklist.outbox.ran("escalate", None, NOW - timedelta(minutes=9))
+    html = browser.get("/admin/running").text
+    assert "send 10.0 s ago the disk is <full>" in words(html).replace("&lt;", "<").replace(
+        "&gt;", ">"
+    )
+    assert "escalate 9 min ago: it does not run none" in words(html)
+
+
 def counted(priority: Priority, **values: object) -> Counted:
     plain = Counted("1.7", NOW, priority, None, None, None, "CT1", "")
     return replace(plain, **values)  # type: ignore[arg-type]
@@ -226,6 +246,56 @@ def test_weeks_are_iso_weeks_of_this_machines_clock() -> None:
         "2026-W47",
         "2026-W53",
     ]
+
+
+@contextmanager
+def served(browser: TestClient) -> Iterator[str]:
+    """Serve the application at a port of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(browser.app, log_config=None, lifespan="on"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield f"http://localhost:{listening.getsockname()[1]}"
+        finally:
+            browser.app.state.streams.ended = True  # type: ignore[attr-defined]
+            server.should_exit = True
+            thread.join(30)
+
+
+@pytest.mark.peer
+def test_an_admin_retries_and_asks_in_the_browser_and_axe_finds_no_fault(
+    worklist: Worklist, admin: TestClient
+) -> None:
+    dead(worklist)
+    study(worklist, 2, NotAnalysed("CONTRAST", "with contrast"), manufacturer="SIEMENS")
+    worklist.feedback.give("1.7.1", "Dr. Night", Opinion(True), NOW)
+    faults: list[str] = []
+    with chromium() as found, served(admin) as url:
+        for theme in ("dark", "light"):
+            for width in (1400, 390):
+                page = found.new_page(viewport={"width": width, "height": 900})
+                page.add_init_script(f"localStorage.setItem('theme', '{theme}')")
+                page.goto(f"{url}/admin")
+                assert serious_faults(page) == [], (theme, width)
+                body = page.evaluate("document.documentElement.scrollWidth")
+                assert body <= width, "nothing scrolls sideways"
+                page.close()
+        page = found.new_page(viewport={"width": 1400, "height": 900})
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{url}/admin")
+        page.get_by_role("button", name="Echo").click()
+        expect(page.locator("#say")).to_contain_text("PACS: no good answer", timeout=10_000)
+        page.get_by_role("button", name="Retry delivery").click()
+        expect(page.locator("#say")).to_have_text("1 tried again")
+        expect(page.locator("#running td.owed")).to_contain_text("owed")
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Cancel delivery").click()
+        expect(page.locator("#running")).to_contain_text("Nothing is owed.")
+        page.keyboard.press("Escape")
+        expect(page).to_have_url(f"{url}/")
+    assert faults == []
+    assert worklist.outbox.unsent() == []
 
 
 def test_the_page_is_no_json_of_patients(worklist: Worklist, browser: TestClient) -> None:
