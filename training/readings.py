@@ -20,7 +20,11 @@ LABELS = ("any", *SUBTYPES)
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID")
 
-DIFFICULT_FOR = ("ai", "humans")
+DIFFICULT_FOR = ("ai", "humans", "reader")
+"""The AI, annotators who were not unanimous, and a reader who disagreed at work."""
+
+MISTAKES = {"MISSED": True, "FALSE_ALARM": False}
+"""In which way a reader disagreed, and whether the case then bleeds."""
 
 CONFIDENCE = (1, 5)
 """From a guess to certain; ours (Kang 2023 asks for none)."""
@@ -56,6 +60,8 @@ class Result:
         What each annotator who voted said when the truth was made.
     difficult
         For whom, of `DIFFICULT_FOR`; empty before the selection and for the easy ones.
+    mistake
+        In which way a reader disagreed with the AI at work, of `MISTAKES`; empty if none did.
     """
 
     case: str
@@ -64,6 +70,7 @@ class Result:
     uids: tuple[str, ...] = ("", "")
     votes: tuple[bool, ...] = ()
     difficult: tuple[str, ...] = ()
+    mistake: str = ""
 
     @property
     def truth(self) -> bool:
@@ -88,6 +95,26 @@ class Reading:
     labels: Labels
     confidence: float | None = None
     remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reader's disagreement with the AI at work; it names neither reader nor patient.
+
+    Attributes
+    ----------
+    uids
+        `UIDS`.
+    mistake
+        Of `MISTAKES`.
+    """
+
+    case: str
+    uids: tuple[str, str]
+    probability: float | None
+    mistake: str
+    place: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +178,9 @@ def _result(row: _Row, annotators: Sequence[str]) -> Result:
     difficult = tuple(row.text("difficult").split())
     if not set(difficult) <= set(DIFFICULT_FOR):
         raise row.error("difficult", f"is not of {', '.join(DIFFICULT_FOR)}")
+    mistake = row.text("mistake").upper()
+    if mistake not in ("", *MISTAKES):
+        raise row.error("mistake", f"is neither {' nor '.join(MISTAKES)} nor blank")
     votes = (row.flag(name) for name in annotators)
     return Result(
         case=row.text("case"),
@@ -159,7 +189,35 @@ def _result(row: _Row, annotators: Sequence[str]) -> Result:
         uids=tuple(row.text(uid) for uid in UIDS),
         votes=tuple(vote for vote in votes if vote is not None),
         difficult=difficult,
+        mistake=mistake,
     )
+
+
+def write_doubts(path: Path, doubts: Iterable[Doubt]) -> None:
+    """Write readers' disagreements, so that `read_results` takes them as results.
+
+    The truth is what the reader says. Words that a spreadsheet would take for a formula get an
+    apostrophe before them.
+    """
+    rows = (
+        (
+            each.case,
+            "" if each.probability is None else repr(each.probability),
+            _word(MISTAKES[each.mistake]),
+            *each.uids,
+            each.mistake,
+            *(_no_formula(text) for text in (each.place, each.reason)),
+        )
+        for each in doubts
+    )
+    header = ("case", "probability", "truth", *UIDS, "mistake", "place", "reason")
+    _write(path, header, rows)
+
+
+def _no_formula(text: str) -> str:
+    """Return a text on one line that a spreadsheet takes for text (CWE-1236)."""
+    line = " ".join(text.split())
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
 
 
 def write_cases(path: Path, cases: Iterable[Result]) -> None:
@@ -168,11 +226,11 @@ def write_cases(path: Path, cases: Iterable[Result]) -> None:
         (
             *(each.case, _word(each.truth)),
             "" if each.probability is None else repr(each.probability),
-            *(*each.uids, *map(_word, each.labels[1:]), " ".join(each.difficult)),
+            *(*each.uids, *map(_word, each.labels[1:]), " ".join(each.difficult), each.mistake),
         )
         for each in cases
     )
-    _write(path, ("case", "truth", "probability", *UIDS, *SUBTYPES, "difficult"), rows)
+    _write(path, ("case", "truth", "probability", *UIDS, *SUBTYPES, "difficult", "mistake"), rows)
 
 
 def write_worklists(
@@ -180,8 +238,9 @@ def write_worklists(
 ) -> None:
     """Write a blind worklist READER.csv for each reader.
 
-    It names the cases and their UIDs, and leaves the rest to fill in. Its order depends on the
-    cases' names, the reader's name and the seed alone, so that it tells nothing of truth or AI.
+    It names the cases and their UIDs, and leaves the rest to fill in. Cases that a reader disagreed
+    about at work stand first, missed ones and false alarms mixed. Otherwise its order depends on
+    the cases' names, the reader's name and the seed alone, so that it tells nothing of truth or AI.
 
     Raises
     ------
@@ -201,7 +260,8 @@ def write_worklists(
     by_name = sorted(cases, key=lambda each: each.case)
     for reader in readers:
         order = np.random.default_rng([seed, *reader.encode()]).permutation(len(by_name))
-        rows = ((by_name[i].case, *(by_name[i].uids[uid] for uid in known), *blank) for i in order)
+        mixed = sorted((by_name[i] for i in order), key=lambda each: not each.mistake)
+        rows = ((each.case, *(each.uids[uid] for uid in known), *blank) for each in mixed)
         _write(folder / f"{reader}.csv", header, rows, separator)
 
 

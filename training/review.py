@@ -41,17 +41,34 @@ def select(
     """Mark the difficult cases and for whom they are; nothing else is changed.
 
     For the AI: positive with P <= 0.6 or negative with P >= 0.4. For humans: the annotators who
-    voted were not unanimous. A case that the AI did not analyse has no P, so only the annotators
-    can make it difficult.
+    voted were not unanimous. For a reader: one disagreed with the AI at work. A case that the AI
+    did not analyse has no P, so only annotators and readers can make it difficult.
     """
 
     def difficult(each: Result) -> tuple[str, ...]:
         p = each.probability
         for_ai = p is not None and (p <= positive_at_most if each.truth else p >= negative_at_least)
-        found = {"ai": for_ai, "humans": len(set(each.votes)) > 1}
+        found = {"ai": for_ai, "humans": len(set(each.votes)) > 1, "reader": bool(each.mistake)}
         return tuple(whom for whom, holds in found.items() if holds)
 
     return [replace(each, difficult=difficult(each)) for each in results]
+
+
+def with_doubts(results: Sequence[Result], doubts: Sequence[Result]) -> list[Result]:
+    """Return the results with what readers disagreed about: marked, and added where it is new.
+
+    A case is known by its name or by its SeriesInstanceUID. Its truth stays that of the results,
+    which is better founded than one reader's word.
+    """
+    by_name = {each.case: each.mistake for each in doubts}
+    by_uid = {each.uids[1]: each.mistake for each in doubts if each.uids[1]}
+    marked = [
+        replace(each, mistake=by_uid.get(each.uids[1]) or by_name.get(each.case, each.mistake))
+        for each in results
+    ]
+    names, uids = {each.case for each in results}, {each.uids[1] for each in results} - {""}
+    new = [each for each in doubts if each.case not in names and each.uids[1] not in uids]
+    return [*marked, *new]
 
 
 def collect(files: Sequence[Path], difficult: Sequence[Result]) -> dict[str, dict[str, Reading]]:

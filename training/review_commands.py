@@ -63,6 +63,10 @@ def select(
     semicolons: Annotated[
         bool, typer.Option("--semicolons", help="In the readers' files, for a German Excel.")
     ] = False,
+    feedback: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="What `review feedback` wrote, too."),
+    ] = None,
 ) -> None:
     r"""Pick the difficult cases and write a blind worklist for each reader.
 
@@ -80,7 +84,9 @@ def select(
           --reader anna --reader ben --reader chen
 
     A case is difficult for the AI if it is positive with P <= 0.6 or negative
-    with P >= 0.4, and for humans if the annotators were not unanimous.
+    with P >= 0.4, and for humans if the annotators were not unanimous. What
+    readers disagreed with at work is difficult too and stands first: the file
+    of `ichnode review feedback` is given as --feedback, or as RESULTS.csv.
 
     Send each reader their own file of review/worklists and nothing else:
     review/cases.csv holds the truth. Readers see the cases' names, so let these
@@ -93,9 +99,10 @@ def select(
     from training import review as rules
 
     with _errors():
-        cases = rules.select(
-            readings.read_results(results, annotator or ()), positive_at_most, negative_at_least
-        )
+        read = readings.read_results(results, annotator or ())
+        if feedback is not None:
+            read = rules.with_doubts(read, readings.read_results(feedback))
+        cases = rules.select(read, positive_at_most, negative_at_least)
         difficult = [each for each in cases if each.difficult]
         if not difficult:
             raise readings.ReviewError(f"none of {len(cases)} cases is difficult by these rules")
@@ -107,10 +114,11 @@ def select(
     typer.echo(
         f"{len(difficult)} of {len(cases)} cases are difficult: {counts[0]} for the AI, "
         + (f"{counts[1]} for the annotators" if annotator else "no annotators given")
+        + (f", {counts[2]} by readers' disagreement" if counts[2] else "")
     )
     if unanalysed := [each.case for each in cases if each.probability is None]:
         typer.echo(
-            f"{len(unanalysed)} not analysed by the AI, so only annotators can select them: "
+            f"{len(unanalysed)} not analysed by the AI, so only people can select them: "
             + ", ".join(unanalysed)
         )
     typer.echo(f"One file a reader in {out / WORKLISTS} (seed {seed}); {out / CASES} stays here.")

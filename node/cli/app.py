@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from node.cli.commands.arriving import import_, pull
+from node.cli.commands.deliveries import deliveries
 from node.cli.commands.installation import db, doctor, serve
 from node.cli.commands.peers import echo, send
 from node.cli.commands.quarantine import quarantine
 from node.cli.commands.reading import analyse, bench, demo
+from node.cli.commands.reviewing import feedback
 from node.cli.commands.training import evaluate, export, train
 from node.cli.commands.users import user
 from node.cli.commands.worklist import explain, replay, worklist
@@ -35,7 +37,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "evaluate": evaluate,
 }
-GROUPS = {"quarantine": quarantine, "user": user, "db": db, "review": review}
+GROUPS = {
+    "quarantine": quarantine,
+    "deliveries": deliveries,
+    "user": user,
+    "db": db,
+    "review": review,
+}
 
 app = typer.Typer(
     name="ichnode",
@@ -68,5 +76,6 @@ def _ichnode(
 
 for name, command in COMMANDS.items():
     app.command(name)(command)
+review.command("feedback")(feedback)  # of the node's database, which training does not know
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)

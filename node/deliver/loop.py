@@ -16,6 +16,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -35,6 +36,8 @@ POLL_S = 0.5
 ESCALATION_POLL_S = 5.0
 """How often the worklist is searched for studies that nobody acknowledged; chosen, since a chain
 counts in minutes."""
+NOTED_S = 30.0
+"""How often a job that goes well is noted for the admin page; chosen, since a note is a write."""
 BATCH = 8
 """Parcels sent before the outbox is asked again what is most urgent."""
 
@@ -135,18 +138,21 @@ def deliver(
     )
     for urgent_to, threads in [*((name, 1) for name in names), (None, shared)]:
         scheduler.add_job(
-            _drain_or_say,
+            Job(
+                f"send what is urgent to {urgent_to}" if urgent_to else "send",
+                partial(_drain, settings, outbox, clock, urgent_to),
+                outbox,
+                clock,
+            ),
             "interval",
-            args=(settings, outbox, clock, urgent_to),
             seconds=POLL_S,
             max_instances=threads,
             coalesce=True,
         )
     if steps := escalation_steps(settings):
         scheduler.add_job(
-            _or_say,
+            Job("escalate", lambda: outbox.escalate(steps, clock()), outbox, clock),
             "interval",
-            args=(lambda: outbox.escalate(steps, clock()),),
             seconds=ESCALATION_POLL_S,
             coalesce=True,
         )
@@ -156,10 +162,46 @@ def deliver(
     scheduler.shutdown(wait=True)
 
 
-def _drain_or_say(
+def _drain(
     settings: Settings, outbox: Outbox, clock: Callable[[], datetime], urgent_to: str | None
-) -> None:
-    _or_say(lambda: drain(settings, outbox, clock, claimant(), urgent_to))
+) -> int:
+    return drain(settings, outbox, clock, claimant(), urgent_to)
+
+
+class Job:
+    """Work that is done again and again; when it ran and how it failed is noted in the worklist."""
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], object],
+        outbox: Outbox,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._name, self._work, self._outbox, self._clock = name, work, outbox, clock
+        self._noted: tuple[str | None, datetime] | None = None
+
+    def __call__(self) -> None:
+        """Do the work once; what goes wrong is logged."""
+        error = None
+        try:
+            self._work()
+        except IchnodeError as failure:
+            error = str(failure)
+            logger.error("the outbox waits: %s", error, extra=log_event("outbox_failed"))
+        self._note(error)
+
+    def _note(self, error: str | None) -> None:
+        now = self._clock()
+        if self._noted is not None:
+            before, at = self._noted
+            if error == before and now - at < timedelta(seconds=NOTED_S):
+                return
+        try:
+            self._outbox.ran(self._name, error, now)
+        except IchnodeError:
+            return  # the database is out of reach, which the work's own failure says
+        self._noted = error, now
 
 
 def escalation_steps(settings: Settings) -> list[EscalationStep]:
@@ -171,10 +213,3 @@ def escalation_steps(settings: Settings) -> list[EscalationStep]:
         for step in chain
         for name in step.to
     ]
-
-
-def _or_say(work: Callable[[], object]) -> None:
-    try:
-        work()
-    except IchnodeError as error:
-        logger.error("the outbox waits: %s", error, extra=log_event("outbox_failed"))

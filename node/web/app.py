@@ -22,6 +22,7 @@ from node.errors import IchnodeError
 from node.log import event
 from node.settings import Settings
 from node.web.access import Access
+from node.web.admin_page import AdminPage
 from node.web.guard import Locked
 from node.web.list_page import ListPage
 from node.web.live_list import LiveList
@@ -70,6 +71,7 @@ def app(
             *Opinions(site).routes(),
             *SignIn(site).routes(),
             *ProviderSignIn(site).routes(),
+            *AdminPage(site).routes(),
             Route("/live", streams.answer),
             Mount("/assets", StaticFiles(packages=[("node.web", "assets")])),
         ],

@@ -22,7 +22,7 @@ from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
 from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
 from node.worklist.events import Event
-from node.worklist.feedback import Feedback, NothingToUndo, Opinion, Outdated, Said
+from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.listing import Listing, Mark
@@ -38,8 +38,10 @@ from node.worklist.rows import (
     in_order,
     speaking_for_study,
 )
+from node.worklist.statistics import Counted, DestinationLine, JobLine, Queued, Statistics
 from node.worklist.studies import Listed
 from node.worklist.telling import EscalationStep, Tell
+from node.worklist.unsent import Unsent
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
 
@@ -58,16 +60,20 @@ __all__ = [
     "BadQuery",
     "Cases",
     "Correction",
+    "Counted",
     "Decision",
     "Deed",
     "DeliveryLine",
     "DeliveryStatus",
+    "DestinationLine",
+    "Disagreement",
     "Entry",
     "EscalationStep",
     "Event",
     "Feedback",
     "Found",
     "IllegalMove",
+    "JobLine",
     "LeaseLost",
     "Level",
     "Listed",
@@ -85,6 +91,7 @@ __all__ = [
     "Quarantine",
     "Quarantined",
     "Query",
+    "Queued",
     "READ_ELSEWHERE",
     "Role",
     "Row",
@@ -93,10 +100,12 @@ __all__ = [
     "Session",
     "Signature",
     "Standing",
+    "Statistics",
     "Step",
     "Tell",
     "Unlisted",
     "UnlistedReport",
+    "Unsent",
     "Value",
     "Views",
     "Worklist",

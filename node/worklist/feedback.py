@@ -4,6 +4,8 @@ Feedback is a row with a person and a time. It can be undone, and the row then s
 never deleted. Of what stands, the newest counts.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +17,8 @@ from node.states import Priority
 from node.worklist.columns import Mistake
 from node.worklist.database import Database
 from node.worklist.events import note
-from node.worklist.studies import one_study
+from node.worklist.rows import Row
+from node.worklist.studies import of_studies, one_study, study_rows
 from node.worklist.tables import acknowledgement
 
 
@@ -56,6 +59,28 @@ class Said:
     opinion: Opinion
     undone_at: datetime | None
     undone_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A study that a person disagrees about, as it may leave the node: nobody is named.
+
+    Attributes
+    ----------
+    series_instance_uid, case_id, probability
+        Of the case that speaks for the study now.
+    shown
+        The result that the person disagreed with.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    case_id: int
+    probability: float | None
+    shown: Priority
+    mistake: Mistake
+    place: str
+    reason: str
 
 
 class Feedback:
@@ -122,6 +147,48 @@ class Feedback:
         query = sa.select(acknowledgement).where(acknowledgement.c.study_instance_uid == study_uid)
         with self._database.read() as db:
             return [_said(row) for row in db.execute(query.order_by(acknowledgement.c.id))]
+
+    def disagreements(self) -> list[Disagreement]:
+        """Return the studies that somebody disagrees about, the oldest disagreement first.
+
+        Of each person the last judgement that stands counts; of several people who disagree about
+        a study, the last one speaks. The study's PatientID and accession number are taken out of
+        the words; a name in them is known to nobody but a person.
+        """
+        standing = (
+            sa.select(sa.func.max(acknowledgement.c.id))
+            .where(acknowledgement.c.undone_at.is_(None), acknowledgement.c.agrees.is_not(None))
+            .group_by(acknowledgement.c.study_instance_uid, acknowledgement.c.who)
+        )
+        query = sa.select(acknowledgement).where(
+            acknowledgement.c.id.in_(standing), acknowledgement.c.mistake.is_not(None)
+        )
+        with self._database.read() as db:
+            found = db.execute(query.order_by(acknowledgement.c.id)).all()
+            last = {row.study_instance_uid: row for row in found}
+            rows = {row.study_instance_uid: row for row in study_rows(db, of_studies(list(last)))}
+        return [_disagreement(rows[uid], said) for uid, said in last.items()]
+
+
+def _disagreement(row: Row, said: sa.Row[Any]) -> Disagreement:
+    known = (row.patient_id, row.accession_number)
+    return Disagreement(
+        row.study_instance_uid,
+        row.series_instance_uid,
+        row.case_id,
+        row.probability,
+        said.shown,
+        said.mistake,
+        without(said.place or "", known),
+        without(said.reason or "", known),
+    )
+
+
+def without(text: str, known: Iterable[str]) -> str:
+    """Return a text with each of these identifiers replaced, where it stands as a word."""
+    for one in sorted(filter(None, (each.strip() for each in known)), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(one)}(?!\w)", "[removed]", text, flags=re.IGNORECASE)
+    return text
 
 
 def _said(row: sa.Row[Any]) -> Said:

@@ -10,15 +10,16 @@ from node.identity import Identity, PatientIdentity
 from node.news import KIND
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
-from node.worklist import corrections
+from node.worklist import corrections, unsent
 from node.worklist.columns import DeliveryStatus
 from node.worklist.corrections import Correction
-from node.worklist.database import Database
+from node.worklist.database import Database, insert
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import close_if_sent
-from node.worklist.tables import case, delivery, instance, series
+from node.worklist.tables import case, delivery, instance, job, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
+from node.worklist.unsent import Unsent
 
 _URGENT = sa.and_(case.c.priority == Priority.SUSPECTED, ~case.c.prior)
 _MAY_BE_THERE = sa.or_(
@@ -135,6 +136,37 @@ class Outbox:
         with self._database.write() as db:
             _record(db, owed, worker, {"status": DeliveryStatus.DEAD, "last_message": reason})
             _note(db, "never sent", owed, now, reason=reason, delivery=DeliveryStatus.DEAD)
+
+    def ran(self, name: str, error: str | None, now: datetime) -> None:
+        """Record that a job ran, and what went wrong if something did; an earlier error stays."""
+        failed = {"error": error, "failed_at": now} if error is not None else {}
+        values = {"ran_at": now, **failed}
+        with self._database.write() as db:
+            db.execute(
+                insert(db, job)
+                .values(name=name, **values)
+                .on_conflict_do_update(index_elements=["name"], set_=values)
+            )
+
+    def unsent(
+        self,
+        destination: str | None = None,
+        status: DeliveryStatus | None = None,
+        limit: int | None = None,
+    ) -> list[Unsent]:
+        """Return the deliveries that are owed or dead, dead ones first, then the oldest."""
+        with self._database.read() as db:
+            return unsent.listed(db, destination, status, limit)
+
+    def retry(self, numbers: Sequence[int], by: str, now: datetime) -> list[int]:
+        """Let a person try deliveries again now; return which will be (`unsent.retry`)."""
+        with self._database.write() as db:
+            return unsent.retry(db, numbers, by, now)
+
+    def cancel(self, numbers: Sequence[int], by: str, now: datetime) -> list[int]:
+        """Let a person give deliveries up for good; return which were (`unsent.cancel`)."""
+        with self._database.write() as db:
+            return unsent.cancel(db, numbers, by, now)
 
     def identities(self, case_id: int) -> frozenset[Identity]:
         """Return whom the instances of a case's series name; one, unless a person mixed them.

@@ -345,3 +345,14 @@ sa.Index(
     sqlite_where=sa.text(VIEWS),
     postgresql_where=sa.text(VIEWS),
 )
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    at("ran_at"),
+    sa.Column("error", sa.Text),
+    at("failed_at", nullable=True),
+    sa.CheckConstraint("(error IS NULL) = (failed_at IS NULL)", "failed"),
+)
+"""What the node does again and again; `error` is of the last run that failed."""

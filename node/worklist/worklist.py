@@ -14,6 +14,7 @@ from node.worklist.listing import Listing
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients
 from node.worklist.quarantine import Quarantine
+from node.worklist.statistics import Statistics
 from node.worklist.views import Views
 
 
@@ -56,6 +57,8 @@ class Worklist:
         For who must tell later what people did.
     archive
         For who queries and retrieves what the node holds.
+    statistics
+        For who answers for the node.
 
     Raises
     ------
@@ -82,6 +85,7 @@ class Worklist:
         self.accounts = Accounts(self._database)
         self.audit = Audit(self._database)
         self.archive = Archive(self._database)
+        self.statistics = Statistics(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -30,11 +30,16 @@ def study(
     description: str = "",
     then: datetime = NOW - timedelta(minutes=10),
     series: int = 1,
+    image: int = 1,
+    manufacturer: str = "",
 ) -> None:
-    """Receive one series of a study at `then` and take it through `outcomes`, a second each."""
+    """Receive an image of a study at `then` and take its series through `outcomes`, a second each.
+
+    A second `image` of the same series is a late slice.
+    """
     header = Header(
         "1.2.840.10008.5.1.4.1.1.2",
-        f"1.9.{number}.{series}",
+        f"1.9.{number}.{series}" + (f".{image}" if image > 1 else ""),
         f"1.7.{number}",
         f"1.8.{number}.{series}",
         "1.2.840.10008.1.2.1",
@@ -42,9 +47,10 @@ def study(
         patient_id=patient_id,
         accession_number=accession,
         study_description=description,
+        manufacturer=manufacturer,
     )
     worklist.arrivals.add(
-        header, StoredObject(f"{number}", f"{series}{number:063}", 1), caller="CT1", now=then
+        header, StoredObject(f"{number}", f"{image}{series}{number:062}", 1), caller="CT1", now=then
     )
     work = (State.RECEIVING, State.ASSEMBLED, State.TRIAGED, State.NOT_ANALYSED)
     for second, outcome in enumerate(outcomes, start=1):

@@ -9,7 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from models.findings import SUBTYPES
-from training.readings import Reading, Result, ReviewError, read_readings, read_results
+from training.readings import (
+    Doubt,
+    Reading,
+    Result,
+    ReviewError,
+    read_readings,
+    read_results,
+    write_doubts,
+)
 from training.review import agree, select
 from training.review_commands import app
 from training.revision import majority, revise
@@ -374,3 +382,49 @@ def test_readers_with_one_name_are_refused(review: Path, tmp_path: Path) -> None
     assert "anna" in refused("score", review, review / "worklists" / "anna.csv", again)
     again.rename(tmp_path / "AI.csv")
     assert "AI" in refused("score", review, tmp_path / "AI.csv")
+
+
+DOUBTS = [
+    Doubt("case-7", ("1.2.70", "1.3.70"), 0.05, "MISSED", "left frontal", "=thin, along\nthe falx"),
+    Doubt("case-9", ("1.2.2", "1.3.2"), 0.97, "FALSE_ALARM", "", "vessel"),
+]
+
+
+def doubted(tmp_path: Path) -> Path:
+    path = tmp_path / "feedback.csv"
+    write_doubts(path, DOUBTS)
+    return path
+
+
+def test_disagreements_are_results_with_the_readers_truth_and_no_formula(tmp_path: Path) -> None:
+    path = doubted(tmp_path)
+    assert [
+        (each.case, each.truth, each.probability, each.mistake) for each in read_results(path)
+    ] == [
+        ("case-7", True, 0.05, "MISSED"),
+        ("case-9", False, 0.97, "FALSE_ALARM"),
+    ]
+    assert table(path)[0]["reason"] == "'=thin, along the falx"
+
+
+def test_disagreements_stand_first_and_blind_in_each_worklist(tmp_path: Path) -> None:
+    results = RESULTS.replace("StudyInstanceUID,", "StudyInstanceUID,SeriesInstanceUID,")
+    for n in range(1, 11):
+        results = results.replace(f",1.2.{n},", f",1.2.{n},1.3.{n},")
+    feedback = ("--feedback", str(doubted(tmp_path)))
+    review = chosen(tmp_path, results, *feedback)
+    cases = {each["case"]: each for each in table(review / "cases.csv")}
+    assert cases["c02"]["difficult"] == "reader"  # by its series; it was easy
+    assert cases["c02"]["truth"] == "1"  # one reader's word does not change a known truth
+    assert (cases["case-7"]["difficult"], cases["case-7"]["truth"]) == ("ai reader", "1")
+    assert "case-9" not in cases
+    for reader in READ:
+        rows = table(review / "worklists" / f"{reader}.csv")
+        assert {row["case"] for row in rows[:2]} == {"c02", "case-7"}
+        assert len(rows) == 9 and not {"mistake", "reason", "place", "truth"} & set(rows[0])
+
+
+def test_an_unknown_mistake_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("case,probability,truth,mistake\nc,0.5,1,WRONG\n")
+    said = refused("select", tmp_path / "x.csv", "--out", tmp_path / "r", "--reader", "anna")
+    assert "line 2, column mistake" in said

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from node.arrive.spool import Spool
 from node.cli import app
 from node.clock import utc_now
 from node.settings import load
-from node.worklist import Worklist, upgrade
+from node.worklist import Mistake, Opinion, Worklist, upgrade
 from tests.support import ROOT
 from tests.support.builder import HEAD, encoded, uid
+from tests.support.listed import ASSEMBLED, NOW, SR, SUSPECTED, report, study
 from tests.support.peers import ct_series
 
 COMMANDS = [
@@ -35,6 +37,7 @@ COMMANDS = [
     "evaluate",
     "quarantine",
     "user",
+    "deliveries",
     "db",
     "review",
 ]
@@ -196,3 +199,55 @@ def test_an_empty_worklist_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run("worklist") == (0, "no study in the worklist\n", "")
     code, _, said = run("worklist", "--priority", "urgent")
     assert code == 2 and "no priority 'urgent': suspected, not_analysed, pending" in said
+
+
+@pytest.fixture
+def dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worklist]:
+    """A worklist with one study whose SR was given up; a reader called it a false alarm."""
+    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
+    assert run("db", "upgrade")[0] == 0
+    with Worklist(f"sqlite:///{tmp_path}/ichnode.sqlite") as worklist:
+        study(worklist, 1, ASSEMBLED, SUSPECTED, report(SR), patient_id="P-4711")
+        (owed,) = worklist.outbox.claim("w", 60, NOW)
+        worklist.outbox.failed(owed, "w", 0xA700, "out of resources", None, NOW)
+        wrong = Opinion(False, Mistake.FALSE_ALARM, "falx", "calcified, P-4711")
+        worklist.feedback.give("1.7.1", "Dr. Night", wrong, NOW)
+        yield worklist
+
+
+def test_dead_deliveries_are_listed_retried_and_cancelled(dead: Worklist) -> None:
+    shown = " ".join(run("deliveries", "list")[1].split())
+    assert "1 1 PACS sr dead 1 A700 out of resources" in shown
+    (one,) = json.loads(run("deliveries", "list", "--json", "--to", "PACS")[1])
+    assert (one["status"], one["last_status"]) == ("DEAD", 0xA700)
+    assert run("deliveries", "retry", "--to", "PACS", "--by", "A. Admin")[:2] == (
+        0,
+        "1 tried again\n",
+    )
+    assert dead.views.events("1.7.1")[-1].detail["by"] == "A. Admin"
+    assert run("deliveries", "cancel", "1")[:2] == (0, "1 no longer owed\n")
+    code, said, _ = run("deliveries", "cancel", "1")
+    assert code == 1 and "left as before" in said
+    assert run("deliveries", "list")[1] == "nothing is owed\n"
+
+
+@pytest.mark.usefixtures("dead")
+def test_deliveries_are_named_by_number_or_by_destination() -> None:
+    for arguments in ([], ["1", "--to", "PACS"]):
+        code, _, error = run("deliveries", "retry", *arguments)
+        assert code == 2 and "by their numbers, or a destination" in error
+
+
+@pytest.mark.usefixtures("dead")
+def test_disagreements_go_to_the_review_without_a_name(tmp_path: Path) -> None:
+    out = tmp_path / "feedback.csv"
+    assert "1 study that readers disagreed with" in run("review", "feedback", "--out", str(out))[1]
+    text = out.read_text("utf-8-sig")
+    assert text.splitlines() == [
+        "case,probability,truth,StudyInstanceUID,SeriesInstanceUID,mistake,place,reason",
+        'case-1,0.93,0,1.7.1,1.8.1.1,FALSE_ALARM,falx,"calcified, [removed]"',
+    ]
+    made = run("review", "select", str(out), "--out", str(tmp_path / "r"), "--reader", "anna")
+    assert "1 of 1 cases are difficult" in made[1] and "1 by readers' disagreement" in made[1]
+    code, _, error = run("review", "feedback", "--out", str(tmp_path / "none" / "x.csv"))
+    assert code == 2 and "cannot be written" in error

@@ -15,7 +15,7 @@ from pynetdicom import AE, evt
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cli.pacs import archive
-from node.deliver.loop import deliver, drain
+from node.deliver.loop import Job, deliver, drain
 from node.destination import Destination
 from node.dicom.net.association import contexts_archive
 from node.dicom.net.store_scu import echo, send_files
@@ -573,3 +573,32 @@ def test_sender_may_stop_before_the_end(tmp_path):
         assert next(results).stored
         results.close()
     assert len(list(tmp_path.glob("*.dcm"))) == 1
+
+
+def test_a_job_is_noted_seldom_and_at_once_when_it_begins_or_ceases_to_fail(tmp_path):
+    outcome = [None]
+
+    with outbox_to(
+        tmp_path, Destination(name="peer", ae_title="P", host="127.0.0.1", port=1)
+    ) as node:
+
+        def work():
+            if outcome[0]:
+                raise Retryable(outcome[0])
+
+        start = node.now
+        job = Job("send", work, node.worklist.outbox, node.clock)
+
+        def after(seconds, fails=None):
+            node.now, outcome[0] = start + timedelta(seconds=seconds), fails
+            job()
+            (line,) = node.worklist.statistics.jobs()
+            failed = line.failed_at and (line.failed_at - start).total_seconds()
+            return (line.ran_at - start).total_seconds(), line.error, failed
+
+        assert after(0) == (0, None, None)
+        assert after(20) == (0, None, None)
+        assert after(31) == (31, None, None)
+        assert after(32, "full") == (32, "full", 32)
+        assert after(33, "full") == (32, "full", 32)
+        assert after(34) == (34, "full", 32)

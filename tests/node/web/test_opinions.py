@@ -163,7 +163,8 @@ def test_every_address_that_takes_a_request_to_change_asks_for_the_pages_token(
     }
     changing = {path for path, method in takes if method not in ("GET", "HEAD")}
     feedback = {"/studies/{case:int}/feedback", "/studies/{case:int}/undo"}
-    assert changing == {"/list", "/login", "/logout", *feedback}
+    admin = {"/admin/echo", "/admin/deliveries"}
+    assert changing == {"/list", "/login", "/logout", *feedback, *admin}
     for path in changing - {"/list"}:  # it only reads: its body says what for
         answer = night.post(path.replace("{case:int}", "1"), json=SAW | {"kind": "agree"})
         assert answer.status_code == 403

@@ -5,7 +5,7 @@ import multiprocessing
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -59,7 +59,7 @@ from node.worklist import (
 )
 from node.worklist.database import Database
 from node.worklist.tables import metadata
-from tests.support.postgresql import cluster
+from tests.node.worklist.conftest import execute
 
 T0 = datetime(2026, 11, 20, 3, 15, tzinfo=UTC)
 SUSPECTED = Triaged(
@@ -76,62 +76,6 @@ SUSPECTED = Triaged(
 WORK = (State.RECEIVING, State.ASSEMBLED, State.TRIAGED, State.NOT_ANALYSED)
 NEGATIVE = Triaged(Priority.NOT_SUSPECTED, probability=0.04, volume_ml=0.0)
 UNCERTAIN = replace(NEGATIVE, uncertainty=0.21, uncertain=True)
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    with cluster() as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("worklist") / "ichnode.sqlite"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])
-def database(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database with the schema and no rows."""
-    if database == "sqlite":
-        copy = tmp_path / "ichnode.sqlite"
-        shutil.copy(request.getfixturevalue("upgraded"), copy)
-        return f"sqlite:///{copy}"
-    server: str = request.getfixturevalue("postgresql")
-    upgrade(server)
-    tables = ", ".join(f'"{table}"' for table in metadata.tables)
-    execute(server, f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
-    return server
-
-
-@pytest.fixture
-def empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without tables."""
-    if database == "sqlite":
-        return f"sqlite:///{tmp_path}/worklist/ichnode.sqlite"
-    server: str = request.getfixturevalue("postgresql")
-    execute(server, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
-    return server
-
-
-def execute(url: str, *statements: str) -> None:
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(sa.text(statement))
-    engine.dispose()
-
-
-@pytest.fixture
-def worklist(url: str) -> Iterator[Worklist]:
-    with Worklist(url) as opened:
-        yield opened
 
 
 def at(seconds: float) -> datetime:
