@@ -50,17 +50,29 @@ def serve_page(
         logger.info("page served", extra=event("page", host=address[0], port=address[1]))
         application = app(worklist, settings, drawn, clock, names(settings), also)
         server = uvicorn.Server(_config(application, settings.web))
-        for noisy in ("uvicorn.error", "asyncio", "node.web.provider_sign_in"):
-            logging.getLogger(noisy).addFilter(Seldom())
         thread = threading.Thread(target=server.run, args=([listening],), name="page")
-        thread.start()
-        while thread.is_alive() and not stop.wait(0.2):
-            pass
-        application.state.streams.ended = True
-        server.should_exit = True
-        thread.join()
+        with _said_seldom("uvicorn.error", "asyncio", "node.web.provider_sign_in"):
+            thread.start()
+            while thread.is_alive() and not stop.wait(0.2):
+                pass
+            application.state.streams.ended = True
+            server.should_exit = True
+            thread.join()
     if not stop.is_set():
         raise Retryable("the triage page stopped by itself; the log says why")
+
+
+@contextmanager
+def _said_seldom(*names: str) -> Iterator[None]:
+    """Keep what bad clients can have these loggers say from filling the log."""
+    filters = {logging.getLogger(name): Seldom() for name in names}
+    for noisy, seldom in filters.items():
+        noisy.addFilter(seldom)
+    try:
+        yield
+    finally:
+        for noisy, seldom in filters.items():
+            noisy.removeFilter(seldom)
 
 
 def require_closed(settings: Settings, worklist: Worklist) -> None:
