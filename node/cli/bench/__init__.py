@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from node.cli.bench.archive import measure_archive
 from node.cli.bench.building import measure_building
 from node.cli.bench.door_to_flag import measure_door_to_flag
 from node.cli.bench.receiving import measure_receiving
@@ -24,18 +23,6 @@ from node.errors import BadConfiguration
 from node.settings import Settings, load
 from node.worklist import upgrade
 from training.phantoms import demo_pair
-
-
-def bench_web() -> None:
-    """Print how long queries of the node's archive take, with many studies.
-
-    Raises
-    ------
-    IchnodeError
-        If the node does not answer.
-    """
-    with TemporaryDirectory(prefix="ichnode-bench-") as temporary:
-        measure_archive(Path(temporary))
 
 
 def bench(settings: Settings, peers: Sequence[str]) -> None:

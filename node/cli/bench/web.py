@@ -25,6 +25,7 @@ import numpy as np
 from models.findings import SUBTYPES, Findings, SliceFinding
 from models.volume import Volume
 from node.case_folder import CaseFolder, case_folder
+from node.cli.bench.archive import measure_archive
 from node.cli.bench.building import THIN
 from node.cli.bench.receiving import fresh_series
 from node.cli.bench.tables import bench_table, console
@@ -50,7 +51,7 @@ HEARD_S = 30.0
 
 
 def bench_web() -> None:
-    """Print how the page holds with many studies and many open pages.
+    """Print how the page, and queries of the archive, hold with many studies.
 
     Raises
     ------
@@ -68,6 +69,8 @@ def bench_web() -> None:
                 _measure_live(settings, worklist, process)
                 for name, (case, first, count) in series.items():
                     _measure_study(settings, name, case, first, count)
+        (folder / "archive").mkdir()
+        measure_archive(folder / "archive")
 
 
 def _settings(folder: Path) -> Settings:

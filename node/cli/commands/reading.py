@@ -84,11 +84,6 @@ def bench(
     from node.cli.bench import bench as run
     from node.cli.bench.web import bench_web
 
-    if what not in ("node", "web"):
-        raise typer.BadParameter(f"{what}: node or web")
-    if what == "web":
-        bench_web()
-        return
     with configured(config) as settings:
         if what is Measured.WEB:
             bench_web()
