@@ -113,7 +113,7 @@ def _volume(slices: int, size: int) -> Volume:
 def _served(settings: Settings, worklist: Worklist) -> Iterator[str]:
     stop = threading.Event()
     service = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now)
-    page = (settings, worklist.views, utc_now, stop, [service])
+    page = (settings, worklist, utc_now, stop, [service])
     server = threading.Thread(target=serve_page, args=page)
     server.start()
     base = f"http://127.0.0.1:{settings.web.port}"

@@ -3,8 +3,9 @@
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from node.states import Priority
+    from node.worklist import Row, Views
 
 NAMES = "StudyInstanceUID, accession number or case number, as the worklist shows them."
 
@@ -44,23 +46,12 @@ def worklist(
     from rich.live import Live
 
     from node.cli.console.worklist import EMPTY, on_one_screen, worklist_table
-    from node.clock import utc_now
-    from node.worklist import Row, Worklist
+    from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         wanted = _priorities(priority or [])
         console = terminal()
-
-        def rows() -> list[Row]:
-            now = utc_now()
-            start = moment(since, now) if since else None
-            found = [
-                row
-                for row in worklist.views.worklist(now)
-                if row.priority in wanted and (start is None or row.first_received_at >= start)
-            ]
-            return found[:limit]
-
+        rows = partial(_rows, worklist.views, wanted, since, limit)
         if watch and not as_json:
             with Live(on_one_screen(rows(), console), console=console, screen=True) as live:
                 while not threading.Event().wait(1.0):
@@ -72,6 +63,22 @@ def worklist(
             console.print(worklist_table(found))
         else:
             say(EMPTY)
+
+
+def _rows(
+    views: "Views", wanted: "Collection[Priority]", since: str, limit: int | None
+) -> "list[Row]":
+    """Return the rows of these priorities that came since then, the most urgent first."""
+    from node.clock import utc_now
+
+    now = utc_now()
+    start = moment(since, now) if since else None
+    found = [
+        row
+        for row in views.worklist(now)
+        if row.priority in wanted and (start is None or row.first_received_at >= start)
+    ]
+    return found[:limit]
 
 
 def moment(text: str, now: datetime) -> datetime:
