@@ -36,8 +36,8 @@ COMMANDS = [
     "export",
     "evaluate",
     "quarantine",
-    "user",
     "deliveries",
+    "user",
     "db",
     "review",
 ]
