@@ -26,7 +26,10 @@ BLEEDS, NORMAL = 75, 56
 
 
 def resliced(volume: Volume, spacing_mm: float) -> Volume:
-    """Return the head in thinner slices, each a mean of its two neighbours by their distance."""
+    """Return the head in thinner slices, each a mean of its two neighbours by their distance.
+
+    Every second row and column is left out, so that many slices are read in little time.
+    """
     places = volume.locations_mm
     wanted = np.arange(places[0], places[-1], spacing_mm)
     above = np.clip(np.searchsorted(places, wanted, side="right"), 1, len(places) - 1)
@@ -35,7 +38,13 @@ def resliced(volume: Volume, spacing_mm: float) -> Volume:
     hu = volume.hu[above - 1] * (1 - between) + volume.hu[above] * between
     start = volume.positions_mm[0]
     positions = start + (wanted - places[0])[:, None] * volume.normal
-    return replace(volume, hu=hu, positions_mm=positions, thickness_mm=spacing_mm)
+    return replace(
+        volume,
+        hu=np.ascontiguousarray(hu[:, ::2, ::2]),
+        positions_mm=positions,
+        spacing_mm=(2 * volume.spacing_mm[0], 2 * volume.spacing_mm[1]),
+        thickness_mm=spacing_mm,
+    )
 
 
 def shown(

@@ -106,7 +106,7 @@ def whole(arriving: Sequence[Sent]) -> set[int]:
 
 
 @given(arrivals())
-@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_bleed_in_view_is_flagged_however_it_arrives(fresh: Path, arriving: list[Sent]) -> None:
     row = shown(FILES, arriving, fresh)
     if whole(arriving) & BLEED and len(whole(arriving)) >= 3:
@@ -116,7 +116,7 @@ def test_a_bleed_in_view_is_flagged_however_it_arrives(fresh: Path, arriving: li
 
 
 @given(arrivals())
-@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_did_not_come_whole_is_named_and_not_cleared(
     fresh: Path, arriving: list[Sent]
 ) -> None:
