@@ -86,9 +86,7 @@ def serving_web(settings: Settings, worklist: Worklist) -> Iterator[str]:
     """Serve the page and DICOMweb while the block runs; yield the base URL of DICOMweb."""
     stop = threading.Event()
     archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, now)
-    server = threading.Thread(
-        target=serve_page, args=(settings, worklist.views, now, stop, [archive])
-    )
+    server = threading.Thread(target=serve_page, args=(settings, worklist, now, stop, [archive]))
     server.start()
     try:
         root = f"http://127.0.0.1:{settings.web.port}"

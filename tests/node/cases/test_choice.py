@@ -174,7 +174,10 @@ def test_one_of_eight_mixed_series_is_read_and_explain_says_why(
         ("thin", "slice thickness nearest to 5 mm"),
         ("bone", "soft-tissue kernel"),
     ):
-        assert lost[written[name][0]] == {"line": line, "to_series": IDENTITY.series_instance_uid}
+        assert lost[written[name][0]]["line"] == line
+        # The thin series may have been complete first; it lost to the same one in turn.
+        better = {IDENTITY.series_instance_uid, written["thin"][0]} - {written[name][0]}
+        assert lost[written[name][0]]["to_series"] in better
     assert told["series"][0]["decision"].startswith("series 'Head 5.0 H30s' is read: 32 axial")
     assert told["door_to_flag_s"] > 0
 

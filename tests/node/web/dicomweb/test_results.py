@@ -57,8 +57,8 @@ def test_results_are_found_with_their_study(worked: Worked) -> None:
     client = worked.archive.client(READ)
     (found,) = client.search_for_studies(search_filters={"ModalitiesInStudy": "SEG"})
     study = Dataset.from_json(found)
-    assert list(study.ModalitiesInStudy) == ["CT", "OT", "SEG", "SR"]
-    assert study.NumberOfStudyRelatedInstances == len(HEAD.build()) + 3
+    assert list(study.ModalitiesInStudy) == ["CT", "DOC", "SEG", "SR"]
+    assert study.NumberOfStudyRelatedInstances == len(HEAD.build()) + 4
     (found,) = client.search_for_series(worked.study, search_filters={"Modality": "SR"})
     assert "RESEARCH" in Dataset.from_json(found).SeriesDescription.upper()
     with worked.archive.http(READ) as http:
@@ -110,7 +110,7 @@ def test_getscu_gets_images_and_results(worked: Worked, tmp_path: Path) -> None:
         subprocess.run([*command, *keys, *address], check=False, env=NODELAY, timeout=120)
     got = [dcmread(path) for path in out.iterdir()]
     assert {SEG, SR, CAPTURE} < {ds.SOPClassUID for ds in got}
-    assert len(got) == len(HEAD.build()) + 3
+    assert len(got) == len(HEAD.build()) + 4
 
 
 def test_a_replay_replaces_the_results_that_are_found(worked: Worked) -> None:
