@@ -36,7 +36,8 @@ class Entry:
     closed
         No further image is expected.
     arriving
-        Images still come in: its association is open, or the last image came within the grace.
+        Images may still come in: its association is open, the last image came within the grace, or
+        its sender's rhythm is waited for.
     case
         Its newest case.
     """
@@ -163,7 +164,9 @@ def field_of(
         ends = closing(verdict, settings, reported=_reported(known, cases))
         silent = series.released_at is not None and now >= series.last_received_at + grace
         closed = now >= ends.at
-        entries.append(Entry(verdict, ends, closed, not (closed or silent), known))
+        # Evidence closes it in a moment: the sender's rhythm is waited for.
+        soon = ends.saved_s > 0
+        entries.append(Entry(verdict, ends, closed, not closed and (soon or not silent), known))
     mine = next((e for e in entries if e.key == (case.series_instance_uid, case.part)), None)
     if mine is None:
         return None

@@ -38,8 +38,8 @@ def one_by_one(
 ) -> None:
     """Send each image over an association of its own, with a pause before some of them."""
     for number, file in enumerate(files):
-        for _ in range(round(pauses.get(number, 0.3) * 10)):
-            clock.wait(0.1)
+        for _ in range(max(1, round(pauses.get(number, 0.3) * 2))):
+            clock.wait(0.5)
             while work_once(node, "worker"):
                 pass
         receive_files([file], node)
@@ -93,3 +93,18 @@ def test_all_announced_images_close_a_series_that_was_reported(
         State.ASSEMBLED,
         "complete: all 30 images of ImagesInAcquisition came",
     )
+
+
+def test_a_better_series_whose_rhythm_is_waited_for_is_read_alone(
+    node: WatchedNode, clock: Clock
+) -> None:
+    """The thin series is complete first; the better one came by slower associations."""
+    thin = HEAD(name="thin", gaps_mm=(2.0,) * 72, thickness_mm=2.0)
+    for part in (FILES[:10], FILES[10:20], FILES[20:]):
+        receive_files(part, node)
+        clock.wait(2.5)
+    receive_files([encoded(ds) for ds in thin.build()], node)
+    work(node, clock)
+    (found,) = results(node)
+    plan = node.folder(node.worklist.cases.get(found.case_id)).require_plan()
+    assert len(plan.slices) == 30
