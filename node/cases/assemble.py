@@ -98,9 +98,10 @@ def _refused(field: Field) -> Decided:
     speakers = [e for e in (mine, *field.rivals) if e is mine or not e.passed_over]
     if min(speakers, key=_distance) is not mine:
         return field.skip(refusal.reason, refusal.message)
-    doubted = judge(mine.verdict.series, field.settings, doubt=True)
-    if doubted.refusal is None:
-        return _read(replace(field, mine=replace(mine, verdict=doubted)))
+    if refusal.reason is Reason.NOT_A_HEAD:
+        doubted = judge(mine.verdict.series, field.settings, doubt=True)
+        if doubted.refusal is None:
+            return _read(replace(field, mine=replace(mine, verdict=doubted)))
     decision = f"series {mine.verdict.name} cannot be read: {refusal.message}; {mine.closing.why}"
     plan = _plan(field, _everything(mine.verdict.series), f"{decision}{_others(field)}")
     known = (plan.limitations, bool(field.prior), mine.closing, field.scan)

@@ -8,7 +8,6 @@ import logging
 import mmap
 import multiprocessing
 import os
-import resource
 import signal
 import traceback
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from models.volume import Volume
 from node.dicom.read.damage import Crashed
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused, Retryable
+from node.limits import forbid_core_dump, limit_memory
 from node.log import configure, event
 from node.records import SeriesPlan
 from node.settings import Decode
@@ -182,9 +182,9 @@ def _serve(line: Connection, load: Decoder, limits: Decode) -> None:
     # A signal to the group is meant for the worker, which ends its case and then its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would show a patient
+    forbid_core_dump()
     configure("WARNING", as_json=False)  # libraries quote headers; nothing goes out as it is
-    _limit_memory(limits.memory_mb)
+    limit_memory(limits.memory_mb)
     with suppress(EOFError, ConnectionError):  # raised when the worker is gone
         line.send("ready")
         while True:
@@ -192,17 +192,6 @@ def _serve(line: Connection, load: Decoder, limits: Decode) -> None:
             signal.setitimer(signal.ITIMER_REAL, limits.timeout_s + ORPHAN_S)
             _answer(line, load, plan, root)
             signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _limit_memory(memory_mb: int) -> None:
-    """Allow this much memory beyond what the process has now.
-
-    RLIMIT_DATA counts private memory that can be written. RLIMIT_AS would also count address space
-    that is only reserved, 64 MiB and more for each thread, and so depend on the processor.
-    """
-    data_pages = int(Path("/proc/self/statm").read_text().split()[5])
-    limit = data_pages * mmap.PAGESIZE + (memory_mb << 20)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _answer(line: Connection, load: Decoder, plan: SeriesPlan, root: Path) -> None:

@@ -90,11 +90,8 @@ class _Group:
     images: tuple[Instance, ...]
     scan: int
     """Which of the scans by time it belongs to."""
-
-    @property
-    def locations(self) -> Vector:
-        """(frames,) float64, mm along the normal."""
-        return _locations(self.images)
+    locations: Vector
+    """(frames,) float64, mm along the normal."""
 
     def sort_key(self) -> tuple[int, bool, int, int, tuple[int, str]]:
         """Return what orders groups: the largest first, then soft kernels, then as acquired."""
@@ -109,15 +106,13 @@ class _Heap:
     reconstruction: tuple[Hashable, ...]
     images: list[Instance] = field(default_factory=list)
     scans: set[int] = field(default_factory=set)
-
-    @property
-    def locations(self) -> Vector:
-        """(frames,) float64, mm along the normal."""
-        return _locations(self.images)
+    locations: Vector = field(default_factory=lambda: np.empty(0))
+    """(frames,) float64, mm along the normal."""
 
     def take(self, group: _Group) -> None:
         self.images += group.images
         self.scans.add(group.scan)
+        self.locations = np.concatenate([self.locations, group.locations])
 
     def shows(self, group: _Group) -> bool:
         """Return whether the places of the group are here already."""
@@ -151,7 +146,7 @@ def _groups(plane: Sequence[Instance]) -> Iterator[_Group]:
         header, scan = image.header, scans[image.header.acquired]
         by[scan, header.acquisition_number or 0, _reconstruction(header)].append(image)
     for (scan, *_), images in by.items():  # type: ignore[misc]
-        yield from (_Group(tuple(run), scan) for run in _runs(images))
+        yield from (_Group(tuple(run), scan, _locations(run)) for run in _runs(images))
 
 
 def _scans(images: Iterable[Instance]) -> dict[str, int]:

@@ -23,10 +23,11 @@ from node.errors import IchnodeError
 from node.settings import Settings
 from node.web import figures, guard
 from node.web.figures import Day, Figures
-from node.web.site import Site
+from node.web.site import Site, permitted
 from node.web.who import Role, User, who
 from node.worklist import DeliveryStatus, DestinationLine, JobLine, Queued, Unsent
 
+ADMINS, FOR_ADMINS = frozenset({Role.ADMIN}), "This is for the role admin."
 WEEKS = (4, 13, 52)
 """Over how many weeks it may count; the first if none is asked for."""
 DAYS = 14
@@ -136,7 +137,7 @@ class AdminPage:
 
     async def echo(self, request: Request) -> Response:
         """Ask a destination whether it answers, as `ichnode echo`, and say what it answered."""
-        admin(request)
+        permitted(request, ADMINS, FOR_ADMINS)
         name = str((await guard.body_of(request)).get("destination"))
         named = {one.name: one for one in self._site.settings.deliver.destinations}
         if name not in named:
@@ -168,7 +169,7 @@ class AdminPage:
 
     async def decide(self, request: Request) -> Response:
         """Try deliveries again, or owe them no longer: some by number, or all dead ones to one."""
-        user = admin(request)
+        user = permitted(request, ADMINS, FOR_ADMINS)
         asked = await guard.body_of(request)
         if asked.get("act") not in ("retry", "cancel"):
             raise HTTPException(400, "Say retry or cancel.")
@@ -187,23 +188,6 @@ class AdminPage:
         left = len(numbers) - len(done)
         kept = f"; {left} left as before: sent meanwhile, or followed by a later message"
         return f"{len(done)} {what}{kept if left else ''}"
-
-
-def admin(request: Request) -> User:
-    """Return the admin who sends a request from a page of ours.
-
-    Raises
-    ------
-    HTTPException
-        403, with words.
-    """
-    guard.require_own_page(request)
-    user = who(request)
-    if user is None:
-        raise HTTPException(403, "Nobody is signed in: this page can only be read.")
-    if user.role is not Role.ADMIN:
-        raise HTTPException(403, "This is for the role admin.")
-    return user
 
 
 def _numbers(asked: object) -> Sequence[int]:

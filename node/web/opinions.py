@@ -10,12 +10,13 @@ from starlette.routing import Route
 
 from node.states import Priority
 from node.web import guard
-from node.web.site import Site
-from node.web.who import MAY_GIVE_FEEDBACK, User, who
+from node.web.site import Site, permitted
+from node.web.who import MAY_GIVE_FEEDBACK, User
 from node.worklist import Deed, Mistake, NothingToUndo, Opinion, Outdated
 
 AGREES = {"acknowledge": None, "agree": True, "disagree": False}
 """What is said, and whether it agrees with the result."""
+ONLY_LOOKS = "Your role may look, and not acknowledge."
 LONGEST_PLACE, LONGEST_REASON = 100, 1000
 
 
@@ -34,7 +35,7 @@ class Opinions:
 
     async def give(self, request: Request) -> Response:
         """Record what the person says of the result that they saw."""
-        user = signed_in(request)
+        user = permitted(request, MAY_GIVE_FEEDBACK, ONLY_LOOKS)
         asked = await guard.body_of(request)
         opinion, saw = opinion_in(asked), _priority(asked.get("saw"))
         await run_in_threadpool(self._give, request, user, opinion, saw)
@@ -51,7 +52,7 @@ class Opinions:
 
     async def undo(self, request: Request) -> Response:
         """Take back the person's newest feedback on a study."""
-        user = signed_in(request)
+        user = permitted(request, MAY_GIVE_FEEDBACK, ONLY_LOOKS)
         await run_in_threadpool(self._undo, request, user)
         return JSONResponse({"said": "undone"})
 
@@ -62,23 +63,6 @@ class Opinions:
         except NothingToUndo as error:
             raise HTTPException(409, "There is nothing of yours to undo here.") from error
         self._site.note(request, Deed.UNDONE, uid)
-
-
-def signed_in(request: Request) -> User:
-    """Return who sends a request from a page of ours, if that person may give feedback.
-
-    Raises
-    ------
-    HTTPException
-        403, with words.
-    """
-    guard.require_own_page(request)
-    user = who(request)
-    if user is None:
-        raise HTTPException(403, "Nobody is signed in: this page can only be read.")
-    if user.role not in MAY_GIVE_FEEDBACK:
-        raise HTTPException(403, "Your role may look, and not acknowledge.")
-    return user
 
 
 def opinion_in(asked: dict[str, Any]) -> Opinion:

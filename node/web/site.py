@@ -1,10 +1,11 @@
 """What the pages share: the worklist's handles, the list, the pictures and the templates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jinja2 import Environment, PackageLoader
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -13,9 +14,9 @@ from node.visible import visible
 from node.web import guard, live_list, wording
 from node.web.live_list import LiveList
 from node.web.pictures import Pictures
-from node.web.who import MAY_GIVE_FEEDBACK, address_of, who
+from node.web.who import MAY_GIVE_FEEDBACK, User, address_of, who
 from node.wording import UNCERTAIN
-from node.worklist import Actor, Deed, Worklist
+from node.worklist import Actor, Deed, Role, Worklist
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,23 @@ class Site:
             session = request.state.session
             actor = Actor(session.name, address_of(request), session.digest)
             self.worklist.audit.record(actor, what, self.clock(), study_uid=study_uid)
+
+
+def permitted(request: Request, roles: Collection[Role], refusal: str) -> User:
+    """Return who sends a request from a page of ours, if that person has one of the roles.
+
+    Raises
+    ------
+    HTTPException
+        403, with words: those of `refusal` for another role.
+    """
+    guard.require_own_page(request)
+    user = who(request)
+    if user is None:
+        raise HTTPException(403, "Nobody is signed in: this page can only be read.")
+    if user.role not in roles:
+        raise HTTPException(403, refusal)
+    return user
 
 
 def templates(clock: Callable[[], datetime]) -> Environment:

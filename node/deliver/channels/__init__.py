@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from node.deliver.answer import Answer
 from node.deliver.channels import dicom, hl7, mail, webhook
+from node.deliver.messages import send_each
 from node.destination import Destination
 from node.records import Delivery
 from node.settings import Settings
@@ -29,9 +31,9 @@ class Channel:
 
 CHANNELS: Mapping[str, Channel] = {
     "dicom": Channel(dicom.send, dicom.probe),
-    "hl7": Channel(hl7.send, hl7.probe),
-    "mail": Channel(mail.send, mail.probe),
-    "webhook": Channel(webhook.send, webhook.probe),
+    "hl7": Channel(partial(send_each, how="hl7", post=hl7.post), hl7.probe),
+    "mail": Channel(partial(send_each, how="mail", post=mail.post), mail.probe),
+    "webhook": Channel(partial(send_each, how="webhook", post=webhook.post), webhook.probe),
 }
 """By the `channel` of a parcel, which is the `how` of its destination."""
 

@@ -7,11 +7,10 @@ OBX-3 and OBX-4 are the same in each message of a study, so that a later one rep
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from node.deliver.answer import Answer, Verdict
-from node.deliver.messages import Message, send_each, sentences
+from node.deliver.messages import Message, sentences
 from node.destination import Destination, Hl7
 from node.errors import Retryable
 from node.hl7 import (
@@ -27,22 +26,13 @@ from node.hl7 import (
     timestamp,
 )
 from node.news import News, What
-from node.records import Delivery
 from node.settings import Settings
 from node.states import Priority
-from node.worklist import Outbox
 
 MAX_ANSWER = 65536
 """Longest acknowledgement that is read, bytes. They have some hundred; chosen."""
 CODES = "99ICHNODE"
 """The coding system of OBX-3; local ones begin with 99 (HL7 table 0396)."""
-
-
-def send(
-    batch: Sequence[Delivery], settings: Settings, outbox: Outbox
-) -> Iterator[tuple[Delivery, Answer]]:
-    """Send messages of one destination."""
-    return send_each(batch, settings, outbox, "hl7", _post)
 
 
 def probe(destination: Destination, settings: Settings) -> str:
@@ -185,7 +175,8 @@ def _of(code: str) -> tuple[str, str, str]:
 # --- over the network ----------------------------------------------------------------------------
 
 
-def _post(destination: Destination, message: Message, settings: Settings) -> Answer:
+def post(destination: Destination, message: Message, settings: Settings) -> Answer:
+    """Send one message over MLLP; return how that ended."""
     content = compose(message, destination)
     try:
         answer = exchange(destination, content, settings.deliver.timeout_s)

@@ -2,21 +2,19 @@
 
 import smtplib
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 
 from node.deliver.answer import Answer, Verdict
-from node.deliver.messages import Message, secret, send_each, sentences
+from node.deliver.messages import Message, secret, sentences
 from node.destination import Destination
 from node.errors import BadConfiguration, Retryable
-from node.records import Delivery
 from node.settings import Settings
 from node.states import Priority
 from node.visible import visible
-from node.worklist import Outbox
 
 _VERDICTS = {
     Priority.SUSPECTED: "hemorrhage SUSPECTED, unverified",
@@ -26,13 +24,6 @@ _SUBJECTS = {
     "retract": "suspicion TAKEN BACK",
     "escalation": "NOT ACKNOWLEDGED: hemorrhage suspected, unverified",
 }
-
-
-def send(
-    batch: Sequence[Delivery], settings: Settings, outbox: Outbox
-) -> Iterator[tuple[Delivery, Answer]]:
-    """Send messages of one destination."""
-    return send_each(batch, settings, outbox, "mail", _post)
 
 
 def probe(destination: Destination, settings: Settings) -> str:
@@ -75,7 +66,8 @@ def compose(message: Message, destination: Destination) -> EmailMessage:
     return mail
 
 
-def _post(destination: Destination, message: Message, settings: Settings) -> Answer:
+def post(destination: Destination, message: Message, settings: Settings) -> Answer:
+    """Send one message by SMTP; return how that ended."""
     try:
         with _server(destination, settings) as server:
             server.send_message(compose(message, destination))

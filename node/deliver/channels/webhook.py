@@ -7,32 +7,22 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from node.deliver.answer import Answer, Verdict
-from node.deliver.messages import Message, secret, send_each
+from node.deliver.messages import Message, secret
 from node.destination import Destination
 from node.errors import BadConfiguration, Retryable
-from node.records import Delivery
 from node.settings import Settings
 from node.wording import RESEARCH_USE_ONLY
-from node.worklist import Outbox
 
 AGAIN = (408, 425, 429)
 """Client errors (4xx) that pass by themselves: Request Timeout, Too Early, Too Many Requests
 (RFC 9110, 8470, 6585)."""
 _KEPT_BACK = ("what", "number", "patient_id", "patient_birth_date", "before")
-
-
-def send(
-    batch: Sequence[Delivery], settings: Settings, outbox: Outbox
-) -> Iterator[tuple[Delivery, Answer]]:
-    """Send messages of one destination."""
-    return send_each(batch, settings, outbox, "webhook", _post)
 
 
 def probe(destination: Destination, settings: Settings) -> str:
@@ -79,7 +69,8 @@ def signature(key: str, timestamp: str, content: bytes) -> str:
     return hmac.new(key.encode(), timestamp.encode() + b"." + content, hashlib.sha256).hexdigest()
 
 
-def _post(destination: Destination, message: Message, settings: Settings) -> Answer:
+def post(destination: Destination, message: Message, settings: Settings) -> Answer:
+    """POST one message; return how that ended."""
     content, timestamp = body(message, destination), str(int(time.time()))
     try:
         key = secret(destination.webhook.secret_variable)

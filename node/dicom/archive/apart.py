@@ -3,17 +3,16 @@
 Codecs are C and C++ code that gets whatever a peer sent.
 """
 
-import resource
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from node.errors import BadObject
+from node.limits import forbid_core_dump, limit_memory
 from node.settings import Decode
 
 P = ParamSpec("P")
@@ -66,12 +65,10 @@ class Apart:
 
 
 def _begin(memory_mb: int) -> None:
-    """Limit the process: no core dump, which would show a patient, and this much more memory."""
+    """Limit the process, which a signal to the group does not end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    pages = int(Path("/proc/self/statm").read_text().split()[5])
-    limit = pages * resource.getpagesize() + (memory_mb << 20)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    forbid_core_dump()
+    limit_memory(memory_mb)
 
 
 def _timed(

@@ -1,7 +1,6 @@
 """What was not seen is not cleared; what was seen may be flagged."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,13 +10,12 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from node.cases.clearance import FORBIDS_CLEARING
-from node.settings import Settings
 from node.states import Priority, Reason
-from node.worklist import Row, Worklist, upgrade
+from node.worklist import Row
 from tests.support import ROOT
 from tests.support.builder import HEAD, Scan, alone, encoded, pixels, received
 from tests.support.watched import WatchedNode
-from tests.support.working import Clock, Predictor, receive_files, work
+from tests.support.working import Clock, receive_files, work
 
 CLOT = 72 + 1024
 """The stored value of the builder's clot, which the fake detector takes for blood."""
@@ -25,15 +23,6 @@ CLOT = 72 + 1024
 without_clot = pixels(lambda stored: np.where(stored == CLOT, 1024 + 35, stored))
 NORMAL = [encoded(ds) for ds in without_clot(HEAD.build())]
 BLEEDS = [encoded(ds) for ds in HEAD.build()]
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    settings = Settings(data_dir=tmp_path / "data")
-    settings.data_dir.mkdir()
-    upgrade(settings.url)
-    with Worklist(settings.url) as worklist:
-        yield WatchedNode.on(worklist, settings, lambda: predictor, clock)
 
 
 def result(node: WatchedNode, clock: Clock, files: Sequence[bytes]) -> Row:

@@ -1,29 +1,16 @@
 """When a series counts as complete, by evidence and by the rhythm of its sender."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from node.cases.worker import work_once
-from node.settings import Settings
 from node.states import State
-from node.worklist import Row, Worklist, upgrade
+from node.worklist import Row
 from tests.support.builder import HEAD, encoded
 from tests.support.watched import WatchedNode
-from tests.support.working import Clock, Predictor, receive_files, work
+from tests.support.working import Clock, receive_files, work
 
 FILES = [encoded(ds) for ds in HEAD.build()]
 ANNOUNCED = [encoded(ds) for ds in HEAD.having(ImagesInAcquisition=30).build()]
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    settings = Settings(data_dir=tmp_path / "data")
-    settings.data_dir.mkdir()
-    upgrade(settings.url)
-    with Worklist(settings.url) as worklist:
-        yield WatchedNode.on(worklist, settings, lambda: predictor, clock)
 
 
 def results(node: WatchedNode) -> list[Row]:

@@ -1,6 +1,6 @@
 """Different images at one position: each cover is read, and the most suspicious one speaks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from node.states import Priority, Reason
 from node.worklist import Row, Worklist, upgrade
 from tests.support.builder import HEAD, INTERCEPT, again, alone, each, encoded, one, pixels, store
 from tests.support.watched import WatchedNode
-from tests.support.working import Clock, Predictor, receive_files, work, working_node
+from tests.support.working import Clock, Predictor, receive_files, work
 from training.datasets import physionet
 from training.datasets.series import Identity, write_series
 
@@ -55,12 +55,6 @@ def scanned_again(
         ds.PixelData = np.where(np.frombuffer(ds.PixelData, "<i2") == CLOT, CLOT, stored).tobytes()
         more.append(ds)
     return [*images, *more]
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    with working_node(Settings(data_dir=tmp_path / "data"), clock, predictor) as found:
-        yield found
 
 
 def result(node: WatchedNode, clock: Clock, images: list[Dataset]) -> Row:

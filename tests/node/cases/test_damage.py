@@ -21,7 +21,7 @@ from node.dicom.read.damage import Crashed, Damaged, Fault
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
 from node.records import SeriesPlan, SliceRef, Unseen
-from node.settings import Decode, Settings
+from node.settings import Decode
 from node.states import Priority, Reason, State
 from node.worklist import Row
 from tests.support import decoders
@@ -38,7 +38,7 @@ from tests.support.builder import (
     store,
 )
 from tests.support.watched import WatchedNode
-from tests.support.working import Clock, Predictor, receive_files, work, working_node
+from tests.support.working import Clock, Predictor, receive_files, work
 
 DEADLY = HEAD(study="deadly")
 CLOT = 72 - INTERCEPT
@@ -90,12 +90,6 @@ DAMAGES: dict[str, Callable[[list[Dataset]], list[bytes]]] = {
     ],
 }
 damages = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    with working_node(Settings(data_dir=tmp_path / "data"), clock, predictor) as found:
-        yield found
 
 
 def result(node: WatchedNode, clock: Clock, files: list[bytes]) -> Row:

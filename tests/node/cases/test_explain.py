@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from io import StringIO
@@ -38,12 +38,6 @@ CTA = SOFT(name="cta", description="Head CTA 5.0").having(ContrastBolusAgent="Io
 SCOUT = SOFT(name="scout", description="Topogram", gaps_mm=())
 CORONAL = SOFT(name="coronal", description="Head cor", orientation=(1, 0, 0, 0, 0, -1))
 STUDY = (SOFT, BONE, CTA, SCOUT, CORONAL)
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    with working_node(Settings(data_dir=tmp_path / "data"), clock, predictor) as found:
-        yield found
 
 
 def images(*scans: Scan) -> list[bytes]:

@@ -1,7 +1,6 @@
 """Scans and reconstructions inside one series: told apart, and each scan read."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,12 +9,11 @@ from pydicom.dataset import Dataset
 from node.cases.parts import parts
 from node.cases.pipeline import STAGES
 from node.records import Series
-from node.settings import Assemble, Settings
+from node.settings import Assemble
 from node.states import Priority, Reason, State
-from node.worklist import Worklist, upgrade
 from tests.support.builder import HEAD, Edit, Scan, again, encoded, plus, series
 from tests.support.watched import WatchedNode
-from tests.support.working import Clock, Predictor, receive_files, work
+from tests.support.working import Clock, receive_files, work
 
 MORNING = {"AcquisitionDate": "20260115", "AcquisitionTime": "083000"}
 AFTERNOON = {"AcquisitionDate": "20260115", "AcquisitionTime": "143000"}
@@ -84,15 +82,6 @@ def test_a_few_images_of_another_kernel_at_known_places_are_left_out() -> None:
 
 
 # --- the whole node ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    settings = Settings(data_dir=tmp_path / "data")
-    settings.data_dir.mkdir()
-    upgrade(settings.url)
-    with Worklist(settings.url) as worklist:
-        yield WatchedNode.on(worklist, settings, lambda: predictor, clock)
 
 
 def bleeding(ds: Dataset) -> Dataset:

@@ -1,18 +1,15 @@
 """A study of several scans: each is read, none is cleared by another, all stand in the report."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from pydicom import dcmread
 
-from node.settings import Settings
 from node.states import Priority, State
-from node.worklist import Worklist, upgrade
 from tests.support.builder import HEAD, Edit, Scan, encoded, pixels
 from tests.support.watched import WatchedNode
-from tests.support.working import Clock, Predictor, receive_files, work
+from tests.support.working import Clock, receive_files, work
 
 MORNING = {"AcquisitionDate": "20260115", "AcquisitionTime": "083000"}
 AFTERNOON = {"AcquisitionDate": "20260115", "AcquisitionTime": "143000"}
@@ -22,15 +19,6 @@ CLOT = 72 + 1024
 """The stored value of the builder's clot, which the fake detector takes for blood."""
 
 without_clot = pixels(lambda stored: np.where(stored == CLOT, 1024 + 35, stored))
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    settings = Settings(data_dir=tmp_path / "data")
-    settings.data_dir.mkdir()
-    upgrade(settings.url)
-    with Worklist(settings.url) as worklist:
-        yield WatchedNode.on(worklist, settings, lambda: predictor, clock)
 
 
 def files(scan: Scan, edit: Edit = lambda images: images) -> list[bytes]:

@@ -1,6 +1,5 @@
 """The worker over the real stages, store and spool; only the networks and the clock are fakes."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,16 +18,10 @@ from node.settings import Settings
 from node.states import Priority, Reason, State
 from tests.support.builder import HEAD, INTERCEPT, Scan, again, encoded, pixels
 from tests.support.watched import WatchedNode
-from tests.support.working import Clock, Predictor, receive, receive_files, work, working_node
+from tests.support.working import Clock, Predictor, receive, receive_files, work
 
 NOT_READ = {"sr.dcm", "text.dcm", "capture.dcm"}
 """The report of a series that was not analysed."""
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
-    with working_node(Settings(data_dir=tmp_path / "data"), clock, predictor) as found:
-        yield found
 
 
 def test_released_series_goes_all_the_way(node: WatchedNode, clock: Clock) -> None:

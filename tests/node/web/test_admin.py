@@ -58,8 +58,14 @@ def browser(worklist: Worklist, tmp_path: Path, closed_port: int) -> TestClient:
 
 @pytest.fixture
 def admin(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    monkeypatch.setattr("node.web.admin_page.who", lambda _: ADMIN)
+    sign_in(ADMIN, monkeypatch)
     return browser
+
+
+def sign_in(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every request come from this person."""
+    for room in ("admin_page", "site"):
+        monkeypatch.setattr(f"node.web.{room}.who", lambda _: user)
 
 
 def send(browser: TestClient, path: str, body: object, **headers: str) -> httpx.Response:
@@ -113,7 +119,7 @@ def test_without_an_admin_the_page_is_read_only(
         answer = send(browser, path, body)
         assert (answer.status_code, "Nobody is signed in" in answer.text) == (403, True)
     for role in (Role.VIEWER, Role.RADIOLOGIST):
-        monkeypatch.setattr("node.web.admin_page.who", lambda _, r=role: User("X", r))
+        sign_in(User("X", role), monkeypatch)
         assert "data-act" not in browser.get("/admin/running").text
         for path, body in (("/admin/deliveries", retry), ("/admin/echo", {"destination": "PACS"})):
             assert send(browser, path, body).status_code == 403

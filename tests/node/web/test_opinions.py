@@ -144,7 +144,7 @@ def test_the_token_is_in_a_cookie_that_scripts_and_other_sites_cannot_use(
 def test_a_viewer_may_look_and_not_acknowledge(
     night: TestClient, worklist: Worklist, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.web.opinions.who", lambda _: User("V", Role.VIEWER))
+    monkeypatch.setattr("node.web.site.who", lambda _: User("V", Role.VIEWER))
     answer = say(night, {"kind": "acknowledge"})
     assert answer.status_code == 403 and "not acknowledge" in answer.text
     assert worklist.feedback.of_study("1.7.1") == []

@@ -1,0 +1,20 @@
+"""What a process that runs codecs may take. Linux only."""
+
+import resource
+from pathlib import Path
+
+
+def forbid_core_dump() -> None:
+    """Have the process leave no core dump: it would show a patient."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def limit_memory(memory_mb: int) -> None:
+    """Allow this much memory beyond what the process has now.
+
+    RLIMIT_DATA counts private memory that can be written. RLIMIT_AS would also count address space
+    that is only reserved, 64 MiB and more for each thread, and so depend on the processor.
+    """
+    data_pages = int(Path("/proc/self/statm").read_text().split()[5])
+    limit = data_pages * resource.getpagesize() + (memory_mb << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
