@@ -22,8 +22,7 @@ from typing import Literal
 from node.clock import utc_now
 from node.errors import BadConfiguration
 from node.log import event
-from node.settings import Settings, source
-from node.web_settings import LOOPBACK
+from node.settings import LOOPBACK, Settings, source
 from node.worklist import Worklist, claimant
 
 logger = logging.getLogger(__name__)

@@ -44,7 +44,7 @@ LIBRARIES = {  # where its import is forbidden, of all the modules that may not 
     "sqlalchemy": "node/arrive/filing.py",
     "starlette": "node/serve.py",
     "torch": "node/cases/triage.py",
-    "typer": "node/settings.py",
+    "typer": "node/settings/file.py",
     "uvicorn": "node/serve.py",
 }
 MODULES = [  # the importing file, what it imports, the contract's name
@@ -62,6 +62,8 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("training/phantoms/head.py", "training.phantoms.cases", "inside training.phantoms"),
     ("models/windows.py", "models.detector", "no circles"),
     ("node/serve.py", "node.worklist.tables", "the door of node.worklist is its package"),
+    ("node/settings/web.py", "node.settings.file", "inside node.settings"),
+    ("node/serve.py", "node.settings.web", "the door of node.settings is its package"),
     ("node/serve.py", "node.deliver.loop", "the door of node.deliver is its package"),
     ("node/serve.py", "node.web.app", "the door of node.web is its package"),
     ("node/serve.py", "node.arrive.filing", "the doors of node.arrive"),

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Generator, Sequence
 
 from node.arrive.spool import StoredBytes
-from node.destination import Destination
 from node.dicom.archive.apart import Apart
 from node.dicom.archive.frames import is_compressed, uncompressed
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.store_scu import send_files
 from node.dicom.read.part10 import dataset_of
 from node.errors import BadObject
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.worklist import ArchivedObject
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"

@@ -5,10 +5,10 @@ from pathlib import PurePosixPath
 
 from node.case_folder import CaseFolder, case_folder
 from node.cases.pipeline import Node
-from node.destination import Destination
 from node.errors import Retryable
 from node.news import News, What
 from node.records import Parcel
+from node.settings import Destination
 from node.worklist import Tell
 
 

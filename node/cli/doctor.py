@@ -15,8 +15,7 @@ from node.dicom.net.association import Status
 from node.errors import IchnodeError
 from node.folder_lock import holder
 from node.serve import cannot_listen, require_safe_page
-from node.settings import Settings
-from node.web_settings import LOOPBACK
+from node.settings import LOOPBACK, Settings
 from node.worklist import Worklist
 
 VERDICT_STYLES = {

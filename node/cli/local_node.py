@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from node.cli.console.terminal import terminal
-from node.destination import Destination
 from node.dicom.net.store_scu import echo
 from node.errors import Permanent, Retryable
-from node.settings import Settings, load
+from node.settings import Destination, Settings, load
 
 START_S = 60.0
 """How long the node may take until it answers C-ECHO. It must exceed the start of its processes on

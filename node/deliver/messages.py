@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from node.deliver.answer import Answer, Verdict
-from node.destination import Destination
 from node.errors import BadConfiguration
 from node.news import News, What, read_news
 from node.records import Delivery
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.states import Priority
 from node.wording import (
     NOT_ANALYSED,

@@ -19,9 +19,9 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.errors import IchnodeError
+from node.settings import Web
 from node.web import guard
 from node.web.who import User, address_of
-from node.web_settings import Web
 from node.worklist import Actor, Deed, NotFound, Role, Session, Worklist
 
 BEARERS = "/dicom-web"

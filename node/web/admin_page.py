@@ -18,9 +18,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from node.destination import Destination
 from node.errors import IchnodeError
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.web import figures, guard
 from node.web.figures import Day, Figures
 from node.web.site import Site, permitted

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from node.errors import IchnodeError
 from node.log import event
-from node.settings import Settings
+from node.settings import Settings, Web
 from node.web.access import Access
 from node.web.admin_page import AdminPage
 from node.web.guard import Locked
@@ -34,7 +34,6 @@ from node.web.sign_in import SignIn
 from node.web.site import Site, templates
 from node.web.stream import Streams
 from node.web.study_page import StudyPage
-from node.web_settings import Web
 from node.worklist import NotFound, Worklist
 
 logger = logging.getLogger(__name__)

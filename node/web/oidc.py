@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from node.errors import BadConfiguration, Permanent, Retryable
-from node.web_settings import Oidc
+from node.settings import Oidc
 from node.worklist import Role
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")

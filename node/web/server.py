@@ -16,12 +16,11 @@ from starlette.routing import BaseRoute
 from node.cases.decoding import decoding_process
 from node.errors import BadConfiguration, Retryable
 from node.log import event
-from node.settings import Settings
+from node.settings import LOOPBACK as THIS_MACHINE
+from node.settings import Settings, Web
 from node.web.app import LOOPBACK, app
 from node.web.connections import BACKLOG, Bounded, Seldom, raise_file_limit
 from node.web.pictures import Pictures
-from node.web_settings import LOOPBACK as THIS_MACHINE
-from node.web_settings import Web
 from node.worklist import Worklist
 
 logger = logging.getLogger(__name__)

@@ -7,10 +7,22 @@ from pydantic import BaseModel
 
 from models.bundle import BundleError
 from node.cases import detector
-from node.destination import Destination, Escalation
 from node.errors import BadConfiguration
-from node.settings import BUNDLES, Caller, Settings, Source, Triage, load, peer
-from node.web_settings import Oidc, Token, Viewer, Web
+from node.settings import (
+    BUNDLES,
+    Caller,
+    Destination,
+    Escalation,
+    Oidc,
+    Settings,
+    Source,
+    Token,
+    Triage,
+    Viewer,
+    Web,
+    load,
+    peer,
+)
 from tests.support import ROOT
 
 SHIPPED = ROOT / "config" / "ichnode.toml"

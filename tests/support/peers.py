@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from models.volume import Volume
-from node.destination import Destination
+from node.settings import Destination
 from tests.conftest import require_program
 from training.datasets.series import Identity, write_series
 

@@ -12,10 +12,9 @@ from node.arrive.spool import Spool
 from node.cases.pipeline import Node
 from node.cases.tell import teller
 from node.deliver.loop import drain
-from node.destination import Destination
 from node.outcomes import Outcome, Planned, Reported, Triaged
 from node.records import Scan
-from node.settings import Deliver, Settings
+from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
 from node.worklist import Row, Worklist, upgrade
 from tests.support.peers import ct_series

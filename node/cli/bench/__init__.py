@@ -18,9 +18,8 @@ from node.cli.bench.runtimes import measure_runtimes
 from node.cli.bench.tables import console
 from node.cli.local_node import as_peer, configure, serving
 from node.cli.pacs import archive
-from node.destination import Destination
 from node.errors import BadConfiguration
-from node.settings import Settings, load
+from node.settings import Destination, Settings, load
 from node.worklist import upgrade
 from training.phantoms import demo_pair
 

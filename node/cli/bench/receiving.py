@@ -10,10 +10,9 @@ from pathlib import Path
 
 from models.volume import Volume
 from node.cli.bench.tables import REPEATS, bench_table, console
-from node.destination import Destination
 from node.dicom.net.store_scu import send_files
 from node.errors import Retryable
-from node.settings import Settings
+from node.settings import Destination, Settings
 from training.datasets.series import Identity, write_series
 
 ASSOCIATIONS = (1, 4)

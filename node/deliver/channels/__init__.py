@@ -7,9 +7,8 @@ from functools import partial
 from node.deliver.answer import Answer
 from node.deliver.channels import dicom, hl7, mail, webhook
 from node.deliver.messages import send_each
-from node.destination import Destination
 from node.records import Delivery
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.worklist import Outbox
 
 

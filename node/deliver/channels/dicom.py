@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from node.deliver.answer import Answer, Verdict
-from node.destination import Destination
 from node.dicom.net.store_scu import Part10File, Sent, echo, send_files
 from node.dicom.read.identity import read_identity
 from node.errors import BadObject, Retryable
 from node.identity import Identity
 from node.records import Delivery
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.worklist import Outbox
 
 

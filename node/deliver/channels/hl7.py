@@ -11,7 +11,6 @@ from datetime import datetime
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, sentences
-from node.destination import Destination, Hl7
 from node.errors import Retryable
 from node.hl7 import (
     ENCODINGS,
@@ -26,7 +25,7 @@ from node.hl7 import (
     timestamp,
 )
 from node.news import News, What
-from node.settings import Settings
+from node.settings import Destination, Hl7, Settings
 from node.states import Priority
 
 MAX_ANSWER = 65536

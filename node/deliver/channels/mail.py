@@ -10,9 +10,8 @@ from email.policy import SMTP
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, secret, sentences
-from node.destination import Destination
 from node.errors import BadConfiguration, Retryable
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.states import Priority
 from node.visible import visible
 

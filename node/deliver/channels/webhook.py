@@ -14,9 +14,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, secret
-from node.destination import Destination
 from node.errors import BadConfiguration, Retryable
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.wording import RESEARCH_USE_ONLY
 
 AGAIN = (408, 425, 429)

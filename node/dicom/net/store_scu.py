@@ -12,11 +12,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
-from node.destination import Destination
 from node.dicom.net.association import contexts_echo, contexts_out, refused_by_peer, stored_by_peer
 from node.dicom.net.requestor import associated
 from node.errors import BadObject, Retryable
-from node.settings import Settings
+from node.settings import Destination, Settings
 
 PRIORITY_MEDIUM, PRIORITY_HIGH = 0, 1
 """DIMSE Priority (PS3.7 E.1)."""

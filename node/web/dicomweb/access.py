@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from node.errors import BadConfiguration
-from node.web_settings import Token
+from node.settings import Token
 
 Right = Literal["read", "write"]
 

@@ -20,10 +20,9 @@ from node.cases.worker import work_once
 from node.cli.app import app
 from node.cli.pacs import archive
 from node.deliver.loop import drain
-from node.destination import Destination
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import send_files
-from node.settings import Assemble, Deliver, Receive, Settings
+from node.settings import Assemble, Deliver, Destination, Receive, Settings
 from node.states import Priority, Reason
 from node.worklist import Decision, Row, Worklist, upgrade
 from tests.support.builder import HEAD, each, encoded, uid

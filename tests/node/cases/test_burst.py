@@ -15,8 +15,7 @@ from node.cases.worker import work_once
 from node.cli.pacs import archive
 from node.clock import utc_now
 from node.deliver.loop import deliver
-from node.destination import Destination
-from node.settings import Deliver, Settings
+from node.settings import Deliver, Destination, Settings
 from node.states import Priority
 from node.worklist import Event
 from tests.support.builder import HEAD, INTERCEPT, Scan, encoded, pixels

@@ -10,8 +10,7 @@ import pytest
 
 from node.cases.explain import compared
 from node.cases.pipeline import STAGES
-from node.destination import Destination
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
 from node.worklist import IllegalMove, Row
 from tests.support.builder import HEAD

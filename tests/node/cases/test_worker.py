@@ -12,9 +12,8 @@ from models.findings import Unreadable
 from node.cases.pipeline import STAGES
 from node.cases.worker import work_once
 from node.cli.pacs import archive
-from node.destination import Destination
 from node.records import SeriesPlan
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
 from tests.support.builder import HEAD, INTERCEPT, Scan, again, encoded, pixels
 from tests.support.watched import WatchedNode

@@ -16,14 +16,13 @@ from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cli.pacs import archive
 from node.deliver.loop import Job, deliver, drain
-from node.destination import Destination
 from node.dicom.net.association import contexts_archive
 from node.dicom.net.store_scu import echo, send_files
 from node.dicom.read.header import read_header
 from node.errors import Retryable
 from node.outcomes import Planned, Reported, Triaged
 from node.records import Parcel, ReportObject
-from node.settings import Deliver, Settings
+from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
 from node.worklist import Signature, Worklist, upgrade
 from tests.support.peers import (

@@ -9,9 +9,8 @@ import pytest
 
 from node.deliver.channels import hl7, mail, webhook
 from node.deliver.messages import Message
-from node.destination import Destination
 from node.news import News, What
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.states import Priority
 from tests.support import ROOT
 

@@ -8,9 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from node.dicom.read.pixels import load_volume
-from node.settings import Settings
+from node.settings import Settings, Viewer, Web
 from node.web import Pictures, app
-from node.web_settings import Viewer, Web
 from node.worklist import Worklist, upgrade
 from tests.support.listed import NOW
 

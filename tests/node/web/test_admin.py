@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from playwright.sync_api import expect
 from starlette.testclient import TestClient
 
-from node.destination import Destination
 from node.outcomes import NotAnalysed
-from node.settings import Deliver, Settings
+from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
 from node.web import Pictures, app
 from node.web.figures import Share, figures, grouped, middle_and_tail, week

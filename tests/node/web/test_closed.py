@@ -17,10 +17,9 @@ from typer.testing import CliRunner
 
 from node.cli import app as commands
 from node.errors import BadConfiguration
-from node.settings import Settings
+from node.settings import Settings, Web
 from node.web import require_closed, serve_page
 from node.web.proxied import Proxied
-from node.web_settings import Web
 from node.worklist import Actor, Role, Worklist, upgrade
 from tests.conftest import require_program
 from tests.support.listed import NOW

@@ -11,9 +11,8 @@ from starlette.testclient import TestClient
 
 from node.dicom.read.pixels import load_volume
 from node.errors import BadConfiguration
-from node.settings import Settings
+from node.settings import Settings, Web
 from node.web import Pictures, app, oidc, require_closed
-from node.web_settings import Web
 from node.worklist import Actor, Deed, Role, Worklist
 from tests.support.identity_provider import (
     CLIENT,

@@ -13,10 +13,9 @@ import httpx
 import pytest
 
 from node.errors import Retryable
-from node.settings import Settings
+from node.settings import Settings, Web
 from node.web import connections, serve_page, stream
 from node.web.live_list import LiveList
-from node.web_settings import Web
 from node.worklist import Worklist
 from tests.support.listed import ASSEMBLED, NOW, SUSPECTED, study
 from tests.support.peers import free_port, listening, wait_until

@@ -18,10 +18,9 @@ from starlette.testclient import TestClient
 from node.dicom.read.pixels import load_volume
 from node.errors import Retryable
 from node.passwords import Comparison, hashed
-from node.settings import Settings
+from node.settings import Settings, Web
 from node.web import Pictures, access, app, attempts
 from node.web.guard import HEADER
-from node.web_settings import Web
 from node.worklist import Actor, Deed, Opinion, Role, Worklist
 from tests.support.listed import ASSEMBLED, NOW, SUSPECTED, study
 

@@ -3,15 +3,10 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from node.settings.section import Section
 from node.states import Priority
-
-
-class Section(BaseModel):
-    """A table of the settings file. An unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _plain(text: str) -> str:

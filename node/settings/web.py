@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from node.destination import Section
+from node.settings.section import Section
 
 
 class Viewer(Section):

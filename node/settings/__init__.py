@@ -1,0 +1,42 @@
+"""The settings; a module for each part of the file, and `load` for the whole."""
+
+from node.settings.assemble import Assemble
+from node.settings.deliver import Deliver
+from node.settings.destination import EVENTS, Destination, Escalation, Event, Hl7, Mail, Webhook
+from node.settings.file import Log, Settings, load
+from node.settings.peers import peer, source
+from node.settings.pull import Pull, Source
+from node.settings.receive import Adt, Caller, Receive
+from node.settings.web import LOOPBACK, Oidc, Token, Viewer, Web
+from node.settings.work import BUNDLES, Decode, Triage, Work
+
+__all__ = [
+    "Adt",
+    "Assemble",
+    "BUNDLES",
+    "Caller",
+    "Decode",
+    "Deliver",
+    "Destination",
+    "EVENTS",
+    "Escalation",
+    "Event",
+    "Hl7",
+    "LOOPBACK",
+    "Log",
+    "Mail",
+    "Oidc",
+    "Pull",
+    "Receive",
+    "Settings",
+    "Source",
+    "Token",
+    "Triage",
+    "Viewer",
+    "Web",
+    "Webhook",
+    "Work",
+    "load",
+    "peer",
+    "source",
+]

@@ -1,0 +1,124 @@
+"""All settings: read once from one TOML file and the environment (for secrets), and passed down."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from node.errors import BadConfiguration
+from node.settings.assemble import Assemble
+from node.settings.deliver import Deliver
+from node.settings.destination import Destination, Escalation, Hl7, Mail, Webhook
+from node.settings.pull import Pull, Source
+from node.settings.receive import Caller, Receive
+from node.settings.section import Section
+from node.settings.web import Token, Viewer, Web
+from node.settings.work import Decode, Triage, Work
+
+
+class Log(Section):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="from here up")
+    json_lines: bool = Field(False, description="one JSON object a line")
+
+
+class Settings(BaseSettings):
+    """All settings. An unknown key is an error."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="ICHNODE_", env_nested_delimiter="__"
+    )
+
+    data_dir: Path = Field(Path("var"), description="spool, cases, cache and the SQLite database")
+    database_url: str = Field(
+        "",
+        description="SQLAlchemy URL; empty is data_dir/ichnode.sqlite (secret: use the variable)",
+    )
+    receive: Receive = Receive()
+    assemble: Assemble = Assemble()
+    decode: Decode = Decode()
+    triage: Triage = Triage()
+    deliver: Deliver = Deliver()
+    pull: Pull = Pull()
+    web: Web = Web()
+    work: Work = Work()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _asks_a_source(self) -> Self:
+        names = [source.name for source in self.pull.sources]
+        if self.assemble.ask and self.assemble.ask not in names:
+            known = ", ".join(names) or "none is configured"
+            raise ValueError(
+                f"assemble.ask: {self.assemble.ask!r} is none of pull.sources ({known})"
+            )
+        return self
+
+    @property
+    def url(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'ichnode.sqlite').absolute()}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let environment variables win over the file, which `load` passes as arguments."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(path: Path | None = None) -> Settings:
+    """Return the settings of a TOML file, or the defaults, with ICHNODE_* variables on top.
+
+    Raises
+    ------
+    BadConfiguration
+        If the file cannot be read, or a key is unknown or out of range; the message names the key
+        and the nearest valid one.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise BadConfiguration(f"{path}: {error}") from error
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = [_explain(item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        raise BadConfiguration(f"{path or 'environment'}: {'; '.join(lines)}") from error
+
+
+def _explain(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    key = ".".join(str(part) for part in loc)
+    if kind != "extra_forbidden":
+        return f"{key}: {message}"
+    near = difflib.get_close_matches(str(loc[-1]), _keys(Settings), n=1)
+    return f"{key}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        found.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _keys(field.annotation)
+    return [*found, *_IN_TABLES]
+
+
+_IN_TABLES = [
+    name
+    for table in (Caller, Destination, Escalation, Hl7, Mail, Source, Token, Viewer, Webhook)
+    for name in table.model_fields
+]
+"""The keys of tables that the file may have several of."""

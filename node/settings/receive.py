@@ -1,0 +1,55 @@
+"""Settings of what comes in: who may associate, and the patient index."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from node.settings.section import Section
+
+
+class Adt(Section):
+    """The patient index: ADT messages of HL7 v2 over MLLP."""
+
+    port: int = Field(0, ge=0, le=65535, description="TCP port to listen on; 0: off")
+    host: str = Field("0.0.0.0", description="address to listen on for ADT")
+    allowed_addresses: tuple[str, ...] = Field(
+        (), description="addresses that may send ADT; empty admits this machine only"
+    )
+    assigner: str = Field(
+        "", description="PID-3.4 of the identifier that is the PatientID; empty: the first one"
+    )
+    max_age_days: float = Field(
+        7.0, gt=0, description="studies that came longer ago keep their identity, days"
+    )
+
+
+class Caller(Section):
+    """One peer that may associate with the node, and what for."""
+
+    ae_title: str = Field(min_length=1, max_length=16, description="the caller's AE title")
+    address: str = Field("", description="its address or network; empty: any")
+    may: tuple[Literal["store", "find", "move", "get"], ...] = Field(
+        ("store",), description='what it may do: "store", "find", "move", "get"'
+    )
+
+
+class Receive(Section):
+    """The storage SCP."""
+
+    ae_title: str = Field("ICHNODE", max_length=16, description="our AE title")
+    host: str = Field("0.0.0.0", description="address to listen on")
+    port: int = Field(11112, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    allowed_callers: tuple[str, ...] = Field(
+        (),
+        description='callers that may store: "AE_TITLE" or "AE_TITLE@ADDRESS"',
+    )
+    callers: tuple[Caller, ...] = Field(
+        (),
+        description="callers with their rights; no caller in either list: this machine may store",
+    )
+    max_pdu_bytes: int = Field(262144, ge=4096, description="largest PDU we accept, bytes")
+    max_associations: int = Field(16, ge=1, description="associations at once")
+    max_object_mb: int = Field(1024, ge=1, description="larger objects are answered A700, MB")
+    network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
+    min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
+    adt: Adt = Adt()
