@@ -21,6 +21,7 @@ from typing import Literal
 
 from node.clock import utc_now
 from node.errors import BadConfiguration
+from node.health import Pulse, StopEvent, answering, notify, pulse
 from node.log import event
 from node.settings import LOOPBACK, Settings, source
 from node.worklist import Worklist, claimant
@@ -41,12 +42,15 @@ that was killed end: the receiver takes up to 10 s to store what it has begun.""
 def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
     """Run one role in this process until `stop` is set."""
     logger.info("started", extra=event("role_started", role=role))
-    with Worklist(settings.url) as worklist:
-        _RUN[role](settings, worklist, stop)
+    with (
+        Worklist(settings.url) as worklist,
+        pulse(role, worklist.processes, utc_now, stop) as alive,
+    ):
+        _RUN[role](settings, worklist, stop, alive)
     logger.info("stopped", extra=event("role_stopped", role=role))
 
 
-def _receive(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+def _receive(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
     from node.arrive.index import patient_index
     from node.arrive.query_scp import QueryScp
     from node.arrive.storage_scp import Receiver
@@ -56,11 +60,12 @@ def _receive(settings: Settings, worklist: Worklist, stop: threading.Event) -> N
         Receiver(settings, worklist.arrivals, worklist.announcements, utc_now, queries),
         patient_index(settings, worklist.patients, utc_now),
     ):
+        alive.ready()
         while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`
             pass
 
 
-def _work(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+def _work(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
     from node.arrive.asking import asker
     from node.cases.decoding import decoding_process
     from node.cases.detector import load_detector
@@ -75,16 +80,18 @@ def _work(settings: Settings, worklist: Worklist, stop: threading.Event) -> None
         ask = asker(asked, settings, worklist.announcements, utc_now)
         node = replace(node, ask=ask)
     with decoding_process(settings.decode) as decode:
+        alive.ready()
         work(replace(node, decode=decode), claimant(), stop)
 
 
-def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
     from node.deliver import deliver
 
+    alive.ready()
     deliver(settings, worklist.outbox, utc_now, stop)
 
 
-def _web(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
+def _web(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
     from node.arrive.catalogue import Catalogue
     from node.web import dicomweb_service, serve_page
 
@@ -93,13 +100,15 @@ def _web(settings: Settings, worklist: Worklist, stop: threading.Event) -> None:
     keeping = threading.Thread(target=catalogue.keep_current, args=(stop,), name="catalogue")
     keeping.start()
     try:
-        serve_page(settings, worklist, utc_now, stop, [archive])
+        with answering(settings, worklist, utc_now, stop):
+            alive.ready()
+            serve_page(settings, worklist, utc_now, stop, [archive])
     finally:
         stop.set()
         keeping.join()
 
 
-_RUN: dict[Role, Callable[[Settings, Worklist, threading.Event], None]] = {
+_RUN: dict[Role, Callable[[Settings, Worklist, threading.Event, Pulse], None]] = {
     "receive": _receive,
     "work": _work,
     "deliver": _deliver,
@@ -113,7 +122,7 @@ def stop_on_signal() -> threading.Event:
     Wait for it with a time limit: Python runs a signal's handler between two steps of the main
     thread, so that a signal just before an endless wait would have no effect.
     """
-    stop = threading.Event()
+    stop = StopEvent()
     for number in (signal.SIGTERM, signal.SIGINT):
         # In a thread: the handler may interrupt a `stop.wait` that holds the event's own lock.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
@@ -183,7 +192,9 @@ def cannot_listen(host: str, port: int) -> OSError | None:
 def supervise(config: Path | None, stop: threading.Event) -> None:
     """Run all roles as child processes until `stop` is set; start again one that dies."""
     children = {role: _Child(role, config) for role in ROLES}
+    notify("READY=1")
     while not stop.wait(0.2):
+        notify("WATCHDOG=1")
         for child in children.values():
             child.keep_alive()
     for child in children.values():
@@ -205,9 +216,9 @@ class _Child:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         self.started = time.monotonic()
-        return subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, env={**os.environ, _SUPERVISED: "1"}
-        )
+        environment = {**os.environ, _SUPERVISED: "1"}
+        environment.pop("NOTIFY_SOCKET", None)  # systemd hears the supervisor alone
+        return subprocess.Popen(self.command, stdin=subprocess.PIPE, env=environment)
 
     def keep_alive(self) -> None:
         """Start the process again if it died and its wait is over."""

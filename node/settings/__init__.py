@@ -4,6 +4,7 @@ from node.settings.assemble import Assemble
 from node.settings.deliver import Deliver
 from node.settings.destination import EVENTS, Destination, Escalation, Event, Hl7, Mail, Webhook
 from node.settings.file import Log, Settings, load
+from node.settings.health import Health
 from node.settings.peers import peer, source
 from node.settings.pull import Pull, Source
 from node.settings.receive import Adt, Caller, Receive
@@ -21,6 +22,7 @@ __all__ = [
     "EVENTS",
     "Escalation",
     "Event",
+    "Health",
     "Hl7",
     "LOOPBACK",
     "Log",

@@ -12,6 +12,7 @@ from node.errors import BadConfiguration
 from node.settings.assemble import Assemble
 from node.settings.deliver import Deliver
 from node.settings.destination import Destination, Escalation, Hl7, Mail, Webhook
+from node.settings.health import Health
 from node.settings.pull import Pull, Source
 from node.settings.receive import Caller, Receive
 from node.settings.section import Section
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     pull: Pull = Pull()
     web: Web = Web()
     work: Work = Work()
+    health: Health = Health()
     log: Log = Log()
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ from node.worklist.listing import Listing, Mark
 from node.worklist.matching import BadQuery
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients, PatientStudy
+from node.worklist.processes import Process, Processes
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
 from node.worklist.rows import (
     READ_ELSEWHERE,
@@ -88,6 +89,8 @@ __all__ = [
     "Outdated",
     "PatientStudy",
     "Patients",
+    "Process",
+    "Processes",
     "Quarantine",
     "Quarantined",
     "Query",

@@ -23,6 +23,7 @@ from node.worklist.tables import (
     event,
     instance,
     job,
+    quarantine,
     series,
     study,
 )
@@ -157,6 +158,18 @@ class Statistics:
                 row.destination: DestinationLine(*row, *answers.get(row.destination, ()))
                 for row in db.execute(query)
             }
+
+    def last_arrival(self) -> datetime | None:
+        """Return when the last object came; None if none ever did."""
+        with self._database.read() as db:
+            found: datetime | None = db.scalar(sa.select(sa.func.max(series.c.last_received_at)))
+        return found
+
+    def quarantined(self) -> int:
+        """Return how many objects wait for a person's decision."""
+        waiting = sa.select(sa.func.count()).where(quarantine.c.decision.is_(None))
+        with self._database.read() as db:
+            return db.scalar(waiting) or 0
 
     def jobs(self) -> list[JobLine]:
         """Return the jobs of the node, by name."""

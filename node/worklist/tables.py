@@ -356,3 +356,14 @@ job = sa.Table(
     sa.CheckConstraint("(error IS NULL) = (failed_at IS NULL)", "failed"),
 )
 """What the node does again and again; `error` is of the last run that failed."""
+
+process = sa.Table(
+    "process",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    at("started_at"),
+    at("ready_at", nullable=True),
+    at("seen_at"),
+)
+"""Which processes of the node run; the row of one that was killed stays, and grows old."""

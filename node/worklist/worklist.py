@@ -13,6 +13,7 @@ from node.worklist.feedback import Feedback
 from node.worklist.listing import Listing
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients
+from node.worklist.processes import Processes
 from node.worklist.quarantine import Quarantine
 from node.worklist.statistics import Statistics
 from node.worklist.views import Views
@@ -59,6 +60,8 @@ class Worklist:
         For who queries and retrieves what the node holds.
     statistics
         For who answers for the node.
+    processes
+        For a process of the node, and who asks which run.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class Worklist:
         self.audit = Audit(self._database)
         self.archive = Archive(self._database)
         self.statistics = Statistics(self._database)
+        self.processes = Processes(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,66 @@
+"""Which processes of the node run, on whatever machine: each says so every few seconds."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from node.worklist.database import Database, insert
+from node.worklist.tables import process
+
+FORGOTTEN = timedelta(days=1)
+"""After this silence a process is no longer listed; chosen, so that the next day still shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the node.
+
+    Attributes
+    ----------
+    ready_at
+        Since when it does its work; None while it starts.
+    seen_at
+        When it last said that it runs.
+    """
+
+    name: str
+    role: str
+    started_at: datetime
+    ready_at: datetime | None
+    seen_at: datetime
+
+
+class Processes:
+    """The processes of the node."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def beat(self, one: Process) -> None:
+        """Record that a process runs; forget those that were silent for long."""
+        row = {
+            "name": one.name,
+            "role": one.role,
+            "started_at": one.started_at,
+            "ready_at": one.ready_at,
+            "seen_at": one.seen_at,
+        }
+        with self._database.write() as db:
+            db.execute(
+                insert(db, process)
+                .values(row)
+                .on_conflict_do_update(index_elements=["name"], set_=row)
+            )
+            db.execute(process.delete().where(process.c.seen_at < one.seen_at - FORGOTTEN))
+
+    def ended(self, name: str) -> None:
+        """Record that a process stopped as it was told to."""
+        with self._database.write() as db:
+            db.execute(process.delete().where(process.c.name == name))
+
+    def listed(self) -> list[Process]:
+        """Return the processes that run, and those that fell silent, by role and start."""
+        query = sa.select(process).order_by(process.c.role, process.c.started_at, process.c.name)
+        with self._database.read() as db:
+            return [Process(*row) for row in db.execute(query)]
