@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -38,6 +39,8 @@ min_free_mb = 64
 [triage]
 bundle = "/nowhere"
 [web]
+port = {free_port()}
+[health]
 port = {free_port()}
 """
 
@@ -86,10 +89,14 @@ def test_the_worker_asks_the_source_that_is_named(
     assert len(failed) == bool(named)
 
 
-def test_damaged_installation_is_named_in_the_log(tmp_path: Path) -> None:
+def test_damaged_installation_is_named_in_the_log_and_is_not_ready(tmp_path: Path) -> None:
     with running_node(tmp_path, settings()) as node:
         wait_until(lambda: "/nowhere is no bundle" in node.log.read_text(), 60)
         node.wait_until_listening()
+        wait_until(lambda: listening(node.settings.health.port), 60)
+        asked = httpx.get(f"http://127.0.0.1:{node.settings.health.port}/readyz", timeout=30)
+    assert asked.status_code == 503 and "NOT work" in asked.text
+    assert "ok  receive: 1 running" in asked.text.splitlines()
 
 
 def test_roles_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
