@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-soak ohif lint bench precision clean
+.PHONY: demo test test-fast test-soak ohif lint sbom audit bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -33,6 +33,15 @@ lint: .venv/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+sbom: .venv/.installed-test  # what is installed, with versions and licences: var/sbom.json
+	mkdir -p var
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	    --output-file var/sbom.json $(BIN)/python
+
+audit: .venv/.installed-test  # by hand, where its service can be reached: known vulnerabilities
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps
 
 bench: .venv/.installed
 	$(BIN)/ichnode bench
