@@ -24,9 +24,11 @@ test-fast: .venv/.installed-test  # for the hand: no peers, no networks, no real
 test-soak: .venv/.installed-test  # by hand: what takes minutes each
 	$(PYTEST) -m soak
 
-ohif:  # by hand: the viewer OHIF for its tests, 50 MB by npm
+ohif: var/ohif/package/dist/index.html  # the viewer OHIF for its tests, 50 MB by npm
+var/ohif/package/dist/index.html: Makefile
 	mkdir -p var/ohif
 	cd var/ohif && npm pack --silent @ohif/app@3.13.2 && tar -xzf ohif-app-*.tgz && rm ohif-app-*.tgz
+	touch $@
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -21,7 +21,9 @@ def test_units_verify_clean(tmp_path: Path) -> None:
         if path.is_file():
             copy = tmp_path / path.relative_to(UNITS)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_text(path.read_text().replace("/opt/ichnode/current/bin/ichnode", "/bin/true"))
+            copy.write_text(
+                path.read_text().replace("/opt/ichnode/current/bin/ichnode", "/bin/true")
+            )
     names = [
         "ichnode.target",
         "ichnode.service",
