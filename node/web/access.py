@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from node.errors import IchnodeError
 from node.settings import Web
 from node.web import guard
-from node.web.who import User, address_of
+from node.web.who import User, address_of, is_from_this_machine
 from node.worklist import Actor, Deed, NotFound, Role, Session, Worklist
 
 BEARERS = "/dicom-web"
@@ -113,7 +113,7 @@ class Access:
         try:
             request.state.closed = self._is_closed()
             if not request.state.closed:
-                return None
+                return None if rule.role is None else _open_to_this_machine(request)
             session = self._session(request)
             request.state.session = session
             request.state.user = session and User(session.name, session.role)
@@ -186,6 +186,14 @@ def _rule(request: Request) -> tuple[Rule, int | None]:
         if match is Match.PARTIAL:
             partly = partly or rule
     return partly or UNKNOWN, None
+
+
+def _open_to_this_machine(request: Request) -> Response | None:
+    """Refuse what comes from elsewhere to a page without accounts, be it through a proxy."""
+    if is_from_this_machine(request):
+        return None
+    words = "Without accounts this page is for this machine alone: run `ichnode user add` there, "
+    return PlainTextResponse(f"{words}and name a proxy in web.behind_proxy.", 403)
 
 
 def _within(path: str, prefix: str) -> bool:

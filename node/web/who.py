@@ -1,13 +1,13 @@
 """Who sends a request: the one place that knows."""
 
-import ipaddress
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 
 from starlette.requests import Request
 
 from node.worklist import Role
 
-__all__ = ["MAY_GIVE_FEEDBACK", "Role", "User", "address_of", "who"]
+__all__ = ["MAY_GIVE_FEEDBACK", "Role", "User", "address_of", "is_from_this_machine", "who"]
 
 _PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 """Headers by which a proxy says that a request comes from elsewhere."""
@@ -35,7 +35,7 @@ def who(request: Request) -> User | None:
         user: User | None = request.state.user
         return user
     name: str = request.app.state.open_feedback_as
-    if name and _is_from_this_machine(request):
+    if name and is_from_this_machine(request):
         return User(name, Role.RADIOLOGIST)
     return None
 
@@ -45,10 +45,17 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def _is_from_this_machine(request: Request) -> bool:
+def is_from_this_machine(request: Request) -> bool:
+    """Return whether a program of this machine asks for itself.
+
+    A proxy asks from this machine as well, and says so in a header.
+    """
     if request.client is None or any(name in request.headers for name in _PROXIED):
         return False
     try:
-        return ipaddress.ip_address(request.client.host).is_loopback
+        address = ip_address(request.client.host)
     except ValueError:
         return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback

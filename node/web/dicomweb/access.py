@@ -5,7 +5,6 @@ import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,6 +13,7 @@ from starlette.requests import Request
 
 from node.errors import BadConfiguration
 from node.settings import Token
+from node.web.who import is_from_this_machine
 
 Right = Literal["read", "write"]
 
@@ -59,7 +59,7 @@ class Access:
             401 without a valid token, 403 if it does not allow this.
         """
         scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-        if not shown and not self.holders and right == "read" and _is_near(request):
+        if not shown and not self.holders and right == "read" and is_from_this_machine(request):
             return "this machine"
         if scheme.lower() != "bearer" or not shown.strip():
             raise _unknown("a bearer token is needed: Authorization: Bearer TOKEN (web.tokens)")
@@ -100,16 +100,3 @@ def _secret(token: Token) -> str:
             "ASCII characters"
         )
     return secret
-
-
-def _is_near(request: Request) -> bool:
-    """Return whether the caller's connection comes from this machine."""
-    if request.client is None:
-        return False
-    try:
-        ip = ip_address(request.client.host)
-    except ValueError:
-        return False
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return ip.is_loopback

@@ -171,9 +171,13 @@ def test_every_address_that_takes_a_request_to_change_asks_for_the_pages_token(
 
 
 @pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "via"])
-def test_a_request_through_a_proxy_is_nobody(night: TestClient, name: str) -> None:
+def test_nobody_comes_through_a_proxy_to_a_page_without_accounts(
+    night: TestClient, name: str
+) -> None:
     assert say(night, {"kind": "agree"}, **{name: "192.0.2.7"}).status_code == 403
-    assert "read only" in night.get("/", headers={name: "192.0.2.7"}).text
+    for path in ("/", "/studies/1", "/cases/1/key.jpg", "/live"):
+        answer = night.get(path, headers={name: "192.0.2.7"})
+        assert (answer.status_code, "web.behind_proxy" in answer.text) == (403, True)
 
 
 def test_a_request_from_another_machine_is_nobody(worklist: Worklist, tmp_path: Path) -> None:
