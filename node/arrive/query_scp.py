@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from node.arrive.catalogue import Catalogue, Unready
 from node.arrive.spool import StoredBytes
 from node.arrive.sub_operations import Send, getting, moving
+from node.arrive.vouched import vouched
 from node.dicom.archive.apart import Apart
 from node.dicom.archive.identifier import (
     Identifier,
@@ -206,8 +207,12 @@ class QueryScp:
         else:
             send = getting(self._bytes, self._apart, incoming)
         found = self._wanted(asked)
+        going = vouched(found, self._archive, self._bytes)
         progress = Progress(len(found))
-        results = send(found)
+        for one in found:
+            if one not in going:
+                progress.note(one.sop_instance_uid, None)
+        results = send(going)
         for one, status in results:
             progress.note(one.sop_instance_uid, status)
             if stopping():

@@ -13,8 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.case_folder import case_folder
+from node.identity import Identity
 from node.states import Priority
-from node.worklist import matching
+from node.worklist import corrections, matching
 from node.worklist.archive_tables import archived_object, archived_series, archived_study
 from node.worklist.database import Database, insert
 from node.worklist.matching import BadQuery
@@ -100,6 +101,8 @@ class ArchivedObject:
     path: str
     sha256: str
     size: int
+    case_id: int | None
+    """The case that it was made for; None for an object that was received."""
 
 
 class Archive:
@@ -169,6 +172,11 @@ class Archive:
         with self._database.read() as db:
             return priorities(db, studies)
 
+    def identities(self, case_id: int) -> frozenset[Identity]:
+        """Return whom the images of a case name, as the outbox does."""
+        with self._database.read() as db:
+            return corrections.identities(db, case_id)
+
     def stored(
         self, study: Sequence[str], series: Sequence[str] = (), objects: Sequence[str] = ()
     ) -> list[ArchivedObject]:
@@ -185,6 +193,7 @@ class Archive:
                 object_c.path,
                 object_c.sha256,
                 object_c.size,
+                object_c.case_id,
             )
             .join_from(archived_object, archived_series, _IN_SERIES)
             .where(series_c.study_instance_uid.in_(study))
@@ -196,7 +205,7 @@ class Archive:
         if objects:
             query = query.where(object_c.sop_instance_uid.in_(objects))
         with self._database.read() as db:
-            return [ArchivedObject(*row) for row in db.execute(query)]
+            return [ArchivedObject(**row) for row in db.execute(query).mappings()]
 
 
 _IN_SERIES = archived_object.c.series_instance_uid == archived_series.c.series_instance_uid

@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.identity import PatientIdentity
+from node.identity import Identity, PatientIdentity
 from node.records import Header
-from node.worklist.tables import correction
+from node.worklist.tables import case, correction, instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,25 @@ def of_study(db: sa.Connection, study_uid: str) -> list[Correction]:
     """Return the corrections of a study, oldest first."""
     query = correction.select().where(correction.c.study_instance_uid == study_uid)
     return [_correction(row) for row in db.execute(query.order_by(correction.c.id))]
+
+
+def identities(db: sa.Connection, case_id: int) -> frozenset[Identity]:
+    """Return whom the instances of a case's series name; one, unless a person mixed them.
+
+    Where the study's identity was corrected, that is the patient whose it is now.
+    """
+    said = [
+        instance.c.header[name].as_string()
+        for name in ("study_instance_uid", "patient_id", "patient_birth_date")
+    ]
+    of_case = sa.select(*said).join(
+        case, case.c.series_instance_uid == instance.c.series_instance_uid
+    )
+    rows = db.execute(of_case.where(case.c.id == case_id).distinct()).all()
+    corrected = {uid: of_study(db, uid) for uid, *_ in rows}
+    return frozenset(
+        Identity(uid, resolve(PatientIdentity(*who), corrected[uid])) for uid, *who in rows
+    )
 
 
 def resolve(said: PatientIdentity, corrections: list[Correction]) -> PatientIdentity:

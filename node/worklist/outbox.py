@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.identity import Identity, PatientIdentity
+from node.identity import Identity
 from node.news import KIND
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
@@ -173,20 +173,8 @@ class Outbox:
 
         Where the study's identity was corrected, that is the patient whose it is now.
         """
-        said = [
-            instance.c.header[name].as_string()
-            for name in ("study_instance_uid", "patient_id", "patient_birth_date")
-        ]
-        of_case = sa.select(*said).join(
-            case, case.c.series_instance_uid == instance.c.series_instance_uid
-        )
         with self._database.read() as db:
-            rows = db.execute(of_case.where(case.c.id == case_id).distinct()).all()
-            corrected = {uid: corrections.of_study(db, uid) for uid, *_ in rows}
-        return frozenset(
-            Identity(uid, corrections.resolve(PatientIdentity(*who), corrected[uid]))
-            for uid, *who in rows
-        )
+            return corrections.identities(db, case_id)
 
     def corrections(self, case_id: int) -> list[Correction]:
         """Return how the identity of a case's study was corrected, oldest first."""

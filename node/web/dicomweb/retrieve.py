@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node.arrive.spool import StoredBytes
+from node.arrive.vouched import vouched
 from node.dicom.archive import frames as pixels
 from node.dicom.archive.apart import Apart
 from node.dicom.archive.frames import NoFrame
@@ -132,9 +133,11 @@ class Retrieval:
     def _objects(self, uids: dict[str, str]) -> list[ArchivedObject]:
         chosen = [[uids[name]] if name in uids else [] for name in ("study", "series", "instance")]
         found = self._archive.stored(*chosen)
-        if not found:
-            raise HTTPException(404, "the node holds nothing of these UIDs")
-        return found
+        going = vouched(found, self._archive, self._bytes)
+        if not going:
+            withheld = "; a result is withheld, see the node's log" if found else ""
+            raise HTTPException(404, f"the node holds nothing of these UIDs{withheld}")
+        return going
 
     def _single(self, found: ArchivedObject, syntax: str) -> Response:
         part = self._part(found, syntax)

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -10,10 +11,14 @@ import highdicom
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.sr.coding import Code
+from pydicom.uid import CTImageStorage
+from requests import HTTPError
 
 from node.arrive.query_scp import QueryScp
 from node.arrive.storage_scp import Receiver
 from node.cases.pipeline import STAGES
+from node.identity import PatientIdentity
+from node.records import StoredObject
 from node.settings import Caller, Receive, Settings, Web
 from tests.conftest import require_program
 from tests.support.archiving import READ, ServedArchive, serving_web, tokens
@@ -94,13 +99,13 @@ def test_segmentation_and_report_are_fetched_and_read(worked: Worked) -> None:
         assert http.get(path).status_code == 404
 
 
-@pytest.mark.peer
-def test_getscu_gets_images_and_results(worked: Worked, tmp_path: Path) -> None:
+def got_by_getscu(worked: Worked, out: Path) -> list[Dataset]:
+    """Get the study with DCMTK's getscu."""
     require_program("getscu")
     chosen = {"host": "127.0.0.1", "port": 0, "min_free_mb": 0}
     receive = Receive(**chosen, callers=(Caller(ae_title="GETSCU", may=("get",)),))
     settings = worked.archive.settings.model_copy(update={"receive": receive})
-    worklist, out = worked.node.worklist, tmp_path / "got"
+    worklist = worked.node.worklist
     out.mkdir()
     queries = QueryScp(settings, worklist.archive)
     handles = (worklist.arrivals, worklist.announcements)
@@ -109,9 +114,38 @@ def test_getscu_gets_images_and_results(worked: Worked, tmp_path: Path) -> None:
         keys = ["-k", "0008,0052=STUDY", "-k", f"StudyInstanceUID={worked.study}"]
         address = ["127.0.0.1", str(receiver.port)]
         subprocess.run([*command, *keys, *address], check=False, env=NODELAY, timeout=120)
-    got = [dcmread(path) for path in out.iterdir()]
+    return [dcmread(path) for path in out.iterdir()]
+
+
+@pytest.mark.peer
+def test_getscu_gets_images_and_results(worked: Worked, tmp_path: Path) -> None:
+    got = got_by_getscu(worked, tmp_path / "got")
     assert {SEG, SR, CAPTURE} < {ds.SOPClassUID for ds in got}
     assert len(got) == len(HEAD.build()) + 4
+
+
+@pytest.mark.peer
+def test_a_result_under_an_identity_that_was_corrected_leaves_by_no_way(
+    worked: Worked, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, worklist = worked.archive.client(READ), worked.node.worklist
+    before = client.retrieve_study_metadata(worked.study)
+    patients = worklist.patients
+    (found,) = patients.studies("P1", worked.clock.now - timedelta(days=1))
+    message = StoredObject("messages/adt", "0" * 64, 1)
+    patients.correct([found], [PatientIdentity("4711", "")], message, "A40", worked.clock.now)
+
+    images = client.retrieve_study_metadata(worked.study)
+    assert {one["00080016"]["Value"][0] for one in images} == {CTImageStorage}
+    assert len(before) == len(images) + 4
+    assert {str(ds.SOPClassUID) for ds in client.retrieve_study(worked.study)} == {CTImageStorage}
+    (report,) = client.search_for_instances(worked.study, search_filters={"SOPClassUID": SR})
+    uids = [report[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018")]
+    with pytest.raises(HTTPError, match="404"):
+        client.retrieve_instance(*uids)
+    assert "withheld" in caplog.text
+    got = got_by_getscu(worked, tmp_path / "got")
+    assert {ds.SOPClassUID for ds in got} == {CTImageStorage}
 
 
 def test_a_replay_replaces_the_results_that_are_found(worked: Worked) -> None:
