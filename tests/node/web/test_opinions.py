@@ -183,7 +183,11 @@ def test_nobody_comes_through_a_proxy_to_a_page_without_accounts(
 def test_a_request_from_another_machine_is_nobody(worklist: Worklist, tmp_path: Path) -> None:
     browser = client(worklist, tmp_path, open_feedback_as="Dr. Night")
     other = TestClient(browser.app, base_url="http://localhost", client=("192.0.2.7", 4711))
-    assert say(other, {"kind": "agree"}).status_code == 403
+    assert other.get("/").status_code == 403
+    shown = opened(browser)  # what a page on this machine would send
+    for path in ("feedback", "undo"):
+        answer = other.post(f"/studies/1/{path}", json={"kind": "agree"}, headers=shown)
+        assert answer.status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -466,9 +466,11 @@ def test_without_accounts_the_page_stays_open_to_this_machine(
     worklist: Worklist, tmp_path: Path, clock: Clock
 ) -> None:
     study(worklist, 1, ASSEMBLED, SUSPECTED)
-    client = browser(application(worklist, tmp_path, clock))
+    room = application(worklist, tmp_path, clock)
+    client = browser(room, "127.0.0.1")
     page = client.get("/")
     assert page.status_code == 200 and "Sign out" not in page.text
+    assert browser(room).get("/").status_code == 403
     assert client.get("/login").headers["location"] == "/"
     assert worklist.audit.entries() == []
     worklist.accounts.add("N", Role.VIEWER, kept(), ADMIN, NOW)
