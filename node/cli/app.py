@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from node.cli.commands.arriving import import_, pull
+from node.cli.commands.audit import audit
 from node.cli.commands.deliveries import deliveries
 from node.cli.commands.installation import db, doctor, serve
 from node.cli.commands.peers import echo, send
@@ -41,6 +42,7 @@ GROUPS = {
     "quarantine": quarantine,
     "deliveries": deliveries,
     "user": user,
+    "audit": audit,
     "db": db,
     "review": review,
 }

@@ -22,9 +22,9 @@ from node.errors import IchnodeError
 from node.settings import Destination, Settings
 from node.web import figures, guard
 from node.web.figures import Day, Figures
-from node.web.site import Site, permitted
-from node.web.who import Role, User, who
-from node.worklist import DeliveryStatus, DestinationLine, JobLine, Queued, Unsent
+from node.web.site import Site, permitted, signed
+from node.web.who import Role, address_of, who
+from node.worklist import Actor, Deed, DeliveryStatus, DestinationLine, JobLine, Queued, Unsent
 
 ADMINS, FOR_ADMINS = frozenset({Role.ADMIN}), "This is for the role admin."
 WEEKS = (4, 13, 52)
@@ -136,7 +136,7 @@ class AdminPage:
 
     async def echo(self, request: Request) -> Response:
         """Ask a destination whether it answers, as `ichnode echo`, and say what it answered."""
-        permitted(request, ADMINS, FOR_ADMINS)
+        by = _admin(request)
         name = str((await guard.body_of(request)).get("destination"))
         named = {one.name: one for one in self._site.settings.deliver.destinations}
         if name not in named:
@@ -146,6 +146,8 @@ class AdminPage:
                 raise HTTPException(409, f"{name} is being asked already.")
             self._asked.add(name)
         try:
+            record = self._site.worklist.audit.record
+            await run_in_threadpool(record, by, Deed.ECHOED, self._site.clock(), about=name)
             asking = run_in_threadpool(self._echo, named[name])
             answered = await asyncio.wait_for(asyncio.shield(asking), PATIENCE_S)
         except TimeoutError:
@@ -168,25 +170,31 @@ class AdminPage:
 
     async def decide(self, request: Request) -> Response:
         """Try deliveries again, or owe them no longer: some by number, or all dead ones to one."""
-        user = permitted(request, ADMINS, FOR_ADMINS)
+        by = _admin(request)
         asked = await guard.body_of(request)
         if asked.get("act") not in ("retry", "cancel"):
             raise HTTPException(400, "Say retry or cancel.")
-        said = await run_in_threadpool(self._decide, asked, user)
+        said = await run_in_threadpool(self._decide, asked, by)
         return JSONResponse({"said": said})
 
-    def _decide(self, asked: dict[str, Any], user: User) -> str:
+    def _decide(self, asked: dict[str, Any], by: Actor) -> str:
         outbox, now = self._site.worklist.outbox, self._site.clock()
         numbers = _numbers(asked.get("numbers"))
         if (name := asked.get("destination")) is not None:
             dead = outbox.unsent(str(name), DeliveryStatus.DEAD, MOST_AT_ONCE)
             numbers = [one.number for one in dead]
         act = outbox.retry if asked["act"] == "retry" else outbox.cancel
-        done = act(numbers, user.name, now)
+        done = act(numbers, by, now)
         what = "tried again" if asked["act"] == "retry" else "no longer owed"
         left = len(numbers) - len(done)
         kept = f"; {left} left as before: sent meanwhile, or followed by a later message"
         return f"{len(done)} {what}{kept if left else ''}"
+
+
+def _admin(request: Request) -> Actor:
+    """Return the admin who sends a request from a page of ours, as the audit trail names people."""
+    user = permitted(request, ADMINS, FOR_ADMINS)
+    return signed(request) or Actor(user.name, address_of(request))
 
 
 def _numbers(asked: object) -> Sequence[int]:

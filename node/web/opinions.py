@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from node.states import Priority
 from node.web import guard
-from node.web.site import Site, permitted
+from node.web.site import Site, permitted, signed
 from node.web.who import MAY_GIVE_FEEDBACK, User
-from node.worklist import Deed, Mistake, NothingToUndo, Opinion, Outdated
+from node.worklist import Mistake, NothingToUndo, Opinion, Outdated
 
 AGREES = {"acknowledge": None, "agree": True, "disagree": False}
 """What is said, and whether it agrees with the result."""
@@ -45,10 +45,11 @@ class Opinions:
         uid = self._site.worklist.listing.study_of_case(request.path_params["case"])
         now = self._site.clock()
         try:
-            self._site.worklist.feedback.give(uid, user.name, opinion, now, saw=saw)
+            self._site.worklist.feedback.give(
+                uid, user.name, opinion, now, saw=saw, signed=signed(request)
+            )
         except Outdated as error:
             raise HTTPException(409, f"Not recorded: {error}") from error
-        self._site.note(request, Deed.FEEDBACK, uid)
 
     async def undo(self, request: Request) -> Response:
         """Take back the person's newest feedback on a study."""
@@ -59,10 +60,11 @@ class Opinions:
     def _undo(self, request: Request, user: User) -> None:
         uid = self._site.worklist.listing.study_of_case(request.path_params["case"])
         try:
-            self._site.worklist.feedback.undo(uid, user.name, self._site.clock())
+            self._site.worklist.feedback.undo(
+                uid, user.name, self._site.clock(), signed=signed(request)
+            )
         except NothingToUndo as error:
             raise HTTPException(409, "There is nothing of yours to undo here.") from error
-        self._site.note(request, Deed.UNDONE, uid)
 
 
 def opinion_in(asked: dict[str, Any]) -> Opinion:

@@ -16,7 +16,7 @@ from node.web.live_list import LiveList
 from node.web.pictures import Pictures
 from node.web.who import MAY_GIVE_FEEDBACK, User, address_of, who
 from node.wording import UNCERTAIN
-from node.worklist import Actor, Deed, Role, Worklist
+from node.worklist import Actor, Role, Worklist
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,13 @@ class Site:
         )
         return guard.with_token(HTMLResponse(html), request, token)
 
-    def note(self, request: Request, what: Deed, study_uid: str) -> None:
-        """Add to the audit trail what a signed-in person did."""
-        if request.state.closed and request.state.session is not None:
-            session = request.state.session
-            actor = Actor(session.name, address_of(request), session.digest)
-            self.worklist.audit.record(actor, what, self.clock(), study_uid=study_uid)
+
+def signed(request: Request) -> Actor | None:
+    """Return who the audit trail names for a request; None if nobody signs in here."""
+    if not request.state.closed or request.state.session is None:
+        return None
+    session = request.state.session
+    return Actor(session.name, address_of(request), session.digest)
 
 
 def permitted(request: Request, roles: Collection[Role], refusal: str) -> User:

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from node.worklist.chained import GENESIS, faults, linked
 from node.worklist.columns import Deed
 from node.worklist.database import Database, insert
 from node.worklist.tables import audit
@@ -43,6 +44,7 @@ class AuditEntry:
     address: str
     study_instance_uid: str | None
     about: str | None
+    digest: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON prints it."""
@@ -63,14 +65,34 @@ class Audit:
         self._database = database
 
     def record(
-        self, actor: Actor, what: Deed, now: datetime, *, study_uid: str | None = None
+        self,
+        actor: Actor,
+        what: Deed,
+        now: datetime,
+        *,
+        study_uid: str | None = None,
+        about: str | None = None,
     ) -> None:
         """Add a row; a view of a study that its session has already had adds none."""
         with self._database.write() as db:
-            recorded(db, actor, what, now, study_uid=study_uid)
+            recorded(db, actor, what, now, study_uid=study_uid, about=about)
 
-    def entries(self, study_uid: str | None = None, most: int = 1000) -> list[AuditEntry]:
-        """Return the newest rows, of a study or of all, oldest first."""
+    def faults(self, known: str = "") -> tuple[list[str], str]:
+        """Return what is wrong with the trail, in words, and the digest that it ends with.
+
+        Parameters
+        ----------
+        known
+            A digest that it once ended with, or "".
+        """
+        rows = sa.select(audit).order_by(audit.c.id)
+        newest = sa.select(audit.c.digest).order_by(audit.c.id.desc()).limit(1)
+        with self._database.read() as db:
+            found = list(faults(db.execute(rows).mappings(), known))
+            return found, db.scalar(newest) or GENESIS
+
+    def entries(self, study_uid: str | None = None, most: int | None = None) -> list[AuditEntry]:
+        """Return the newest rows, or all, of a study or of every one, oldest first."""
         query = sa.select(audit).order_by(audit.c.id.desc()).limit(most)
         if study_uid is not None:
             query = query.where(audit.c.study_instance_uid == study_uid)
@@ -90,8 +112,10 @@ def recorded(
     """Add a row within a transaction."""
     line = {"at": now, "what": what, "who": actor.name, "address": actor.address}
     line |= {"study_instance_uid": study_uid, "about": about, "session": actor.session}
-    db.execute(insert(db, audit).values(line).on_conflict_do_nothing())
+    db.execute(insert(db, audit).values(linked(db, line)).on_conflict_do_nothing())
 
 
 def _entry(row: sa.Row[Any]) -> AuditEntry:
-    return AuditEntry(row.at, row.what, row.who, row.address, row.study_instance_uid, row.about)
+    return AuditEntry(
+        row.at, row.what, row.who, row.address, row.study_instance_uid, row.about, row.digest
+    )

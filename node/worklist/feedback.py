@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from node.errors import Permanent
 from node.states import Priority
-from node.worklist.columns import Mistake
+from node.worklist.audit import Actor, recorded
+from node.worklist.columns import Deed, Mistake
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.rows import Row
@@ -97,6 +98,7 @@ class Feedback:
         now: datetime,
         *,
         saw: Priority | None = None,
+        signed: Actor | None = None,
     ) -> None:
         """Record what a person says of the study's row as it stands.
 
@@ -104,6 +106,8 @@ class Feedback:
         ----------
         saw
             The priority that the person saw, if it is known.
+        signed
+            Who it is for the audit trail, if that person signed in.
 
         Raises
         ------
@@ -121,8 +125,10 @@ class Feedback:
             line |= {"place": opinion.place or None, "reason": opinion.reason or None}
             db.execute(acknowledgement.insert(), line)
             note(db, "feedback", study_uid, None, now, agrees=opinion.agrees, shown=shown)
+            if signed:
+                recorded(db, signed, Deed.FEEDBACK, now, study_uid=study_uid)
 
-    def undo(self, study_uid: str, who: str, now: datetime) -> None:
+    def undo(self, study_uid: str, who: str, now: datetime, *, signed: Actor | None = None) -> None:
         """Take back the newest feedback on a study that stands and is this person's.
 
         Raises
@@ -141,6 +147,8 @@ class Feedback:
             if db.execute(undo.values(undone_at=now, undone_by=who)).rowcount != 1:
                 raise NothingToUndo("there is no feedback of yours on this study to undo")
             note(db, "feedback undone", study_uid, None, now)
+            if signed:
+                recorded(db, signed, Deed.UNDONE, now, study_uid=study_uid)
 
     def of_study(self, study_uid: str) -> list[Said]:
         """Return everything that was said of a study, oldest first, undone or not."""

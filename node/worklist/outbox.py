@@ -11,7 +11,8 @@ from node.news import KIND
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
 from node.worklist import corrections, unsent
-from node.worklist.columns import DeliveryStatus
+from node.worklist.audit import Actor, recorded
+from node.worklist.columns import Deed, DeliveryStatus
 from node.worklist.corrections import Correction
 from node.worklist.database import Database, insert
 from node.worklist.events import note
@@ -158,15 +159,15 @@ class Outbox:
         with self._database.read() as db:
             return unsent.listed(db, destination, status, limit)
 
-    def retry(self, numbers: Sequence[int], by: str, now: datetime) -> list[int]:
+    def retry(self, numbers: Sequence[int], by: Actor, now: datetime) -> list[int]:
         """Let a person try deliveries again now; return which will be (`unsent.retry`)."""
         with self._database.write() as db:
-            return unsent.retry(db, numbers, by, now)
+            return _decided(db, "tried again", unsent.retry(db, numbers, by.name, now), by, now)
 
-    def cancel(self, numbers: Sequence[int], by: str, now: datetime) -> list[int]:
+    def cancel(self, numbers: Sequence[int], by: Actor, now: datetime) -> list[int]:
         """Let a person give deliveries up for good; return which were (`unsent.cancel`)."""
         with self._database.write() as db:
-            return unsent.cancel(db, numbers, by, now)
+            return _decided(db, "given up", unsent.cancel(db, numbers, by.name, now), by, now)
 
     def identities(self, case_id: int) -> frozenset[Identity]:
         """Return whom the instances of a case's series name; one, unless a person mixed them.
@@ -310,3 +311,10 @@ def _delivery(row: sa.Row[Any]) -> Delivery:
         attempts=row.attempts + (row.claimed_by is not None),
         high_priority=row.high_priority,
     )
+
+
+def _decided(db: sa.Connection, how: str, done: list[int], by: Actor, now: datetime) -> list[int]:
+    """Note in the audit trail what a person decided about deliveries; return which they are."""
+    if done:
+        recorded(db, by, Deed.DELIVERIES, now, about=f"{len(done)} {how}")
+    return done

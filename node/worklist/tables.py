@@ -333,6 +333,8 @@ audit = sa.Table(
     sa.Column("about", sa.Text),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("session", sa.String(64)),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
     sa.Index("ix_audit_at", "at"),
 )
 VIEWS = "what IN ('STUDY', 'PICTURES', 'KEY_SLICE')"

@@ -86,14 +86,14 @@ def _decide(
     from getpass import getuser
 
     from node.clock import utc_now
-    from node.worklist import DeliveryStatus, Worklist
+    from node.worklist import Actor, DeliveryStatus, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         if (groups is None) == (to is None):
             raise BadConfiguration("name deliveries by their numbers, or a destination by --to")
         dead = worklist.outbox.unsent(to, DeliveryStatus.DEAD) if to is not None else []
         chosen = numbers(groups or []) + [one.number for one in dead]
-        done = act(worklist.outbox)(chosen, by or getuser(), utc_now())
+        done = act(worklist.outbox)(chosen, Actor(by or getuser(), "terminal"), utc_now())
         say(f"{len(done)} {what}")
         if left := sorted(set(chosen) - set(done)):
             names = ", ".join(map(str, left))

@@ -110,28 +110,6 @@ def user_role(
         say(f"{name} is {chosen}")
 
 
-@user.command("audit")
-def user_audit(
-    config: Config = None,
-    study: Annotated[
-        str | None, typer.Option("--study", metavar="UID", help="Of one StudyInstanceUID.")
-    ] = None,
-    most: Annotated[int, typer.Option("--limit", min=1, help="The newest so many rows.")] = 200,
-    as_json: Json = False,
-) -> None:
-    """Print who signed in, saw a study, gave feedback or changed an account, oldest first."""
-    from node.cli.console.users import audit_table
-
-    with opened(config) as (worklist, _):
-        entries = worklist.audit.entries(study, most)
-        if as_json:
-            typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
-        elif entries:
-            terminal().print(audit_table(entries))
-        else:
-            say("nothing is recorded")
-
-
 @contextmanager
 def opened(config: Path | None) -> Iterator[tuple["Worklist", "Actor"]]:
     """Yield the worklist, and who sits at the terminal."""

@@ -1,11 +1,11 @@
-"""Accounts and the audit trail as a person at a terminal reads them."""
+"""Accounts as a person at a terminal reads them."""
 
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from node.cli.console.terminal import outside
-from node.worklist import Account, AuditEntry
+from node.worklist import Account
 
 
 def accounts_table(accounts: Sequence[Account]) -> Table:
@@ -17,17 +17,4 @@ def accounts_table(accounts: Sequence[Account]) -> Table:
         how = "disabled" if one.disabled_at else one.issuer or "with a password"
         cells = (one.name, one.role, f"{one.created_at.astimezone():%Y-%m-%d}", how)
         table.add_row(*map(outside, cells))
-    return table
-
-
-def audit_table(entries: Sequence[AuditEntry]) -> Table:
-    """Return the rows of the audit trail as a table."""
-    table = Table(title="audit trail")
-    for heading in ("at", "who", "did", "of", "from"):
-        table.add_column(heading, overflow="fold")
-    for entry in entries:
-        did = entry.what.lower().replace("_", " ")
-        of = entry.study_instance_uid or entry.about or ""
-        at = f"{entry.at.astimezone():%Y-%m-%d %H:%M:%S}"
-        table.add_row(*map(outside, (at, entry.who, did, of, entry.address)))
     return table

@@ -38,6 +38,7 @@ COMMANDS = [
     "quarantine",
     "deliveries",
     "user",
+    "audit",
     "db",
     "review",
 ]

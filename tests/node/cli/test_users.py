@@ -22,6 +22,10 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+def audit(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["audit", *arguments, "--config", str(config)])
+
+
 def user(config: Path, *arguments: str, stdin: str = "") -> Result:
     return CliRunner().invoke(app, ["user", *arguments, "--config", str(config)], input=stdin)
 
@@ -42,7 +46,7 @@ def test_an_account_is_made_listed_changed_and_disabled(config: Path) -> None:
     assert set(listed) == {"name", "role", "issuer", "created_at", "disabled_at"}
     assert listed["disabled_at"] and "disabled" in user(config, "list").stdout
     assert user(config, "enable", "Dr. Night").exit_code == 0
-    did = [entry["about"] for entry in json.loads(user(config, "audit", "--json").stdout)]
+    did = [entry["about"] for entry in json.loads(audit(config, "list", "--json").stdout)]
     assert did == [
         "Dr. Night: added as radiologist",
         "Dr. Night: role admin",
@@ -50,7 +54,14 @@ def test_an_account_is_made_listed_changed_and_disabled(config: Path) -> None:
         "Dr. Night: disabled",
         "Dr. Night: enabled",
     ]
-    assert "Dr. Night: role admin" in user(config, "audit").stdout
+    assert "Dr. Night: role admin" in audit(config, "list").stdout
+    exported = [json.loads(line) for line in audit(config, "export").stdout.splitlines()]
+    assert [entry["about"] for entry in exported] == did
+    verified = audit(config, "verify")
+    assert (verified.exit_code, verified.stdout.splitlines()[-1]) == (0, exported[-1]["digest"])
+    assert audit(config, "verify", "--known", exported[0]["digest"]).exit_code == 0
+    cut = audit(config, "verify", "--known", "0" * 64)
+    assert cut.exit_code == 1 and "no row has the digest" in cut.output
 
 
 @pytest.mark.parametrize(

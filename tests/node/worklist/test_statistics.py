@@ -8,7 +8,7 @@ import pytest
 from node.outcomes import Failed, NotAnalysed, Outcome, Planned, Reported, Skipped
 from node.records import Parcel, ReportObject, Scan
 from node.states import Priority, Reason, State
-from node.worklist import Counted, DeliveryStatus, Mistake, Opinion, Worklist
+from node.worklist import Actor, Counted, DeliveryStatus, Mistake, Opinion, Worklist
 from tests.support.listed import ASSEMBLED, NEGATIVE, NOW, SUSPECTED, study
 
 LONG_AGO = NOW - timedelta(days=300)
@@ -168,7 +168,7 @@ def killed(worklist: Worklist, number: int = 1, *, tries: int = 3) -> int:
 def test_a_dead_delivery_is_tried_again_and_an_event_says_by_whom(worklist: Worklist) -> None:
     owing(worklist, 1, "PACS")
     number = killed(worklist)
-    assert worklist.outbox.retry([number, 99], "A. Admin", NOW) == [number]
+    assert worklist.outbox.retry([number, 99], Actor("A. Admin", "terminal"), NOW) == [number]
     (owed,) = worklist.outbox.claim("w", 60, NOW)
     assert owed.attempts == 1  # all tries again, and it stays noted that the peer may have it
     last = worklist.views.events("1.7.1")[-1]
@@ -182,8 +182,8 @@ def test_what_was_sent_is_neither_retried_nor_cancelled(worklist: Worklist) -> N
     owing(worklist, 1, "PACS")
     (owed,) = worklist.outbox.claim("w", 60, NOW)
     worklist.outbox.delivered(owed, "w", 0, NOW)
-    assert worklist.outbox.retry([owed.id], "A", NOW) == []
-    assert worklist.outbox.cancel([owed.id], "A", NOW) == []
+    assert worklist.outbox.retry([owed.id], Actor("A", "terminal"), NOW) == []
+    assert worklist.outbox.cancel([owed.id], Actor("A", "terminal"), NOW) == []
     assert worklist.cases.get(1).state is State.DELIVERED
 
 
@@ -192,7 +192,7 @@ def test_a_result_that_reached_nobody_is_not_delivered_when_it_is_cancelled(
 ) -> None:
     owing(worklist, 1, "PACS")
     number = killed(worklist)
-    assert worklist.outbox.cancel([number], "A. Admin", NOW) == [number]
+    assert worklist.outbox.cancel([number], Actor("A. Admin", "terminal"), NOW) == [number]
     assert worklist.outbox.unsent() == []
     assert worklist.cases.get(1).state is State.REPORTED
     assert worklist.views.events("1.7.1")[-1].what == "delivery cancelled"
@@ -205,7 +205,7 @@ def test_a_result_that_one_destination_has_is_delivered_when_the_rest_is_cancell
     (pacs,) = worklist.outbox.claim("w", 60, NOW, urgent_to="PACS")
     worklist.outbox.delivered(pacs, "w", 0, NOW)
     (rest,) = worklist.outbox.unsent("RIS")
-    worklist.outbox.cancel([rest.number], "A", NOW)
+    worklist.outbox.cancel([rest.number], Actor("A", "terminal"), NOW)
     assert worklist.cases.get(1).state is State.DELIVERED
 
 
@@ -214,6 +214,6 @@ def test_a_dead_message_is_not_sent_after_a_later_one(worklist: Worklist) -> Non
     owing(worklist, 1, "PACS", kind="message")
     number = killed(worklist)
     later(worklist, 1, ASSEMBLED, NEGATIVE, reported(2, "message"))
-    assert worklist.outbox.retry([number], "A", NOW) == []
+    assert worklist.outbox.retry([number], Actor("A", "terminal"), NOW) == []
     (dead,) = worklist.outbox.unsent(status=DeliveryStatus.DEAD)
     assert dead.number == number

@@ -1,0 +1,70 @@
+"""`ichnode audit`: who signed in, saw a study or decided something, and that nobody changed it."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from node.cli.commands.invocation import Config, Json, configured
+from node.cli.console.terminal import say, terminal
+
+audit = typer.Typer(no_args_is_help=True, help="The audit trail: who did what, and when.")
+
+Study = Annotated[
+    str | None, typer.Option("--study", metavar="UID", help="Of one StudyInstanceUID.")
+]
+
+
+@audit.command("list")
+def audit_list(
+    config: Config = None,
+    study: Study = None,
+    most: Annotated[int, typer.Option("--limit", min=1, help="The newest so many rows.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Print who signed in, saw a study, gave feedback or decided something, oldest first."""
+    from node.cli.console.audit import audit_table
+    from node.worklist import Worklist
+
+    with configured(config) as settings, Worklist(settings.url) as worklist:
+        entries = worklist.audit.entries(study, most)
+        if as_json:
+            typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
+        elif entries:
+            terminal().print(audit_table(entries))
+        else:
+            say("nothing is recorded")
+
+
+@audit.command("verify")
+def audit_verify(
+    known: Annotated[
+        str, typer.Option("--known", metavar="DIGEST", help="A digest that it once ended with.")
+    ] = "",
+    config: Config = None,
+) -> None:
+    """Check that no row was changed, removed or moved; print the digest that the trail ends with.
+
+    Keep that digest elsewhere: with --known it also tells rows that were removed at the end, and a
+    trail that was made anew as a whole. Status 1 if something is wrong.
+    """
+    from node.worklist import Worklist
+
+    with configured(config) as settings, Worklist(settings.url) as worklist:
+        found, last = worklist.audit.faults(known)
+        for fault in found:
+            say(fault, fault=True)
+        if found:
+            raise typer.Exit(1)
+        say("no row was changed, removed or moved")
+        typer.echo(last)
+
+
+@audit.command("export")
+def audit_export(config: Config = None, study: Study = None) -> None:
+    """Print every row, oldest first, one JSON object a line, with the digests of the chain."""
+    from node.worklist import Worklist
+
+    with configured(config) as settings, Worklist(settings.url) as worklist:
+        for entry in worklist.audit.entries(study):
+            typer.echo(json.dumps(entry.to_json() | {"digest": entry.digest}))
