@@ -83,7 +83,7 @@ class Pictures:
         self._bytes = memory_mb << 20
         self._stacks: OrderedDict[Key, Stack] = OrderedDict()
         self._masks: OrderedDict[Key, dict[int, Mask]] = OrderedDict()
-        self._thumbs: OrderedDict[Key, bytes] = OrderedDict()
+        self._thumbs: OrderedDict[tuple[Key, bool], bytes] = OrderedDict()
         self._coming: dict[Key, Future[None]] = {}
         self._lock = threading.Lock()
         self._decoding = threading.Lock()
@@ -143,8 +143,8 @@ class Pictures:
         edges = {"left": -across, "right": across, "top": -down, "bottom": down}
         return {edge: _side(direction) for edge, direction in edges.items()}
 
-    def thumb(self, case_id: int, index: int) -> bytes:
-        """Return the head on a slice with what is outlined, small, as JPEG.
+    def thumb(self, case_id: int, index: int, *, plain: bool = False) -> bytes:
+        """Return the head on a slice, small, as JPEG: with what is outlined, or plain.
 
         Raises
         ------
@@ -153,18 +153,18 @@ class Pictures:
         """
         key = self._key(case_id)
         with self._drawing_thumb:  # one at a time, so that an opened study waits for one at most
-            if key not in self._thumbs:
-                self._thumbs[key] = self._drawn(case_id, index)
+            if (key, plain) not in self._thumbs:
+                self._thumbs[key, plain] = self._drawn(case_id, index, plain)
                 while len(self._thumbs) > THUMBS:
                     self._thumbs.popitem(last=False)
-            return self._thumbs[key]
+            return self._thumbs[key, plain]
 
-    def _drawn(self, case_id: int, index: int) -> bytes:
+    def _drawn(self, case_id: int, index: int, plain: bool) -> bytes:
         plane, stack = self._plane(case_id, index, with_others=False)
         grey = np.rint(BRAIN(plane.astype(np.float32)) * 255).astype(np.uint8)
         picture = Image.fromarray(grey).convert("RGB")
         mask = self._mask(self._key(case_id)).get(index)
-        if mask is not None:
+        if mask is not None and not plain:
             painted = _painted(mask).convert("RGBA")
             picture.paste(painted, mask=painted)
         head = _in_proportion(picture.crop(_head(plane)), stack.spacing_mm)

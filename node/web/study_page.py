@@ -42,12 +42,16 @@ class Slices:
         Index of the slice to look at first.
     key
         Index of the key slice; None if no slice was marked.
+    heights
+        One for each slice, mm: where its first voxel lies along the patient (z of
+        ImagePositionPatient); empty where one has no position.
     """
 
     count: int
     probabilities: tuple[float, ...]
     first: int
     key: int | None
+    heights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class Told:
     history: tuple[Row, ...]
     priors: tuple[Row, ...]
     viewers: tuple[tuple[str, str], ...]
+    beside: tuple[Row, Slices] | None = None
+    """Another case of the study, whose slices are shown beside."""
 
 
 class StudyPage:
@@ -83,8 +89,13 @@ class StudyPage:
         ]
 
     def page(self, request: Request) -> Response:
-        """Return the page of the study that a case belongs to, showing that case's slices."""
-        told = self._told(request.path_params["case"])
+        """Return the page of the study that a case belongs to, showing that case's slices.
+
+        `beside` names another case of the study, whose slices are shown beside.
+        """
+        other = request.query_params.get("beside", "")
+        beside = int(other) if re.fullmatch(r"\d{1,9}", other) else None
+        told = self._told(request.path_params["case"], beside)
         return self._site.page(request, "study.html", told=told, windows=WINDOWS)
 
     def standing(self, request: Request) -> Response:
@@ -102,10 +113,10 @@ class StudyPage:
         )
 
     def key(self, request: Request) -> Response:
-        """Return the slice to look at first, small, for the list."""
-        case = request.path_params["case"]
-        first = slices_of(CaseFolder(self._site.settings.data_dir, case_folder(case))).first
-        return Response(self._site.pictures.thumb(case, first), media_type="image/jpeg")
+        """Return the slice to look at first, small, for the list; `plain` without the outline."""
+        case, plain = request.path_params["case"], "plain" in request.query_params
+        picture = self._site.pictures.thumb(case, self._slices(case).first, plain=plain)
+        return Response(picture, media_type="image/jpeg")
 
     def slice(self, request: Request) -> Response:
         """Return one slice in the window that is asked for."""
@@ -122,22 +133,26 @@ class StudyPage:
     def sides(self, request: Request) -> Response:
         """Return which side of the patient is where on the slices of a case."""
         case = request.path_params["case"]
-        first = slices_of(CaseFolder(self._site.settings.data_dir, case_folder(case))).first
-        return JSONResponse(self._site.pictures.sides(case, first))
+        return JSONResponse(self._site.pictures.sides(case, self._slices(case).first))
+
+    def _slices(self, case: int) -> Slices:
+        return slices_of(CaseFolder(self._site.settings.data_dir, case_folder(case)))
 
     def _uid(self, case: int) -> str:
         return self._site.worklist.listing.study_of_case(case)
 
-    def _told(self, case: int) -> Told:
+    def _told(self, case: int, beside: int | None) -> Told:
         worklist = self._site.worklist
         uid = self._uid(case)
         listed = worklist.listing.listed(uid)
         history = worklist.views.history(uid)
         (shown,) = (row for row in history if row.case_id == case)
+        other = next((r for r in history if r.case_id == beside and r is not shown), None)
         return Told(
             listed=Held(listed, ""),
             case=shown,
-            slices=slices_of(CaseFolder(self._site.settings.data_dir, case_folder(case))),
+            slices=self._slices(case),
+            beside=None if other is None else (other, self._slices(other.case_id)),
             explanation=self._explained(uid),
             said=tuple(worklist.feedback.of_study(uid)),
             events=tuple(worklist.views.events(uid)),
@@ -162,13 +177,16 @@ def slices_of(folder: CaseFolder) -> Slices:
     values: dict[str, Any] = folder.read_values() or {}
     count = len(plan.slices) if plan else 0
     scores = tuple(float(one["probability"]) for one in values.get("slices", ()))
+    places = [one.position_mm for one in plan.slices] if plan else []
+    heights = tuple(place[2] for place in places if place)
+    heights = heights if len(heights) == count else ()
     if not scores or len(scores) != count:
-        return Slices(count, (), count // 2, None)
+        return Slices(count, (), count // 2, None, heights)
     key = values.get("key_slice")
     highest = max(scores)
     best = [index for index, score in enumerate(scores) if score == highest]
     first = key if key is not None else best[len(best) // 2]
-    return Slices(count, scores, first, key)
+    return Slices(count, scores, first, key, heights)
 
 
 def _window(level: str | None, width: str | None) -> Window:

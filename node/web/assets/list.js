@@ -9,6 +9,7 @@ const body = document.querySelector("tbody");
 const fresh = document.getElementById("new");
 const form = { text: document.getElementById("text"), within: document.getElementById("within"), kind: document.getElementById("kind") };
 const view = { priors: false, page: 0 };
+let plain = false; // pictures without what was outlined
 let waiting = null; // the newest order that is not shown yet
 let moved = 0;
 let asking = false;
@@ -39,6 +40,7 @@ function take(answer, asked) {
   const came = answer.order.filter((number) => !rowOf(number));
   for (const [number, row] of Object.entries(made)) if (rowOf(number)) replace(rowOf(number), row);
   waiting = { order: answer.order, made: { ...waiting?.made, ...made } };
+  bare();
   fill(document.getElementById("summary"), answer.summary);
   titled(answer.loud ? `(${answer.loud}) ` : "");
   ages();
@@ -92,6 +94,7 @@ function apply(marks) {
   });
   if (next.includes(undefined)) { renew(); return; } // another page asked in between
   body.replaceChildren(...next);
+  bare();
   document.getElementById("empty").hidden = next.length > 0;
   waiting.made = {};
   if (focused) rowOf(focused)?.querySelector(".open").focus({ preventScroll: true });
@@ -125,10 +128,24 @@ async function opine(kind, row) {
   if (kind === "disagree") rowOf(back)?.querySelector(".open").focus({ preventScroll: true });
 }
 
+/** Show the pictures with or without what was outlined. */
+function outlines() {
+  plain = !plain;
+  bare();
+  say(plain ? "Outlines are off" : "Outlines are on");
+}
+
+function bare() {
+  for (const image of body.querySelectorAll(".picture img")) {
+    const path = image.getAttribute("src").split("?")[0] + (plain ? "?plain" : "");
+    if (image.getAttribute("src") !== path) image.src = path;
+  }
+}
+
 const chosen = () => document.activeElement.closest?.("tbody tr") ?? body.querySelector("tr:hover");
 onKeys({
   j: () => step(1), k: () => step(-1), ".": () => apply(true),
-  "/": () => form.text.focus(),
+  "/": () => form.text.focus(), o: outlines,
   a: () => opine("acknowledge", chosen()), y: () => opine("agree", chosen()),
   n: () => opine("disagree", chosen()), u: () => opine("undo", chosen()),
 });

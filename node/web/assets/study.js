@@ -18,12 +18,13 @@ if (stage) {
   const trouble = document.getElementById("trouble");
   const overlay = document.getElementById("overlay");
   const opacity = document.getElementById("opacity");
+  const beside = document.getElementById("beside");
   const pictures = new Map();
   const now = { at: Number(stage.dataset.first), level: 40, width: 80, on: true };
   let asked = "";
 
-  const sliceOf = (at) => `/cases/${number}/slices/${at}.png?level=${Math.round(now.level)}&width=${Math.round(now.width)}`;
-  const maskOf = (at) => `/cases/${number}/slices/${at}/mask.png`;
+  const sliceOf = (at, of = number) => `/cases/${of}/slices/${at}.png?level=${Math.round(now.level)}&width=${Math.round(now.width)}`;
+  const maskOf = (at, of = number) => `/cases/${of}/slices/${at}/mask.png`;
 
   /** Return a picture that is loaded, or will be; the oldest ones are let go. */
   function picture(path) {
@@ -70,7 +71,32 @@ if (stage) {
     trouble.hidden = whole;
     if (!whole) trouble.textContent = await why(path);
     stage.dataset.shown = at;
+    if (beside) showBeside();
     for (let step = 1; step <= AHEAD; step += 1) for (const near of [at + step, at - step]) if (near >= 1 && near <= count) { picture(sliceOf(near)); }
+  }
+
+  /** Show the slice of the other scan that lies nearest; without positions, the one as far along. */
+  async function showBeside() {
+    const [own, its] = [stage, beside].map((one) => JSON.parse(one.dataset.heights));
+    const total = Number(beside.dataset.count);
+    const place = own[now.at - 1];
+    const near = own.length && its.length
+      ? 1 + its.reduce((best, height, at) => Math.abs(height - place) < Math.abs(its[best] - place) ? at : best, 0)
+      : Math.min(total, Math.max(1, Math.round(now.at / count * total)));
+    const of = beside.dataset.case;
+    const [slice, mask] = [picture(sliceOf(near, of)), picture(maskOf(near, of))];
+    const from = now.at;
+    const [whole, outlined] = await Promise.all([slice.ready, mask.ready]);
+    if (now.at !== from) return;
+    const [image, over] = beside.querySelectorAll("img");
+    image.hidden = !whole;
+    if (whole) { image.src = slice.src; image.alt = `Slice ${near} of ${total} of case ${of}`; }
+    over.hidden = !(outlined && mask.naturalWidth > 1);
+    if (!over.hidden) over.src = mask.src;
+    over.classList.toggle("off", !now.on);
+    over.style.opacity = opacity.value / 100;
+    beside.querySelector(".place").textContent = `case ${of}, slice ${near} of ${total}`;
+    beside.dataset.shown = near;
   }
 
   async function why(path) {
@@ -78,11 +104,12 @@ if (stage) {
   }
 
   const go = (at) => { const next = Math.min(count, Math.max(1, at)); if (next !== now.at) { now.at = next; show(); } };
-  const toggle = () => { now.on = !now.on; overlay.setAttribute("aria-pressed", now.on); shown.mask.classList.toggle("off", !now.on); };
+  const masks = () => document.querySelectorAll(".stage .mask");
+  const toggle = () => { now.on = !now.on; overlay.setAttribute("aria-pressed", now.on); for (const one of masks()) one.classList.toggle("off", !now.on); };
   const preset = (place) => document.querySelectorAll(".preset")[place]?.click();
 
   overlay.addEventListener("click", toggle);
-  opacity.addEventListener("input", () => { shown.mask.style.opacity = opacity.value / 100; });
+  opacity.addEventListener("input", () => { for (const one of masks()) one.style.opacity = opacity.value / 100; });
   scroll.addEventListener("input", () => go(Number(scroll.value)));
   document.getElementById("to-key")?.addEventListener("click", () => go(Number(stage.dataset.key)));
   document.getElementById("strip")?.addEventListener("click", (event) => {
@@ -94,18 +121,49 @@ if (stage) {
     now.width = Number(one.dataset.width);
     show();
   });
-  stage.addEventListener("wheel", (event) => { event.preventDefault(); go(now.at + Math.sign(event.deltaY)); }, { passive: false });
+  const wheel = (event) => {
+    event.preventDefault();
+    if (event.ctrlKey) zoom(event.deltaY < 0 ? 1.25 : 0.8, event); else go(now.at + Math.sign(event.deltaY));
+  };
+  for (const one of document.querySelectorAll(".stage")) one.addEventListener("wheel", wheel, { passive: false });
+
+  // Zoom: about the pointer, else the middle; both scans alike.
+  const FARTHEST = 1;
+  const NEAREST = 8;
+  const view = { scale: 1, x: 0, y: 0 };
+
+  function zoom(by, event) {
+    const box = stage.getBoundingClientRect();
+    const [x, y] = event ? [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2] : [0, 0];
+    const scale = Math.min(NEAREST, Math.max(FARTHEST, view.scale * by));
+    move(x - (x - view.x) * scale / view.scale, y - (y - view.y) * scale / view.scale, scale);
+  }
+
+  /** Put the picture there, so that it keeps covering the middle. */
+  function move(x, y, scale) {
+    const box = stage.getBoundingClientRect();
+    const within = (to, size) => Math.min(size * (scale - 1) / 2, Math.max(-size * (scale - 1) / 2, to));
+    Object.assign(view, { scale, x: within(x, box.width), y: within(y, box.height) });
+    stage.parentElement.style.setProperty("--zoom", `translate(${view.x}px, ${view.y}px) scale(${scale})`);
+    stage.dataset.zoom = scale.toFixed(2);
+  }
+
+  document.getElementById("nearer").addEventListener("click", () => zoom(1.25));
+  document.getElementById("farther").addEventListener("click", () => zoom(0.8));
+  document.getElementById("whole").addEventListener("click", () => move(0, 0, 1));
+  stage.addEventListener("dblclick", () => move(0, 0, 1));
 
   // Drag: to the right widens the window, upwards darkens. One picture is asked for at a time.
   let drag = null;
   let drawing = false;
   stage.addEventListener("pointerdown", (event) => {
     if (event.pointerType === "touch") return;
-    drag = { x: event.clientX, y: event.clientY, level: now.level, width: now.width };
+    drag = { x: event.clientX, y: event.clientY, level: now.level, width: now.width, from: event.shiftKey && { ...view } };
     stage.setPointerCapture(event.pointerId);
   });
   stage.addEventListener("pointermove", async (event) => {
     if (!drag) return;
+    if (drag.from) { move(drag.from.x + event.clientX - drag.x, drag.from.y + event.clientY - drag.y, view.scale); return; }
     const pace = Math.max(0.25, drag.width / 400);
     now.width = Math.min(8000, Math.max(1, Math.round(drag.width + (event.clientX - drag.x) * pace)));
     now.level = Math.min(4000, Math.max(-1000, Math.round(drag.level + (drag.y - event.clientY) * pace)));
@@ -119,6 +177,7 @@ if (stage) {
   onKeys({
     j: () => go(now.at + 1), k: () => go(now.at - 1), ArrowDown: () => go(now.at + 1), ArrowUp: () => go(now.at - 1),
     h: () => go(Number(stage.dataset.key ?? stage.dataset.first)), o: toggle,
+    "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), 0: () => move(0, 0, 1),
     1: () => preset(0), 2: () => preset(1), 3: () => preset(2), 4: () => preset(3),
   });
   show().then(async () => {

@@ -139,6 +139,14 @@ def test_overlay_toggles_slices_scroll_and_windows_change(room: Room, reader: Pa
     expect(reader.locator("tbody tr.SUSPECTED")).to_have_count(1)
     picture = reader.locator(".picture img")
     expect(picture).to_have_js_property("naturalWidth", 144)
+    outlined = picture.screenshot()
+    reader.keyboard.press("o")
+    expect(picture).to_have_attribute("src", re.compile("plain"))
+    expect(reader.locator("#say")).to_contain_text("Outlines are off")
+    reader.wait_for_function("document.querySelector('.picture img').complete")
+    assert picture.screenshot() != outlined
+    reader.keyboard.press("o")
+    expect(picture).not_to_have_attribute("src", re.compile("plain"))
     reader.keyboard.press("j")
     reader.keyboard.press("Enter")
     expect(reader).to_have_url(f"{room.web.url}/studies/{case}")
@@ -170,6 +178,50 @@ def test_overlay_toggles_slices_scroll_and_windows_change(room: Room, reader: Pa
     expect(reader.locator(".side.left")).to_have_text("R")
     reader.keyboard.press("h")
     expect(stage).to_have_attribute("data-shown", str(key))
+    reader.keyboard.press("+")
+    expect(stage).to_have_attribute("data-zoom", "1.25")
+    wide = slice_.bounding_box()
+    assert wide and wide["width"] == pytest.approx(1.25 * box["width"], rel=0.01)
+    reader.keyboard.down("Shift")
+    reader.mouse.move(box["x"] + 200, box["y"] + 200)
+    reader.mouse.down()
+    reader.mouse.move(box["x"] + 220, box["y"] + 200, steps=2)
+    reader.mouse.up()
+    reader.keyboard.up("Shift")
+    moved = slice_.bounding_box()
+    assert moved and moved["x"] == pytest.approx(wide["x"] + 20, abs=1)
+    reader.keyboard.press("0")
+    expect(stage).to_have_attribute("data-zoom", "1.00")
+
+
+def test_two_scans_stand_side_by_side_and_scroll_by_height(room: Room, reader: Page) -> None:
+    early = HEAD(name="early", study="twice", patient="twice").having(
+        AcquisitionDate="20260115", AcquisitionTime="080000"
+    )
+    late = HEAD(name="late", study="twice", patient="twice", start_mm=-63.0).having(
+        AcquisitionDate="20260115", AcquisitionTime="093000"
+    )
+    for scan in (early, late):
+        receive(room.node, scan=scan)
+    work(room.node, room.clock)
+    reader.goto(f"{room.web.url}/studies/1")
+    reader.get_by_role("link", name="beside").click()
+    stage, beside = reader.locator("#stage"), reader.locator("#beside")
+    expect(stage).to_have_attribute("data-shown", re.compile(r"\d"))
+    at = int(stage.get_attribute("data-shown") or 0)
+    early_first = stage.get_attribute("data-heights", timeout=1000).startswith("[-72")  # type: ignore[union-attr]
+    nearest = at - 2 if early_first else at + 2  # 9 mm of 5 mm slices: two are the nearest
+    expect(beside).to_have_attribute("data-shown", str(nearest))
+    reader.keyboard.press("j")
+    expect(beside).to_have_attribute("data-shown", str(nearest + 1))
+    expect(beside.locator(".mask")).to_be_visible()
+    reader.keyboard.press("o")
+    expect(beside.locator(".mask")).to_be_hidden()
+    reader.keyboard.press("+")
+    boxes = [one.locator("img.slice").bounding_box() for one in (stage, beside)]
+    assert boxes[0] and boxes[1] and boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=2)
+    reader.get_by_role("link", name="one alone").click()
+    expect(reader.locator("#beside")).to_have_count(0)
 
 
 def test_acknowledge_disagree_and_undo_by_keyboard_and_a_second_browser_sees_it(
