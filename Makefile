@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-soak ohif lint sbom audit bench precision clean
+.PHONY: demo test test-fast test-soak ohif lint sbom audit pictures bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -44,6 +44,9 @@ sbom: .venv/.installed-test  # what is installed, with versions and licences: va
 audit: .venv/.installed-test  # by hand, where its service can be reached: known vulnerabilities
 	$(PIP) pip-audit
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps
+
+pictures: .venv/.installed-test  # docs/*.png, of phantoms
+	$(BIN)/python -m tests.pictures
 
 bench: .venv/.installed
 	$(BIN)/ichnode bench
