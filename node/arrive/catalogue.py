@@ -8,11 +8,13 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from node.case_folder import CaseFolder
-from node.dicom.archive.attributes import Described, read_attributes
+from node.dicom.archive.attributes import read_attributes
+from node.dicom.archive.metadata import KeptMetadata
 from node.disk import sha256_of
 from node.errors import BadObject, IchnodeError, Retryable
 from node.log import event
@@ -34,6 +36,7 @@ class Catalogue:
     def __init__(self, archive: Archive, root: Path) -> None:
         self._archive = archive
         self._root = root
+        self._metadata = KeptMetadata(root)
         self._turn = threading.Lock()
 
     def require_current(self, within_s: float = 5.0) -> None:
@@ -74,45 +77,66 @@ class Catalogue:
         """Describe some objects; return whether there were any."""
         found = self._archive.unlisted(BATCH)
         if found:
-            self._archive.list_received([(one, self._received(one)) for one in found])
+            read = [self._received(one) for one in found]
+            self._keep(filter(None, read))
+            entries = [one and one.entry for one in read]
+            self._archive.list_received(list(zip(found, entries, strict=True)))
         reports = self._archive.unlisted_reports(BATCH)
         for report in reports:
-            self._archive.list_report(report, self._made(report))
+            made = self._made(report)
+            self._keep(made)
+            self._archive.list_report(report, [one.entry for one in made])
         return bool(found or reports)
 
-    def _received(self, found: Unlisted) -> Entry | None:
+    def _keep(self, read: Iterable["_Read"]) -> None:
+        """Keep the metadata of objects, before the tables say that they are described."""
+        by_series: dict[str, dict[str, str]] = {}
+        for one in read:
+            said = by_series.setdefault(str(one.entry.series["series_instance_uid"]), {})
+            said[str(one.entry.object["sha256"])] = one.metadata
+        for series, said in by_series.items():
+            self._metadata.add(series, said)
+
+    def _received(self, found: Unlisted) -> "_Read | None":
         try:
-            path = self._root / found.path
-            return _entry(read_attributes(path), found.path, found.sha256, path.stat().st_size)
+            return _read(self._root, found.path, found.sha256)
         except (OSError, BadObject) as error:
             say = event("not_catalogued", sha256=found.sha256)
             logger.error("not in the archive's index: %s", _why(error), extra=say)
             return None
 
-    def _made(self, found: UnlistedReport) -> list[Entry]:
+    def _made(self, found: UnlistedReport) -> list["_Read"]:
         folder = CaseFolder(self._root, found.folder)
         manifest = folder.read_manifest() or {}
-        entries = []
+        read = []
         for name in manifest.get("objects", {}):
             path = folder.report / Path(name).name
             try:
                 relative = path.relative_to(self._root).as_posix()
-                described = read_attributes(path)
-                entries.append(_entry(described, relative, sha256_of(path), path.stat().st_size))
+                read.append(_read(self._root, relative, sha256_of(path)))
             except (OSError, BadObject) as error:
                 say = event("not_catalogued", case=found.case_id)
                 logger.error("not in the archive's index: %s", _why(error), extra=say)
-        return entries
+        return read
+
+
+class _Read(NamedTuple):
+    """An object that was read: its rows, and its metadata as JSON."""
+
+    entry: Entry
+    metadata: str
 
 
 def _why(error: Exception) -> str:
     return error.strerror or "" if isinstance(error, OSError) else str(error)
 
 
-def _entry(described: Described, path: str, sha256: str, size: int) -> Entry:
+def _read(root: Path, path: str, sha256: str) -> _Read:
+    described = read_attributes(root / path)
     study = {_column(keyword): value for keyword, value in described.study.items()}
-    stored: dict[str, str | int | None] = {"path": path, "sha256": sha256, "size": size}
-    return Entry(study, _columns(described.series), {**_columns(described.object), **stored})
+    rows = _columns(described.object)
+    rows |= {"path": path, "sha256": sha256, "size": (root / path).stat().st_size}
+    return _Read(Entry(study, _columns(described.series), rows), described.metadata)
 
 
 def _columns(values: Mapping[str, str | int | None]) -> dict[str, str | int | None]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+from node.dicom.archive.json_model import object_json
 from node.dicom.read.elements import integer, short, text
 from node.dicom.read.header import open_object
 from node.records import Header
@@ -27,11 +28,15 @@ LARGEST = (1 << 31) - 1
 
 
 class Described(NamedTuple):
-    """An object's attributes, by level and DICOM keyword; "" and None where it has none."""
+    """An object's attributes, by level and DICOM keyword; "" and None where it has none.
+
+    `metadata` is all of it as JSON (`node.dicom.archive.json_model.object_json`).
+    """
 
     study: Text
     series: Values
     object: Values
+    metadata: str
 
 
 def read_attributes(path: Path) -> Described:
@@ -49,7 +54,7 @@ def read_attributes(path: Path) -> Described:
     series: Values = {"SeriesInstanceUID": header.series_instance_uid}
     series |= {"StudyInstanceUID": header.study_instance_uid, **_texts(ds, *_SERIES)}
     series |= {"SeriesNumber": _number(ds, "SeriesNumber")}
-    return Described(study, series, _of_object(ds, header))
+    return Described(study, series, _of_object(ds, header), object_json(opened))
 
 
 def _of_object(ds: Dataset, header: Header) -> Values:

@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from node.dicom.read.header import DAMAGE, open_object
+from node.dicom.read.header import DAMAGE, OpenObject, open_object
 from node.wording import RESEARCH_USE_ONLY
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it quotes values that it cannot convert
@@ -59,30 +59,21 @@ def priority_json(priority: str) -> dict[str, Any]:
     }
 
 
-def object_json(path: Path, resource: str) -> str:
-    """Return the metadata of an object as JSON: all that is no bulk data.
+def object_json(opened: OpenObject) -> str:
+    """Return the metadata of an object as JSON: all that is no bulk data. It converts the elements.
 
-    An element whose value cannot be understood is empty.
-
-    Parameters
-    ----------
-    resource
-        The object's resource, which begins with `HERE`.
-
-    Raises
-    ------
-    BadObject, OSError
-        If it is no DICOM object any more, or cannot be read.
+    An element whose value cannot be understood is empty. Links begin with `HERE`.
     """
-    with path.open("rb") as file:
-        opened = open_object(file, pixels=False)
+    header = opened.header
+    resource = f"{HERE}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
+    resource += f"/instances/{header.sop_instance_uid}"
     elements = {}
     with disable_value_validation():
         for tag in opened.ds.keys():  # noqa: SIM118  iteration would convert, and may raise
             if tag.element != 0:  # no group lengths
                 elements[f"{tag:08X}"] = _element_json(opened.ds, tag, resource)
-    elements["00083002"] = json.dumps({"vr": "UI", "Value": [opened.header.transfer_syntax_uid]})
-    if opened.header.has_pixel_data:
+    elements["00083002"] = json.dumps({"vr": "UI", "Value": [header.transfer_syntax_uid]})
+    if header.has_pixel_data:
         elements["7FE00010"] = json.dumps(
             {"vr": "OW", "BulkDataURI": f"{resource}/bulkdata/7FE00010"}
         )

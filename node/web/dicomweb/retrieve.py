@@ -20,7 +20,7 @@ from node.dicom.archive.rendered import LARGEST, Wish, picture
 from node.errors import BadObject
 from node.settings import Settings
 from node.web.dicomweb.answers import AS_STORED, Part, accepted, multipart
-from node.web.dicomweb.metadata import MetadataCache
+from node.web.dicomweb.metadata import Metadata
 from node.worklist import Archive, ArchivedObject
 
 P = ParamSpec("P")
@@ -40,7 +40,7 @@ class Retrieval:
     def __init__(self, settings: Settings, archive: Archive) -> None:
         self._archive = archive
         self._bytes = StoredBytes(settings.data_dir)
-        self._metadata = MetadataCache(settings.data_dir)
+        self._metadata = Metadata(settings.data_dir)
         self._apart = Apart(settings.decode)
 
     def metadata(self, uids: dict[str, str], base: str) -> str:

@@ -1,10 +1,10 @@
 """WADO-RS, asked by dicomweb-client and by hand."""
 
-import gzip
 import json
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import numpy as np
@@ -21,7 +21,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from node.web.dicomweb.metadata import FOLDER
+from node.dicom.archive.metadata import FOLDER
+from node.errors import BadObject
 from tests.support.archiving import READ, ServedArchive, serving_archive
 from tests.support.peers import ct_series
 
@@ -175,32 +176,40 @@ def test_metadata_is_the_object_without_its_bulk_data(
     assert one["00083002"]["Value"] == [FORMS[seed]]
 
 
-def test_metadata_is_kept_and_follows_what_the_series_holds(
-    archive: ServedArchive, tmp_path: Path
+def no_file_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> NoReturn:
+        raise BadObject(f"{path} is opened")
+
+    monkeypatch.setattr("node.web.dicomweb.metadata.read_attributes", fail)
+
+
+def test_metadata_of_a_series_is_kept_as_its_objects_come(
+    archive: ServedArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    no_file_is_opened(monkeypatch)
     files = ct_series(tmp_path, 3, seed="growing")
-    first = dcmread(files[0])
-    archive.take(files[:2])
     with archive.http(READ) as http:
-        path = f"{path_of(first, 2)}/metadata"
-        assert len(http.get(path).json()) == 2
-        kept = [f for f in (archive.settings.data_dir / FOLDER).iterdir() if f.suffix == ".gz"]
-        before = {f: gzip.decompress(f.read_bytes()) for f in kept}
-        again = http.get(path).json()
-        assert len(again) == 2
-        archive.take(files[2:])
-        assert len(http.get(path).json()) == 3
-        assert sum(gzip.decompress(f.read_bytes()) != said for f, said in before.items()) == 1
+        for there in (2, 3):
+            archive.take(files[:there])
+            said = http.get(f"{path_of(dcmread(files[0]), 2)}/metadata").json()
+            uids = [one["00080018"]["Value"][0] for one in said]
+            assert uids == [dcmread(path).SOPInstanceUID for path in files[:there]]
 
 
-def test_damaged_cache_is_written_anew(
-    archive: ServedArchive, sent: dict[str, list[FileDataset]]
+@pytest.mark.parametrize("left", [0, 9, -9])
+def test_damaged_metadata_is_made_again_and_kept(
+    archive: ServedArchive,
+    sent: dict[str, list[FileDataset]],
+    monkeypatch: pytest.MonkeyPatch,
+    left: int,
 ) -> None:
     with archive.http(READ) as http:
         path = f"{path_of(sent['a'][0], 2)}/metadata"
         said = http.get(path).json()
         for file in (archive.settings.data_dir / FOLDER).iterdir():
-            file.write_bytes(file.read_bytes()[:-9])
+            file.write_bytes(file.read_bytes()[:left])
+        assert http.get(path).json() == said
+        no_file_is_opened(monkeypatch)
         assert http.get(path).json() == said
 
 
