@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,9 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detector(networks: Path) -> "Detector":
-    """The shipped networks, loaded once."""
+    """The shipped networks, loaded once, which read no batch twice."""
     from models.bundle import load_detector
+    from tests.support.remembering import remembering
 
-    return load_detector(BUNDLE, "auto", networks)
+    loaded = load_detector(BUNDLE, "auto", networks)
+    return replace(loaded, predict=remembering(loaded.predict))

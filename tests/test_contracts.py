@@ -1,4 +1,4 @@
-"""Each import contract of pyproject.toml sees what it forbids, in a copy of the packages."""
+"""Each import contract of pyproject.toml sees what it forbids, planted among the real imports."""
 
 import os
 import re
@@ -6,11 +6,16 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from shutil import copy
 
 import pytest
+from grimp import ImportGraph
+from importlinter.adapters.building import GraphBuilder
+from importlinter.api import use_cases
+from importlinter.application.app_config import settings
+from importlinter.configuration import configure
 
 from tests.support import ROOT
 
@@ -76,53 +81,57 @@ MODULES = [  # the importing file, what it imports, the contract's name
 WINGS = ["arrive", "cases", "cli", "deliver", "dicom", "web", "worklist"]
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the packages' modules and of their contracts."""
-    root = tmp_path_factory.mktemp("house")
-    copy(ROOT / "pyproject.toml", root)
-    for package in PACKAGES:
-        for module in (ROOT / package).rglob("*.py"):
-            (root / module.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
-            copy(module, root / module.relative_to(ROOT))
-    return root
+@pytest.fixture(scope="session")
+def whole() -> ImportGraph:
+    """What the packages import, as import-linter reads it."""
+    return GraphBuilder().build([*PACKAGES], None, True, True)
 
 
-@contextmanager
-def importing(module: Path, imported: str) -> Iterator[None]:
-    """Let a module import something else too, as late imports do: inside a function."""
-    text = module.read_text()
-    module.write_text(f"{text}\n\ndef added() -> None:\n    import {imported}\n")
-    try:
-        yield
-    finally:
-        module.write_text(text)
+class Planted:
+    """The packages' imports and what a test adds to them: it builds import-linter's graph."""
+
+    def __init__(self, graph: ImportGraph) -> None:
+        self.graph = graph
+
+    def build(self, **_: object) -> ImportGraph:
+        """Return the graph in place of one that import-linter would build from files."""
+        return self.graph
+
+    def add_import(self, module: str, imported: str) -> None:
+        """Let a module import something else too: a module of the packages, or a library."""
+        if imported in LIBRARIES:
+            self.graph.add_module(imported, is_squashed=True)
+        assert {module, imported} <= self.graph.modules
+        self.graph.add_import(importer=module, imported=imported)
+
+    def add_newcomer(self, package: str) -> str:
+        """Let a package hold a module that no contract names."""
+        assert package in self.graph.modules
+        self.graph.add_module(f"{package}.newcomer")
+        return f"{package}.newcomer"
 
 
-@contextmanager
-def newcomer(folder: Path) -> Iterator[None]:
-    """Let a folder hold a module that no contract names."""
-    (folder / "newcomer.py").write_text('"""A module that is new."""\n')
-    try:
-        yield
-    finally:
-        (folder / "newcomer.py").unlink()
+@pytest.fixture
+def planted(whole: ImportGraph) -> Iterator[Planted]:
+    """The packages as they are; import-linter reads them and what the test plants."""
+    planted = Planted(deepcopy(whole))
+    settings.configure(GRAPH_BUILDER=planted)
+    yield planted
+    configure()
 
 
-def broken(house: Path) -> list[str]:
-    """Lint the copy, and return the names of the contracts that it breaks."""
-    run = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
-        cwd=house,
-        env={**os.environ, "PYTHONPATH": str(house), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Contracts: " in run.stdout, run.stdout + run.stderr
-    names = re.findall(r"^(.+?) BROKEN", run.stdout, re.MULTILINE)
-    assert run.returncode == (1 if names else 0)
+def broken(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Lint what is planted, and return the names of the contracts that it breaks."""
+    kept = use_cases.lint_imports(str(ROOT / "pyproject.toml"), cache_dir=None, is_debug_mode=True)
+    names = broken_in(capsys.readouterr().out)
+    assert kept == (not names)
     return names
+
+
+def broken_in(report: str) -> list[str]:
+    """Return the names of the contracts that a report of import-linter calls broken."""
+    assert "Contracts: " in report, report
+    return re.findall(r"^(.+?) BROKEN", report, re.MULTILINE)
 
 
 def contract_of(library: str) -> str:
@@ -135,14 +144,25 @@ def contract_of(library: str) -> str:
     return str(name)
 
 
-def test_the_packages_as_they_are_break_no_contract(house: Path) -> None:
-    assert broken(house) == []
+def name_of(module: str) -> str:
+    """Return the dotted name of a module's file."""
+    return module.removesuffix(".py").replace("/", ".")
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.usefixtures("planted")
+def test_the_packages_as_they_are_break_no_contract(capsys: Capture) -> None:
+    assert broken(capsys) == []
 
 
 @pytest.mark.parametrize(("library", "module"), LIBRARIES.items())
-def test_a_library_is_imported_only_where_it_may_be(house: Path, library: str, module: str) -> None:
-    with importing(house / module, library):
-        assert broken(house) == [contract_of(library)]
+def test_a_library_is_imported_only_where_it_may_be(
+    planted: Planted, capsys: Capture, library: str, module: str
+) -> None:
+    planted.add_import(name_of(module), library)
+    assert broken(capsys) == [contract_of(library)]
 
 
 def test_every_protected_library_is_tried() -> None:
@@ -158,29 +178,62 @@ def test_every_protected_library_is_tried() -> None:
 
 @pytest.mark.parametrize(("module", "imported", "contract"), MODULES)
 def test_a_module_is_imported_only_from_above_and_through_a_door(
-    house: Path, module: str, imported: str, contract: str
+    planted: Planted, capsys: Capture, module: str, imported: str, contract: str
 ) -> None:
-    with importing(house / module, imported):
-        assert contract in broken(house)
+    planted.add_import(name_of(module), imported)
+    assert contract in broken(capsys)
 
 
 @pytest.mark.parametrize("wing", WINGS)
-def test_a_new_module_of_a_wing_is_covered_without_being_listed(house: Path, wing: str) -> None:
-    with newcomer(house / "node" / wing):
-        assert broken(house) == [f"inside node.{wing}"]
+def test_a_new_module_of_a_wing_is_covered_without_being_listed(
+    planted: Planted, capsys: Capture, wing: str
+) -> None:
+    planted.add_newcomer(f"node.{wing}")
+    assert broken(capsys) == [f"inside node.{wing}"]
 
 
-def test_a_new_module_beside_the_wings_is_covered_without_being_listed(house: Path) -> None:
-    with newcomer(house / "node"):
-        assert broken(house) == ["the node's wings point down"]
+def test_a_new_module_beside_the_wings_is_covered_without_being_listed(
+    planted: Planted, capsys: Capture
+) -> None:
+    planted.add_newcomer("node")
+    assert broken(capsys) == ["the node's wings point down"]
 
 
-def test_a_new_module_of_a_wing_is_not_a_door(house: Path) -> None:
-    with (
-        newcomer(house / "node/dicom/write"),
-        importing(house / "node/cases/report.py", "node.dicom.write.newcomer"),
-    ):
-        assert broken(house) == ["the doors of node.dicom"]
+def test_a_new_module_of_a_wing_is_not_a_door(planted: Planted, capsys: Capture) -> None:
+    planted.add_import("node.cases.report", planted.add_newcomer("node.dicom.write"))
+    assert broken(capsys) == ["the doors of node.dicom"]
+
+
+def test_late_imports_in_files_break_every_contract(tmp_path: Path) -> None:
+    """The command that CI runs, on files: all that is planted above, inside functions."""
+    copy(ROOT / "pyproject.toml", tmp_path)
+    for package in PACKAGES:
+        for module in (ROOT / package).rglob("*.py"):
+            (tmp_path / module.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+            copy(module, tmp_path / module.relative_to(ROOT))
+    assert lint(tmp_path) == []
+    late = [(module, library) for library, module in LIBRARIES.items()]
+    for module, imported in [*late, *(each[:2] for each in MODULES)]:
+        with (tmp_path / module).open("a") as file:
+            file.write(f"\n\ndef added() -> None:\n    import {imported}\n")
+    for wing in WINGS:
+        (tmp_path / "node" / wing / "newcomer.py").write_text('"""A module that is new."""\n')
+    assert lint(tmp_path) == [contract["name"] for contract in CONTRACTS]
+
+
+def lint(folder: Path) -> list[str]:
+    """Lint the packages in a folder, and return the names of the contracts that they break."""
+    run = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    names = broken_in(run.stdout)
+    assert run.returncode == (1 if names else 0)
+    return names
 
 
 def test_every_contract_is_tried() -> None:

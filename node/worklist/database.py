@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def require_head(database: Database) -> None:
     BadConfiguration
         If its schema is older or newer than this program's, or it has none.
     """
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    head = _head()
     current = None
     if not _is_missing_file(database.engine.url):
         with database.read() as connection:
@@ -108,6 +109,12 @@ def require_head(database: Database) -> None:
             f"the worklist database has schema {current or 'none'}, this program needs {head}: "
             "run `ichnode db upgrade`"
         )
+
+
+@cache
+def _head() -> str | None:
+    """Return the newest schema that this program's migrations know, read once."""
+    return ScriptDirectory.from_config(_alembic()).get_current_head()
 
 
 def _is_missing_file(url: sa.URL) -> bool:

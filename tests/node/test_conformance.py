@@ -14,8 +14,9 @@ from node.dicom.write.source import SERIES_NUMBERS
 from node.settings import Settings
 from node.states import Reason
 from node.web import dicomweb_service
-from node.worklist import Level, Worklist, matched, upgrade
+from node.worklist import Level, Worklist, matched
 from tests.support import ROOT
+from tests.support.databases import new_database
 from tests.support.reported import findings, lesion, tilted_volume, write
 
 TEXT = (ROOT / "CONFORMANCE.md").read_text()
@@ -63,7 +64,7 @@ def test_query_and_retrieve_services_are_listed_with_their_keys() -> None:
 
 def test_resources_of_dicomweb_are_listed(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist:
         handles = (worklist.archive, worklist.arrivals)
         mount = dicomweb_service(settings, *handles, lambda: datetime.now(UTC))

@@ -19,8 +19,8 @@ from node.cli import app
 from node.folder_lock import holder, locked
 from node.serve import run_role
 from node.settings import Assemble, Pull, Settings, Source
-from node.worklist import upgrade
 from tests.support.builder import HEAD, T0, encoded, received
+from tests.support.databases import new_database
 from tests.support.peers import free_port, listening, wait_until
 from tests.support.running import RunningNode, running_node
 
@@ -80,7 +80,7 @@ def test_the_worker_asks_the_source_that_is_named(
     monkeypatch.setattr("node.cases.detector.load_detector", lambda _: None)
     source = Source(name="archive", ae_title="PACS", host="127.0.0.1", port=free_port())
     chosen = Settings(data_dir=tmp_path, assemble=Assemble(ask=named), pull=Pull(sources=(source,)))
-    upgrade(chosen.url)
+    new_database(chosen.url)
     run_role("work", chosen, threading.Event())
     (node,) = nodes
     long_ago = replace(received([encoded(HEAD.build()[0])]), last_received_at=T0 - YEARS)

@@ -16,7 +16,8 @@ from dicomweb_client.session_utils import create_session
 from node.arrive.intake import Intake
 from node.settings import Receive, Settings, Web
 from node.web import dicomweb_service, serve_page
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
+from tests.support.databases import new_database
 from tests.support.peers import free_port
 
 READ, WRITE = "r" * 24, "w" * 24
@@ -76,7 +77,7 @@ def serving_archive(folder: Path, *, web: Any = None, **sections: Any) -> Iterat
         web=Web(port=port, **chosen),
         **{"receive": Receive(min_free_mb=0), **sections},
     )
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist, serving_web(settings, worklist) as url:
         yield ServedArchive(settings, worklist, url)
 

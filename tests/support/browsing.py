@@ -9,8 +9,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from node.settings import load
-from node.worklist import upgrade
 from tests.conftest import require_program
+from tests.support.databases import new_database
 from tests.support.peers import free_port, listening, wait_until
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
@@ -28,7 +28,7 @@ class WebRole:
         self.settings = load(self.config)
         self.log = folder / "web.log"
         self._process: subprocess.Popen[bytes] | None = None
-        upgrade(self.settings.url)
+        new_database(self.settings.url)
 
     @property
     def url(self) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from node.dicom.net.store_scu import Sent, send_files
 from node.settings import Settings, load
-from node.worklist import Row, Worklist, upgrade
+from node.worklist import Row, Worklist
+from tests.support.databases import new_database
 from tests.support.peers import listening, peer, wait_until
 
 
@@ -29,7 +30,7 @@ class RunningNode:
         if networks is not None:
             (self.settings.data_dir / "cache").symlink_to(networks)
         self.log = folder / "node.log"
-        upgrade(self.settings.url)
+        new_database(self.settings.url)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -16,7 +16,8 @@ from node.outcomes import Outcome, Planned, Reported, Triaged
 from node.records import Scan
 from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
-from node.worklist import Row, Worklist, upgrade
+from node.worklist import Row, Worklist
+from tests.support.databases import new_database
 from tests.support.peers import ct_series
 from training.datasets.series import Identity
 
@@ -120,6 +121,6 @@ def speaking(
     settings = Settings(
         data_dir=folder / "node", database_url=database_url, deliver=Deliver(**chosen)
     )
-    upgrade(settings.url)
+    new_database(settings.url)
     with closing(Worklist(settings.url)) as worklist:
         yield Speaking(settings, worklist)

@@ -16,8 +16,9 @@ from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cases.worker import work_once
 from node.settings import Settings
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
 from tests.support.builder import HEAD, Scan, encoded
+from tests.support.databases import new_database
 from tests.support.watched import WatchedNode
 
 
@@ -83,7 +84,7 @@ class Predictor:
 def working_node(settings: Settings, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
     """Open a node on a new database in its settings' data folder."""
     settings.data_dir.mkdir()
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist:
         yield WatchedNode.on(worklist, settings, lambda: predictor, clock)
 

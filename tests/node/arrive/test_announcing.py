@@ -20,7 +20,7 @@ from node.arrive.storage_scp import Receiver
 from node.dicom.net.acceptor import LONGEST_ATTRIBUTES_BYTES
 from node.dicom.net.association import Status
 from node.settings import Receive, Settings
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
 from tests.support.announcing import (
     Teller,
     attributes,
@@ -42,6 +42,7 @@ from tests.support.associating import (
     request,
 )
 from tests.support.builder import HEAD, encoded, uid
+from tests.support.databases import new_database
 
 STUDY, SERIES = uid("study"), uid("study", "head")
 UIDS = [ds.SOPInstanceUID for ds in HEAD.build()]
@@ -78,7 +79,7 @@ def listening(folder: Path, **receive: object) -> Iterator[Node]:
     chosen = {"host": "127.0.0.1", "port": 0, "min_free_mb": 0, **receive}
     settings = Settings(data_dir=folder / "data", receive=Receive(**chosen))
     settings.data_dir.mkdir()
-    upgrade(settings.url)
+    new_database(settings.url)
     with (
         Worklist(settings.url) as worklist,
         Receiver(

@@ -24,8 +24,9 @@ from node.cases.worker import work_once
 from node.errors import BadConfiguration
 from node.settings import Settings, Source, load
 from node.states import Priority, State
-from node.worklist import Row, Worklist, upgrade
+from node.worklist import Row, Worklist
 from tests.support.builder import HEAD, T0, encoded, series, uid
+from tests.support.databases import new_database
 from tests.support.peers import free_port, mute_peer, orthanc
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive_files, work
@@ -159,7 +160,7 @@ class Asking:
 def opened(tmp_path: Path) -> Iterator[Callable[[Source], Asking]]:
     settings = Settings(data_dir=tmp_path / "data")
     settings.data_dir.mkdir()
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist:
         yield lambda source: Asking(worklist, settings, source)
 

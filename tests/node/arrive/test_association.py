@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from node.arrive.storage_scp import Receiver
 from node.settings import Receive, Settings
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
 from tests.support.associating import (
     ABORTED,
     ACCEPTED,
@@ -32,6 +32,7 @@ from tests.support.associating import (
     request,
     results,
 )
+from tests.support.databases import new_database
 from tests.support.peers import wait_until
 
 Log = Callable[[], list[tuple[str, dict[str, object]]]]
@@ -44,7 +45,7 @@ def receiving(folder: Path, **receive: object) -> Iterator[Receiver]:
         receive=Receive(host="127.0.0.1", port=0, min_free_mb=0, **receive),
     )
     settings.data_dir.mkdir()
-    upgrade(settings.url)
+    new_database(settings.url)
     with (
         Worklist(settings.url) as worklist,
         Receiver(

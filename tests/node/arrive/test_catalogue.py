@@ -11,14 +11,15 @@ from node.arrive import catalogue as module
 from node.arrive.catalogue import Catalogue, Unready
 from node.arrive.intake import Intake
 from node.settings import Receive, Settings
-from node.worklist import Level, Query, Worklist, upgrade
+from node.worklist import Level, Query, Worklist
+from tests.support.databases import new_database
 from tests.support.peers import ct_series, wait_until
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     found = Settings(data_dir=tmp_path / "data", receive=Receive(min_free_mb=0))
-    upgrade(found.url)
+    new_database(found.url)
     return found
 
 

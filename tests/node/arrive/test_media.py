@@ -24,7 +24,8 @@ from node.dicom.read.dicomdir import referenced_files
 from node.dicom.read.part10 import dataset_of
 from node.errors import BadObject, Retryable
 from node.settings import Receive, Settings
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
+from tests.support.databases import new_database
 from tests.support.peers import ct_series, ct_series_of_other_patient, peer
 from training.datasets.series import Identity
 
@@ -39,7 +40,7 @@ def settings(tmp_path: Path) -> Settings:
         receive=Receive(min_free_mb=0, host="127.0.0.1", port=0, max_object_mb=1),
     )
     settings.data_dir.mkdir()
-    upgrade(settings.url)
+    new_database(settings.url)
     return settings
 
 

@@ -25,8 +25,9 @@ from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.errors import BadConfiguration, Permanent, Retryable
 from node.settings import Pull, Receive, Settings, Source, source
 from node.states import Priority
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
 from tests.support.builder import HEAD, Scan, encoded, uid
+from tests.support.databases import new_database
 from tests.support.peers import Orthanc, free_port, mute_peer, orthanc
 from tests.support.watched import WatchedNode
 from tests.support.working import Predictor
@@ -90,7 +91,7 @@ class Puller:
             data_dir=folder / "data", receive=Receive(**chosen), pull=Pull(timeout_s=20.0)
         )
         self.settings.data_dir.mkdir()
-        upgrade(self.settings.url)
+        new_database(self.settings.url)
         self.worklist = Worklist(self.settings.url)
 
     def pull(self, peer: Source, study: str = STUDY, *, accession: bool = False) -> Intake:

@@ -14,8 +14,9 @@ from node.arrive.pull import fetch, filing, order
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.dicom.net.retrieve import Take
 from node.settings import Receive, Settings, Source
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
 from tests.support.builder import HEAD, encoded, uid
+from tests.support.databases import new_database
 
 SOURCE = Source(name="pacs", how="get", ae_title="PACS", host="192.0.2.1", port=104)
 HERE = HEAD(name="here", gaps_mm=(5.0,) * 3).build()
@@ -53,7 +54,7 @@ class Shelf:
 
 def pulled(shelf: Shelf, folder: Path) -> Intake:
     settings = Settings(data_dir=folder, receive=Receive(min_free_mb=0))
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist:
         clock = lambda: datetime(2026, 1, 15, 8, 30, tzinfo=UTC)  # noqa: E731
         intake = Intake(settings, worklist.arrivals, clock, kinds=ACCEPTED_SOP_CLASSES)

@@ -24,8 +24,9 @@ from node.dicom.net.association import Status
 from node.dicom.net.store_scu import send_files
 from node.settings import Assemble, Deliver, Destination, Receive, Settings
 from node.states import Priority, Reason
-from node.worklist import Decision, Row, Worklist, upgrade
+from node.worklist import Decision, Row, Worklist
 from tests.support.builder import HEAD, each, encoded, uid
+from tests.support.databases import new_database
 from tests.support.peers import peer, wait_until
 from tests.support.working import Predictor
 
@@ -91,7 +92,7 @@ def listening(folder: Path) -> Iterator[Hospital]:
             assemble=Assemble(grace_s=0.0),
             deliver=Deliver(destinations=(destination,)),
         )
-        upgrade(settings.url)
+        new_database(settings.url)
         with (
             closing(Worklist(settings.url)) as worklist,
             Receiver(settings, worklist.arrivals, worklist.announcements, now) as receiver,

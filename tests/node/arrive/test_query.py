@@ -26,8 +26,9 @@ from node.arrive.query_scp import QueryScp
 from node.arrive.storage_scp import Receiver
 from node.dicom.net.association import PATIENT_ROOT, STUDY_ROOT
 from node.settings import Caller, Deliver, Destination, Receive, Settings
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
 from tests.conftest import require_program
+from tests.support.databases import new_database
 from tests.support.peers import (
     NODELAY,
     ct_series,
@@ -69,7 +70,7 @@ def querying(folder: Path, *callers: Caller, to: tuple[Destination, ...] = ()) -
         receive=Receive(host="127.0.0.1", port=0, min_free_mb=0, callers=callers or (ALL,)),
         deliver=Deliver(destinations=to, timeout_s=3.0),
     )
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist:
         queries = QueryScp(settings, worklist.archive)
         handles = (worklist.arrivals, worklist.announcements)
@@ -286,7 +287,7 @@ def test_a_caller_of_the_older_list_may_store_alone(tmp_path: Path) -> None:
         data_dir=tmp_path / "node",
         receive=Receive(host="127.0.0.1", port=0, min_free_mb=0, allowed_callers=("VIEWER",)),
     )
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist:
         queries = QueryScp(settings, worklist.archive)
         handles = (worklist.arrivals, worklist.announcements)

@@ -26,8 +26,9 @@ from node.dicom.net.requestor import associated
 from node.dicom.net.store_scu import echo, send_files
 from node.errors import BadConfiguration, BadObject, Retryable
 from node.settings import Receive, Settings
-from node.worklist import Arrival, Worklist, database, upgrade
+from node.worklist import Arrival, Worklist, database
 from tests.conftest import require_program
+from tests.support.databases import new_database
 from tests.support.peers import (
     ct_series,
     ct_series_of_other_patient,
@@ -77,7 +78,7 @@ class Node:
 def listening_node(folder: Path, **receive: object):
     chosen = {"host": "127.0.0.1", "port": 0, "min_free_mb": 0, **receive}
     settings = Settings(data_dir=folder / "node", receive=Receive(**chosen))
-    upgrade(settings.url)
+    new_database(settings.url)
     with (
         closing(Worklist(settings.url)) as worklist,
         Receiver(settings, worklist.arrivals, worklist.announcements, now) as receiver,
@@ -174,7 +175,7 @@ def test_object_without_pixels_is_filed_for_assemble_to_judge(node, files, tmp_p
 
 def test_folder_goes_the_same_way_as_an_association(node, files, tmp_path):
     node.send(*files)
-    upgrade(f"sqlite:///{tmp_path}/other.sqlite")
+    new_database(f"sqlite:///{tmp_path}/other.sqlite")
     with closing(Worklist(f"sqlite:///{tmp_path}/other.sqlite")) as worklist:
         spool = Spool(tmp_path / "other", 0)
         for path in files:
@@ -513,7 +514,7 @@ with Receiver(settings, worklist.arrivals, worklist.announcements, lambda: datet
 
 def test_every_acknowledged_object_survives_a_killed_receiver(tmp_path):
     settings = Settings(data_dir=tmp_path / "node")
-    upgrade(settings.url)
+    new_database(settings.url)
     sent = {seed: ct_series(tmp_path / seed, 60, seed=seed) for seed in "abc"}
     port = free_port()
     process = subprocess.Popen(

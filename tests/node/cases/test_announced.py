@@ -16,9 +16,10 @@ from node.outcomes import Planned
 from node.records import Series
 from node.settings import Assemble, Receive, Settings
 from node.states import Priority, Reason, State
-from node.worklist import LeaseLost, Row, Worklist, upgrade
+from node.worklist import LeaseLost, Row, Worklist
 from tests.support.announcing import Teller, begun, performed, references
 from tests.support.builder import HEAD, T0, encoded, series, uid
+from tests.support.databases import new_database
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive_files, work
 
@@ -35,7 +36,7 @@ def node(tmp_path: Path, clock: Clock, predictor: Predictor) -> Iterator[Watched
     receive = Receive(host="127.0.0.1", port=0, min_free_mb=0)
     settings = Settings(data_dir=tmp_path / "data", receive=receive)
     settings.data_dir.mkdir()
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist:
         yield WatchedNode.on(worklist, settings, lambda: predictor, clock)
 

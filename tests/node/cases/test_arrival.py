@@ -21,8 +21,9 @@ from node.dicom.read.pixels import load_volume
 from node.records import SeriesPlan
 from node.settings import Settings
 from node.states import State
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
 from tests.support.builder import HEAD, Edit, Scan, again, encoded, plus
+from tests.support.databases import new_database
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock
 
@@ -60,7 +61,7 @@ def arrivals(draw: st.DrawFn, count: int) -> list[Association]:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with an empty worklist."""
     folder = tmp_path_factory.mktemp("fresh")
-    upgrade(Settings(data_dir=folder).url)
+    new_database(Settings(data_dir=folder).url)
     return folder
 
 

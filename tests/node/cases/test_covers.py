@@ -18,8 +18,9 @@ from node.dicom.read.damage import Doubled
 from node.dicom.read.pixels import load_volume
 from node.settings import Decode, Settings
 from node.states import Priority, Reason
-from node.worklist import Row, Worklist, upgrade
+from node.worklist import Row, Worklist
 from tests.support.builder import HEAD, INTERCEPT, again, alone, each, encoded, one, pixels, store
+from tests.support.databases import new_database
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive_files, work
 from training.datasets import physionet
@@ -272,7 +273,7 @@ def test_a_real_bleeding_head_whose_base_was_scanned_twice_is_read_and_flagged(
     more = scanned_again(images, range(8))
     settings = Settings(data_dir=tmp_path / "data", assemble={"prior_after_days": 0})
     settings.data_dir.mkdir()
-    upgrade(settings.url)
+    new_database(settings.url)
     with Worklist(settings.url) as worklist:
         node = WatchedNode.on(worklist, settings, lambda: detector, clock)
         row = result(node, clock, more)

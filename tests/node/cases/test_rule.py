@@ -16,8 +16,9 @@ from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
 from node.settings import Settings
 from node.states import Priority
-from node.worklist import Row, Worklist, upgrade
+from node.worklist import Row, Worklist
 from tests.support.builder import HEAD, encoded
+from tests.support.databases import new_database
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, work
 
@@ -74,7 +75,7 @@ def arrivals(draw: st.DrawFn) -> list[Sent]:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with an empty worklist."""
     folder = tmp_path_factory.mktemp("fresh")
-    upgrade(Settings(data_dir=folder).url)
+    new_database(Settings(data_dir=folder).url)
     return folder
 
 

@@ -13,9 +13,10 @@ from node.arrive.spool import Spool
 from node.cli import app
 from node.clock import utc_now
 from node.settings import load
-from node.worklist import Mistake, Opinion, Worklist, upgrade
+from node.worklist import Mistake, Opinion, Worklist
 from tests.support import ROOT
 from tests.support.builder import HEAD, encoded, uid
+from tests.support.databases import new_database
 from tests.support.listed import ASSEMBLED, NOW, SR, SUSPECTED, report, study
 from tests.support.peers import ct_series
 
@@ -98,7 +99,7 @@ def test_unknown_role_and_stage_name_the_known_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
-    upgrade(load().url)
+    new_database(load().url)
     assert "receive, work, deliver, web" in run("serve", "--role", "x")[2]
     assert "assemble, triage, report" in run("replay", "1", "--from", "x")[2]
 
@@ -123,7 +124,7 @@ def two_patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worklist:
     monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path / "data"))
     settings = load()
     settings.data_dir.mkdir()
-    upgrade(settings.url)
+    new_database(settings.url)
     worklist = Worklist(settings.url)
     spool = Spool(settings.data_dir, min_free_mb=0)
     for number, patient in enumerate(("P[i]8", "P[/z]")):

@@ -9,7 +9,8 @@ from typer.testing import CliRunner, Result
 from node.cli import app
 from node.passwords import Comparison
 from node.settings import load
-from node.worklist import Role, Worklist, upgrade
+from node.worklist import Role, Worklist
+from tests.support.databases import new_database
 
 PASSWORD = "correct horse battery"
 
@@ -18,7 +19,7 @@ PASSWORD = "correct horse battery"
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "ichnode.toml"
     path.write_text(f'data_dir = "{tmp_path}"\n')
-    upgrade(load(path).url)
+    new_database(load(path).url)
     return path
 
 

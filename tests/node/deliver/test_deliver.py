@@ -24,7 +24,8 @@ from node.outcomes import Planned, Reported, Triaged
 from node.records import Parcel, ReportObject
 from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
-from node.worklist import Signature, Worklist, upgrade
+from node.worklist import Signature, Worklist
+from tests.support.databases import new_database
 from tests.support.peers import (
     ct_series,
     free_port,
@@ -100,7 +101,7 @@ class Outbox:
 def outbox_to(folder: Path, destination: Destination, **settings: object):
     chosen = {"timeout_s": 5.0, "destinations": (destination,), **settings}
     settings = Settings(data_dir=folder / "node", deliver=Deliver(**chosen))
-    upgrade(settings.url)
+    new_database(settings.url)
     with closing(Worklist(settings.url)) as worklist:
         yield Outbox(settings, worklist)
 

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from node.health import answering
 from node.settings import Health, Receive, Settings
-from node.worklist import Process, Worklist, upgrade
+from node.worklist import Process, Worklist
+from tests.support.databases import new_database
 from tests.support.peers import free_port
 
 NOW = datetime(2026, 11, 29, 22, 0, tzinfo=UTC)
@@ -27,7 +28,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def worklist(settings: Settings) -> Worklist:
-    upgrade(settings.url)
+    new_database(settings.url)
     return Worklist(settings.url)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from node.health import StopEvent, notify, pulse
-from node.worklist import Process, Worklist, upgrade
+from node.worklist import Process, Worklist
+from tests.support.databases import new_database
 
 NOW = datetime(2026, 11, 29, 22, 0, tzinfo=UTC)
 
@@ -19,7 +20,7 @@ NOW = datetime(2026, 11, 29, 22, 0, tzinfo=UTC)
 @pytest.fixture
 def worklist(tmp_path: Path) -> Worklist:
     url = f"sqlite:///{tmp_path / 'ichnode.sqlite'}"
-    upgrade(url)
+    new_database(url)
     return Worklist(url)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copy
 
 import pytest
 from starlette.testclient import TestClient
@@ -10,24 +9,18 @@ from starlette.testclient import TestClient
 from node.dicom.read.pixels import load_volume
 from node.settings import Settings, Viewer, Web
 from node.web import Pictures, app
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
+from tests.support.databases import new_database
 from tests.support.listed import NOW
 
 OHIF = Viewer(name="OHIF", url="https://ohif.example/?StudyInstanceUIDs={StudyInstanceUID}")
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database without studies; it is copied, since to migrate one takes long."""
-    path = tmp_path_factory.mktemp("empty") / "ichnode.sqlite"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def worklist(empty: Path, tmp_path: Path) -> Iterator[Worklist]:
-    copy(empty, tmp_path)
-    with Worklist(f"sqlite:///{tmp_path}/ichnode.sqlite") as opened:
+def worklist(tmp_path: Path) -> Iterator[Worklist]:
+    url = f"sqlite:///{tmp_path}/ichnode.sqlite"
+    new_database(url)
+    with Worklist(url) as opened:
         yield opened
 
 

@@ -20,8 +20,9 @@ from node.errors import BadConfiguration
 from node.settings import Settings, Web
 from node.web import require_closed, serve_page
 from node.web.proxied import Proxied
-from node.worklist import Actor, Role, Worklist, upgrade
+from node.worklist import Actor, Role, Worklist
 from tests.conftest import require_program
+from tests.support.databases import new_database
 from tests.support.listed import NOW
 from tests.support.peers import free_port, listening, wait_until
 
@@ -147,7 +148,7 @@ def test_a_proxy_alone_may_ask_and_says_for_whom() -> None:
 def test_doctor_says_who_sees_the_page(tmp_path: Path) -> None:
     from node.cli.doctor import check_page
 
-    upgrade(settings(tmp_path).url)
+    new_database(settings(tmp_path).url)
     (here,) = check_page(settings(tmp_path))
     assert (here.verdict, here.found) == ("ok", "this machine")
     (open_to_all,) = check_page(settings(tmp_path, host="0.0.0.0"))

@@ -1,6 +1,5 @@
 """A worklist of each kind of database: a real SQLite file and a real PostgreSQL."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import sqlalchemy as sa
 
 from node.worklist import Worklist, upgrade
 from node.worklist.tables import metadata
+from tests.support.databases import new_database
 from tests.support.postgresql import cluster
 
 
@@ -16,13 +16,6 @@ from tests.support.postgresql import cluster
 def postgresql() -> Iterator[str]:
     with cluster() as url:
         yield url
-
-
-@pytest.fixture(scope="session")
-def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("worklist") / "ichnode.sqlite"
-    upgrade(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])
@@ -34,9 +27,9 @@ def database(request: pytest.FixtureRequest) -> str:
 def url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with the schema and no rows."""
     if database == "sqlite":
-        copy = tmp_path / "ichnode.sqlite"
-        shutil.copy(request.getfixturevalue("upgraded"), copy)
-        return f"sqlite:///{copy}"
+        new = f"sqlite:///{tmp_path}/ichnode.sqlite"
+        new_database(new)
+        return new
     server: str = request.getfixturevalue("postgresql")
     upgrade(server)
     tables = ", ".join(f'"{table}"' for table in metadata.tables)

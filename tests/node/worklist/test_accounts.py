@@ -10,7 +10,8 @@ import pytest
 
 from node.errors import Permanent
 from node.passwords import Comparison, WeakPassword, hashed
-from node.worklist import Actor, BadName, Deed, NoAccount, Role, Session, Worklist, upgrade
+from node.worklist import Actor, BadName, Deed, NoAccount, Role, Session, Worklist
+from tests.support.databases import new_database
 from tests.support.postgresql import cluster
 
 T0 = datetime(2026, 11, 20, 3, 15, tzinfo=UTC)
@@ -20,7 +21,7 @@ IDLE, LASTS = timedelta(minutes=30), timedelta(hours=12)
 
 @contextmanager
 def opened(url: str) -> Iterator[Worklist]:
-    upgrade(url)
+    new_database(url)
     with Worklist(url) as worklist:
         yield worklist
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from node.records import Header, StoredObject
-from node.worklist import Archive, BadQuery, Entry, Level, Query, Unlisted, Worklist, upgrade
+from node.worklist import Archive, BadQuery, Entry, Level, Query, Unlisted, Worklist
+from tests.support.databases import new_database
 from tests.support.postgresql import cluster
 
 T0 = datetime(2026, 1, 15, 8, tzinfo=UTC)
@@ -80,7 +81,7 @@ def archive(
 
 
 def described(url: str) -> Iterator[Archive]:
-    upgrade(url)
+    new_database(url)
     with Worklist(url) as worklist:
         for number, name in enumerate(NAMES, start=1):
             dates = {"study_date": f"2026010{number}", "study_time": f"0{number}3000.5"}
@@ -159,7 +160,7 @@ def test_what_no_attribute_can_match_is_refused(
 
 def test_an_object_that_was_replaced_meanwhile_is_described_again(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ichnode.sqlite"
-    upgrade(url)
+    new_database(url)
     with Worklist(url) as worklist:
         found = filed(worklist, 1)
         outdated = Unlisted(found.id, found.path, "0" * 63 + "9")

@@ -10,7 +10,8 @@ import pytest
 from node.outcomes import NotAnalysed, Outcome, Planned, Reported, Triaged, Waiting
 from node.records import Frame, Header, StoredObject
 from node.states import Priority, Reason, State
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
+from tests.support.databases import new_database
 from tests.support.postgresql import cluster
 
 T0 = datetime(2026, 11, 20, 3, 15, tzinfo=UTC)
@@ -28,7 +29,7 @@ def at(seconds: float) -> datetime:
 @pytest.fixture
 def worklist(tmp_path: Path) -> Iterator[Worklist]:
     url = f"sqlite:///{tmp_path / 'ichnode.sqlite'}"
-    upgrade(url)
+    new_database(url)
     with closing(Worklist(url)) as opened:
         yield opened
 
@@ -105,7 +106,7 @@ def test_a_suspected_report_goes_first_then_what_a_person_must_look_at(
 @pytest.mark.peer
 def test_the_order_is_the_same_on_postgresql() -> None:
     with cluster() as url:
-        upgrade(url)
+        new_database(url)
         with closing(Worklist(url)) as worklist:
             prepare(worklist, (Planned(), NEGATIVE), (Planned(),), (), (Planned(), BLEED))
             assert order(worklist, at(21)) == [4, 3, 2, 1]

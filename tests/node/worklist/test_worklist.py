@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -60,6 +59,7 @@ from node.worklist import (
 from node.worklist.database import Database
 from node.worklist.tables import metadata
 from tests.node.worklist.conftest import execute
+from tests.support.databases import new_database
 
 T0 = datetime(2026, 11, 20, 3, 15, tzinfo=UTC)
 SUSPECTED = Triaged(
@@ -945,13 +945,12 @@ class TestSentAgain:
     @hypothesis_settings(max_examples=25, deadline=None)
     def test_a_study_gives_one_result_however_often_and_in_whatever_form_it_comes_again(
         self,
-        upgraded: Path,
         tmp_path_factory: pytest.TempPathFactory,
         resent: list[tuple[int, str, bool]],
     ) -> None:
-        copy = tmp_path_factory.mktemp("again") / "ichnode.sqlite"
-        shutil.copy(upgraded, copy)
-        with Worklist(f"sqlite:///{copy}") as worklist:
+        url = f"sqlite:///{tmp_path_factory.mktemp('again') / 'ichnode.sqlite'}"
+        new_database(url)
+        with Worklist(url) as worklist:
             for number in (1, 2, 3):
                 receive(worklist, number)
             worklist.arrivals.release(["1.8.1"], at(1))

@@ -16,7 +16,7 @@ from node.errors import BadConfiguration
 from node.settings import Settings, Token, Web, load
 from node.web import dicomweb_service
 from node.web.dicomweb.access import Access
-from node.worklist import Worklist, upgrade
+from node.worklist import Worklist
 from tests.support.archiving import (
     READ,
     WRITE,
@@ -26,6 +26,7 @@ from tests.support.archiving import (
     serving_archive,
     tokens,
 )
+from tests.support.databases import new_database
 from tests.support.peers import ct_series
 
 STOW = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
@@ -46,7 +47,7 @@ def body(file: Path) -> bytes:
 
 def service(folder: Path, **web: object) -> tuple[Worklist, Mount]:
     settings = Settings(data_dir=folder, web=Web(**web))
-    upgrade(settings.url)
+    new_database(settings.url)
     worklist = Worklist(settings.url)
     mount = dicomweb_service(settings, worklist.archive, worklist.arrivals, now)
     assert isinstance(mount, Mount)
