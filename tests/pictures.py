@@ -58,6 +58,7 @@ class Truth(Predictor):
             slices=tuple(SliceFinding(0.9 if count else 0.08) for count in area),
             key_slice=int(area.argmax()) if mask.any() else None,
             mask=mask,
+            bundle="truth of the phantom",
         )
 
 

@@ -83,8 +83,11 @@ class Pulse:
                 return
 
     def end(self) -> None:
-        """Say that the process stops as it was told to."""
+        """Have `keep` return."""
         self._ended.set()
+
+    def say_ended(self) -> None:
+        """Say that the process stops as it was told to; after the last beat."""
         notify("STOPPING=1")
         with suppress(IchnodeError):
             self._processes.ended(self._name)
@@ -119,6 +122,7 @@ def pulse(
     finally:
         one.end()
         thread.join()
+        one.say_ended()
 
 
 def notify(state: str) -> None:
