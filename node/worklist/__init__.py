@@ -20,7 +20,7 @@ from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
 from node.worklist.corrections import Correction
-from node.worklist.database import upgrade
+from node.worklist.database import backup, upgrade
 from node.worklist.events import Event
 from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
@@ -112,6 +112,7 @@ __all__ = [
     "Value",
     "Views",
     "Worklist",
+    "backup",
     "claimant",
     "in_order",
     "login",

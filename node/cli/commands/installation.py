@@ -1,5 +1,6 @@
 """`ichnode serve`, `doctor` and `db`: run an installation, check it, bring its database up."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -63,3 +64,20 @@ def db_upgrade(config: Config = None) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         upgrade(settings.url, idle_s=settings.assemble.idle_s)
         typer.echo("the database is up to date")
+
+
+@db.command("backup")
+def db_backup(
+    file: Annotated[Path, typer.Argument(help="Where to write it; it must not exist.")],
+    config: Config = None,
+) -> None:
+    """Copy the SQLite database to a file, as it is at one moment; the node may run.
+
+    It holds what was decided, not the images: docs/operations.md says what else to keep, and how
+    to restore it.
+    """
+    from node.worklist import backup
+
+    with configured(config) as settings:
+        backup(settings.url, file)
+        typer.echo(f"the database as it is now is in {file}")

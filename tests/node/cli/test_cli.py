@@ -253,3 +253,19 @@ def test_disagreements_go_to_the_review_without_a_name(tmp_path: Path) -> None:
     assert "1 of 1 cases are difficult" in made[1] and "1 by readers' disagreement" in made[1]
     code, _, error = run("review", "feedback", "--out", str(tmp_path / "none" / "x.csv"))
     assert code == 2 and "cannot be written" in error
+
+
+def test_a_backup_is_the_database_at_one_moment_and_is_the_owners_alone(tmp_path: Path) -> None:
+    config = tmp_path / "ichnode.toml"
+    config.write_text(f'data_dir = "{tmp_path}"\n')
+    assert run("db", "upgrade", "--config", str(config))[0] == 0
+    copy = tmp_path / "copy.sqlite"
+    with Worklist(f"sqlite:///{tmp_path}/ichnode.sqlite") as worklist:  # the node runs
+        study(worklist, 1, ASSEMBLED, SUSPECTED)
+        assert run("db", "backup", str(copy), "--config", str(config))[0] == 0
+        study(worklist, 2, ASSEMBLED, SUSPECTED)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with Worklist(f"sqlite:///{copy}") as restored:
+        assert [row.study_instance_uid for row in restored.views.worklist(NOW)] == ["1.7.1"]
+    status, _, said = run("db", "backup", str(copy), "--config", str(config))
+    assert status == 2 and "File exists" in said
