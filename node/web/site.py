@@ -96,6 +96,7 @@ def templates(clock: Callable[[], datetime]) -> Environment:
         "kind": live_list.kind,
         "loud": live_list.loud,
         "waited": lambda row: wording.waited(row, clock()),
+        "mimics": wording.mimics,
         "notes": wording.notes,
         "duration": wording.duration,
         "subtypes": wording.subtypes,

@@ -190,3 +190,13 @@ def notes(row: Row) -> list[str]:
 def duration(seconds: float) -> str:
     """Return a duration: to the tenth below a minute, then as `span`."""
     return f"{seconds:.1f} s" if 0 <= seconds < 60 else span(timedelta(seconds=seconds))
+
+
+_MIMICS = ("look like blood", "imitate")
+"""What the sentence of a limitation has that names something which may pass for blood."""
+
+
+def mimics(limitations: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the limitations that name what may look like blood, and the others."""
+    hints = [one for one in limitations if any(words in one for words in _MIMICS)]
+    return hints, [one for one in limitations if one not in hints]

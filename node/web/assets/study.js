@@ -75,12 +75,21 @@ if (stage) {
     for (let step = 1; step <= AHEAD; step += 1) for (const near of [at + step, at - step]) if (near >= 1 && near <= count) { picture(sliceOf(near)); }
   }
 
-  /** Show the slice of the other scan that lies nearest; without positions, the one as far along. */
+  /** Whether two scans lie at heights that can be compared: they share half of the shorter one. */
+  function shareHeights(own, its) {
+    if (!own.length || !its.length) return false;
+    const [from, to] = [own, its].map((heights) => [Math.min(...heights), Math.max(...heights)])
+      .reduce((a, b) => [Math.max(a[0], b[0]), Math.min(a[1], b[1])]);
+    const shorter = Math.min(...[own, its].map((heights) => Math.max(...heights) - Math.min(...heights)));
+    return to - from >= shorter / 2;
+  }
+
+  /** Show the slice of the other scan that lies nearest; if heights differ, the one as far along. */
   async function showBeside() {
     const [own, its] = [stage, beside].map((one) => JSON.parse(one.dataset.heights));
     const total = Number(beside.dataset.count);
     const place = own[now.at - 1];
-    const near = own.length && its.length
+    const near = shareHeights(own, its)
       ? 1 + its.reduce((best, height, at) => Math.abs(height - place) < Math.abs(its[best] - place) ? at : best, 0)
       : Math.min(total, Math.max(1, Math.round(now.at / count * total)));
     const of = beside.dataset.case;

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from models.volume import Volume
 from models.windows import BRAIN
 from node.case_folder import CaseFolder, case_folder
+from node.cases.quality import Quality, gate
 from node.dicom.read.pixels import load_volume
 from node.records import Scan as Recorded
 from node.records import SeriesPlan
@@ -259,3 +260,20 @@ def test_scans_of_a_study_are_tabs_the_worst_one_first(
         ("1", ' aria-current="page"', "Scan 2, 2026-11-20 01:00 "),
     ]
     assert 'data-shown="SUSPECTED"' in html  # the study is as its worst scan, whichever is shown
+
+
+def test_what_may_look_like_blood_has_a_heading_of_its_own(
+    worklist: Worklist, page: TestClient
+) -> None:
+    quality = Quality(0.9, 9.0, 2, 0, 30, 1.0, 30.0, 0.0, 1400.0, 0.3, 0.1)
+    bright = replace(quality, metal_slices=0, vessels_ml=5.0)
+    said = [one.sentence for q in (quality, bright) for one in gate(q)]
+    study(worklist, 1, ASSEMBLED, replace(NEGATIVE, limitations=tuple(said)))
+    html = " ".join(page.get("/studies/1").text.split())
+    hints = html.partition("May look like blood")[2].partition("</section>")[0]
+    for words in ("metal on 2 slices", "vessels are as bright"):
+        assert words in hints
+    others = html.partition("<h2>Limitations</h2>")[2].partition("</section>")[0]
+    assert "noisy: 9 HU" in others and "noisy" not in hints and "blood" not in others
+    study(worklist, 2, ASSEMBLED, NEGATIVE)
+    assert "May look like blood" not in page.get("/studies/2").text
