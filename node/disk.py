@@ -4,6 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from node.errors import BadConfiguration
+
 
 def sync_file(path: Path) -> None:
     """Make the bytes of a file durable."""
@@ -18,6 +20,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, if there is none, and keep it to its owner: what lies in it shows patients.
+
+    Raises
+    ------
+    BadConfiguration
+        If it cannot be made, is no folder, or belongs to somebody else.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise BadConfiguration(f"data_dir: {folder}: {error.strerror}") from error
 
 
 def sha256_of(path: Path) -> str:

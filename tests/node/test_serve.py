@@ -95,8 +95,14 @@ def test_damaged_installation_is_named_in_the_log_and_is_not_ready(tmp_path: Pat
         node.wait_until_listening()
         wait_until(lambda: listening(node.settings.health.port), 60)
         asked = httpx.get(f"http://127.0.0.1:{node.settings.health.port}/readyz", timeout=30)
+        modes = {
+            path.relative_to(node.settings.data_dir).as_posix(): path.stat().st_mode & 0o077
+            for path in (node.settings.data_dir, *node.settings.data_dir.rglob("*"))
+            if path.name != "ichnode.sqlite"  # made by this test, not by the node
+        }
     assert asked.status_code == 503 and "NOT work" in asked.text
     assert "ok  receive: 1 running" in asked.text.splitlines()
+    assert len(modes) > 3 and not any(modes.values()), "what the node writes is its own alone"
 
 
 def test_roles_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:

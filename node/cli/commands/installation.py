@@ -20,6 +20,7 @@ def serve(
     `--role all` runs each role in a process of its own and starts again what dies. It is refused
     where another one runs on the same data folder.
     """
+    from node.disk import make_private
     from node.folder_lock import locked
     from node.serve import (
         ROLES,
@@ -33,6 +34,7 @@ def serve(
 
     with configured(config) as settings:
         known = {name: name for name in ROLES}
+        make_private(settings.data_dir)
         if role == "all":
             with locked(settings.data_dir):
                 stop = stop_on_signal()

@@ -1,5 +1,6 @@
 """What commands share: their common options, the settings they run on, and how they fail."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,9 +41,13 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def configured(config: Path | None) -> Iterator["Settings"]:
-    """Yield the settings, with the log set up by them and errors printed in one line."""
+    """Yield the settings, with the log set up by them and errors printed in one line.
+
+    Whatever the command writes is its user's alone: it may show patients.
+    """
     from node.settings import load
 
+    os.umask(0o077)
     with one_line_errors():
         settings = load(config)
         log.configure(settings.log.level, as_json=settings.log.json_lines)
