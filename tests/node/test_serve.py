@@ -22,7 +22,7 @@ from node.settings import Assemble, Pull, Settings, Source
 from tests.support.builder import HEAD, T0, encoded, received
 from tests.support.databases import new_database
 from tests.support.peers import free_port, listening, wait_until
-from tests.support.running import RunningNode, running_node
+from tests.support.running import roles, running_node
 
 pytestmark = pytest.mark.slow
 
@@ -43,19 +43,6 @@ port = {free_port()}
 [health]
 port = {free_port()}
 """
-
-
-def roles(node: RunningNode) -> dict[str, int]:
-    """Process id of each role's process that is alive now."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_text().split("\0")
-        except (OSError, ValueError):
-            continue
-        if "--role" in words and str(node.config) in words:
-            found[words[words.index("--role") + 1]] = int(entry.name)
-    return found
 
 
 def test_role_that_dies_is_started_again_while_the_others_go_on(tmp_path: Path) -> None:

@@ -111,3 +111,16 @@ def running_node(folder: Path, toml: str, networks: Path | None = None) -> Itera
         yield node
     finally:
         node.stop()
+
+
+def roles(node: RunningNode) -> dict[str, int]:
+    """Process id of each role's process that is alive now."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_text().split("\0")
+        except (OSError, ValueError):
+            continue
+        if "--role" in words and str(node.config) in words:
+            found[words[words.index("--role") + 1]] = int(entry.name)
+    return found

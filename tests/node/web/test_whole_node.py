@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.node.test_serve import roles
 from tests.support.browsing import chromium
 from tests.support.peers import free_port, listening, storescu, wait_until
-from tests.support.running import RunningNode, running_node
+from tests.support.running import RunningNode, roles, running_node
 from training.datasets.series import Identity, write_series
 from training.phantoms import demo_pair
 
