@@ -209,8 +209,9 @@ class QueryScp:
         found = self._wanted(asked)
         going = vouched(found, self._archive, self._bytes)
         progress = Progress(len(found))
+        kept = set(going)
         for one in found:
-            if one not in going:
+            if one not in kept:
                 progress.note(one.sop_instance_uid, None)
         results = send(going)
         for one, status in results:

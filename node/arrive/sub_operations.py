@@ -32,7 +32,8 @@ def moving(
 
     def send(found: Sequence[ArchivedObject]) -> Results:
         whole = [one for one in found if _is_whole(one, stored_bytes)]
-        yield from ((one, None) for one in found if one not in whole)
+        known = set(whole)
+        yield from ((one, None) for one in found if one not in known)
         files = [stored_bytes.locate(one.path) for one in whole]
         for one, sent in zip(
             whole, send_files(files, peer, settings, originator=originator), strict=True

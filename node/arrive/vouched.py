@@ -1,14 +1,14 @@
 """Which objects of the archive may leave: a result goes only while it is its patient's.
 
-Deliveries have the same check (`node.deliver.channels.dicom`). The images of a study may have got
-another identity since its report was written; until the report is made anew, it stays here.
+Deliveries have the same check (`node.deliver.channels.dicom`). Until a report is made anew under
+the identity that its images have now, it stays here.
 """
 
 import logging
 from collections.abc import Sequence
 
 from node.arrive.spool import StoredBytes
-from node.dicom.read.identity import read_identity
+from node.dicom.read.identity import strange_in
 from node.errors import BadObject
 from node.identity import Identity
 from node.log import event
@@ -34,10 +34,10 @@ def vouched(
 
 def _is_of(one: ArchivedObject, sources: frozenset[Identity], stored_bytes: StoredBytes) -> bool:
     try:
-        held, sop_instance_uid = read_identity(stored_bytes.locate(one.path))
+        other = strange_in(stored_bytes.locate(one.path), one.sop_instance_uid, sources)
     except BadObject:
         return True  # gone or damaged, which is said where its bytes are read
-    if sop_instance_uid == one.sop_instance_uid and not held.unlike(sources):
+    if not other:
         return True
     words = "a result is not that of the images in the worklist any more: replay it from assemble"
     logger.warning("withheld: %s", words, extra=event("withheld", case=one.case_id))

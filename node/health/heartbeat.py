@@ -22,7 +22,7 @@ from node.worklist import Process, Processes, claimant
 logger = logging.getLogger(__name__)
 
 BEAT_S = 10.0
-"""How often the pulse is told. A third of systemd's WatchdogSec in our units."""
+"""How often the pulse is told. A sixth of systemd's WatchdogSec in our units."""
 STALLED_S = 900.0
 """Silence of a main loop that means it hangs. It must exceed the longest stage: decoding may take
 `decode.timeout_s`, a reading on two cores some minutes. An estimate."""

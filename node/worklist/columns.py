@@ -73,10 +73,6 @@ class Deed(StrEnum):
     """A destination was asked whether it answers."""
     DELIVERIES = "DELIVERIES"
     """Deliveries were tried again or given up."""
-    QUARANTINE = "QUARANTINE"
-    """An object in quarantine was shown, released or discarded."""
-    RETRIEVED = "RETRIEVED"
-    """Objects of a study went to who asked for them."""
 
 
 class Utc(sa.types.TypeDecorator[datetime]):

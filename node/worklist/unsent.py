@@ -1,7 +1,7 @@
 """What was not sent, and what a person decides about it: try again, or no longer owe it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,10 @@ class Unsent:
     due_at: datetime | None
     last_status: int | None
     message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the delivery as JSON prints it."""
+        return {**asdict(self), "due_at": self.due_at and self.due_at.isoformat()}
 
 
 def listed(

@@ -22,7 +22,7 @@ from node.settings import Assemble, Pull, Settings, Source
 from tests.support.builder import HEAD, T0, encoded, received
 from tests.support.databases import new_database
 from tests.support.peers import free_port, listening, wait_until
-from tests.support.running import roles, running_node
+from tests.support.running import receiving, roles, running_node
 
 pytestmark = pytest.mark.slow
 
@@ -31,11 +31,7 @@ YEARS = timedelta(days=3650)
 
 def settings() -> str:
     """A node without a reader, so that its worker dies at once, again and again."""
-    return f"""
-[receive]
-host = "127.0.0.1"
-port = {free_port()}
-min_free_mb = 64
+    return f"""{receiving()}
 [triage]
 bundle = "/nowhere"
 [web]

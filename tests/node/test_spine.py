@@ -23,7 +23,7 @@ from node.worklist.rows import Row
 from tests.conftest import require_program
 from tests.support.listeners import ack, mllp_peer
 from tests.support.peers import Orthanc, free_port, orthanc, storescu
-from tests.support.running import RunningNode, running_node
+from tests.support.running import RunningNode, receiving, running_node
 from training.datasets import physionet
 from training.datasets.case import Case
 from training.datasets.series import Identity, write_series
@@ -46,11 +46,7 @@ port = {pacs.port}
 
 def sending_to(destination: str) -> str:
     """A node's settings, with one destination."""
-    return f"""
-[receive]
-host = "127.0.0.1"
-port = {free_port()}
-min_free_mb = 64
+    return f"""{receiving()}
 [assemble]
 grace_s = 0.5
 prior_after_days = 0

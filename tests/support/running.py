@@ -15,7 +15,7 @@ from node.dicom.net.store_scu import Sent, send_files
 from node.settings import Settings, load
 from node.worklist import Row, Worklist
 from tests.support.databases import new_database
-from tests.support.peers import listening, peer, wait_until
+from tests.support.peers import free_port, listening, peer, wait_until
 
 
 class RunningNode:
@@ -124,3 +124,13 @@ def roles(node: RunningNode) -> dict[str, int]:
         if "--role" in words and str(node.config) in words:
             found[words[words.index("--role") + 1]] = int(entry.name)
     return found
+
+
+def receiving() -> str:
+    """Return the settings of a storage SCP on a free port of this machine."""
+    return f"""
+[receive]
+host = "127.0.0.1"
+port = {free_port()}
+min_free_mb = 64
+"""

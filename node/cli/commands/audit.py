@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
-from node.cli.console.terminal import say, terminal
+from node.cli.commands.invocation import Config, Json, configured, print_list
+from node.cli.console.terminal import say
 
 audit = typer.Typer(no_args_is_help=True, help="The audit trail: who did what, and when.")
 
@@ -28,12 +28,7 @@ def audit_list(
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         entries = worklist.audit.entries(study, most)
-        if as_json:
-            typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
-        elif entries:
-            terminal().print(audit_table(entries))
-        else:
-            say("nothing is recorded")
+        print_list(entries, audit_table, "nothing is recorded", as_json=as_json)
 
 
 @audit.command("verify")

@@ -1,16 +1,14 @@
 """`ichnode deliveries`: what was not sent; try it again, or owe it no longer."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
+from node.cli.commands.invocation import Config, Json, configured, print_list
 from node.cli.commands.quarantine import By, numbers
-from node.cli.console.terminal import say, terminal
+from node.cli.console.terminal import say
 from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -34,15 +32,7 @@ def deliveries_list(to: To = None, config: Config = None, as_json: Json = False)
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         found = worklist.outbox.unsent(to)
-        if as_json:
-            lines = [
-                {**asdict(one), "due_at": one.due_at and one.due_at.isoformat()} for one in found
-            ]
-            typer.echo(json.dumps(lines, indent=1))
-        elif found:
-            terminal().print(deliveries_table(found))
-        else:
-            say("nothing is owed")
+        print_list(found, deliveries_table, "nothing is owed", as_json=as_json)
 
 
 @deliveries.command("retry")

@@ -1,18 +1,21 @@
 """What commands share: their common options, the settings they run on, and how they fail."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
 from node import log
-from node.cli.console.terminal import say
+from node.cli.console.terminal import say, terminal
 from node.errors import IchnodeError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from node.settings import Settings
 
 Config = Annotated[
@@ -24,6 +27,7 @@ Config = Annotated[
         help="Settings in TOML; config/ichnode.toml explains each key.",
     ),
 ]
+Row = TypeVar("Row", bound="Printable")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: a stable interface.")]
 
 
@@ -52,3 +56,23 @@ def configured(config: Path | None) -> Iterator["Settings"]:
         settings = load(config)
         log.configure(settings.log.level, as_json=settings.log.json_lines)
         yield settings
+
+
+class Printable(Protocol):
+    """What a list has for each row."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as JSON prints it."""
+        ...
+
+
+def print_list(
+    rows: Sequence[Row], table: Callable[[Sequence[Row]], "Table"], nothing: str, *, as_json: bool
+) -> None:
+    """Print rows as JSON or as a table; a sentence where there is none."""
+    if as_json:
+        typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
+    elif rows:
+        terminal().print(table(rows))
+    else:
+        say(nothing)

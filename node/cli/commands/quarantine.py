@@ -1,6 +1,5 @@
 """`ichnode quarantine`: list what was set aside, look at it, release it, discard it."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
-from node.cli.console.terminal import say, terminal
+from node.cli.commands.invocation import Config, Json, configured, print_list
+from node.cli.console.terminal import say
 from node.errors import Permanent
 
 if TYPE_CHECKING:
@@ -63,12 +62,7 @@ def quarantine_list(
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         entries = worklist.quarantine.listed(decided=everything)
-        if as_json:
-            typer.echo(json.dumps([entry.to_json() for entry in entries], indent=1))
-        elif entries:
-            terminal().print(quarantine_table(entries))
-        else:
-            say("nothing is in quarantine")
+        print_list(entries, quarantine_table, "nothing is in quarantine", as_json=as_json)
 
 
 @quarantine.command("show")

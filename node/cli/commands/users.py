@@ -1,6 +1,5 @@
 """`ichnode user`: who may sign in at the triage page."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
-from node.cli.console.terminal import say, terminal
+from node.cli.commands.invocation import Config, Json, configured, print_list
+from node.cli.console.terminal import say
 from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -54,12 +53,8 @@ def user_list(config: Config = None, as_json: Json = False) -> None:
 
     with opened(config) as (worklist, _):
         accounts = worklist.accounts.listed()
-        if as_json:
-            typer.echo(json.dumps([one.to_json() for one in accounts], indent=1))
-        elif accounts:
-            terminal().print(accounts_table(accounts))
-        else:
-            say("there is no account: the page is read-only, on loopback")
+        nothing = "there is no account: the page is read-only, on loopback"
+        print_list(accounts, accounts_table, nothing, as_json=as_json)
 
 
 @user.command("disable")

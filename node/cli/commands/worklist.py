@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
+from node.cli.commands.invocation import Config, Json, configured, print_list
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
 
@@ -56,13 +56,7 @@ def worklist(
             with Live(on_one_screen(rows(), console), console=console, screen=True) as live:
                 while not threading.Event().wait(1.0):
                     live.update(on_one_screen(rows(), console))
-        found = rows()
-        if as_json:
-            typer.echo(json.dumps([row.to_json() for row in found], indent=1))
-        elif found:
-            console.print(worklist_table(found))
-        else:
-            say(EMPTY)
+        print_list(rows(), worklist_table, EMPTY, as_json=as_json)
 
 
 def _rows(

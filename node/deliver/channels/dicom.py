@@ -5,7 +5,7 @@ from pathlib import Path
 
 from node.deliver.answer import Answer, Verdict
 from node.dicom.net.store_scu import Part10File, Sent, echo, send_files
-from node.dicom.read.identity import read_identity
+from node.dicom.read.identity import strange_in
 from node.errors import BadObject, Retryable
 from node.identity import Identity
 from node.records import Delivery
@@ -80,17 +80,11 @@ def _is_owed(path: Path, delivery: Delivery) -> bool:
 
 
 def _contradiction(path: Path, delivery: Delivery, sources: frozenset[Identity]) -> str | None:
-    """Return why an object is not the one of the images in the worklist, or None.
-
-    The images of a series may have got another identity since its report was written; and no file
-    is believed to be what it was then.
-    """
+    """Return why an object is not the one of the images in the worklist, or None."""
     try:
-        held, sop_instance_uid = read_identity(path)
+        other = strange_in(path, delivery.parcel.object.sop_instance_uid, sources)
     except BadObject as error:
         return f"not sent: {error}; replay the case from report"
-    changed = sop_instance_uid != delivery.parcel.object.sop_instance_uid
-    other = [*(("SOPInstanceUID",) if changed else ()), *held.unlike(sources)]
     if not other:
         return None
     return (

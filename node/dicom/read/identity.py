@@ -1,5 +1,6 @@
 """The identity of a file: its patient and its study, from the few elements that state them."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
@@ -34,6 +35,21 @@ def read_identity(path: Path) -> tuple[Identity, str]:
         patient=PatientIdentity(text(ds, "PatientID"), text(ds, "PatientBirthDate")),
     )
     return identity, text(ds, "SOPInstanceUID")
+
+
+def strange_in(path: Path, sop_instance_uid: str, sources: Collection[Identity]) -> list[str]:
+    """Return the keywords in which a file is not this object of its sources' patient and study.
+
+    The images of a result may have got another identity since it was made; and no file is believed
+    to be what it was then.
+
+    Raises
+    ------
+    BadObject
+        As `read_identity`.
+    """
+    held, found = read_identity(path)
+    return [*(["SOPInstanceUID"] if found != sop_instance_uid else []), *held.unlike(sources)]
 
 
 def read_person_name(path: Path) -> str:

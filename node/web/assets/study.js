@@ -84,14 +84,20 @@ if (stage) {
     return to - from >= shorter / 2;
   }
 
-  /** Show the slice of the other scan that lies nearest; if heights differ, the one as far along. */
-  async function showBeside() {
+  /** Return for each slice the one of the other scan that lies nearest; if heights differ, the one as far along. */
+  function neighbours() {
     const [own, its] = [stage, beside].map((one) => JSON.parse(one.dataset.heights));
     const total = Number(beside.dataset.count);
-    const place = own[now.at - 1];
-    const near = shareHeights(own, its)
-      ? 1 + its.reduce((best, height, at) => Math.abs(height - place) < Math.abs(its[best] - place) ? at : best, 0)
-      : Math.min(total, Math.max(1, Math.round(now.at / count * total)));
+    if (!shareHeights(own, its)) return Array.from({ length: count }, (_, at) => Math.min(total, Math.max(1, Math.round((at + 1) / count * total))));
+    return own.map((place) => 1 + its.reduce((best, height, at) => Math.abs(height - place) < Math.abs(its[best] - place) ? at : best, 0));
+  }
+
+  const partner = beside && neighbours();
+
+  /** Show the slice of the other scan that belongs to the one shown. */
+  async function showBeside() {
+    const total = Number(beside.dataset.count);
+    const near = partner[now.at - 1];
     const of = beside.dataset.case;
     const [slice, mask] = [picture(sliceOf(near, of)), picture(maskOf(near, of))];
     const from = now.at;

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browsing import chromium
 from tests.support.peers import free_port, listening, storescu, wait_until
-from tests.support.running import RunningNode, roles, running_node
+from tests.support.running import RunningNode, receiving, roles, running_node
 from training.datasets.series import Identity, write_series
 from training.phantoms import demo_pair
 
@@ -19,11 +19,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.networks, pytest.mark.timeout(400)]
 
 @pytest.fixture
 def node(networks: Path, tmp_path: Path) -> Iterator[RunningNode]:
-    settings = f"""
-[receive]
-host = "127.0.0.1"
-port = {free_port()}
-min_free_mb = 64
+    settings = f"""{receiving()}
 [assemble]
 grace_s = 0.5
 prior_after_days = 0
