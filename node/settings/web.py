@@ -15,7 +15,8 @@ class Viewer(Section):
     name: str = Field(min_length=1, max_length=32, description="what its button says")
     url: str = Field(
         pattern=r"^(https?|weasis|osirix|radiant)://[^\s\"'<>]+$",
-        description="its address; {StudyInstanceUID} stands for the study",
+        description="its address; {StudyInstanceUID}, {SeriesInstanceUID} and {SOPInstanceUID} "
+        "stand for the study, the series that was read and its slice to look at first",
     )
 
 

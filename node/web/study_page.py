@@ -52,6 +52,8 @@ class Slices:
     first: int
     key: int | None
     heights: tuple[float, ...] = ()
+    image: str = ""
+    """SOPInstanceUID of the slice to look at first; "" if there are no slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +149,12 @@ class StudyPage:
         listed = worklist.listing.listed(uid)
         history = worklist.views.history(uid)
         (shown,) = (row for row in history if row.case_id == case)
+        slices = self._slices(case)
         other = next((r for r in history if r.case_id == beside and r is not shown), None)
         return Told(
             listed=Held(listed, ""),
             case=shown,
-            slices=self._slices(case),
+            slices=slices,
             beside=None if other is None else (other, self._slices(other.case_id)),
             explanation=self._explained(uid),
             said=tuple(worklist.feedback.of_study(uid)),
@@ -159,7 +162,7 @@ class StudyPage:
             history=history,
             priors=tuple(worklist.listing.others_of_patient(uid)),
             viewers=tuple(
-                (viewer.name, viewer.url.replace("{StudyInstanceUID}", quote(uid)))
+                (viewer.name, _opening(viewer.url, shown, slices))
                 for viewer in self._site.settings.web.viewers
             ),
         )
@@ -171,22 +174,39 @@ class StudyPage:
             return None  # a study that is just being filed
 
 
+def _opening(url: str, case: Row, slices: Slices) -> str:
+    """Return a viewer's address with what it is to open in the place of its names."""
+    opened = {
+        "{StudyInstanceUID}": case.study_instance_uid,
+        "{SeriesInstanceUID}": case.series_instance_uid,
+        "{SOPInstanceUID}": slices.image,
+    }
+    for name, uid in opened.items():
+        url = url.replace(name, quote(uid))
+    return url
+
+
 def slices_of(folder: CaseFolder) -> Slices:
     """Return what is known of a case's slices without decoding them."""
     plan = folder.read_plan_as_read()
+    if plan is None or not plan.slices:
+        return Slices(0, (), 0, None)
     values: dict[str, Any] = folder.read_values() or {}
-    count = len(plan.slices) if plan else 0
+    count = len(plan.slices)
     scores = tuple(float(one["probability"]) for one in values.get("slices", ()))
-    places = [one.position_mm for one in plan.slices] if plan else []
-    heights = tuple(place[2] for place in places if place)
+    scores = scores if len(scores) == count else ()
+    key = values.get("key_slice") if scores else None
+    first = count // 2 if not scores else _most_suspicious(scores) if key is None else key
+    heights = tuple(one.position_mm[2] for one in plan.slices if one.position_mm)
     heights = heights if len(heights) == count else ()
-    if not scores or len(scores) != count:
-        return Slices(count, (), count // 2, None, heights)
-    key = values.get("key_slice")
+    return Slices(count, scores, first, key, heights, plan.slices[first].sop_instance_uid)
+
+
+def _most_suspicious(scores: tuple[float, ...]) -> int:
+    """Return the slice of the highest score, the middle one of several."""
     highest = max(scores)
     best = [index for index, score in enumerate(scores) if score == highest]
-    first = key if key is not None else best[len(best) // 2]
-    return Slices(count, scores, first, key, heights)
+    return best[len(best) // 2]
 
 
 def _window(level: str | None, width: str | None) -> Window:

@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+
+import numpy as np
+from PIL import Image
 
 from tests.conftest import require, require_program
 from tests.support import ROOT
@@ -76,8 +80,15 @@ class Study:
         Fails if the page does not say it: then the viewer shows nothing of the series.
         """
         self.page.locator(f'{THUMBNAIL}[data-series="{series_number}"]').dblclick()
-        self.page.get_by_text(until).first.wait_for(timeout=30_000)
+        self.page.get_by_text(until).first.wait_for(timeout=60_000)
         return str(self.page.locator("body").inner_text())
+
+    def coloured(self) -> int:
+        """Return how many pixels of the shown image are not grey: those under an overlay."""
+        drawn = self.page.locator(".cornerstone-canvas").first.screenshot()
+        with Image.open(BytesIO(drawn)) as picture:
+            red, _, blue = np.moveaxis(np.asarray(picture.convert("RGB"), int), -1, 0)
+        return int((red - blue > 60).sum())
 
 
 @contextmanager
@@ -108,6 +119,13 @@ def viewer(port: int, archives: dict[str, str], proxied: str) -> Iterator[Viewer
     finally:
         server.shutdown()
         server.server_close()
+
+
+def documented_address() -> str:
+    """Return the address of a study in OHIF that our documentation gives for `web.viewers`."""
+    text = (ROOT / "docs" / "integration.md").read_text()
+    (address,) = re.findall(r'name = "OHIF"\nurl = "(.*)"', text)
+    return str(address)
 
 
 def _configuration(archives: dict[str, str]) -> bytes:

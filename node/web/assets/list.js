@@ -38,6 +38,7 @@ async function renew() {
 function take(answer, asked) {
   const made = Object.fromEntries(Object.entries(answer.rows).map(([number, html]) => [number, element(html)]));
   const came = answer.order.filter((number) => !rowOf(number));
+  const turned = Object.keys(made).filter((number) => turnsLoud(rowOf(number), made[number]));
   for (const [number, row] of Object.entries(made)) if (rowOf(number)) replace(rowOf(number), row);
   waiting = { order: answer.order, made: { ...waiting?.made, ...made } };
   bare();
@@ -46,14 +47,18 @@ function take(answer, asked) {
   ages();
   const otherView = JSON.stringify({ ...asked, known: 0 }) !== take.view;
   take.view = JSON.stringify({ ...asked, known: 0 });
-  if (!first && !otherView) announce(came.map((number) => answer.new[number]));
+  if (!first && !otherView) announce(...[came, turned].map((some) => some.map((number) => answer.new[number])));
   if (otherView && !first || !held()) apply(!first && !otherView); else offer();
   first = false;
 }
 
-function announce(came) {
+/** Whether a row that is shown must be looked at from now on. */
+const turnsLoud = (old, row) => old && !old.classList.contains("loud") && row.classList.contains("loud");
+
+function announce(came, turned) {
   const loud = came.filter((words) => !/^(pending|not suspected)$/.test(words));
-  if (loud.length) say(`New: ${loud.join("; ")}`);
+  const said = [loud.length && `New: ${loud.join("; ")}`, turned.length && `Now: ${turned.join("; ")}`].filter(Boolean);
+  if (said.length) say(said.join(". "));
   else if (came.length) say(`${came.length} new ${came.length > 1 ? "studies" : "study"}`);
 }
 

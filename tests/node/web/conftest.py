@@ -13,7 +13,11 @@ from node.worklist import Worklist
 from tests.support.databases import new_database
 from tests.support.listed import NOW
 
-OHIF = Viewer(name="OHIF", url="https://ohif.example/?StudyInstanceUIDs={StudyInstanceUID}")
+OHIF = Viewer(
+    name="OHIF",
+    url="https://ohif.example/?StudyInstanceUIDs={StudyInstanceUID}"
+    "&initialSeriesInstanceUID={SeriesInstanceUID}&initialSOPInstanceUID={SOPInstanceUID}",
+)
 
 
 @pytest.fixture

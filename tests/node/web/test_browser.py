@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from node.states import State
 from tests.support.browsing import WebRole, chromium, serious_faults
 from tests.support.builder import HEAD
 from tests.support.listed import ASSEMBLED, NEGATIVE, SUSPECTED, report, study
@@ -104,6 +105,17 @@ def test_a_study_appears_without_reload_and_on_top_when_suspected(room: Room, re
     expect(reader.locator("#say")).to_contain_text("New: suspected")
     assert reader.title().startswith("(1) ")
     expect(reader.locator("#fresh")).to_contain_text("updated")
+
+
+def test_a_study_on_the_page_that_turns_suspected_is_announced(room: Room, reader: Page) -> None:
+    then = datetime.now(UTC) - timedelta(minutes=2)
+    study(room.node.worklist, 1, ASSEMBLED, patient_id="waits", then=then)
+    expect(reader.locator("tbody tr.PENDING")).to_have_count(1)
+    cases, states = room.node.worklist.cases, (State.ASSEMBLED,)
+    case = cases.claim(states, "w", 60, datetime.now(UTC), study_uid="1.7.1")
+    assert case is not None
+    cases.finish(case, "w", SUSPECTED, datetime.now(UTC))
+    expect(reader.locator("#say")).to_contain_text("Now: suspected")
 
 
 def test_nothing_moves_under_the_pointer(room: Room, reader: Page) -> None:

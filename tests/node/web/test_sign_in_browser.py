@@ -61,6 +61,9 @@ def test_a_person_signs_in_acknowledges_and_signs_out_of_every_tab(
     page.goto(f"{web.url}/studies/1")
     expect(page).to_have_title("Sign in - ichnode")
     assert serious_faults(page) == []
+    page.locator("#theme").click()
+    expect(page.locator("#theme")).to_have_text("Light")
+    assert serious_faults(page) == []
     sign_in(page, "a wrong password")
     expect(page.get_by_role("alert")).to_have_text("Name or password is wrong.")
     page.goto(f"{web.url}/studies/1")

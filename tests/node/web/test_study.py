@@ -1,11 +1,13 @@
 """One study: its pictures show the voxels that were received, and the page tells all of it."""
 
+import html
 import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -177,6 +179,20 @@ def test_a_study_is_called_by_a_case_number_and_by_nothing_of_its_patient(
     for secret in (row.patient_id, row.accession_number, row.study_instance_uid):
         assert secret and not any(secret in path for path in paths)
     assert browser.get("/studies/2").status_code == 404
+
+
+def test_a_viewer_is_asked_for_the_study_the_series_that_was_read_and_its_key_slice(
+    read: tuple[Worklist, Path], browser: TestClient
+) -> None:
+    found = plan(read[1])
+    text = browser.get("/studies/1").text
+    key = int(re.findall(r'data-key="(\d+)"', text)[0])
+    (address,) = re.findall(r'href="https://ohif.example/\?([^"]*)"', text)
+    assert parse_qs(html.unescape(address)) == {
+        "StudyInstanceUIDs": [found.study_instance_uid],
+        "initialSeriesInstanceUID": [found.series_instance_uid],
+        "initialSOPInstanceUID": [found.slices[key - 1].sop_instance_uid],
+    }
 
 
 def test_the_page_tells_what_was_found_why_and_when(browser: TestClient) -> None:

@@ -11,8 +11,8 @@ import pytest
 from node.settings import Settings, Web
 from tests.support.archiving import serving_web
 from tests.support.builder import HEAD, encoded, pixels
-from tests.support.ohif import MASK, Study, Viewer, viewer
-from tests.support.peers import free_port, orthanc
+from tests.support.ohif import MASK, Study, Viewer, documented_address, viewer
+from tests.support.peers import free_port, orthanc, wait_until
 from tests.support.working import Clock, Predictor, receive_files, work, working_node
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
@@ -44,7 +44,9 @@ class Shown:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     folder = tmp_path_factory.mktemp("node")
     ours, port = free_port(), free_port()
-    opens = f"http://127.0.0.1:{port}/viewer/node?StudyInstanceUIDs={{StudyInstanceUID}}"
+    opens = documented_address().replace(
+        "https://ohif.example/viewer?", f"http://127.0.0.1:{port}/viewer/node?"
+    )
     web = Web(
         port=ours,
         origins=(f"http://127.0.0.1:{port}",),
@@ -99,10 +101,22 @@ def test_the_mask_lies_on_the_images_voxel_by_voxel(shown: Shown, archive: str) 
         np.testing.assert_array_equal(overlay, (hu >= 70) & (hu <= 75))
 
 
-def test_the_button_of_the_study_view_opens_the_study(shown: Shown) -> None:
+def test_the_button_of_the_study_view_opens_the_key_slice_and_the_mask_lies_over_it(
+    shown: Shown,
+) -> None:
     page = shown.ohif.browser.new_page()
     page.goto(f"{shown.page}/studies/1")  # the case that came first
     address = page.get_by_role("link", name="OHIF").get_attribute("href")
     page.close()
     with shown.ohif.study(address) as opened:
-        assert "ICH SUSPECTED" in opened.shows(9901, "Head 5.0")
+        key = opened.page.get_by_text("I:17 (14/30)")
+        key.wait_for(timeout=30_000)
+        assert not opened.coloured()
+        assert "ICH SUSPECTED" in opened.shows(9901, "Do you want to open this Segmentation?")
+        opened.page.get_by_role("button", name="Yes").click()
+        opened.page.wait_for_function(MASK)
+        opened.page.keyboard.press(
+            "ArrowDown"
+        )  # OHIF goes to a slice of its own choice, next to it
+        key.wait_for(timeout=30_000)
+        wait_until(lambda: opened.coloured() > 0, 30)
