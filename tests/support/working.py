@@ -1,6 +1,6 @@
 """A node that works without networks: its clock is moved by hand and its predictor is a fake."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -81,7 +81,9 @@ class Predictor:
 
 
 @contextmanager
-def working_node(settings: Settings, clock: Clock, predictor: Predictor) -> Iterator[WatchedNode]:
+def working_node(
+    settings: Settings, clock: Callable[[], datetime], predictor: Predictor
+) -> Iterator[WatchedNode]:
     """Open a node on a new database in its settings' data folder."""
     settings.data_dir.mkdir()
     new_database(settings.url)

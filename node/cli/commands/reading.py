@@ -66,13 +66,16 @@ class Measured(StrEnum):
     """What `ichnode bench` measures."""
 
     READING = "reading"
+    WORK = "work"
     WEB = "web"
 
 
 def bench(
     what: Annotated[
         Measured,
-        typer.Argument(help="reading: slices in to flag out; web: the page, and queries."),
+        typer.Argument(
+            help="reading: slices in to flag out; work: one worker and two; web: the page."
+        ),
     ] = Measured.READING,
     config: Config = None,
     peer: Annotated[
@@ -80,12 +83,15 @@ def bench(
         typer.Option(metavar="HOST:PORT", help="Also send to this storage SCP; repeatable."),
     ] = None,
 ) -> None:
-    """Measure receive throughput, volume building, ms per slice and door to flag; or the page."""
+    """Measure receiving, volumes, ms per slice and door to flag; or workers; or the page."""
     from node.cli.bench import bench as run
     from node.cli.bench.web import bench_web
+    from node.cli.bench.working import bench_work
 
     with configured(config) as settings:
         if what is Measured.WEB:
             bench_web()
+        elif what is Measured.WORK:
+            bench_work(settings)
         else:
             run(settings, peer or [])
