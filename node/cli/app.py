@@ -10,6 +10,7 @@ import typer
 
 from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
+from node.cli.commands.cases import cases
 from node.cli.commands.deliveries import deliveries
 from node.cli.commands.installation import db, doctor, serve
 from node.cli.commands.peers import echo, send
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
 }
 GROUPS = {
+    "cases": cases,
     "quarantine": quarantine,
     "deliveries": deliveries,
     "user": user,

@@ -27,6 +27,7 @@ from node.worklist.filing import Arrival
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.listing import Listing, Mark
 from node.worklist.matching import BadQuery
+from node.worklist.open_cases import OPEN, OpenCase
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients, PatientStudy
 from node.worklist.processes import Process, Processes
@@ -47,6 +48,7 @@ from node.worklist.views import Views
 from node.worklist.worklist import Worklist
 
 __all__ = [
+    "OPEN",
     "Account",
     "Accounts",
     "Actor",
@@ -84,6 +86,7 @@ __all__ = [
     "NoAccount",
     "NotFound",
     "NothingToUndo",
+    "OpenCase",
     "Opinion",
     "Outbox",
     "Outdated",

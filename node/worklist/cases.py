@@ -24,6 +24,7 @@ from node.worklist.chains import NOT_SUPERSEDED, IllegalMove, NotFound
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
+from node.worklist.open_cases import failed_in
 from node.worklist.setting_back import case_of, require_replayable, set_back, successor
 from node.worklist.tables import case, series, study
 from node.worklist.telling import Tell, announce
@@ -213,11 +214,32 @@ class Cases:
             If no replay starts there, the case was superseded, or it has no result to report.
         """
         with self._database.write() as db:
+            _replay(db, _one(db, case_id), to, now)
+
+    def try_failed(self, case_id: int, by: str, now: datetime) -> State:
+        """Have a FAILED case go on where it failed, by a person's will; return the state there.
+
+        Raises
+        ------
+        NotFound
+            If there is no such case.
+        IllegalMove
+            If it is not FAILED, or was superseded.
+        """
+        with self._database.write() as db:
             old = _one(db, case_id)
-            require_replayable(db, old, to)
-            db.execute(case.update().where(case.c.id == case_id).values(set_back(old, to, now)))
-            owing.cancel(db, case_id, messages=False)
-            note(db, "replayed", old.study_instance_uid, case_id, now, was=old.state, state=to)
+            if old.state is not State.FAILED:
+                raise IllegalMove(f"case {case_id} is {old.state} and not FAILED: see `replay`")
+            to = failed_in(db, case_id)
+            _replay(db, old, to, now, by=by)
+            return to
+
+
+def _replay(db: sa.Connection, old: Case, to: State, now: datetime, by: str | None = None) -> None:
+    require_replayable(db, old, to)
+    db.execute(case.update().where(case.c.id == old.id).values(set_back(old, to, now)))
+    owing.cancel(db, old.id, messages=False)
+    note(db, "replayed", old.study_instance_uid, old.id, now, was=old.state, state=to, by=by)
 
 
 def report_again(db: sa.Connection, study_uid: str, now: datetime) -> None:

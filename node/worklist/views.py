@@ -1,6 +1,6 @@
 """What people see: the rows of the worklist, read from the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -10,6 +10,7 @@ from node.worklist import events
 from node.worklist.chains import NOT_SUPERSEDED, NotFound
 from node.worklist.database import Database
 from node.worklist.events import Event
+from node.worklist.open_cases import OPEN, OpenCase, open_cases
 from node.worklist.rows import Row, ScanLine, in_order, speaking_for_study
 from node.worklist.studies import case_rows, of_study, one_study, recent, study_rows
 from node.worklist.tables import case, series, study
@@ -57,6 +58,11 @@ class Views:
         """Return what happened to a study, oldest first."""
         with self._database.read() as db:
             return events.of_study(db, study_uid)
+
+    def open_cases(self, states: Collection[State] = OPEN) -> list[OpenCase]:
+        """Return the cases in these states by their age; superseded ones are left out."""
+        with self._database.read() as db:
+            return open_cases(db, states)
 
     def counts(self) -> Mapping[State, int]:
         """Return how many cases stand in each state; superseded ones are left out."""
