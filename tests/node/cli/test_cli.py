@@ -36,6 +36,7 @@ COMMANDS = [
     "train",
     "export",
     "evaluate",
+    "cases",
     "quarantine",
     "deliveries",
     "user",
