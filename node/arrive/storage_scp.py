@@ -6,9 +6,10 @@ that is refused for its content (A900, C000, C100) is kept in quarantine, with t
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from types import TracebackType
@@ -24,6 +25,7 @@ from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Rejection, Status
 from node.dicom.net.incoming import AttributesRequest, QueryRequest, StoreRequest
 from node.dicom.net.message import Command
+from node.dicom.net.tls import by_tls, server_context, shake_hands
 from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
@@ -35,8 +37,8 @@ SPARE_CONNECTIONS = 64
 """TCP connections that may be open beyond `max_associations`: so a peer over the limit is told so,
 and a silent peer takes no association's place. An estimate; nothing was measured."""
 ASSOCIATE_TIMEOUT_S = 10.0
-"""A connection that requests no association within this time is closed. It must exceed a network
-round trip."""
+"""A connection that makes no TLS handshake, or then requests no association, within this time each
+is closed. It must exceed some network round trips."""
 RIGHTS: dict[int, str] = {
     Command.C_FIND_RQ: "find",
     Command.C_MOVE_RQ: "move",
@@ -73,6 +75,7 @@ class Receiver:
         self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
         receive = settings.receive
         self._admission = Admission.of(receive.ae_title, receive.allowed_callers, receive.callers)
+        self._tls = server_context(receive.tls) if receive.tls.is_on else None
         self._places = threading.Semaphore(settings.receive.max_associations)
         self._open: dict[threading.Thread, socket.socket] = {}
         self._stopping = threading.Event()
@@ -119,7 +122,8 @@ class Receiver:
         self._thread.join()
         for thread, connection in list(self._open.items()):
             with suppress(OSError):  # the peer closed it first
-                connection.shutdown(socket.SHUT_RD)
+                # Not its own: with TLS off, the last answer would go in clear.
+                socket.socket.shutdown(connection, socket.SHUT_RD)
             thread.join(STOP_TIMEOUT_S)
 
     @property
@@ -139,35 +143,48 @@ class Receiver:
 
     def serve(self, connection: socket.socket, address: str) -> None:
         """Serve one connection to its end, in its own thread."""
-        self._open[threading.current_thread()] = connection
+        here = threading.current_thread()
+        self._open[here] = connection
         say = {"address": address}
         try:
-            incoming = IncomingAssociation(
-                connection,
-                associate_s=ASSOCIATE_TIMEOUT_S,
-                idle_s=self._settings.network_timeout_s,
-                max_pdu_bytes=self._settings.max_pdu_bytes,
-                max_object_bytes=self._settings.max_object_mb << 20,
-            )
-            request = incoming.requested()
-            say |= {"caller": ascii(request.calling), "called": ascii(request.called)}
-            refusal = self._refusal(request, address)
-            if refusal is not None:
-                why = refusal.name.lower().replace("_", " ")
-                say_why = event("rejected", reason=tuple(refusal), **say)
-                logger.warning("association rejected: %s", why, extra=say_why)
-                incoming.reject(refusal)
-                return
-            try:
-                incoming.accept(request)
-                may = self._admission.rights(request.calling, address)
-                self._take_all(incoming, request.calling, may)
-            finally:
-                self._places.release()
+            with self._line(connection) as line:
+                self._open[here] = line
+                self._associate(line, say)
         except (AssociationLost, OSError) as error:
             logger.warning("association lost: %s", error, extra=event("lost", **say))
         finally:
-            del self._open[threading.current_thread()]
+            del self._open[here]
+
+    def _line(self, connection: socket.socket) -> AbstractContextManager[socket.socket]:
+        """Return the connection, for TLS where that is set."""
+        return by_tls(connection, self._tls) if self._tls else nullcontext(connection)
+
+    def _associate(self, connection: socket.socket, say: dict[str, str]) -> None:
+        """Serve a connection; `say` is what its log lines tell of it."""
+        if isinstance(connection, ssl.SSLSocket):
+            shake_hands(connection, ASSOCIATE_TIMEOUT_S)
+        incoming = IncomingAssociation(
+            connection,
+            associate_s=ASSOCIATE_TIMEOUT_S,
+            idle_s=self._settings.network_timeout_s,
+            max_pdu_bytes=self._settings.max_pdu_bytes,
+            max_object_bytes=self._settings.max_object_mb << 20,
+        )
+        request = incoming.requested()
+        say |= {"caller": ascii(request.calling), "called": ascii(request.called)}
+        refusal = self._refusal(request, say["address"])
+        if refusal is not None:
+            why = refusal.name.lower().replace("_", " ")
+            say_why = event("rejected", reason=tuple(refusal), **say)
+            logger.warning("association rejected: %s", why, extra=say_why)
+            incoming.reject(refusal)
+            return
+        try:
+            incoming.accept(request)
+            may = self._admission.rights(request.calling, say["address"])
+            self._take_all(incoming, request.calling, may)
+        finally:
+            self._places.release()
 
     def _refusal(self, request: AssociateRequest, address: str) -> Rejection | None:
         """Return why a request is rejected; None if it is not, and has taken a place."""

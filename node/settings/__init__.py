@@ -8,6 +8,7 @@ from node.settings.health import Health
 from node.settings.peers import peer, source
 from node.settings.pull import Pull, Source
 from node.settings.receive import Adt, Caller, Receive
+from node.settings.tls import ServerTls
 from node.settings.web import LOOPBACK, Oidc, Token, Viewer, Web
 from node.settings.work import BUNDLES, Decode, Triage, Work
 
@@ -30,6 +31,7 @@ __all__ = [
     "Oidc",
     "Pull",
     "Receive",
+    "ServerTls",
     "Settings",
     "Source",
     "Token",

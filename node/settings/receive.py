@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from node.settings.section import Section
+from node.settings.tls import ServerTls
 
 
 class Adt(Section):
@@ -52,4 +53,5 @@ class Receive(Section):
     max_object_mb: int = Field(1024, ge=1, description="larger objects are answered A700, MB")
     network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
     min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
+    tls: ServerTls = ServerTls()
     adt: Adt = Adt()

@@ -1,19 +1,16 @@
 """Protocol data units of the upper layer (PS3.8 9.3), read from and written to a connection."""
 
-import select
 import socket
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
-from node.dicom.net.association import AssociationLost, limit_time
+from node.dicom.net.association import AssociationLost
+from node.dicom.net.stream import stream_of
 
 LONGEST_PDU_BYTES = 1 << 20
 """A longer PDU is refused. A peer that keeps to our maximum sends shorter ones."""
-CLOSE_S = 2.0
-"""How long a peer may take to close its side after our last PDU (the ARTIM timer). It must exceed
-a network round trip."""
 
 HEADER = struct.Struct(">BxL")
 """PDU type and length."""
@@ -62,7 +59,7 @@ class Pdv(NamedTuple):
 
 
 class PduConnection:
-    """A socket that PDUs are read from and written to.
+    """A connection that PDUs are read from and written to, in clear or by TLS.
 
     Each read of a PDU and each write ends within the time limit, however slowly the peer sends.
 
@@ -75,14 +72,14 @@ class PduConnection:
     """
 
     def __init__(self, connection: socket.socket, timeout_s: float) -> None:
-        self._socket = connection
+        self._stream = stream_of(connection)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.limit_time(timeout_s)
 
     def limit_time(self, seconds: float) -> None:
         """Let each read of a PDU and each write end within this time."""
-        limit_time(self._socket, seconds)
+        self._stream.limit_time(seconds)
 
     def read(self, longest: int = LONGEST_PDU_BYTES) -> tuple[PduType, memoryview]:
         """Return the next PDU's type, and its bytes after the length.
@@ -110,14 +107,13 @@ class PduConnection:
             If the connection ends, or the peer does not read them in time.
         """
         try:
-            self._socket.sendall(data)
+            self._stream.send(data)
         except OSError as error:
             raise AssociationLost(f"connection lost: {error.strerror}") from error
 
     def is_waiting(self) -> bool:
         """Return whether the peer has sent something, or closed the connection."""
-        readable, _, _ = select.select([self._socket], [], [], 0)
-        return bool(readable)
+        return self._stream.is_waiting()
 
     def write_message(
         self, context_id: int, command: bytes, longest: int, dataset: bytes = b""
@@ -149,27 +145,14 @@ class PduConnection:
 
     def await_close(self) -> None:
         """Wait until the peer has read our last PDU and closes: closing first may cut it off."""
-        limit_time(self._socket, CLOSE_S)
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-            for _ in range(16):  # whatever else it still sends
-                if not self._socket.recv(1 << 16):
-                    return
-        except OSError:
-            return
+        self._stream.finish()
 
     def _receive(self, size: int) -> memoryview:
-        """Return `size` bytes, in one system call.
-
-        They are acknowledged at once: most senders leave Nagle's algorithm on, and would wait 40 ms
-        for it before they send an object's last bytes. The kernel forgets the option, so it is set
-        again.
-        """
+        """Return `size` bytes."""
         buffer = bytearray(size)
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            got = self._socket.recv_into(buffer, size, socket.MSG_WAITALL) if size else 0
-        except BlockingIOError as error:
+            got = self._stream.receive(buffer) if size else 0
+        except TimeoutError as error:
             reason = AbortReason.NOT_SPECIFIED
             raise ProtocolError(reason, "the peer was silent too long") from error
         except OSError as error:

@@ -1,0 +1,35 @@
+"""Settings of TLS between DICOM applications: towards callers, and towards peers."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from node.settings.section import Section
+
+TlsVersion = Literal["1.2", "1.3"]
+
+
+class ServerTls(Section):
+    """TLS of the storage SCP: with a certificate, callers are served over TLS alone."""
+
+    certificate: str = Field(
+        "", description="file of the node's certificate and chain, PEM; empty: no TLS"
+    )
+    key: str = Field("", description="file of the certificate's private key, PEM, not encrypted")
+    ca: str = Field(
+        "", description="PEM file of who vouches for callers' certificates; empty: none is asked"
+    )
+    minimum_version: TlsVersion = Field("1.2", description='oldest TLS taken: "1.2" or "1.3"')
+
+    @property
+    def is_on(self) -> bool:
+        """Whether callers are served over TLS."""
+        return bool(self.certificate)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key: both or none")
+        if self.ca and not self.certificate:
+            raise ValueError("ca needs certificate and key: without them there is no TLS")
+        return self
