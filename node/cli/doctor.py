@@ -15,7 +15,7 @@ from node.dicom.net.association import Status
 from node.errors import IchnodeError
 from node.folder_lock import holder
 from node.serve import cannot_listen, require_safe_page
-from node.settings import LOOPBACK, Settings
+from node.settings import LOOPBACK, Settings, is_this_machine
 from node.worklist import Worklist
 
 VERDICT_STYLES = {
@@ -165,7 +165,9 @@ def check_sources(settings: Settings) -> Iterator[Check]:
         except IchnodeError as error:
             yield Check("bad", what, str(error))
         else:
-            yield Check("ok", what, "answers a query")
+            here = source.tls.is_on or source.how == "web" or is_this_machine(source.host)
+            found = "answers a query" if here else "answers a query; not encrypted"
+            yield Check("ok" if here else "note", what, found)
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (

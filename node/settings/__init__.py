@@ -8,7 +8,7 @@ from node.settings.health import Health
 from node.settings.peers import peer, source
 from node.settings.pull import Pull, Source
 from node.settings.receive import Adt, Caller, Receive
-from node.settings.tls import ServerTls
+from node.settings.tls import ClientTls, ServerTls, is_this_machine
 from node.settings.web import LOOPBACK, Oidc, Token, Viewer, Web
 from node.settings.work import BUNDLES, Decode, Triage, Work
 
@@ -17,6 +17,7 @@ __all__ = [
     "Assemble",
     "BUNDLES",
     "Caller",
+    "ClientTls",
     "Decode",
     "Deliver",
     "Destination",
@@ -40,6 +41,7 @@ __all__ = [
     "Web",
     "Webhook",
     "Work",
+    "is_this_machine",
     "load",
     "peer",
     "source",

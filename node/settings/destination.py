@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from node.settings.section import Section
+from node.settings.tls import ClientTls
 from node.states import Priority
 
 
@@ -108,6 +109,7 @@ class Destination(Section):
     patient_id: bool = Field(
         False, description="whether a webhook or an e-mail holds the PatientID; HL7 always does"
     )
+    tls: ClientTls = ClientTls()
     webhook: Webhook = Webhook()
     hl7: Hl7 = Hl7()
     mail: Mail = Mail()
@@ -117,6 +119,8 @@ class Destination(Section):
         missing = [key for key, value in self._needed().items() if not value]
         if missing:
             raise ValueError(f'{self.name}: how = "{self.how}" needs {" and ".join(missing)}')
+        if self.tls.is_on and self.how != "dicom":
+            raise ValueError(f'{self.name}: tls is for how = "dicom"')
         if self.how == "webhook" and not re.fullmatch(_URL, self.webhook.url):
             raise ValueError(f"{self.name}: webhook.url must be https://HOST[:PORT]/PATH")
         if self.how == "mail":

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from node.settings.section import Section
+from node.settings.tls import ClientTls
 
 
 class Source(Section):
@@ -25,6 +26,7 @@ class Source(Section):
     login_variable: str = Field(
         "", description='environment variable that holds "user:password" (web)'
     )
+    tls: ClientTls = ClientTls()
 
     @model_validator(mode="after")
     def _is_reachable(self) -> Self:
@@ -32,6 +34,8 @@ class Source(Section):
             raise ValueError(f"{self.name}: url must be https://HOST/PATH, no user or password")
         if self.how != "web" and not (self.ae_title and self.host):
             raise ValueError(f'{self.name}: how = "{self.how}" needs ae_title, host and port')
+        if self.how == "web" and self.tls.is_on:
+            raise ValueError(f"{self.name}: tls is for get and move; a url is https or not")
         if self.token_variable and self.login_variable:
             raise ValueError(f"{self.name}: either token_variable or login_variable")
         return self

@@ -9,7 +9,7 @@ from node.dicom.read.identity import strange_in
 from node.errors import BadObject, Retryable
 from node.identity import Identity
 from node.records import Delivery
-from node.settings import Destination, Settings
+from node.settings import Destination, Settings, is_this_machine
 from node.worklist import Outbox
 
 
@@ -48,7 +48,10 @@ def probe(destination: Destination, settings: Settings) -> str:
     status = echo(destination, settings)
     if status != 0:
         raise Retryable(f"C-ECHO 0x{status:04X}")
-    return "C-ECHO 0x0000"
+    if destination.tls.is_on:
+        return "C-ECHO 0x0000 by TLS"
+    plain = "" if is_this_machine(destination.host) else "; not encrypted"
+    return f"C-ECHO 0x0000{plain}"
 
 
 def _answer(sent: Sent) -> Answer:

@@ -1,6 +1,7 @@
 """An association that we request of a peer, or the reason why there is none."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from typing import Any, Protocol
 from pynetdicom import AE, evt
 
 from node.dicom.net.association import application_entity, limit_time
-from node.errors import Retryable
+from node.dicom.net.tls import WatchedSocket, client_context, why
+from node.errors import BadConfiguration, Retryable
+from node.settings import ClientTls
 
 
 class Peer(Protocol):
@@ -30,6 +33,10 @@ class Peer(Protocol):
     @property
     def port(self) -> int:
         """Its port."""
+
+    @property
+    def tls(self) -> ClientTls:
+        """Whether it is spoken to over TLS, and how."""
 
 
 @contextmanager
@@ -59,11 +66,11 @@ def associated(
         If there is no association; the message says why.
     """
     ae = application_entity(ae_title, timeout_s=timeout_s)
-    connection = _Connection(timeout_s)
-    assoc = _request(ae, peer, contexts, list(roles), [*connection.handlers, *handlers])
+    connection = _Connection(peer, timeout_s)
+    assoc = _request(ae, peer, contexts, list(roles), list(handlers), connection)
     try:
         if not assoc.is_established:
-            raise Retryable(f"{peer.name}: {_why_not(assoc, peer, connection.is_open)}")
+            raise Retryable(f"{peer.name}: {_why_not(assoc, peer, connection)}")
         _keep_answers(assoc)
         yield assoc
     except Retryable:
@@ -76,7 +83,14 @@ def associated(
         connection.close()
 
 
-def _request(ae: AE, peer: Peer, contexts: list[Any], roles: list[Any], handlers: list[Any]) -> Any:
+def _request(
+    ae: AE,
+    peer: Peer,
+    contexts: list[Any],
+    roles: list[Any],
+    handlers: list[Any],
+    connection: "_Connection",
+) -> Any:
     """Return the association once the peer has answered the request, or has not in time."""
     try:
         return ae.associate(
@@ -86,32 +100,58 @@ def _request(ae: AE, peer: Peer, contexts: list[Any], roles: list[Any], handlers
             ae_title=peer.ae_title,
             max_pdu=ae.maximum_pdu_size,
             ext_neg=roles,
-            evt_handlers=handlers,
+            evt_handlers=[*connection.handlers, *handlers],
+            tls_args=(connection, peer.host) if peer.tls.is_on else None,
         )
     except OSError as error:
         raise Retryable(f"{peer.name}: {peer.host}: {error.strerror}") from error
 
 
 class _Connection:
-    """The TCP connection of an association, as pynetdicom tells of it."""
+    """The TCP connection of an association, as pynetdicom tells of it.
 
-    def __init__(self, timeout_s: float) -> None:
+    Raises
+    ------
+    Retryable
+        If a file of the peer's `tls` cannot be used: once it can, all goes on by itself.
+    """
+
+    def __init__(self, peer: Peer, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._sockets: list[socket.socket] = []
         self._opened = threading.Event()
         self.handlers = [(evt.EVT_ACSE_SENT, self._requested), (evt.EVT_CONN_OPEN, self._connected)]
+        try:
+            self._context = client_context(peer.tls) if peer.tls.is_on else None
+        except BadConfiguration as error:
+            raise Retryable(f"{peer.name}: {error}") from error
 
     @property
     def is_open(self) -> bool:
-        """Whether the peer took the connection."""
+        """Whether the peer took the connection, by TLS where that is set."""
         return self._opened.is_set()
+
+    @property
+    def failure(self) -> OSError | None:
+        """What went wrong with TLS, if anything did."""
+        secured = [each for each in self._sockets if isinstance(each, WatchedSocket)]
+        return secured[-1].failure if secured else None
+
+    def wrap_socket(self, raw: socket.socket, *, server_hostname: str, **_: Any) -> ssl.SSLSocket:
+        """Return pynetdicom's socket for TLS: it takes this object for a context."""
+        assert self._context is not None
+        secured = self._context.wrap_socket(raw, server_hostname=server_hostname)
+        self._sockets.append(secured)
+        return secured
 
     def close(self) -> None:
         """Close the socket: pynetdicom leaves one open that did not connect."""
-        self._sockets[0].close()
+        for each in self._sockets:
+            each.close()
 
     def _requested(self, event: evt.Event) -> None:
-        self._sockets.append(event.assoc.dul.socket.socket)
+        if (raw := event.assoc.dul.socket.socket) is not None:
+            self._sockets.append(raw)
 
     def _connected(self, event: evt.Event) -> None:
         tune(event, self._timeout_s)
@@ -129,20 +169,26 @@ def _keep_answers(assoc: Any) -> None:
     assoc.dimse.get_msg = lambda block=False: get_msg(block) if block else (None, None)
 
 
-def _why_not(assoc: Any, peer: Peer, connected: bool) -> str:
+def _why_not(assoc: Any, peer: Peer, connection: _Connection) -> str:
     """Return why there is no association, so that an admin knows where to look."""
-    if not connected:
+    if connection.failure is not None:
+        return f"no TLS with {peer.host}:{peer.port}: {why(connection.failure)}"
+    if not connection.is_open:
         return f"no connection to {peer.host}:{peer.port}"
     response = assoc.acceptor.primitive
     if assoc.is_rejected:
         return f"association rejected: {response.reason_str}"
     if response is not None:
         return "accepts none of the SOP classes and transfer syntaxes offered"
-    return "connected, but the peer aborted or did not answer the association request"
+    hint = "" if peer.tls.is_on else "; if it speaks TLS alone, set tls.ca"
+    return f"connected, but the peer aborted or did not answer the association request{hint}"
 
 
 def tune(event: evt.Event, timeout_s: float = 10.0) -> None:
     """Turn Nagle's algorithm off for a connection, and limit each read and write of it."""
     connection = event.assoc.dul.socket.socket
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    limit_time(connection, timeout_s)
+    if isinstance(connection, ssl.SSLSocket):  # it repeats what the kernel ends
+        connection.settimeout(timeout_s)
+    else:
+        limit_time(connection, timeout_s)

@@ -7,11 +7,12 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from node.dicom.net.association import AssociationLost
 from node.dicom.net.stream import drain
 from node.errors import BadConfiguration
-from node.settings import ServerTls
+from node.settings import ClientTls, ServerTls
 
 CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -43,6 +44,48 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
         _trust(context, tls.ca, "receive.tls")
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def client_context(tls: ClientTls) -> ssl.SSLContext:
+    """Return the context of a requestor; its sockets are `WatchedSocket`s.
+
+    Raises
+    ------
+    BadConfiguration
+        If a file cannot be read or used.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, tls.minimum_version)
+    context.sslsocket_class = WatchedSocket
+    context.check_hostname = tls.verify_host
+    _trust(context, tls.ca, "tls")
+    if tls.certificate:
+        _show(context, tls.certificate, tls.key, "tls")
+    return context
+
+
+class WatchedSocket(ssl.SSLSocket):
+    """Keeps the first error of a handshake or of reading, which pynetdicom drops.
+
+    By TLS 1.3 a peer that wants a certificate says so after the handshake, where we read.
+    """
+
+    failure: OSError | None = None
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Agree on keys with the peer."""
+        try:
+            super().do_handshake(block)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def recv(self, *arguments: Any) -> bytes:
+        """Return some of what the peer sent."""
+        try:
+            return super().recv(*arguments)
+        except ssl.SSLError as error:
+            self.failure = self.failure or error
+            raise
 
 
 def _context(protocol: int, minimum_version: str) -> ssl.SSLContext:
@@ -114,7 +157,7 @@ def why(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer the handshake in time"
     if isinstance(error, ssl.SSLEOFError | ConnectionError):
-        return "it ended the connection within the handshake"
+        return "it ended the connection within the handshake, and may speak no TLS"
     if isinstance(error, ssl.SSLError):
         return _REASONS.get(error.reason, f"{error.reason}".lower().replace("_", " "))
     return str(error.strerror)
