@@ -9,23 +9,26 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from types import TracebackType
 from typing import Any, Self
 
-from node.arrive.admission import LOCAL_LIMIT, Admission
+from node.arrive.admission import Admission, Refusal
 from node.arrive.announcing import Answer, note
+from node.arrive.connections import Connections, Visit
 from node.arrive.filing import file_or_set_aside
+from node.arrive.pace import Pace
+from node.arrive.places import Places
 from node.arrive.query_scp import QueryScp
 from node.arrive.spool import Spool
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.associate_request import AssociateRequest
-from node.dicom.net.association import AssociationLost, Rejection, Status
+from node.dicom.net.association import AssociationLost, Status
 from node.dicom.net.incoming import AttributesRequest, QueryRequest, StoreRequest
 from node.dicom.net.message import Command
-from node.dicom.net.tls import by_tls, server_context, shake_hands
+from node.dicom.net.tls import Certificate, by_tls, server_context, shake_hands, shown_by
 from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
@@ -76,8 +79,9 @@ class Receiver:
         receive = settings.receive
         self._admission = Admission.of(receive.ae_title, receive.allowed_callers, receive.callers)
         self._tls = server_context(receive.tls) if receive.tls.is_on else None
-        self._places = threading.Semaphore(settings.receive.max_associations)
-        self._open: dict[threading.Thread, socket.socket] = {}
+        self._places = Places(receive.max_associations, receive.max_associations_of_caller)
+        self._connections = Connections(receive.max_associations + SPARE_CONNECTIONS)
+        self._pace = Pace(receive.max_connections_a_minute)
         self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
@@ -120,79 +124,83 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        for thread, connection in list(self._open.items()):
-            with suppress(OSError):  # the peer closed it first
-                # Not its own: with TLS off, the last answer would go in clear.
-                socket.socket.shutdown(connection, socket.SHUT_RD)
-            thread.join(STOP_TIMEOUT_S)
+        self._connections.end(STOP_TIMEOUT_S)
 
     @property
     def connections(self) -> int:
         """How many connections are open, with an association or without."""
-        return len(self._open)
+        return len(self._connections)
 
     def may_connect(self, address: str) -> bool:
         """Return whether a connection from this address is served at all."""
         if not self._admission.knows_address(address):
             logger.warning("stranger", extra=event("stranger", address=address))
             return False
-        if self.connections >= self._settings.max_associations + SPARE_CONNECTIONS:
+        if not self._pace.allows(address):
+            if self._pace.is_news(address):
+                say = event("too_often", address=address)
+                logger.warning("it connects too often (max_connections_a_minute)", extra=say)
+            return False
+        if not self._connections.make_room():
             logger.warning("too many connections", extra=event("crowded", address=address))
             return False
         return True
 
     def serve(self, connection: socket.socket, address: str) -> None:
         """Serve one connection to its end, in its own thread."""
-        here = threading.current_thread()
-        self._open[here] = connection
         say = {"address": address}
-        try:
-            with self._line(connection) as line:
-                self._open[here] = line
-                self._associate(line, say)
-        except (AssociationLost, OSError) as error:
-            logger.warning("association lost: %s", error, extra=event("lost", **say))
-        finally:
-            del self._open[here]
+        with self._connections.visit(connection) as visit:
+            try:
+                with self._line(connection) as visit.line:
+                    self._associate(visit, say)
+            except (AssociationLost, OSError) as error:
+                why = "too many connections, and this one had no association"
+                said = why if visit.made_room else str(error)
+                logger.warning("association lost: %s", said, extra=event("lost", **say))
 
     def _line(self, connection: socket.socket) -> AbstractContextManager[socket.socket]:
         """Return the connection, for TLS where that is set."""
         return by_tls(connection, self._tls) if self._tls else nullcontext(connection)
 
-    def _associate(self, connection: socket.socket, say: dict[str, str]) -> None:
+    def _associate(self, visit: Visit, say: dict[str, str]) -> None:
         """Serve a connection; `say` is what its log lines tell of it."""
-        if isinstance(connection, ssl.SSLSocket):
-            shake_hands(connection, ASSOCIATE_TIMEOUT_S)
+        shown = None
+        if isinstance(visit.line, ssl.SSLSocket):
+            shake_hands(visit.line, ASSOCIATE_TIMEOUT_S)
+            shown = shown_by(visit.line)
         incoming = IncomingAssociation(
-            connection,
+            visit.line,
             associate_s=ASSOCIATE_TIMEOUT_S,
             idle_s=self._settings.network_timeout_s,
             max_pdu_bytes=self._settings.max_pdu_bytes,
             max_object_bytes=self._settings.max_object_mb << 20,
         )
         request = incoming.requested()
-        say |= {"caller": ascii(request.calling), "called": ascii(request.called)}
-        refusal = self._refusal(request, say["address"])
+        caller, address = request.calling, say["address"]
+        say |= {"caller": ascii(caller), "called": ascii(request.called)}
+        refusal = self._refusal(request, address, shown)
         if refusal is not None:
-            why = refusal.name.lower().replace("_", " ")
-            say_why = event("rejected", reason=tuple(refusal), **say)
-            logger.warning("association rejected: %s", why, extra=say_why)
-            incoming.reject(refusal)
+            say_why = event("rejected", reason=tuple(refusal.rejection), **say)
+            logger.warning("association rejected: %s", refusal.words, extra=say_why)
+            incoming.reject(refusal.rejection)
             return
+        visit.is_associated = True
         try:
             incoming.accept(request)
-            may = self._admission.rights(request.calling, say["address"])
-            self._take_all(incoming, request.calling, may)
+            may = self._admission.rights(caller, address, shown)
+            self._take_all(incoming, caller, may)
         finally:
-            self._places.release()
+            self._places.leave((caller, address))
 
-    def _refusal(self, request: AssociateRequest, address: str) -> Rejection | None:
+    def _refusal(
+        self, request: AssociateRequest, address: str, shown: Certificate | None
+    ) -> Refusal | None:
         """Return why a request is rejected; None if it is not, and has taken a place."""
-        refusal = request.rejection
-        refusal = refusal or self._admission.refusal(request.calling, request.called, address)
-        if refusal is None and not self._places.acquire(blocking=False):
-            return LOCAL_LIMIT
-        return refusal
+        if request.rejection is not None:
+            return Refusal.of(request.rejection)
+        caller = request.calling
+        refusal = self._admission.refusal(caller, request.called, address, shown)
+        return refusal or self._places.take((caller, address))
 
     def _take_all(self, incoming: IncomingAssociation, caller: str, may: frozenset[str]) -> None:
         """Answer requests until the peer releases: a release says that it sent all it wanted to."""

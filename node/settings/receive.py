@@ -1,11 +1,12 @@
 """Settings of what comes in: who may associate, and the patient index."""
 
-from typing import Literal
+from ipaddress import ip_network
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from node.settings.section import Section
-from node.settings.tls import ServerTls
+from node.settings.tls import ServerTls, is_this_machine
 
 
 class Adt(Section):
@@ -29,6 +30,11 @@ class Caller(Section):
 
     ae_title: str = Field(min_length=1, max_length=16, description="the caller's AE title")
     address: str = Field("", description="its address or network; empty: any")
+    certificate: str = Field(
+        "",
+        description='subject ("CN=CT7,O=Hospital") or fingerprint ("sha256:...") of its '
+        "certificate; empty: any",
+    )
     may: tuple[Literal["store", "find", "move", "get"], ...] = Field(
         ("store",), description='what it may do: "store", "find", "move", "get"'
     )
@@ -48,10 +54,46 @@ class Receive(Section):
         (),
         description="callers with their rights; no caller in either list: this machine may store",
     )
+    insecure: bool = Field(
+        False, description="whether callers beyond this machine may come without TLS"
+    )
     max_pdu_bytes: int = Field(262144, ge=4096, description="largest PDU we accept, bytes")
     max_associations: int = Field(16, ge=1, description="associations at once")
+    max_associations_of_caller: int = Field(
+        16, ge=1, description="associations at once of one caller"
+    )
+    max_connections_a_minute: int = Field(
+        6000, ge=1, description="connections a minute from one address"
+    )
     max_object_mb: int = Field(1024, ge=1, description="larger objects are answered A700, MB")
     network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
     min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
     tls: ServerTls = ServerTls()
     adt: Adt = Adt()
+
+    @model_validator(mode="after")
+    def _lets_nobody_in_unseen(self) -> Self:
+        if any(caller.certificate for caller in self.callers) and not self.tls.ca:
+            raise ValueError(
+                "callers: certificate needs tls.ca: without it nobody is asked for one"
+            )
+        if self.is_open and not self.tls.is_on and not self.insecure:
+            raise ValueError(
+                "callers beyond this machine would send patients' images in clear: set certificate "
+                "and key in [receive.tls], or insecure = true in [receive] to allow it"
+            )
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody beyond this machine may associate."""
+        places = [text.partition("@")[2] for text in self.allowed_callers]
+        places += [caller.address for caller in self.callers]
+        return not is_this_machine(self.host) and not all(map(_is_loopback, places))
+
+
+def _is_loopback(place: str) -> bool:
+    try:
+        return ip_network(place).is_loopback
+    except ValueError:  # any address; or none, which is said once it is read
+        return False

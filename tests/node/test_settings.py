@@ -14,6 +14,7 @@ from node.settings import (
     Destination,
     Escalation,
     Oidc,
+    Receive,
     Settings,
     Source,
     Token,
@@ -135,7 +136,9 @@ def test_shipped_file_is_valid_toml_when_its_examples_are_switched_on() -> None:
         ("web", "tokens"),
         ("web", "viewers"),
     ):
-        switched_on = Settings(**tomllib.loads(example(text, f"# [[{section}.{table}")))
+        on_trust = "[receive]\ninsecure = true\n" if table == "callers" else ""
+        given = tomllib.loads(on_trust + example(text, f"# [[{section}.{table}"))
+        switched_on = Settings(**given)
         assert len(getattr(getattr(switched_on, section), table)) == 1
     chain = tomllib.loads(example(text, "# [[deliver.escalations"))["deliver"]["escalations"]
     assert Escalation(**chain[0]).to == ("on-call",)
@@ -230,6 +233,51 @@ def test_feedback_without_a_login_stays_on_this_machine() -> None:
     assert Web(open_feedback_as="Dr. Night").host == "127.0.0.1"
     with pytest.raises(ValueError, match="loopback"):
         Web(host="0.0.0.0", open_feedback_as="Dr. Night")
+
+
+TLS = {"certificate": "node.pem", "key": "node.key"}
+
+
+@pytest.mark.parametrize(
+    "receive",
+    [
+        {},
+        {"host": "127.0.0.1", "allowed_callers": ["CT1"]},
+        {"allowed_callers": ["CT1@127.0.0.1"], "callers": [{"ae_title": "A", "address": "::1"}]},
+        {"allowed_callers": ["CT1"], "insecure": True},
+        {"allowed_callers": ["CT1"], "tls": TLS},
+    ],
+)
+def test_callers_in_clear_are_on_this_machine_or_allowed_in_so_many_words(
+    receive: dict[str, object],
+) -> None:
+    assert Receive.model_validate(receive).insecure is receive.get("insecure", False)
+
+
+@pytest.mark.parametrize(
+    "receive",
+    [
+        'allowed_callers = ["CT1"]',
+        'allowed_callers = ["CT1@192.0.2.7"]',
+        'allowed_callers = ["CT1@127.0.0.1", "CT2@192.0.2.0/24"]',
+        'allowed_callers = ["CT1@127.0.0.0/7"]',
+        'host = "::"\n[[receive.callers]]\nae_title = "VIEWER"',
+    ],
+)
+def test_callers_beyond_this_machine_need_tls_and_the_error_names_both_ways_out(
+    tmp_path: Path, receive: str
+) -> None:
+    path = tmp_path / "ichnode.toml"
+    path.write_text(f"[receive]\n{receive}\n")
+    with pytest.raises(BadConfiguration, match=r"certificate and key in \[receive\.tls\], or inse"):
+        load(path)
+
+
+def test_a_callers_certificate_is_asked_for_or_the_setting_is_wrong() -> None:
+    caller = {"ae_title": "CT7", "certificate": "CN=CT7"}
+    with pytest.raises(ValueError, match=r"needs tls\.ca"):
+        Receive.model_validate({"callers": [caller], "tls": TLS})
+    assert Receive.model_validate({"callers": [caller], "tls": {**TLS, "ca": "ca.pem"}}).is_open
 
 
 @pytest.mark.parametrize(

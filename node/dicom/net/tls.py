@@ -7,7 +7,13 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
+
+from cryptography import x509
 
 from node.dicom.net.association import AssociationLost
 from node.dicom.net.stream import drain
@@ -22,6 +28,26 @@ CIPHERS = (
 )
 """The cipher suites of TLS 1.2 that are offered and taken (RFC 9325, 4.2), by OpenSSL's names.
 Those of TLS 1.3 are OpenSSL's: RFC 8446 names no weak ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that a peer showed.
+
+    Attributes
+    ----------
+    subject
+        Whose it is, as RFC 4514 writes names: "CN=CT7,O=Hospital".
+    sha256
+        The fingerprint of the whole certificate in hexadecimal digits.
+    """
+
+    subject: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.subject} (sha256:{self.sha256})"
+
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -147,6 +173,30 @@ def shake_hands(connection: ssl.SSLSocket, timeout_s: float) -> None:
     except OSError as error:
         drain(connection)  # else closing may cut off the alert
         raise AssociationLost(f"no TLS: {why(error)}") from error
+
+
+def shown_by(connection: ssl.SSLSocket) -> Certificate | None:
+    """Return the peer's certificate, which is good; None if the peer was asked for none."""
+    der = connection.getpeercert(binary_form=True)
+    if der is None:
+        return None
+    certificate = x509.load_der_x509_certificate(der)
+    return Certificate(certificate.subject.rfc4514_string(), sha256(der).hexdigest())
+
+
+def good_until(path: str) -> datetime:
+    """Return when the first of the certificates in a PEM file expires.
+
+    Raises
+    ------
+    BadConfiguration
+        If the file cannot be read, or holds none.
+    """
+    try:
+        held = x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadConfiguration(f"{path}: {error}") from error
+    return min(certificate.not_valid_after_utc for certificate in held)
 
 
 def why(error: OSError) -> str:

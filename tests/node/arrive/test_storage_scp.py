@@ -24,8 +24,9 @@ from node.arrive.storage_scp import Receiver
 from node.dicom.net.association import Status, contexts_out
 from node.dicom.net.requestor import associated
 from node.dicom.net.store_scu import echo, send_files
+from node.dicom.net.tls import Certificate
 from node.errors import BadConfiguration, BadObject, Retryable
-from node.settings import Receive, Settings
+from node.settings import Caller, Receive, Settings
 from node.worklist import Arrival, Worklist, database
 from tests.conftest import require_program
 from tests.support.databases import new_database
@@ -335,9 +336,48 @@ def test_error_of_our_own_is_a_processing_failure_and_names_no_patient(node, fil
 )
 def test_admission_knows_callers_by_title_and_address(allowed, calling, called, address, refusal):
     admission = Admission.of("ICHNODE", allowed)
-    assert admission.refusal(calling, called, address) == refusal
+    found = admission.refusal(calling, called, address)
+    assert (found and found.rejection) == refusal
     if refusal is None:
         assert admission.knows_address(address)
+
+
+CT7 = Certificate("CN=CT7,O=Hospital", "00ff")
+
+
+@pytest.mark.parametrize(
+    ("calling", "address", "shown", "words"),
+    [
+        ("CT7", "10.0.0.5", None, "CT7 is not in allowed_callers"),
+        ("", "10.0.0.5", None, "a caller without a title is not in allowed_callers"),
+        ("PACS", "10.9.9.9", None, "PACS is in allowed_callers, but not at 10.9.9.9"),
+        ("CT8", "10.0.0.5", None, "CT8 is in receive.callers, but not without a certificate"),
+        (
+            *("CT9", "10.0.0.5", CT7),
+            "CT9 is in receive.callers, but not with the certificate "
+            "CN=CT7,O=Hospital (sha256:00ff)",
+        ),
+        ("PACS", "10.0.0.5", None, None),
+        ("CT8", "10.0.0.5", CT7, None),
+    ],
+)
+def test_rejection_says_which_setting_does_not_let_a_caller_in(calling, address, shown, words):
+    callers = [
+        Caller(ae_title="CT8", certificate="CN=CT7, O=Hospital"),
+        Caller(ae_title="CT9", certificate="SHA256:01:FF"),
+    ]
+    admission = Admission.of("ICHNODE", ["PACS@10.0.0.0/24"], callers)
+    found = admission.refusal(calling, "ICHNODE", address, shown)
+    assert (found and found.words) == words
+
+
+def test_rights_go_with_the_certificate():
+    title = {"ae_title": "CT7", "may": ("find", "get")}
+    callers = [Caller(**title, certificate="sha256:00:FF"), Caller(ae_title="CT7")]
+    admission = Admission.of("ICHNODE", [], callers)
+    assert admission.rights("CT7", "10.0.0.5", CT7) == {"store", "find", "get"}
+    for other in (None, Certificate("CN=CT7,O=Hospital", "01ff")):
+        assert admission.rights("CT7", "10.0.0.5", other) == {"store"}
 
 
 def test_caller_with_an_address_that_is_none_is_a_wrong_setting():
@@ -501,7 +541,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from node.arrive.storage_scp import Receiver
-from node.settings import Receive, Settings
+from node.settings import Caller, Receive, Settings
 from node.worklist import Worklist
 
 receive = Receive(host="127.0.0.1", port=int(sys.argv[2]), min_free_mb=0)

@@ -15,10 +15,10 @@ import pytest
 from node.arrive.storage_scp import Receiver
 from node.dicom.net.tls import CIPHERS
 from node.errors import BadConfiguration
-from node.settings import Receive, ServerTls, Settings
+from node.settings import Caller, Receive, ServerTls, Settings
 from node.worklist import Worklist
 from tests.conftest import require_program
-from tests.support.associating import ABORTED, ACCEPTED, echo_request, pdu
+from tests.support.associating import ABORTED, ACCEPTED, REJECTED, echo_request, pdu
 from tests.support.certificates import Authority, Pair
 from tests.support.databases import new_database
 from tests.support.peers import ct_series, storescu, wait_until
@@ -70,13 +70,13 @@ class Node:
 
 
 @contextmanager
-def receiving(folder: Path, ours: Pair, ca: str = "", **tls: str) -> Iterator[Node]:
+def receiving(
+    folder: Path, ours: Pair, ca: str = "", callers: tuple[Caller, ...] = (), **tls: str
+) -> Iterator[Node]:
     """Run a receiver that speaks TLS alone, with a certificate of ours."""
     tls |= {"certificate": ours.certificate, "key": ours.key, "ca": ca}
-    settings = Settings(
-        data_dir=folder / "data",
-        receive=Receive(host="127.0.0.1", port=0, min_free_mb=0, tls=ServerTls(**tls)),
-    )
+    chosen = {"host": "127.0.0.1", "port": 0, "min_free_mb": 0, "callers": callers}
+    settings = Settings(data_dir=folder / "data", receive=Receive(**chosen, tls=ServerTls(**tls)))
     settings.data_dir.mkdir(parents=True)
     new_database(settings.url)
     with Worklist(settings.url) as worklist:
@@ -241,6 +241,30 @@ def test_caller_without_a_certificate_gets_an_alert_that_says_so(
     ):
         line.sendall(echo_request())
         line.recv(1)
+
+
+def test_a_title_is_known_with_its_own_certificate_alone(
+    tmp_path: Path, authority: Authority, ours: Pair, theirs: Pair, said: Log
+) -> None:
+    pacs = authority.pair("PACS")
+    callers = (
+        Caller(ae_title="CT1", certificate=theirs.subject),
+        Caller(ae_title="PACS", certificate=f"sha256:{pacs.sha256}"),
+    )
+    with receiving(tmp_path, ours, authority.ca, callers=callers) as node:
+
+        def answer(title: bytes, shown: Pair) -> int:
+            with secured(node.port, client(authority, shown)) as line:
+                line.sendall(echo_request(calling=title))
+                return pdu(line)[0]
+
+        assert answer(b"CT1", theirs) == answer(b"PACS", pacs) == ACCEPTED
+        assert answer(b"PACS", theirs) == answer(b"CT1", pacs) == REJECTED
+    rejected = [line for line in said() if "rejected" in line]
+    assert rejected[0] == (
+        "association rejected: PACS is in receive.callers, but not with the certificate "
+        f"{theirs.subject} (sha256:{theirs.sha256})"
+    )
 
 
 # A connection by TLS is served as one in clear is
