@@ -178,6 +178,20 @@ def require_safe_page(settings: Settings) -> None:
         require_closed(settings, worklist)
 
 
+def require_good_certificate(settings: Settings) -> None:
+    """Refuse a certificate of the storage SCP that cannot be used.
+
+    Raises
+    ------
+    BadConfiguration
+        As `node.dicom.net.tls.server_context`; before any role is started.
+    """
+    from node.dicom.net.tls import server_context
+
+    if settings.receive.tls.is_on:
+        server_context(settings.receive.tls)
+
+
 def cannot_listen(host: str, port: int) -> OSError | None:
     """Return why a TCP port cannot be listened on; None if it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from rich.table import Table
 from rich.text import Text
@@ -10,14 +11,18 @@ from rich.text import Text
 from node.arrive.archive import open_archive
 from node.cases.detector import load_detector
 from node.cli.console.terminal import outside, terminal
+from node.clock import utc_now
 from node.deliver import probe
 from node.dicom.net.association import Status
+from node.dicom.net.tls import good_until
 from node.errors import IchnodeError
 from node.folder_lock import holder
-from node.serve import cannot_listen, require_safe_page
-from node.settings import LOOPBACK, Settings, is_this_machine
+from node.serve import cannot_listen, require_good_certificate, require_safe_page
+from node.settings import LOOPBACK, Caller, Settings, is_this_machine
 from node.worklist import Worklist
 
+RENEW = timedelta(days=30)
+"""How long before a certificate expires this is noted. Chosen: an authority may take weeks."""
 VERDICT_STYLES = {
     "ok": ("✓ ok", "green"),
     "note": ("! note", "yellow"),
@@ -124,10 +129,14 @@ def check_page(settings: Settings) -> Iterator[Check]:
 
 
 def check_callers(settings: Settings) -> Iterator[Check]:
-    """Say which callers may send."""
-    callers = settings.receive.allowed_callers
+    """Say which callers may send, and whether that is encrypted."""
+    receive = settings.receive
+    callers = [*receive.allowed_callers, *(_caller(caller) for caller in receive.callers)]
+    how = "by TLS" if receive.tls.is_on else "not encrypted (receive.insecure)"
     if callers:
-        yield Check("ok", "who may send", ", ".join(callers))
+        verdict = "note" if receive.is_open and not receive.tls.is_on else "ok"
+        said = f"; {how}" if receive.is_open or receive.tls.is_on else ""
+        yield Check(verdict, "who may send", ", ".join(callers) + said)
     else:
         yield Check("note", "who may send", "this machine only: set receive.allowed_callers")
     adt = settings.receive.adt
@@ -135,6 +144,38 @@ def check_callers(settings: Settings) -> Iterator[Check]:
         verdict = "ok" if adt.allowed_addresses else "note"
         found = ", ".join(adt.allowed_addresses) or "this machine only: set allowed_addresses"
         yield Check(verdict, "who may send ADT", found)
+
+
+def _caller(caller: Caller) -> str:
+    """Return a caller in the words of its entry."""
+    at = f"@{caller.address}" if caller.address else ""
+    shows = f" with {caller.certificate}" if caller.certificate else ""
+    return f"{caller.ae_title}{at}{shows} ({', '.join(caller.may)})"
+
+
+def check_certificates(settings: Settings) -> Iterator[Check]:
+    """Check that the certificates which the node shows are good, and for how long."""
+    try:
+        require_good_certificate(settings)
+    except IchnodeError as error:
+        yield Check("bad", "who may send by TLS", str(error))
+    shown = {"receive.tls": settings.receive.tls.certificate}
+    shown |= {f"tls of {peer.name}": peer.tls.certificate for peer in settings.deliver.destinations}
+    shown |= {f"tls of {peer.name}": peer.tls.certificate for peer in settings.pull.sources}
+    for where, path in shown.items():
+        if path:
+            yield _good_for(f"certificate of {where}", path)
+
+
+def _good_for(what: str, path: str) -> Check:
+    try:
+        until = good_until(path)
+    except IchnodeError as error:
+        return Check("bad", what, str(error))
+    left = until - utc_now()
+    verdict = "bad" if left <= timedelta(0) else "note" if left <= RENEW else "ok"
+    found = f"{path} {'expired' if verdict == 'bad' else 'expires'} on {until:%Y-%m-%d}"
+    return Check(verdict, what, found + ("" if verdict == "ok" else ": renew it"))
 
 
 def check_destinations(settings: Settings) -> Iterator[Check]:
@@ -178,6 +219,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     check_ports,
     check_page,
     check_callers,
+    check_certificates,
     check_destinations,
     check_sources,
 )

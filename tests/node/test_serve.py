@@ -169,6 +169,15 @@ def test_node_whose_port_is_in_use_does_not_start(
     assert holder(tmp_path / "data") is None
 
 
+def test_node_whose_certificate_cannot_be_used_does_not_start(tmp_path: Path) -> None:
+    config = tmp_path / "ichnode.toml"
+    (tmp_path / "node.pem").write_text("no certificate")
+    tls = f'certificate = "{tmp_path}/node.pem"\nkey = "{tmp_path}/node.pem"\n'
+    config.write_text(f'data_dir = "{tmp_path / "data"}"\n[receive.tls]\n{tls}')
+    refused = CliRunner().invoke(app, ["serve", "--config", str(config)])
+    assert (refused.exit_code, "receive.tls: certificate" in refused.output) == (2, True)
+
+
 def test_node_starts_at_once_after_its_supervisor_was_killed(tmp_path: Path) -> None:
     with running_node(tmp_path, settings()) as node:
         node.wait_until_listening()

@@ -24,6 +24,7 @@ def serve(
     from node.folder_lock import locked
     from node.serve import (
         ROLES,
+        require_good_certificate,
         require_ports,
         require_safe_page,
         run_role,
@@ -38,6 +39,7 @@ def serve(
         if role == "all":
             with locked(settings.data_dir):
                 stop = stop_on_signal()
+                require_good_certificate(settings)
                 require_ports(settings, stop)
                 if not settings.database_url:
                     upgrade(settings.url, idle_s=settings.assemble.idle_s)

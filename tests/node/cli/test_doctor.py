@@ -7,6 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
+from node.cli.doctor import check_callers, check_certificates
+from node.settings import Caller, ClientTls, Deliver, Destination, Receive, ServerTls, Settings
+from tests.support.certificates import Authority, Pair
 from tests.support.listeners import ack, mllp_peer, smtp_peer, status, web_peer
 from tests.support.peers import free_port, storescp
 
@@ -80,6 +83,46 @@ url = "http://127.0.0.1:{dead}/dicom-web"
     for name in ("gone", "archive"):
         assert re.search(rf"✗ bad {name} \(GONE@127.0.0.1:{dead}\) \S", said), said
     assert f"✗ bad web archive (http://127.0.0.1:{dead}/dicom-web) web archive: no answer" in said
+
+
+def test_certificates_are_renewed_in_time_and_callers_in_clear_are_noted(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "certificates")
+    good, ours = authority.pair("good", days=(-1, 400)), authority.pair("ours", days=(-9, -1))
+    soon = authority.pair("soon", days=(-1, 20))
+    tls = ServerTls(certificate=good.certificate, key=good.key)
+    peer = {"name": "PACS", "ae_title": "P", "host": "192.0.2.1", "port": 104}
+    of = ("certificate of receive.tls", "certificate of tls of PACS")
+
+    def certificates(shown: Pair, own: Pair) -> list[tuple[str, str]]:
+        to = ClientTls(ca=authority.ca, certificate=shown.certificate, key=shown.key)
+        settings = Settings(
+            receive=Receive(tls=ServerTls(certificate=own.certificate, key=own.key)),
+            deliver=Deliver(destinations=(Destination(**peer, tls=to),)),
+        )
+        checks = list(check_certificates(settings))
+        assert tuple(check.what for check in checks) == of
+        return [(check.verdict, check.found.split(" on ")[0].split()[-1]) for check in checks]
+
+    assert certificates(ours, good) == [("ok", "expires"), ("bad", "expired")]
+    assert certificates(good, soon) == [("note", "expires"), ("ok", "expires")]
+    gone = Settings(receive=Receive(tls=ServerTls(certificate="/x", key="/x")))
+    assert [check.verdict for check in check_certificates(gone)] == ["bad", "bad"]
+
+    caller = Caller(ae_title="CT7", address="192.0.2.7", certificate="CN=CT7")
+    for receive, found in (
+        (Receive(allowed_callers=("CT1",), tls=tls), ("ok", "CT1; by TLS")),
+        (
+            Receive(callers=(caller,), tls=tls.model_copy(update={"ca": authority.ca})),
+            ("ok", "CT7@192.0.2.7 with CN=CT7 (store); by TLS"),
+        ),
+        (
+            Receive(allowed_callers=("CT1",), insecure=True),
+            ("note", "CT1; not encrypted (receive.insecure)"),
+        ),
+        (Receive(allowed_callers=("CT1@127.0.0.1",)), ("ok", "CT1@127.0.0.1")),
+    ):
+        (check,) = check_callers(Settings(receive=receive))
+        assert (check.verdict, check.found) == found
 
 
 def test_what_cannot_be_written_or_read_is_bad(tmp_path: Path) -> None:
