@@ -3,16 +3,18 @@
 import logging
 import socket
 import ssl
+import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from node.arrive.storage_scp import Receiver
+from node.arrive.storage_scp import ASSOCIATE_TIMEOUT_S, Receiver
 from node.dicom.net.tls import CIPHERS
 from node.errors import BadConfiguration
 from node.settings import Caller, Receive, ServerTls, Settings
@@ -296,6 +298,67 @@ def test_garbage_within_tls_is_aborted_within_tls(
     with receiving(tmp_path, ours) as node, secured(node.port, client(authority)) as line:
         line.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert pdu(line)[0] == ABORTED
+
+
+# Nobody delays another
+
+HALF_OPEN = 200
+
+
+@contextmanager
+def hostile(port: int, authority: Authority) -> Iterator[ssl.SSLSocket]:
+    """Hold an idle connection, 200 half-open ones and a sender that is slow; yield the slow one.
+
+    Of the half-open ones every second has said half of a ClientHello. The slow sender has an
+    association, and announced more of an object than it sends.
+    """
+    with ExitStack() as held:
+
+        def connect() -> socket.socket:
+            return held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+
+        connect()
+        slow = held.enter_context(secured(port, client(authority)))
+        slow.sendall(echo_request())
+        assert pdu(slow)[0] == ACCEPTED
+        slow.sendall(struct.pack(">BxL", 4, 1000) + b"\0")
+        for number in range(HALF_OPEN):
+            half = connect()
+            if number % 2:
+                half.sendall(bytes.fromhex("16 03 01 02 00 01 00"))
+        yield slow
+
+
+@pytest.mark.peer
+def test_idle_half_open_and_slow_peers_do_not_delay_another_sender(
+    tmp_path: Path,
+    authority: Authority,
+    ours: Pair,
+    theirs: Pair,
+    said: Log,
+) -> None:
+    files = ct_series(tmp_path / "ct", 4)
+    times = {}
+    with receiving(tmp_path, ours) as node:
+
+        def send(what: str) -> None:
+            begun = time.monotonic()
+            sent = storescu(files, node.port, *by_dcmtk(authority, theirs))
+            times[what] = time.monotonic() - begun
+            assert sent.returncode == 0, sent.stdout
+
+        send("alone")
+        with hostile(node.port, authority) as slow:
+            send("among hostile peers")
+            assert node.images == 4
+            slow.sendall(b"\0")  # its association is still served, byte by byte
+            slow.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                slow.recv(1)
+        assert len(said()) <= HALF_OPEN + 3, "a line each at most"
+    logging.getLogger(__name__).info("seconds of four images: %s", times)
+    # None of the peers is silent for long enough to be given up meanwhile: nothing waited for that.
+    assert times["among hostile peers"] < ASSOCIATE_TIMEOUT_S
 
 
 # Settings
