@@ -28,7 +28,7 @@ from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Status
 from node.dicom.net.incoming import AttributesRequest, QueryRequest, StoreRequest
 from node.dicom.net.message import Command
-from node.dicom.net.tls import Certificate, by_tls, server_context, shake_hands, shown_by
+from node.dicom.net.tls import Certificate, Renewing, by_tls, shake_hands, shown_by
 from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
 from node.settings import Settings
@@ -78,7 +78,7 @@ class Receiver:
         self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
         receive = settings.receive
         self._admission = Admission.of(receive.ae_title, receive.allowed_callers, receive.callers)
-        self._tls = server_context(receive.tls) if receive.tls.is_on else None
+        self._tls = Renewing(receive.tls) if receive.tls.is_on else None
         self._places = Places(receive.max_associations, receive.max_associations_of_caller)
         self._connections = Connections(receive.max_associations + SPARE_CONNECTIONS)
         self._pace = Pace(receive.max_connections_a_minute)
@@ -160,7 +160,7 @@ class Receiver:
 
     def _line(self, connection: socket.socket) -> AbstractContextManager[socket.socket]:
         """Return the connection, for TLS where that is set."""
-        return by_tls(connection, self._tls) if self._tls else nullcontext(connection)
+        return by_tls(connection, self._tls.context()) if self._tls else nullcontext(connection)
 
     def _associate(self, visit: Visit, say: dict[str, str]) -> None:
         """Serve a connection; `say` is what its log lines tell of it."""

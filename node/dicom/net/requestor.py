@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from pynetdicom import AE, evt
 
 from node.dicom.net.association import application_entity, limit_time
-from node.dicom.net.tls import WatchedSocket, client_context, why
+from node.dicom.net.tls import WatchedSocket, client_context
+from node.dicom.net.tls_failures import why
 from node.errors import BadConfiguration, Retryable
 from node.settings import ClientTls
 

@@ -1,8 +1,9 @@
-"""TLS between DICOM applications (PS3.15 B.12): the contexts, and words for what goes wrong.
+"""TLS between DICOM applications (PS3.15 B.12): contexts, handshakes and certificates.
 
 The profile is BCP 195: TLS 1.2 or newer (RFC 8996), and the cipher suites of RFC 9325.
 """
 
+import logging
 import socket
 import ssl
 from collections.abc import Iterator
@@ -17,8 +18,12 @@ from cryptography import x509
 
 from node.dicom.net.association import AssociationLost
 from node.dicom.net.stream import drain
+from node.dicom.net.tls_failures import why
 from node.errors import BadConfiguration
+from node.log import event
 from node.settings import ClientTls, ServerTls
+
+logger = logging.getLogger(__name__)
 
 CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -70,6 +75,49 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
         _trust(context, tls.ca, "receive.tls")
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+class Renewing:
+    """The context of an acceptor, made anew once its files have changed.
+
+    So a renewed certificate needs no restart. While what they hold cannot be used, for example
+    between the writing of the certificate and of its key, the context before goes on.
+
+    Raises
+    ------
+    BadConfiguration
+        As `server_context`, at first.
+    """
+
+    def __init__(self, tls: ServerTls) -> None:
+        self._tls = tls
+        self._seen = self._stamps()
+        self._context = server_context(tls)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context for a connection."""
+        stamps = self._stamps()
+        if stamps != self._seen:
+            self._seen = stamps
+            try:
+                self._context = server_context(self._tls)
+                logger.info("certificate renewed", extra=event("certificate_renewed"))
+            except BadConfiguration as error:
+                logger.error("certificate not renewed: %s", error, extra=event("not_renewed"))
+        return self._context
+
+    def _stamps(self) -> list[tuple[int, int] | None]:
+        """Return what tells whether each file has changed; None of one that is not there."""
+        files = filter(None, (self._tls.certificate, self._tls.key, self._tls.ca))
+        return [_stamp(Path(file)) for file in files]
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def client_context(tls: ClientTls) -> ssl.SSLContext:
@@ -197,61 +245,3 @@ def good_until(path: str) -> datetime:
     except (OSError, ValueError) as error:
         raise BadConfiguration(f"{path}: {error}") from error
     return min(certificate.not_valid_after_utc for certificate in held)
-
-
-def why(error: OSError) -> str:
-    """Return what went wrong with TLS; "it" is the peer."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        said = _UNTRUSTED.get(error.verify_code, error.verify_message)
-        return f"its certificate {said}"
-    if isinstance(error, TimeoutError):
-        return "it does not answer the handshake in time"
-    if isinstance(error, ssl.SSLEOFError | ConnectionError):
-        return "it ended the connection within the handshake, and may speak no TLS"
-    if isinstance(error, ssl.SSLError):
-        return _REASONS.get(error.reason, f"{error.reason}".lower().replace("_", " "))
-    return str(error.strerror)
-
-
-_UNTRUSTED = {
-    2: "is from an authority that we do not trust",
-    9: "is not valid yet",
-    10: "has expired",
-    18: "is from an authority that we do not trust (self-signed)",
-    19: "is from an authority that we do not trust",
-    20: "is from an authority that we do not trust",
-    21: "is from an authority that we do not trust",
-    23: "is revoked",
-    26: "is not meant for this (extended key usage)",
-    62: "is not for the host name that we know it by",
-    64: "is not for the address that we know it by",
-}
-"""What each error of verification means (X509_V_ERR_* of OpenSSL)."""
-
-_NO_TLS = "it speaks no TLS"
-_OUR_AUTHORITY = "it does not trust the authority of our certificate"
-_REFUSES = "it refuses our certificate"
-_VERSION = "it has no version of TLS that we take"
-_REASONS = {
-    "WRONG_VERSION_NUMBER": _NO_TLS,
-    "HTTP_REQUEST": _NO_TLS,
-    "HTTPS_PROXY_REQUEST": _NO_TLS,
-    "UNKNOWN_PROTOCOL": _NO_TLS,
-    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
-    "RECORD_LAYER_FAILURE": _NO_TLS,
-    "UNEXPECTED_MESSAGE": _NO_TLS,
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
-    "UNSUPPORTED_PROTOCOL": _VERSION,
-    "TLSV1_ALERT_PROTOCOL_VERSION": _VERSION,
-    "NO_SHARED_CIPHER": "it has no cipher suite that we take",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a certificate of ours",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it wants a certificate of ours, or another cipher suite",
-    "TLSV1_ALERT_UNKNOWN_CA": _OUR_AUTHORITY,
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it says that our certificate has expired",
-    "SSLV3_ALERT_BAD_CERTIFICATE": _REFUSES,
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REFUSES,
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": _REFUSES,
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _REFUSES,
-    "TLSV1_ALERT_ACCESS_DENIED": _REFUSES,
-}
-"""What each error of a handshake means, by OpenSSL's name of it; ALERT: the peer said so."""

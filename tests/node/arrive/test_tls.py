@@ -1,5 +1,6 @@
 """Associations by TLS: who is served, who is told why not, and that nobody delays another."""
 
+import hashlib
 import logging
 import socket
 import ssl
@@ -298,6 +299,24 @@ def test_garbage_within_tls_is_aborted_within_tls(
     with receiving(tmp_path, ours) as node, secured(node.port, client(authority)) as line:
         line.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert pdu(line)[0] == ABORTED
+
+
+def test_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_not(
+    tmp_path: Path, authority: Authority, said: Log
+) -> None:
+    def shown(node: Node) -> str:
+        with secured(node.port, client(authority)) as line:
+            return hashlib.sha256(line.getpeercert(binary_form=True) or b"").hexdigest()
+
+    old = authority.pair("old", file="renewed")
+    with receiving(tmp_path, old) as node:
+        assert shown(node) == old.sha256
+        Path(old.certificate).write_text("half a certific")
+        assert shown(node) == old.sha256
+        new = authority.pair("new", file="renewed")
+        assert shown(node) == new.sha256 != old.sha256
+    (line,) = [line for line in said() if "renewed" in line]
+    assert line.startswith("certificate not renewed: receive.tls: certificate ")
 
 
 # Nobody delays another
