@@ -30,6 +30,7 @@ LIBRARIES = {  # where its import is forbidden, of all the modules that may not 
     "argon2": "node/web/sign_in.py",
     "authlib": "node/web/sign_in.py",
     "contourpy": "node/cases/report.py",
+    "cryptography": "node/arrive/storage_scp.py",
     "dicomweb_client": "node/arrive/pull.py",
     "highdicom": "node/cases/report.py",
     "jinja2": "node/wording.py",
