@@ -109,7 +109,7 @@ class PduConnection:
         try:
             self._stream.send(data)
         except OSError as error:
-            raise AssociationLost(f"connection lost: {error.strerror}") from error
+            raise AssociationLost(f"connection lost: {error.strerror or error}") from error
 
     def is_waiting(self) -> bool:
         """Return whether the peer has sent something, or closed the connection."""
@@ -156,7 +156,7 @@ class PduConnection:
             reason = AbortReason.NOT_SPECIFIED
             raise ProtocolError(reason, "the peer was silent too long") from error
         except OSError as error:
-            raise AssociationLost(f"connection lost: {error.strerror}") from error
+            raise AssociationLost(f"connection lost: {error.strerror or error}") from error
         if got < size:
             why = "the peer stopped within a PDU" if got else "the peer closed the connection"
             raise ProtocolError(AbortReason.NOT_SPECIFIED, why)

@@ -17,7 +17,7 @@ from typing import Any
 from cryptography import x509
 
 from node.dicom.net.association import AssociationLost
-from node.dicom.net.stream import drain
+from node.dicom.net.stream import CLOSE_S, drain
 from node.dicom.net.tls_failures import why
 from node.errors import BadConfiguration
 from node.log import event
@@ -219,6 +219,7 @@ def shake_hands(connection: ssl.SSLSocket, timeout_s: float) -> None:
         connection.settimeout(timeout_s)
         connection.do_handshake()
     except OSError as error:
+        connection.settimeout(CLOSE_S)
         drain(connection)  # else closing may cut off the alert
         raise AssociationLost(f"no TLS: {why(error)}") from error
 
