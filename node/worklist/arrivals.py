@@ -1,16 +1,18 @@
 """What comes in: received objects are filed or set aside, and the study they make up."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from node.errors import Retryable
+from node.group_commit import GroupCommit
 from node.records import Header, Instance, Series, StoredObject
 from node.worklist import announcements, corrections, filing
 from node.worklist.corrections import Correction
-from node.worklist.database import Clash, Database
+from node.worklist.database import Clash, Database, Unavailable
 from node.worklist.filing import Arrival, Known
 from node.worklist.tables import instance, quarantine, series
 
@@ -19,11 +21,26 @@ RACES = 5
 winner, so few repeats suffice; an estimate."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """An object whose bytes are durable, on its way into the worklist."""
+
+    header: Header
+    stored: StoredObject
+    caller: str
+    now: datetime
+    cut_short: str | None
+
+
 class Arrivals:
-    """The worklist as those see it who bring objects: `node.arrive`, and who assembles them."""
+    """The worklist as those see it who bring objects: `node.arrive`, and who assembles them.
+
+    Objects that threads add at the same moment share a transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._commits = GroupCommit(self._add_all, shared=Unavailable)
 
     def add(
         self,
@@ -45,10 +62,19 @@ class Arrivals:
             How its pixels are cut short. Such an object is an image of its series that is set aside
             until a whole one of its SOPInstanceUID comes, which takes its place.
         """
+        return self._commits.join(_Received(header, stored, caller, now, cut_short))
+
+    def _add_all(self, objects: Sequence[_Received]) -> list[Arrival]:
+        """File objects in one transaction; those of a series stay in their order.
+
+        Cases are locked in one order, so that two processes do not wait for each other.
+        """
+        order = sorted(range(len(objects)), key=lambda i: objects[i].header.series_instance_uid)
         for _ in range(RACES):
             try:
                 with self._database.write() as db:
-                    return _file(db, header, stored, caller, now, cut_short)
+                    found = {i: _file(db, objects[i]) for i in order}
+                return [found[i] for i in range(len(objects))]
             except Clash as clash:
                 last = clash
         raise Retryable("others file objects of this study at the same time: send again") from last
@@ -105,14 +131,9 @@ class Arrivals:
         return tuple(sorted(listed, key=lambda s: (s.first_received_at, s.series_instance_uid)))
 
 
-def _file(
-    db: sa.Connection,
-    header: Header,
-    stored: StoredObject,
-    caller: str,
-    now: datetime,
-    cut_short: str | None,
-) -> Arrival:
+def _file(db: sa.Connection, received: _Received) -> Arrival:
+    header, stored = received.header, received.stored
+    caller, now, cut_short = received.caller, received.now, received.cut_short
     known = filing.look_up(db, header)
     if known.sha256 == stored.sha256:
         return Arrival.DUPLICATE

@@ -30,11 +30,15 @@ class Clash(Permanent):
     """A unique key, CHECK or foreign key refused a row."""
 
 
+class Unavailable(Retryable):
+    """The database takes no transaction now: it is locked, full or gone."""
+
+
 class Database:
     """One open worklist database, SQLite or PostgreSQL; threads share it.
 
     `read` and `write` are transactions, and translate the driver's errors: what may pass (a lost
-    connection, a full disk, a lock held too long) is Retryable, the rest Permanent.
+    connection, a full disk, a lock held too long) is Unavailable, the rest Permanent.
     """
 
     def __init__(self, url: str) -> None:
@@ -192,7 +196,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-        raise Retryable(f"the worklist database: {_cause(error)}") from error
+        raise Unavailable(f"the worklist database: {_cause(error)}") from error
     except exc.IntegrityError as error:
         raise Clash(f"the worklist database refuses: {_cause(error)}") from error
     except exc.DBAPIError as error:
