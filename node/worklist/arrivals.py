@@ -22,14 +22,14 @@ winner, so few repeats suffice; an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Received:
+class Received:
     """An object whose bytes are durable, on its way into the worklist."""
 
     header: Header
     stored: StoredObject
     caller: str
     now: datetime
-    cut_short: str | None
+    cut_short: str | None = None
 
 
 class Arrivals:
@@ -40,7 +40,7 @@ class Arrivals:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._commits = GroupCommit(self._add_all, shared=Unavailable)
+        self._commits = GroupCommit(self.add_all, shared=Unavailable)
 
     def add(
         self,
@@ -62,9 +62,9 @@ class Arrivals:
             How its pixels are cut short. Such an object is an image of its series that is set aside
             until a whole one of its SOPInstanceUID comes, which takes its place.
         """
-        return self._commits.join(_Received(header, stored, caller, now, cut_short))
+        return self._commits.join(Received(header, stored, caller, now, cut_short))
 
-    def _add_all(self, objects: Sequence[_Received]) -> list[Arrival]:
+    def add_all(self, objects: Sequence[Received]) -> list[Arrival]:
         """File objects in one transaction; those of a series stay in their order.
 
         Cases are locked in one order, so that two processes do not wait for each other.
@@ -131,7 +131,7 @@ class Arrivals:
         return tuple(sorted(listed, key=lambda s: (s.first_received_at, s.series_instance_uid)))
 
 
-def _file(db: sa.Connection, received: _Received) -> Arrival:
+def _file(db: sa.Connection, received: Received) -> Arrival:
     header, stored = received.header, received.stored
     caller, now, cut_short = received.caller, received.now, received.cut_short
     known = filing.look_up(db, header)

@@ -1,14 +1,11 @@
 import signal
 import socket
 import sqlite3
-import struct
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -20,13 +17,11 @@ from pynetdicom.dimse_primitives import C_STORE
 from node.arrive.admission import LOCAL_LIMIT, UNKNOWN_CALLED, UNKNOWN_CALLER, Admission
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
-from node.arrive.storage_scp import Receiver
 from node.dicom.net.association import Status, contexts_out
-from node.dicom.net.requestor import associated
 from node.dicom.net.store_scu import echo, send_files
 from node.dicom.net.tls import Certificate
 from node.errors import BadConfiguration, BadObject, Retryable
-from node.settings import Caller, Receive, Settings
+from node.settings import Caller, Settings
 from node.worklist import Arrival, Worklist, database
 from tests.conftest import require_program
 from tests.support.databases import new_database
@@ -39,52 +34,8 @@ from tests.support.peers import (
     storescu,
     wait_until,
 )
+from tests.support.receiving import STUDY, dataset_bytes, listening_node, now
 from training.datasets.series import Identity
-
-STUDY = Identity.of("a").study_instance_uid
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass
-class Node:
-    """A receiver that listens, and what it wrote."""
-
-    settings: Settings
-    worklist: Worklist
-    receiver: Receiver
-
-    @property
-    def peer(self):
-        return peer("ICHNODE", self.receiver.port)
-
-    def associated(self, contexts):
-        return associated(self.peer, contexts, ae_title="CT1", timeout_s=30)
-
-    def send(self, *files: Path):
-        return list(send_files(files, self.peer, self.settings))
-
-    def instances(self, study: str = STUDY):
-        return [i for series in self.worklist.arrivals.study(study) for i in series.instances]
-
-    def kept(self) -> bytes:
-        """Return the one object in quarantine."""
-        (item,) = self.worklist.quarantine.listed()
-        return (self.settings.data_dir / item.stored.path).read_bytes()
-
-
-@contextmanager
-def listening_node(folder: Path, **receive: object):
-    chosen = {"host": "127.0.0.1", "port": 0, "min_free_mb": 0, **receive}
-    settings = Settings(data_dir=folder / "node", receive=Receive(**chosen))
-    new_database(settings.url)
-    with (
-        closing(Worklist(settings.url)) as worklist,
-        Receiver(settings, worklist.arrivals, worklist.announcements, now) as receiver,
-    ):
-        yield Node(settings, worklist, receiver)
 
 
 @pytest.fixture
@@ -96,13 +47,6 @@ def node(tmp_path):
 @pytest.fixture
 def files(tmp_path):
     return ct_series(tmp_path / "sent")
-
-
-def dataset_bytes(path: Path) -> bytes:
-    """Return what follows the file meta information, as it goes over the network."""
-    data = path.read_bytes()
-    (length,) = struct.unpack("<L", data[140:144])
-    return data[144 + length :]
 
 
 # What arrives

@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from node.announced import IAN, MPPS, Announcement, PerformedStep, StepStatus
-from node.errors import BadConfiguration, Permanent, Retryable
+from node.errors import BadConfiguration, IchnodeError, Permanent, Retryable
 from node.identity import Identity, PatientIdentity
 from node.outcomes import (
     Failed,
@@ -56,6 +56,7 @@ from node.worklist import (
     Worklist,
     upgrade,
 )
+from node.worklist.arrivals import Received
 from node.worklist.database import Database
 from node.worklist.tables import metadata
 from tests.node.worklist.conftest import execute
@@ -169,6 +170,36 @@ class TestArrivals:
         assert receive(worklist, now=at(9)) is Arrival.DUPLICATE
         assert worklist.arrivals.study("1.7.1") == before
         assert worklist.views.events("1.7.1") == []
+
+    def test_each_object_of_a_group_is_told_what_itself_was(self, worklist: Worklist) -> None:
+        receive(worklist, 4, series=2)
+        others = {"patient_id": "P2"}
+        group = [
+            Received(header(1), stored("z-1"), "CT1", at(1)),
+            Received(header(1), stored("z-1"), "CT2", at(2)),
+            Received(header(5, series=3, **others), stored("o-5"), "CT1", at(2)),
+            Received(header(4, series=2), stored("other"), "CT1", at(3)),
+            Received(header(2), stored("z-2"), "CT1", at(3), cut_short="half"),
+            Received(header(3), stored("z-3"), "CT1", at(4)),
+        ]
+        found = worklist.arrivals.add_all(group)
+        new, again, other = Arrival.NEW, Arrival.DUPLICATE, Arrival.CONFLICT
+        assert found == [new, again, other, Arrival.CHANGED, Arrival.CUT_SHORT, new]
+        first = next(s for s in worklist.arrivals.study("1.7.1") if len(s.instances) == 2)
+        assert [i.stored for i in first.instances] == [stored("z-1"), stored("z-3")]
+        assert first.last_received_at == at(4)
+
+    def test_a_group_with_an_object_that_is_refused_leaves_nothing(
+        self, worklist: Worklist
+    ) -> None:
+        group = [
+            Received(header(1), stored("1-1"), "CT1", at(1)),
+            Received(header(3, study=2, series=2, accession_number=None), stored("3"), "", at(1)),
+            Received(header(4, study=3, series=3), stored("4"), "CT1", at(1)),
+        ]
+        with pytest.raises(IchnodeError):
+            worklist.arrivals.add_all(group)
+        assert [worklist.arrivals.study(f"1.7.{study}") for study in (1, 2, 3)] == [()] * 3
 
     def test_same_object_after_its_result_gives_no_second_result(self, worklist: Worklist) -> None:
         receive(worklist)
