@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from node.arrive.spool import Spool
 from node.dicom.net.association import Status
-from node.dicom.read.header import OpenObject, open_object
+from node.dicom.read.header import LONGEST_HEADER_BYTES, OpenObject, open_object
 from node.errors import BadObject, Permanent
 from node.log import event
 from node.records import Header
@@ -21,12 +23,16 @@ CHUNK_BYTES = 1 << 20
 """Files are copied to the spool in pieces of this size, so that memory holds one piece."""
 
 
+Source = bytes | Path | BinaryIO
+"""A Part 10 object: its bytes, a file that holds them, or a stream of nothing else."""
+
+
 class Mismatch(BadObject):
     """The dataset's SOP class or instance UID differs from the request's."""
 
 
 def ingest(
-    source: bytes | Path,
+    source: Source,
     arrivals: Arrivals,
     spool: Spool,
     *,
@@ -41,8 +47,6 @@ def ingest(
 
     Parameters
     ----------
-    source
-        The object's bytes, or a file that holds them.
     caller
         The sender's AE title; "" for a file.
     announced
@@ -55,8 +59,9 @@ def ingest(
     Retryable
         If the spool or the database cannot take it now.
     """
-    opened = _require_announced(source, announced)
-    return opened.header, _add(opened, source, arrivals, spool, caller, now)
+    with _stream(source) as file:
+        opened = _require_announced(file, announced, LONGEST_HEADER_BYTES)
+        return opened.header, _add(opened, file, arrivals, spool, caller, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +79,37 @@ class Filed:
 
 
 def file_or_set_aside(
-    file: bytes,
+    source: Source,
     arrivals: Arrivals,
     spool: Spool,
     *,
     caller: str,
     now: datetime,
     announced: tuple[str, str] | None = None,
+    longest_header: int = LONGEST_HEADER_BYTES,
 ) -> Filed:
     """File one Part 10 object as `ingest` does; keep one that cannot be filed in quarantine.
+
+    Parameters
+    ----------
+    longest_header
+        An object with more bytes before its pixel data cannot be filed.
 
     Raises
     ------
     Retryable
         If the spool or the database cannot take it now.
     """
-    try:
-        opened = _require_announced(file, announced)
-        arrival = _add(opened, file, arrivals, spool, caller, now)
-    except Permanent as error:
-        status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
-        stored = spool.put([file], "quarantine")
-        arrivals.set_aside(stored, code=status.name, reason=str(error), caller=caller, now=now)
-        logger.warning("quarantined: %s", error, extra=event("quarantined", code=status.name))
-        return Filed(status, str(error))
+    with _stream(source) as file:
+        try:
+            opened = _require_announced(file, announced, longest_header)
+            arrival = _add(opened, file, arrivals, spool, caller, now)
+        except Permanent as error:
+            status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
+            stored = spool.put(_chunks(file), "quarantine")
+            arrivals.set_aside(stored, code=status.name, reason=str(error), caller=caller, now=now)
+            logger.warning("quarantined: %s", error, extra=event("quarantined", code=status.name))
+            return Filed(status, str(error))
     if arrival is Arrival.CONFLICT:
         why = "study has another patient, kept apart"
         return Filed(Status.IDENTITY_CONFLICT, why, opened.header, arrival)
@@ -105,10 +117,20 @@ def file_or_set_aside(
     return Filed(Status.SUCCESS, why, opened.header, arrival)
 
 
-def _require_announced(source: bytes | Path, announced: tuple[str, str] | None) -> OpenObject:
+@contextmanager
+def _stream(source: Source) -> Iterator[BinaryIO]:
+    """Yield a stream of an object; it is closed at the end."""
+    if isinstance(source, bytes):
+        source = BytesIO(source)
+    with source.open("rb") if isinstance(source, Path) else source as file:
+        yield file
+
+
+def _require_announced(
+    file: BinaryIO, announced: tuple[str, str] | None, longest_header: int
+) -> OpenObject:
     """Return the object without its pixels; raise `BadObject` if it is not the one announced."""
-    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        opened = open_object(file, pixels=False)
+    opened = open_object(file, pixels=False, longest_header=longest_header)
     held = (opened.header.sop_class_uid, opened.header.sop_instance_uid)
     if announced is not None and held != announced:
         raise Mismatch("SOP class or instance UID differs from the request's")
@@ -117,21 +139,22 @@ def _require_announced(source: bytes | Path, announced: tuple[str, str] | None) 
 
 def _add(
     opened: OpenObject,
-    source: bytes | Path,
+    file: BinaryIO,
     arrivals: Arrivals,
     spool: Spool,
     caller: str,
     now: datetime,
 ) -> Arrival:
     """Store the bytes, then commit the row."""
-    stored = spool.put(_chunks(source), "quarantine" if opened.cut_short else "received")
+    stored = spool.put(_chunks(file), "quarantine" if opened.cut_short else "received")
     return arrivals.add(opened.header, stored, caller=caller, now=now, cut_short=opened.cut_short)
 
 
-def _chunks(source: bytes | Path) -> Iterator[bytes]:
-    if isinstance(source, bytes):
-        yield source
+def _chunks(file: BinaryIO) -> Iterator[bytes | memoryview]:
+    if isinstance(file, BytesIO):
+        with file.getbuffer() as whole:
+            yield whole
         return
-    with source.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
+    file.seek(0)
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk

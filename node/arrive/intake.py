@@ -67,6 +67,7 @@ class Intake:
         kinds: Collection[str] | None = None,
     ) -> None:
         self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
+        self._longest_header = settings.receive.max_header_mb << 20
         self._max_bytes = settings.receive.max_object_mb << 20
         self._arrivals = arrivals
         self._clock = clock
@@ -131,7 +132,13 @@ class Intake:
             self.others.add(name)
             return Status.SOP_CLASS_NOT_SUPPORTED
         filed = file_or_set_aside(
-            file, self._arrivals, self._spool, caller=caller, now=self._clock(), announced=announced
+            file,
+            self._arrivals,
+            self._spool,
+            caller=caller,
+            now=self._clock(),
+            announced=announced,
+            longest_header=self._longest_header,
         )
         if filed.arrival is Arrival.CUT_SHORT and filed.header is not None:
             self._cut_short.add(filed.header.series_instance_uid)

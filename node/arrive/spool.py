@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, get_args
+from tempfile import TemporaryFile
+from typing import BinaryIO, Literal, get_args
 from uuid import uuid4
 
 from node.disk import sha256_of, sync_folder
@@ -105,7 +106,7 @@ class Spool:
         self._make_folders()
         self._remove_leftovers()
 
-    def put(self, chunks: Iterable[bytes], area: Area) -> StoredObject:
+    def put(self, chunks: Iterable[bytes | memoryview], area: Area) -> StoredObject:
         """Write the bytes, and return when they are on disk for good.
 
         The same bytes get the same path.
@@ -120,9 +121,26 @@ class Spool:
         except OSError as error:
             raise NoSpace(f"cannot write to {self.root}: {error.strerror}") from error
 
-    def _write(self, chunks: Iterable[bytes], area: Area) -> StoredObject:
+    def scratch(self) -> BinaryIO:
+        """Open a file without a name, for bytes that are not whole yet; closing it deletes it.
+
+        Raises
+        ------
+        NoSpace
+            If less than `min_free_mb` is free, or it cannot be opened.
+        """
+        try:
+            self._require_space()
+            return TemporaryFile(dir=self.root / PARTIAL)
+        except OSError as error:
+            raise NoSpace(f"cannot write to {self.root}: {error.strerror}") from error
+
+    def _require_space(self) -> None:
         if shutil.disk_usage(self.root).free < self._min_free:
             raise NoSpace(f"less than {self._min_free >> 20} MB free in {self.root}")
+
+    def _write(self, chunks: Iterable[bytes | memoryview], area: Area) -> StoredObject:
+        self._require_space()
         partial = self.root / PARTIAL / uuid4().hex
         try:
             sha256, size = _write_and_sync(partial, chunks)
@@ -151,7 +169,7 @@ class Spool:
                 partial.unlink(missing_ok=True)
 
 
-def _write_and_sync(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
+def _write_and_sync(path: Path, chunks: Iterable[bytes | memoryview]) -> tuple[str, int]:
     """Write a new file durably; return its SHA-256 and its size."""
     digest = hashlib.sha256()
     with path.open("xb") as file:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from node.arrive.admission import Admission, Refusal
 from node.arrive.announcing import Answer, note
@@ -174,6 +174,7 @@ class Receiver:
             idle_s=self._settings.network_timeout_s,
             max_pdu_bytes=self._settings.max_pdu_bytes,
             max_object_bytes=self._settings.max_object_mb << 20,
+            scratch=self._spool.scratch,
         )
         request = incoming.requested()
         caller, address = request.calling, say["address"]
@@ -240,7 +241,7 @@ class Receiver:
         """File or quarantine the object of a C-STORE; return its status and Error Comment."""
         try:
             if request.file is None:
-                return Status.OUT_OF_RESOURCES, f"over {self._settings.max_object_mb} MB"
+                return Status.OUT_OF_RESOURCES, request.dropped
             return self._file(request, request.file, caller, series)
         except Retryable as error:
             logger.error("not stored: %s", error, extra=event("out_of_resources"))
@@ -265,11 +266,17 @@ class Receiver:
         return answer
 
     def _file(
-        self, request: StoreRequest, file: bytes, caller: str, series: set[str]
+        self, request: StoreRequest, file: BinaryIO, caller: str, series: set[str]
     ) -> tuple[Status, str]:
         announced = (request.sop_class_uid, request.sop_instance_uid)
         filed = file_or_set_aside(
-            file, self._arrivals, self._spool, caller=caller, now=self._clock(), announced=announced
+            file,
+            self._arrivals,
+            self._spool,
+            caller=caller,
+            now=self._clock(),
+            announced=announced,
+            longest_header=self._settings.max_header_mb << 20,
         )
         if filed.header is not None and filed.status is Status.SUCCESS:
             series.add(filed.header.series_instance_uid)

@@ -66,6 +66,9 @@ class Receive(Section):
         6000, ge=1, description="connections a minute from one address"
     )
     max_object_mb: int = Field(1024, ge=1, description="larger objects are answered A700, MB")
+    max_header_mb: int = Field(
+        64, ge=1, description="objects with a longer header are quarantined, MB"
+    )
     network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
     min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
     tls: ServerTls = ServerTls()

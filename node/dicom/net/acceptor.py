@@ -10,6 +10,7 @@ the states of PS3.8 9.2 from an association's acceptance to its end, and the req
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from tempfile import TemporaryFile
 
 from node.dicom.net.associate_request import (
     AssociateRequest,
@@ -32,6 +33,7 @@ from node.dicom.net.association import (
     contexts_in,
     part10_prefix,
 )
+from node.dicom.net.gathered import GatheredBytes, Scratch
 from node.dicom.net.incoming import (
     AnsweredOnce,
     AttributesRequest,
@@ -86,6 +88,8 @@ class IncomingAssociation:
         The largest PDU that the peer is asked to send.
     max_object_bytes
         Datasets larger than this are read and dropped.
+    scratch
+        Opens a file for an object that is too large for memory while it comes.
     """
 
     def __init__(
@@ -96,11 +100,13 @@ class IncomingAssociation:
         idle_s: float,
         max_pdu_bytes: int,
         max_object_bytes: int,
+        scratch: Scratch = TemporaryFile,
     ) -> None:
         self._connection = PduConnection(connection, min(associate_s, idle_s))
         self._idle_s = idle_s
         self._max_pdu = max_pdu_bytes
         self._max_object = max_object_bytes
+        self._scratch = scratch
         self._peer_max_pdu = 0
         self._accepted: dict[int, tuple[str, str]] = {}
         self._sendable: set[int] = set()
@@ -293,7 +299,7 @@ class IncomingAssociation:
 
     def _message(self) -> Message | None:
         """Return the next DIMSE message; None at a release request."""
-        assembly = MessageAssembly(self._max_object)
+        assembly = MessageAssembly(self._gather)
         while True:
             kind, body = self._connection.read()
             if kind is PduType.RELEASE_RQ and not assembly.begun:
@@ -309,6 +315,15 @@ class IncomingAssociation:
                 if message is not None:
                     return message
 
+    def _gather(self, context_id: int, command: CommandSet) -> GatheredBytes:
+        """Return what takes a dataset: a Part 10 file for an object, or attributes."""
+        if number(command, Field.COMMAND_FIELD) != Command.C_STORE_RQ:
+            return GatheredBytes(LONGEST_ATTRIBUTES_BYTES)
+        sop_class, syntax = self._accepted[context_id]
+        instance = text(command, Field.AFFECTED_SOP_INSTANCE_UID)
+        prefix = part10_prefix(sop_class, instance, syntax)
+        return GatheredBytes(self._max_object, self._scratch, prefix)
+
     def _serve(self, message: Message) -> Request | None:
         """Return what the caller has to do for a request; None if it is done already."""
         command = number(message.command, Field.COMMAND_FIELD)
@@ -317,16 +332,18 @@ class IncomingAssociation:
         return _HANDLERS.get((sop_class, command), anywhere)(self, message)
 
     def _store(self, message: Message) -> StoreRequest | None:
-        sop_class, syntax = self._accepted[message.context_id]
+        sop_class, _ = self._accepted[message.context_id]
         if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
             self._respond_with(Status.SOP_CLASS_NOT_SUPPORTED, message)
             return None
-        instance = text(message.command, Field.AFFECTED_SOP_INSTANCE_UID)
-        file = None
-        if message.dataset is not None:
-            file = b"".join((part10_prefix(sop_class, instance, syntax), *message.dataset))
-        message_id = number(message.command, Field.MESSAGE_ID)
-        return StoreRequest(message_id, message.context_id, sop_class, instance, file)
+        return StoreRequest(
+            message_id=number(message.command, Field.MESSAGE_ID),
+            context_id=message.context_id,
+            sop_class_uid=sop_class,
+            sop_instance_uid=text(message.command, Field.AFFECTED_SOP_INSTANCE_UID),
+            file=message.dataset,
+            dropped=message.dropped,
+        )
 
     def _create(self, message: Message) -> AttributesRequest | None:
         named = (Field.AFFECTED_SOP_CLASS_UID, Field.AFFECTED_SOP_INSTANCE_UID)
@@ -400,10 +417,7 @@ class IncomingAssociation:
 
 def _joined(message: Message) -> bytes | None:
     """Return a dataset; None if it is longer than attributes or an identifier may be."""
-    fragments = message.dataset
-    if fragments is None or sum(map(len, fragments)) > LONGEST_ATTRIBUTES_BYTES:
-        return None
-    return b"".join(fragments)
+    return None if message.dataset is None else message.dataset.read()
 
 
 def _comment(text: str) -> bytes:

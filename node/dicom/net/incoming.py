@@ -1,7 +1,7 @@
 """The requests of a peer that whoever accepted its association has to answer."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from node.dicom.net.message import Command
 
@@ -13,15 +13,18 @@ class StoreRequest:
     Attributes
     ----------
     file
-        The dataset as sent, as a Part 10 file; None if it exceeds the limit, and was dropped.
+        The dataset as sent, as a Part 10 file at its start; None if it was dropped.
+    dropped
+        Why it was dropped: it exceeds the limit, or there is no room for it; "" if it was not.
     """
 
     message_id: int
     context_id: int
     sop_class_uid: str
     sop_instance_uid: str
-    file: bytes | None
+    file: BinaryIO | None
     command: int = Command.C_STORE_RQ
+    dropped: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,20 @@
 """DIMSE messages: their command sets (PS3.7 6.3), and messages put together from fragments."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from io import BytesIO
+from typing import BinaryIO
 
+from node.dicom.net.gathered import GatheredBytes
 from node.dicom.net.pdu import AbortReason, Pdv, ProtocolError
 
 LONGEST_COMMAND_BYTES = 1 << 16
 """A longer command set is refused. A C-STORE request's has some 200 bytes."""
+MOST_EMPTY_FRAGMENTS = 64
+"""A message with more fragments without a byte never ends. A peer needs one, the last: an
+estimate."""
 
 HAS_DATASET = 0x0001
 NO_DATASET = 0x0101
@@ -65,12 +71,19 @@ class Message:
     Attributes
     ----------
     dataset
-        Its fragments, () if the message has none; None if it exceeds the limit and was dropped.
+        At its start, empty if the message has none; None if it was dropped.
+    dropped
+        Why it was dropped; "" if it was not.
     """
 
     context_id: int
     command: CommandSet
-    dataset: tuple[memoryview, ...] | None
+    dataset: BinaryIO | None
+    dropped: str = ""
+
+
+Gather = Callable[[int, CommandSet], GatheredBytes]
+"""Returns what takes the dataset of a message of this context ID and command set."""
 
 
 class MessageAssembly:
@@ -78,16 +91,17 @@ class MessageAssembly:
 
     Parameters
     ----------
-    max_dataset_bytes
-        A larger dataset is read and dropped.
+    gather
+        Called once for a message with a dataset, before its first fragment.
     """
 
-    def __init__(self, max_dataset_bytes: int) -> None:
-        self._max_bytes = max_dataset_bytes
+    def __init__(self, gather: Gather) -> None:
+        self._gather = gather
         self._encoded = bytearray()
         self._command: CommandSet | None = None
-        self._dataset: list[memoryview] | None = []
-        self._bytes = 0
+        self._context_id = 0
+        self._dataset: GatheredBytes | None = None
+        self._empty = 0
 
     @property
     def begun(self) -> bool:
@@ -100,8 +114,12 @@ class MessageAssembly:
         Raises
         ------
         ProtocolError
-            If the fragment continues no message, or the command set is too long or damaged.
+            If the fragment continues no message, the command set is too long or damaged, or the
+            message never ends.
         """
+        self._empty += not fragment.value
+        if self._empty > MOST_EMPTY_FRAGMENTS:
+            raise ProtocolError(AbortReason.INVALID_PARAMETER, "endless fragments without a byte")
         if fragment.is_command:
             return self._add_command(fragment)
         return self._add_dataset(fragment)
@@ -114,21 +132,21 @@ class MessageAssembly:
             return None
         self._command = decode_command(self._encoded)
         if number(self._command, Field.COMMAND_DATA_SET_TYPE) != NO_DATASET:
+            self._context_id = fragment.context_id
+            self._dataset = self._gather(fragment.context_id, self._command)
             return None
-        return Message(fragment.context_id, self._command, ())
+        return Message(fragment.context_id, self._command, BytesIO())
 
     def _add_dataset(self, fragment: Pdv) -> Message | None:
-        if self._command is None:
+        if self._command is None or self._dataset is None:
             raise ProtocolError(AbortReason.UNEXPECTED_PDU, "a dataset without a command")
-        self._bytes += len(fragment.value)
-        if self._bytes > self._max_bytes:
-            self._dataset = None
-        if self._dataset is not None:
-            self._dataset.append(fragment.value)
+        if fragment.context_id != self._context_id:
+            raise ProtocolError(AbortReason.INVALID_PARAMETER, "a dataset in another context")
+        self._dataset.add(fragment.value)
         if not fragment.is_last:
             return None
-        dataset = None if self._dataset is None else tuple(self._dataset)
-        return Message(fragment.context_id, self._command, dataset)
+        stream, dropped = self._dataset.stream(), self._dataset.dropped
+        return Message(fragment.context_id, self._command, stream, dropped)
 
 
 def decode_command(data: bytearray) -> CommandSet:

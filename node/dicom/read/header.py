@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -38,6 +38,9 @@ from node.records import Frame, Header
 T = TypeVar("T")
 
 _PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+LONGEST_HEADER_BYTES = 64 << 20
+"""A longer header is refused, since it is read into memory. A multi-frame CT has some 2 KB a frame:
+64 MiB are 30,000 frames."""
 DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, struct.error),
     *(EOFError, RecursionError, NotImplementedError),
@@ -86,16 +89,27 @@ class OpenObject:
     cut_short: str | None = None
 
 
-def open_object(source: bytes | BinaryIO, *, pixels: bool = True) -> OpenObject:
+def open_object(
+    source: bytes | BinaryIO,
+    *,
+    pixels: bool = True,
+    longest_header: int = LONGEST_HEADER_BYTES,
+) -> OpenObject:
     """Return the data set of a DICOM file, with its pixels or without.
+
+    Parameters
+    ----------
+    longest_header
+        How many bytes may precede the value of the pixel data.
 
     Raises
     ------
     BadObject
-        As `read_header`.
+        As `read_header`, or if the header is longer.
     """
     try:
-        return _open(BytesIO(source) if isinstance(source, bytes) else source, pixels)
+        file = BytesIO(source) if isinstance(source, bytes) else source
+        return _open(file, pixels, longest_header)
     except DAMAGE as error:
         raise BadObject(f"the DICOM header is damaged ({error}); send the object again") from error
     except OSError as error:
@@ -160,7 +174,26 @@ def _kernel(ds: Dataset) -> str:
     return _alike(text(item, "ConvolutionKernel") for item in reconstructions) or ""
 
 
-def _open(file: BinaryIO, pixels: bool) -> OpenObject:
+class _Header:
+    """The header at the beginning of a file; what lies beyond the limit is not read."""
+
+    def __init__(self, file: BinaryIO, longest: int) -> None:
+        self._file = file
+        self._longest = longest
+        self.tell, self.seek = file.tell, file.seek
+        here = file.tell()
+        self._end = file.seek(0, SEEK_END)
+        file.seek(here)
+
+    def read(self, size: int) -> bytes:
+        if min(self._file.tell() + size, self._end) > self._longest:
+            raise BadObject(
+                f"the DICOM header is longer than {self._longest >> 20} MB (receive.max_header_mb)"
+            )
+        return self._file.read(size)
+
+
+def _open(file: BinaryIO, pixels: bool, longest_header: int) -> OpenObject:
     """Return the object; raise `BadObject` if it is deflated or ends inside its header."""
     meta = read_meta(file)
     syntax, stated = _transfer_syntax(meta, file)
@@ -174,7 +207,7 @@ def _open(file: BinaryIO, pixels: bool) -> OpenObject:
         return tag in _PIXEL_DATA and length > 0
 
     ds = read_dataset(
-        file,
+        cast(BinaryIO, _Header(file, longest_header)),
         is_implicit_VR=syntax == ImplicitVRLittleEndian,
         is_little_endian=syntax != ExplicitVRBigEndian,
         stop_when=at_pixels,

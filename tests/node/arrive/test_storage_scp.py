@@ -16,7 +16,8 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from node.arrive.admission import LOCAL_LIMIT, UNKNOWN_CALLED, UNKNOWN_CALLER, Admission
 from node.arrive.filing import ingest
-from node.arrive.spool import Spool
+from node.arrive.spool import PARTIAL, NoSpace, Spool
+from node.dicom.net import gathered
 from node.dicom.net.association import Status, contexts_out
 from node.dicom.net.store_scu import echo, send_files
 from node.dicom.net.tls import Certificate
@@ -454,6 +455,48 @@ def test_object_larger_than_the_limit_is_refused_and_the_next_one_taken(tmp_path
         assert [r.status for r in results] == [Status.OUT_OF_RESOURCES, Status.SUCCESS]
         assert results[0].message == "over 1 MB"
         assert node.instances() == []
+
+
+def test_object_too_large_for_memory_lies_in_an_unnamed_file_while_it_comes(
+    node, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(gathered, "IN_MEMORY_BYTES", 1 << 20)
+    opened, scratch = [], Spool.scratch
+    monkeypatch.setattr(Spool, "scratch", lambda spool: opened.append(1) or scratch(spool))
+    (large,) = ct_series(tmp_path / "large", 1, size=1024)
+    (small,) = ct_series(tmp_path / "small", 1, seed="b")
+    assert [result.status for result in node.send(small, large)] == [Status.SUCCESS] * 2
+    assert opened == [1]
+    (instance,) = node.instances()
+    stored = node.settings.data_dir / instance.stored.path
+    assert dataset_bytes(stored) == dataset_bytes(large)
+    assert list((node.settings.data_dir / PARTIAL).iterdir()) == []
+
+
+def test_no_room_for_a_large_object_is_out_of_resources_and_the_next_is_taken(
+    node, tmp_path, monkeypatch
+):
+    def full(_spool):
+        raise NoSpace("less than 1 MB free")
+
+    monkeypatch.setattr(gathered, "IN_MEMORY_BYTES", 1 << 20)
+    monkeypatch.setattr(Spool, "scratch", full)
+    (large,) = ct_series(tmp_path / "large", 1, size=1024)
+    (small,) = ct_series(tmp_path / "small", 1, seed="b")
+    results = node.send(large, small)
+    assert [result.status for result in results] == [Status.OUT_OF_RESOURCES, Status.SUCCESS]
+    assert results[0].message == "less than 1 MB free"
+
+
+def test_header_over_the_limit_is_not_read_and_the_object_is_kept(tmp_path, files):
+    ds = dcmread(files[0])
+    ds.add_new(0x00291010, "OB", bytes(2 << 20))
+    ds.save_as(tmp_path / "long.dcm")
+    with listening_node(tmp_path, max_header_mb=1) as node:
+        results = node.send(tmp_path / "long.dcm", files[1])
+        assert [r.status for r in results] == [Status.CANNOT_UNDERSTAND, Status.SUCCESS]
+        assert "longer than 1 MB" in node.worklist.quarantine.listed()[0].reason
+        assert node.kept().endswith(dataset_bytes(tmp_path / "long.dcm"))
 
 
 def test_peer_that_does_not_wait_for_answers_gets_them_in_order(node, files):

@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 from contextlib import contextmanager
 from io import BytesIO
 
@@ -192,7 +193,7 @@ def test_object_arrives_whole_however_it_is_cut():
         peer.say(RELEASE)
         assert peer.read()[0] == RELEASED
     prefix = part10_prefix(CTImageStorage, "1.2.3", ExplicitVRLittleEndian)
-    assert [item.file for item in stored] == [prefix + b"first second "]
+    assert [item.file.read() for item in stored] == [prefix + b"first second "]
     assert ended == ["released"]
     assert fields[0x0100] == struct.pack("<H", 0x8001)
     assert fields[0x0120] == struct.pack("<H", 7)
@@ -260,6 +261,18 @@ def test_object_over_the_limit_is_dropped_as_it_comes_and_the_next_is_whole():
     assert [item.file is None for item in stored] == [True, False]
 
 
+def test_object_of_many_small_fragments_takes_the_memory_of_its_bytes():
+    with associated(max_object=1 << 20) as (peer, stored, _, _):
+        tracemalloc.start()
+        peer.say(data(pdv(STORE_CONTEXT, 3, command(0x0001))))
+        peer.say(*[data(pdv(STORE_CONTEXT, 0, b"x"))] * 50_000, data(pdv(STORE_CONTEXT, 2, b"x")))
+        peer.response()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert stored[0].file.read().endswith(b"x" * 50_001)
+    assert peak < 6 << 20
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [
@@ -274,6 +287,9 @@ def test_object_over_the_limit_is_dropped_as_it_comes_and_the_next_is_whole():
         (data(b"\0\0\0"), "cut short"),
         (struct.pack(">BxL", 4, LONGEST_PDU_BYTES + 1), "a PDU of"),
         (struct.pack(">BxL", 0x47, 0), "type 71"),
+        (data(pdv(STORE_CONTEXT, 3, command(0x0001)), pdv(ECHO_CONTEXT, 2, b"x")), "in another"),
+        (data(*[pdv(STORE_CONTEXT, 1, b"")] * 99), "without a byte"),
+        (data(pdv(STORE_CONTEXT, 3, command(0x0001)), *[pdv(1, 0, b"")] * 99), "without a byte"),
         (request(), "ASSOCIATE_RQ in an association"),
         (data(pdv(STORE_CONTEXT, 3, command(0x0001))) + RELEASE, "RELEASE_RQ in an association"),
         (data(pdv(STORE_CONTEXT, 1, command(0x0001)[:20])) + RELEASE, "RELEASE_RQ"),
