@@ -26,7 +26,7 @@ def configure(folder: Path, data: Path, pacs_port: int | None = None) -> Path:
     The node listens on free ports of loopback. It delivers to a PACS on `pacs_port`, if there is
     one.
     """
-    dicom_port, web_port = _free_ports(2)
+    dicom_port, web_port = free_ports(2)
     path = folder / "ichnode.toml"
     text = (
         f'data_dir = "{data.absolute()}"\n'
@@ -43,7 +43,7 @@ def configure(folder: Path, data: Path, pacs_port: int | None = None) -> Path:
     return path
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return `count` different TCP ports that are free on loopback now."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]
@@ -53,13 +53,14 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def serving(config: Path, log: Path) -> Iterator[None]:
+def serving(config: Path, log: Path, *, role: str = "all") -> Iterator[None]:
     """Run `ichnode serve` while the block runs; yield once it answers C-ECHO."""
-    command = [sys.executable, "-m", "node.cli", "serve", "--config", str(config)]
+    command = [sys.executable, "-m", "node.cli", "serve", "--config", str(config), "--role", role]
     settings = load(config)
     with log.open("wb") as stream, subprocess.Popen(command, stderr=stream) as process:
         try:
-            console.print("starting the node; its first flags wait for the networks to load")
+            if role == "all":
+                console.print("starting the node; its first flags wait for the networks to load")
             _wait_for_answer(settings, process)
             yield
         finally:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.volume import Volume
-from node.cli.bench.receiving import fresh_series, send_timed
+from node.cli.bench.receiving import fresh_series
+from node.cli.bench.sending import send_timed
 from node.cli.bench.tables import REPEATS, bench_table, console
 from node.cli.local_node import as_peer
 from node.clock import utc_now

@@ -66,6 +66,7 @@ class Measured(StrEnum):
     """What `ichnode bench` measures."""
 
     READING = "reading"
+    RECEIVE = "receive"
     WORK = "work"
     WEB = "web"
 
@@ -74,17 +75,21 @@ def bench(
     what: Annotated[
         Measured,
         typer.Argument(
-            help="reading: slices in to flag out; work: one worker and two; web: the page."
+            help="reading: slices in to flag out; receive: beside other storage SCPs; "
+            "work: one worker and two; web: the page."
         ),
     ] = Measured.READING,
     config: Config = None,
     peer: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="Also send to this storage SCP; repeatable."),
+        typer.Option(
+            metavar="HOST:PORT", help="receive: also send to this storage SCP; repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Measure receiving, volumes, ms per slice and door to flag; or workers; or the page."""
+    """Measure volumes, ms per slice and door to flag; or receiving, workers or the page."""
     from node.cli.bench import bench as run
+    from node.cli.bench.receiving import bench_receive
     from node.cli.bench.web import bench_web
     from node.cli.bench.working import bench_work
 
@@ -93,5 +98,7 @@ def bench(
             bench_web()
         elif what is Measured.WORK:
             bench_work(settings)
+        elif what is Measured.RECEIVE:
+            bench_receive(peer or [])
         else:
-            run(settings, peer or [])
+            run(settings)
