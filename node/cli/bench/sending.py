@@ -24,6 +24,7 @@ from node.errors import Retryable
 from node.settings import Destination
 
 APPLICATION_CONTEXT = b"1.2.840.10008.3.1.1.1"
+CT_IMAGE = b"1.2.840.10008.5.1.4.1.1.2"
 CONTEXT_ID = 1
 ASSOCIATE_RQ, ASSOCIATE_AC, DATA, RELEASE_RQ = 1, 2, 4, 5
 TIMEOUT_S = 60.0
@@ -37,9 +38,12 @@ def send_timed(files: Sequence[Path], peer: Destination) -> tuple[float, float]:
     Retryable
         If the peer rejects the association, or does not store one of them.
     """
-    objects = [_read(path) for path in files]
-    with _Sender(peer, objects[0][2]) as sender:
-        messages = [sender.encoded(*each) for each in enumerate(objects, 1)]
+    headers = [read_header(path) for path in files]
+    with Sender(peer, headers[0].transfer_syntax_uid) as sender:
+        messages = [
+            sender.encoded(header.sop_instance_uid, dataset_of(path.read_bytes()))
+            for header, path in zip(headers, files, strict=True)
+        ]
         begin = time.monotonic()
         for message in messages:
             sender.store(message)
@@ -48,15 +52,8 @@ def send_timed(files: Sequence[Path], peer: Destination) -> tuple[float, float]:
     return begin, end
 
 
-def _read(path: Path) -> tuple[str, str, str, bytes]:
-    """Return SOP class, instance and transfer syntax UID of a file, and its data set."""
-    header, file = read_header(path), path.read_bytes()
-    uids = header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid
-    return *uids, dataset_of(file)
-
-
-class _Sender:
-    """An association with one context, for images of one transfer syntax."""
+class Sender:
+    """An association with one context, for CT images of one transfer syntax."""
 
     def __init__(self, peer: Destination, syntax: str) -> None:
         self._name = peer.name
@@ -68,23 +65,22 @@ class _Sender:
             raise Retryable(f"{peer.name} rejects the association")
         self._longest = _max_pdu(body) or 1 << 18
 
-    def __enter__(self) -> "_Sender":
+    def __enter__(self) -> "Sender":
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._socket.close()
 
-    def encoded(self, message_id: int, item: tuple[str, str, str, bytes]) -> bytes:
-        """Return the C-STORE request of an object, in PDUs as long as the peer takes."""
-        sop_class, instance, _, dataset = item
+    def encoded(self, sop_instance_uid: str, dataset: bytes) -> bytes:
+        """Return the C-STORE request of an image, in PDUs as long as the peer takes."""
         command = encode_command(
             {
-                Field.AFFECTED_SOP_CLASS_UID: sop_class.encode(),
+                Field.AFFECTED_SOP_CLASS_UID: CT_IMAGE,
                 Field.COMMAND_FIELD: us(Command.C_STORE_RQ),
-                Field.MESSAGE_ID: us(message_id),
+                Field.MESSAGE_ID: us(1),
                 Field.PRIORITY: us(0),
                 Field.COMMAND_DATA_SET_TYPE: us(HAS_DATASET),
-                Field.AFFECTED_SOP_INSTANCE_UID: instance.encode(),
+                Field.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid.encode(),
             }
         )
         return b"".join((*self._pdus(command, 1), *self._pdus(dataset, 0)))
@@ -130,7 +126,7 @@ def _item(kind: int, value: bytes) -> bytes:
 
 def _request(called: str, syntax: str) -> bytes:
     """Return an A-ASSOCIATE-RQ for CT images (PS3.8 9.3.2)."""
-    abstract = _item(0x30, b"1.2.840.10008.5.1.4.1.1.2")
+    abstract = _item(0x30, CT_IMAGE)
     context = bytes((CONTEXT_ID, 0, 0, 0)) + abstract + _item(0x40, syntax.encode())
     user = _item(0x51, struct.pack(">L", 1 << 16)) + _item(0x52, b"1.2.3")
     titles = called.encode().ljust(16) + b"BENCH".ljust(16)
