@@ -16,7 +16,7 @@ import pytest
 from node.cases import decoding
 from node.cases.decoding import decoding_process
 from node.dicom.read.pixels import Decoder, load_volume
-from node.errors import Refused, Retryable
+from node.errors import Interrupted, Refused, Retryable
 from node.records import SeriesPlan
 from node.settings import Decode, Settings
 from node.states import Priority, Reason, State
@@ -105,6 +105,17 @@ def test_what_a_decoder_does_to_its_process_costs_that_case_alone(
     assert not runs(before)
     assert np.array_equal(decode(plan, tmp_path).hu, load_volume(plan, tmp_path).hu)
     assert handed_over() == 0
+
+
+def test_a_process_that_is_killed_while_it_decodes_is_no_fault_of_the_case(
+    decode: Decoder, plan: SeriesPlan, tmp_path: Path
+) -> None:
+    pid = pid_of(decode, plan)
+    threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+    with pytest.raises(Interrupted, match="SIGKILL"):
+        decode(doing("hang", plan), tmp_path)
+    assert not runs(pid)
+    assert len(decode(plan, tmp_path).hu) == 30
 
 
 @pytest.mark.slow

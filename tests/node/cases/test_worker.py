@@ -162,7 +162,7 @@ def test_a_bleed_in_a_head_lost_in_noise_is_flagged_with_that_limitation(
 def test_passing_failure_is_tried_again(
     node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
-    predictor.failures = [MemoryError("out of memory")]
+    predictor.failures = [RuntimeError("a mistake of ours")]
     receive(node)
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
@@ -172,12 +172,12 @@ def test_passing_failure_is_tried_again(
 def test_lasting_failure_is_shown_as_not_analysed_with_its_reason(
     node: WatchedNode, clock: Clock, predictor: Predictor
 ) -> None:
-    predictor.failures = [MemoryError("out of memory")] * 10
+    predictor.failures = [RuntimeError("a mistake of ours")] * 10
     receive(node)
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
     assert (row.priority, row.state) == (Priority.NOT_ANALYSED, State.FAILED)
-    assert row.reason == "MemoryError: out of memory"
+    assert row.reason == "RuntimeError: a mistake of ours"
     assert len(predictor.read_volumes) == node.settings.work.max_attempts
 
 
@@ -195,16 +195,72 @@ def test_suspicion_outlives_a_report_that_cannot_be_written(
     assert "no space left" in str(row.reason)
 
 
-def test_case_that_kills_its_workers_is_given_up(node: WatchedNode, clock: Clock) -> None:
+def die_reading(node: WatchedNode, clock: Clock, times: int) -> None:
+    """Let workers claim the case to read it, and die of what nobody sees."""
+    for _ in range(times):
+        assert node.worklist.cases.claim([State.ASSEMBLED], "dies", 60, clock.now)
+        clock.wait(61)
+
+
+def test_workers_killed_from_outside_cost_the_case_no_attempt(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
     receive(node)
     clock.wait(10)
     work_once(node, "worker")
-    for _ in range(node.settings.work.max_attempts + 1):
-        node.worklist.cases.claim([State.ASSEMBLED], "dies", 60, clock.now)
-        clock.wait(61)
+    die_reading(node, clock, node.settings.work.max_interruptions)
+    predictor.failures = [RuntimeError("one attempt")] * (node.settings.work.max_attempts - 1)
     work(node, clock)
     (row,) = node.worklist.views.worklist(clock.now)
-    assert row.state is State.FAILED and "did not survive" in str(row.reason)
+    assert (row.priority, row.state) == (Priority.SUSPECTED, State.DELIVERED)
+
+
+def test_case_that_kills_its_workers_is_given_up(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
+    receive(node)
+    clock.wait(10)
+    work_once(node, "worker")
+    die_reading(node, clock, node.settings.work.max_interruptions + 1)
+    work(node, clock)
+    (row,) = node.worklist.views.worklist(clock.now)
+    assert row.state is State.FAILED and not predictor.read_volumes
+    assert row.reason == "ASSEMBLED was interrupted 21 times, by a worker that was killed or worse"
+
+
+def test_interruptions_of_one_stage_do_not_count_in_the_next(
+    node: WatchedNode, clock: Clock
+) -> None:
+    receive(node)
+    for _ in range(node.settings.work.max_interruptions):
+        assert node.worklist.cases.claim([State.RECEIVING], "dies", 60, clock.now)
+        clock.wait(61)
+    work_once(node, "worker")
+    die_reading(node, clock, node.settings.work.max_interruptions)
+    work(node, clock)
+    assert node.worklist.views.worklist(clock.now)[0].priority is Priority.SUSPECTED
+
+
+def test_memory_that_is_gone_for_a_while_costs_the_case_no_attempt(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [MemoryError("out of memory")] * node.settings.work.max_attempts
+    receive(node)
+    work(node, clock)
+    assert node.worklist.views.worklist(clock.now)[0].priority is Priority.SUSPECTED
+
+
+def test_a_reading_that_always_takes_too_much_memory_ends(
+    node: WatchedNode, clock: Clock, predictor: Predictor
+) -> None:
+    predictor.failures = [MemoryError("out of memory")] * 1000
+    receive(node)
+    for _ in range(100):
+        clock.wait(900)
+        work(node, clock)
+    (row,) = node.worklist.views.worklist(clock.now)
+    assert (row.priority, row.state) == (Priority.NOT_ANALYSED, State.FAILED)
+    assert "interrupted" in str(row.reason) and "MemoryError" in str(row.reason)
 
 
 def test_case_of_a_dead_worker_is_taken_up_where_it_stood(node: WatchedNode, clock: Clock) -> None:
