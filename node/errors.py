@@ -2,6 +2,7 @@
 
 IchnodeError
 ├── Retryable          the same call may succeed later (a peer is down, a disk is full)
+│   └── Interrupted    a process of the node was ended from outside, whatever the case
 └── Permanent          the same call will fail until a person changes something
     ├── BadObject      received bytes are not a usable DICOM object
     └── BadConfiguration
@@ -17,6 +18,10 @@ class IchnodeError(Exception):
 
 class Retryable(IchnodeError):
     """The same call may succeed later."""
+
+
+class Interrupted(Retryable):
+    """A process of the node was ended from outside: nobody knows that the case is at fault."""
 
 
 class Permanent(IchnodeError):

@@ -186,6 +186,8 @@ class Case:
     reason: str | None = None
     part: int = 0
     """Which part of its series it reads (`node.cases.parts`)."""
+    interruptions: int = 0
+    """How often its stage was ended from outside: its worker was killed, or memory was gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ import numpy as np
 from models.volume import Volume
 from node.dicom.read.damage import Crashed
 from node.dicom.read.pixels import Decoder, load_volume
-from node.errors import Refused, Retryable
+from node.errors import Interrupted, Refused, Retryable
 from node.limits import forbid_core_dump, limit_memory
 from node.log import configure, event
 from node.records import SeriesPlan
@@ -61,6 +61,8 @@ def decoding_process(limits: Decode, load: Decoder = load_volume) -> Iterator[De
         UNDECODABLE if decoding ends its process, or exceeds the limit of memory.
     Refused
         UNDECODABLE if it exceeds the limit of time.
+    Interrupted
+        If its process is killed from outside: by a person, or for the machine's lack of memory.
     Retryable
         If no process can be started.
     """
@@ -148,14 +150,20 @@ class _Child:
                 )
             return answer if isinstance(answer, Exception) else _receive(line, answer)
         except EOFError as error:
-            raise self._refusal(Crashed, f"ended its process: {self._last_words()}") from error
+            raise self._ended() from error
 
-    def _last_words(self) -> str:
-        """Return the signal that killed the process, or its exit status."""
+    def _ended(self) -> Exception:
+        """Return what to raise of a process that ended, by its own doing or not.
+
+        No process sends itself SIGKILL: a person does, or the kernel when memory is short.
+        """
         assert self.process is not None
         self.process.join()
         code = self.process.exitcode or 0
-        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        if code == -signal.SIGKILL:
+            return Interrupted("the process that decodes pixels was killed (SIGKILL)")
+        words = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return self._refusal(Crashed, f"ended its process: {words}")
 
     def _refusal(self, kind: type[Refused], what: str) -> Refused:
         logger.warning("decoding %s", what, extra=event("decoding_ended"))

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from node.cases.pipeline import PIPELINE, Node, run_stage
 from node.cases.tell import teller
-from node.errors import Permanent
+from node.errors import Interrupted, Permanent
 from node.log import event
 from node.outcomes import Failed, Outcome, Reported
 from node.records import Case
@@ -20,6 +20,9 @@ from node.states import Reason
 from node.worklist import LeaseLost
 
 logger = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 900.0
+"""Longest wait before a stage is tried again; chosen, as that of a delivery."""
 
 
 def work(node: Node, name: str, stop: threading.Event) -> None:
@@ -48,24 +51,55 @@ def work_once(node: Node, name: str, *, study_uid: str | None = None) -> bool:
 
 def _run(case: Case, node: Node, name: str) -> None:
     """Run the stage and record its outcome: the next state, again later, or FAILED."""
-    limit = node.settings.work.max_attempts
-    try:
-        if case.attempts >= limit:  # each one ended with the worker's death
-            raise Permanent(f"{case.state} did not survive {limit} attempts; see the log")
-        outcome: Outcome = run_stage(case, node)
-    except Exception as error:  # noqa: BLE001  one case must not stop the others
-        logger.exception("stage failed", extra=_of(case, "stage_failed"))
-        reason = f"{type(error).__name__}: {error}"
-        if not isinstance(error, Permanent) and case.attempts + 1 < limit:
-            again = node.clock() + timedelta(seconds=2.0 ** (case.attempts + 1))
-            node.cases.retry(case, name, reason, again, node.clock())
-            return
-        outcome = Failed(Reason.INTERNAL, reason)
+    outcome = _outcome(case, node, name)
+    if outcome is None:
+        return
     node.cases.finish(case, name, outcome, node.clock(), teller(node))
     if outcome.state is not case.state:
         logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))
     if isinstance(outcome, Reported) and outcome.compared:
         logger.info("replayed: %s", outcome.compared, extra=_of(case, "compared"))
+
+
+def _outcome(case: Case, node: Node, name: str) -> Outcome | None:
+    """Return how the stage ended; None if it failed and is tried again later."""
+    try:
+        _require_survivors(case, node)
+        return run_stage(case, node)
+    except Exception as error:  # noqa: BLE001  one case must not stop the others
+        return _after(error, case, node, name)
+
+
+def _require_survivors(case: Case, node: Node) -> None:
+    """Refuse a stage in which more workers ended than is likely if the case has no part in it."""
+    if case.interruptions > node.settings.work.max_interruptions:
+        raise Permanent(
+            f"{case.state} was interrupted {case.interruptions} times: its worker was killed, or "
+            "ended its process; see the log"
+        )
+
+
+def _after(error: Exception, case: Case, node: Node, name: str) -> Failed | None:
+    """Return how a case ends whose stage failed; None if it is tried again later.
+
+    What may have come from outside is no attempt: it is counted by itself, with a larger limit.
+    """
+    logger.error("stage failed", extra=_of(case, "stage_failed"), exc_info=error)
+    reason = f"{type(error).__name__}: {error}"
+    interrupted = isinstance(error, Interrupted | MemoryError)
+    if interrupted:
+        ended, limit = case.interruptions + 1, node.settings.work.max_interruptions + 1
+    else:
+        ended, limit = case.attempts + 1, node.settings.work.max_attempts
+    if not isinstance(error, Permanent) and ended < limit:
+        again = node.clock() + timedelta(seconds=min(2.0**ended, LONGEST_WAIT_S))
+        node.cases.retry(case, name, reason, again, node.clock(), interrupted=interrupted)
+        return None
+    if interrupted:
+        reason = f"{case.state} was interrupted {ended} times, at last by {reason}"
+    elif isinstance(error, Permanent):
+        reason = str(error)
+    return Failed(Reason.INTERNAL, reason)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def _private(settings: Settings, folder: Path) -> Settings:
             "assemble": settings.assemble.model_copy(
                 update={"grace_s": 0.0, "idle_s": 0.0, "prior_after_days": 0}
             ),
-            "work": settings.work.model_copy(update={"max_attempts": 1}),
+            "work": settings.work.model_copy(update={"max_attempts": 1, "max_interruptions": 0}),
             "receive": settings.receive.model_copy(update={"min_free_mb": 0}),
             "deliver": settings.deliver.model_copy(update={"destinations": ()}),
         }

@@ -48,3 +48,8 @@ class Work(Section):
     poll_s: float = Field(0.2, gt=0, description="look for work this often, seconds")
     lease_s: float = Field(60.0, gt=0, description="a silent worker loses its case, seconds")
     max_attempts: int = Field(3, ge=1, description="tries of a stage before the case is FAILED")
+    max_interruptions: int = Field(
+        20,
+        ge=0,
+        description="workers that may be killed in one stage before the case is FAILED",
+    )

@@ -23,7 +23,7 @@ from node.worklist import owing, parts
 from node.worklist.chains import NOT_SUPERSEDED, IllegalMove, NotFound
 from node.worklist.database import Database
 from node.worklist.events import note
-from node.worklist.leases import FREE, LeaseLost, held_by, is_free
+from node.worklist.leases import FREE, FRESH, LeaseLost, held_by, is_free
 from node.worklist.open_cases import failed_in
 from node.worklist.setting_back import case_of, require_replayable, set_back, successor
 from node.worklist.tables import case, series, study
@@ -88,7 +88,7 @@ class Cases:
         """Return the most urgent case in one of `states` that is due, now this worker's.
 
         `node.worklist.urgency` says which that is. When the reading of a case began stands in its
-        events. A claim whose lease ran out counts as an attempt.
+        events. A claim whose lease ran out counts as an interruption.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Cases:
             claimed = db.execute(
                 case.update()
                 .where(case.c.id == most_urgent)
-                .values(held_by(case, worker, lease_s, now))
+                .values(held_by(case, worker, lease_s, now, "interruptions"))
                 .returning(case.c.id)
             ).scalar_one_or_none()
             if claimed is None:
@@ -142,8 +142,8 @@ class Cases:
         """Record how a stage ended and give the case back.
 
         `Waiting` makes the case due again at its `retry_at`; where the claim was taken away
-        meanwhile, it records nothing. Any other outcome starts the attempts anew. A report with
-        nothing left to send is DELIVERED at once.
+        meanwhile, it records nothing. Any other outcome starts the attempts anew, and each the
+        interruptions. A report with nothing left to send is DELIVERED at once.
 
         Parameters
         ----------
@@ -161,6 +161,7 @@ class Cases:
         with self._database.write() as db:
             if isinstance(outcome, Waiting):
                 later = {"due_at": outcome.retry_at, "prior": outcome.prior, **FREE}
+                later |= {"interruptions": 0}
                 db.execute(_held(done, worker).values(later))
             else:
                 _move(db, done, worker, outcome, now)
@@ -168,20 +169,34 @@ class Cases:
                     announce(db, done.study_instance_uid, tell, now)
 
     def retry(
-        self, failed: Case, worker: str, reason: str, retry_at: datetime, now: datetime
+        self,
+        failed: Case,
+        worker: str,
+        reason: str,
+        retry_at: datetime,
+        now: datetime,
+        *,
+        interrupted: bool = False,
     ) -> None:
         """Count a failed attempt and give the case back until `retry_at`.
+
+        Parameters
+        ----------
+        interrupted
+            Count an interruption instead: the case may not be at fault.
 
         Raises
         ------
         LeaseLost
             If the worker no longer holds the case; nothing was recorded.
         """
-        again = {"attempts": case.c.attempts + 1, "due_at": retry_at, **FREE}
+        counted = case.c.interruptions if interrupted else case.c.attempts
+        again = {counted.name: counted + 1, "due_at": retry_at, **FREE}
         uid = failed.study_instance_uid
         with self._database.write() as db:
             _change(db, failed, worker, again)
-            note(db, "failed attempt", uid, failed.id, now, state=failed.state, reason=reason)
+            what = "interrupted" if interrupted else "failed attempt"
+            note(db, what, uid, failed.id, now, state=failed.state, reason=reason)
 
     def open_parts(self, first: Case, count: int, now: datetime) -> None:
         """Open a case for each further part of a series whose first part is decided.
@@ -308,7 +323,7 @@ def _change(db: sa.Connection, claimed: Case, worker: str, changes: Mapping[str,
 
 def _moved(done: Case, outcome: Move, now: datetime) -> dict[str, Any]:
     """Return the columns that every move sets: the state, and when what was done."""
-    changes: dict[str, Any] = {"state": outcome.state, "attempts": 0, "due_at": now, **FREE}
+    changes: dict[str, Any] = {"state": outcome.state, **FRESH, "due_at": now, **FREE}
     if outcome.state in _STAGE_TIME:
         changes[_STAGE_TIME[outcome.state]] = now
     if outcome.state is State.REPORTED:

@@ -26,6 +26,9 @@ def claimant() -> str:
 FREE: dict[str, Any] = {"claimed_by": None, "lease_until": None}
 """The columns of a row that nobody holds."""
 
+FRESH: dict[str, Any] = {"attempts": 0, "interruptions": 0}
+"""The columns of a case whose stage was not begun yet."""
+
 
 def is_free(table: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
     """Return the condition that a row is due and nobody holds it."""
@@ -33,14 +36,19 @@ def is_free(table: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.due_at <= now, nobody)
 
 
-def held_by(table: sa.Table, worker: str, lease_s: float, now: datetime) -> dict[str, Any]:
+def held_by(
+    table: sa.Table, worker: str, lease_s: float, now: datetime, counted: str
+) -> dict[str, Any]:
     """Return the columns of a row that `worker` claims.
 
-    A lease that ran out counts as an attempt, so that a row that kills its worker is given up.
+    Parameters
+    ----------
+    counted
+        The column that counts leases that ran out, so that a row that kills its worker is given up.
     """
     ran_out = sa.case((table.c.claimed_by.is_not(None), 1), else_=0)
     return {
-        "attempts": table.c.attempts + ran_out,
+        counted: table.c[counted] + ran_out,
         "claimed_by": worker,
         "lease_until": now + timedelta(seconds=lease_s),
     }

@@ -79,7 +79,7 @@ class Outbox:
             db.execute(
                 delivery.update()
                 .where(delivery.c.id.in_([row.id for row in rows]))
-                .values(held_by(delivery, worker, lease_s, now))
+                .values(held_by(delivery, worker, lease_s, now, "attempts"))
             )
         return [_delivery(row) for row in rows]
 

@@ -9,7 +9,7 @@ from node.case_folder import case_folder
 from node.records import Case
 from node.states import Priority, State
 from node.worklist.chains import IllegalMove
-from node.worklist.leases import FREE
+from node.worklist.leases import FREE, FRESH
 from node.worklist.tables import case
 
 
@@ -35,7 +35,7 @@ def successor(db: sa.Connection, case_id: int) -> int | None:
 
 def set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
     """Return the columns of a case that starts again from a state; a suspicion stays shown."""
-    back: dict[str, Any] = {"state": to, "attempts": 0, "due_at": now, **FREE}
+    back: dict[str, Any] = {"state": to, **FRESH, "due_at": now, **FREE}
     back |= dict.fromkeys(("reported_at", "delivered_at"))
     if to is State.TRIAGED and old.priority is Priority.NOT_ANALYSED:
         return back  # read in part: the reason belongs to the reading
@@ -61,6 +61,7 @@ def case_of(row: sa.Row[Any]) -> Case:
         state=row.state,
         priority=row.priority,
         attempts=row.attempts,
+        interruptions=row.interruptions,
         folder=case_folder(row.id),
         supersedes=row.supersedes,
         reason_code=row.reason_code,

@@ -98,6 +98,7 @@ case = sa.Table(
     sa.Column("state", closed(State, "state"), nullable=False),
     sa.Column("priority", closed(Priority, "priority"), nullable=False),
     *lease(),
+    sa.Column("interruptions", sa.Integer, nullable=False, server_default="0"),
     sa.Column("probability", sa.Float),
     sa.Column("uncertainty", sa.Float),
     sa.Column("uncertain", sa.Boolean, nullable=False, server_default=sa.false()),
