@@ -14,24 +14,48 @@ BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/nowhere"))
 AS_POSTGRES = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 
 
+class Cluster:
+    """A cluster in a folder; it can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._data = folder, ["-D", f"{folder}/data"]
+        self.url = f"postgresql+psycopg://postgres@/postgres?host={folder}"
+        _run("initdb", *self._data, "--username=postgres", "--auth=trust", "--no-sync")
+
+    def start(self) -> None:
+        """Start the server; return once it answers."""
+        folder = self._folder
+        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        _run("pg_ctl", *self._data, "-w", "-l", f"{folder}/log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """End the server at once, as a crash does."""
+        _run("pg_ctl", *self._data, "-m", "immediate", "stop")
+
+
 @contextmanager
-def cluster() -> Iterator[str]:
-    """Run a cluster; yield the URL of its database."""
+def running_cluster() -> Iterator[Cluster]:
+    """Run a cluster while the block runs; it must run when the block ends."""
     require((BIN / "initdb").exists(), "PostgreSQL (the Debian package postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="ichnode-pg-"))
     if AS_POSTGRES:
         shutil.chown(folder, "postgres")  # the server refuses to run as root
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    data = ["-D", f"{folder}/data"]
     try:
-        _run("initdb", *data, "--username=postgres", "--auth=trust", "--no-sync")
-        _run("pg_ctl", *data, "-w", "-l", f"{folder}/log", "-o", options, "start")
+        found = Cluster(folder)
+        found.start()
         try:
-            yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+            yield found
         finally:
-            _run("pg_ctl", *data, "-m", "immediate", "stop")
+            found.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """Run a cluster; yield the URL of its database."""
+    with running_cluster() as found:
+        yield found.url
 
 
 def _run(program: str, *arguments: str) -> None:
