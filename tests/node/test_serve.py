@@ -18,9 +18,10 @@ from node.cases.pipeline import Node
 from node.cli import app
 from node.folder_lock import holder, locked
 from node.serve import run_role
-from node.settings import Assemble, Pull, Settings, Source
+from node.settings import Assemble, Pull, Receive, Settings, Source
 from tests.support.builder import HEAD, T0, encoded, received
 from tests.support.databases import new_database
+from tests.support.disks import small_disk
 from tests.support.peers import free_port, listening, wait_until
 from tests.support.running import receiving, roles, running_node
 
@@ -203,3 +204,28 @@ def test_data_folder_that_is_a_file_is_a_wrong_setting(tmp_path: Path) -> None:
     config.write_text(f'data_dir = "{tmp_path / "data"}"\n')
     refused = CliRunner().invoke(app, ["serve", "--config", str(config)])
     assert (refused.exit_code, "data_dir: " in refused.output) == (2, True)
+
+
+def test_a_role_that_starts_in_an_outage_waits_until_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("node.outages.AGAIN_S", 0.05)
+    stop = threading.Event()
+    with small_disk(tmp_path / "data") as disk:
+        chosen = Settings(data_dir=tmp_path / "data", receive=Receive(port=free_port()))
+        new_database(chosen.url)
+        disk.forbid_writing()
+        role = threading.Thread(target=run_role, args=("receive", chosen, stop))
+        role.start()
+        try:
+            wait_until(lambda: actions(caplog).count("role_waits") == 1)
+            disk.allow_writing()
+            wait_until(lambda: listening(chosen.receive.port))
+        finally:
+            stop.set()
+            role.join()
+    assert [one for one in actions(caplog) if "wait" in one] == ["role_waits"]
+
+
+def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [getattr(record, "event", {}).get("action", "") for record in caplog.records]

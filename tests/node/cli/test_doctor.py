@@ -1,6 +1,7 @@
 """What `ichnode doctor` says of an installation, sound and broken."""
 
 import re
+from errno import EIO
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from node.cli import app
 from node.cli.doctor import check_callers, check_certificates
 from node.settings import Caller, ClientTls, Deliver, Destination, Receive, ServerTls, Settings
 from tests.support.certificates import Authority, Pair
+from tests.support.disks import small_disk
 from tests.support.listeners import ack, mllp_peer, smtp_peer, status, web_peer
 from tests.support.peers import free_port, storescp
 
@@ -193,3 +195,27 @@ to = ["mail", "ris"]
     assert "✓ ok escalation after 2.5 minutes tells mail, ris" in said
     assert (ris.messages, server.messages) == ([], [])
     assert {request.method for request in hook.messages} == {"OPTIONS"}
+
+
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_a_disk_that_fails_is_one_bad_line(fault: str, tmp_path: Path) -> None:
+    toml = f"[receive]\nport = {free_port()}\nmin_free_mb = 1\n[web]\nport = {free_port()}\n"
+    with small_disk(tmp_path / "data", size_mb=64) as disk:
+        doctor(tmp_path, toml, before=("db", "upgrade"))
+        disk.fill() if fault == "full" else disk.forbid_writing()
+        code, said = doctor(tmp_path, toml)
+    words = {"full": "No space left on device", "read-only": "Read-only file system"}[fault]
+    assert code == 1 and f"✗ bad data folder {tmp_path}/data {words}" in said
+    assert "the roles wait until it is over" in said and "who may send" in said
+
+
+def test_a_check_that_fails_is_a_bad_line_and_the_others_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise OSError(EIO, "Input/output error")
+
+    monkeypatch.setattr("node.cli.doctor.load_detector", fails)
+    code, said = doctor(tmp_path, "")
+    assert code == 1 and "✗ bad detector [Errno 5] Input/output error" in said
+    assert "who may send" in said

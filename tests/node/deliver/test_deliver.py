@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 import threading
@@ -5,6 +6,8 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from errno import EIO
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ImplicitVRLittleEndian, MRImageStorage, RLELossless
 from pynetdicom import AE, evt
 
+from node import outages
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cli.pacs import archive
@@ -19,7 +23,8 @@ from node.deliver.loop import Job, deliver, drain
 from node.dicom.net.association import contexts_archive
 from node.dicom.net.store_scu import echo, send_files
 from node.dicom.read.header import read_header
-from node.errors import Retryable
+from node.errors import Outage, Retryable
+from node.outages import Outages
 from node.outcomes import Planned, Reported, Triaged
 from node.records import Parcel, ReportObject
 from node.settings import Deliver, Destination, Settings
@@ -587,7 +592,7 @@ def test_a_job_is_noted_seldom_and_at_once_when_it_begins_or_ceases_to_fail(tmp_
                 raise Retryable(outcome[0])
 
         start = node.now
-        job = Job("send", work, node.worklist.outbox, node.clock)
+        job = Job("send", work, node.worklist.outbox, node.clock, Outages("deliver"))
 
         def after(seconds, fails=None):
             node.now, outcome[0] = start + timedelta(seconds=seconds), fails
@@ -602,3 +607,53 @@ def test_a_job_is_noted_seldom_and_at_once_when_it_begins_or_ceases_to_fail(tmp_
         assert after(32, "full") == (32, "full", 32)
         assert after(33, "full") == (32, "full", 32)
         assert after(34) == (34, "full", 32)
+
+
+class TestOutage:
+    """The outbox, or a disk, is out of reach."""
+
+    @pytest.fixture
+    def jobs(self, node):
+        """Two jobs of one role, and what each meets: an error, or None."""
+        meets: dict[str, Exception | None] = {"send": None, "escalate": None}
+
+        def work(name):
+            if (error := meets[name]) is not None:
+                raise error
+
+        outages = Outages("deliver")
+        outbox = node.worklist.outbox
+        made = [Job(n, partial(work, n), outbox, node.clock, outages) for n in meets]
+        return meets, made
+
+    @pytest.mark.parametrize("error", [Outage("database away"), OSError(EIO, "disk fails")])
+    def test_is_said_once_and_once_when_it_is_over(self, jobs, error, caplog, monkeypatch):
+        caplog.set_level(logging.WARNING)
+        monkeypatch.setattr(outages, "AGAIN_S", 0.0)
+        meets, made = jobs
+        for error_now in (error, error, error, None, None):
+            meets.update(send=error_now, escalate=error_now)
+            for job in made:
+                job()
+        actions = [record.event["action"] for record in caplog.records]
+        assert actions == ["role_waits", "role_goes_on"]
+
+    def test_is_looked_at_again_after_a_while_only(self, jobs):
+        meets, made = jobs
+        meets["send"] = Outage("database away")
+        made[0]()
+        meets["send"] = AssertionError("asked again at once")
+        made[0]()
+
+    def test_gives_back_what_was_claimed_and_costs_no_attempt(self, tmp_path, monkeypatch):
+        def fails(*_):
+            raise OSError(EIO, "Input/output error")
+
+        with answering(0x0000) as (pacs, _), outbox_to(tmp_path, pacs) as outbox:
+            outbox.owe(*report(tmp_path))
+            with monkeypatch.context() as patch:
+                patch.setattr("node.deliver.channels.dicom._is_owed", fails)
+                with pytest.raises(OSError, match="Input/output"):
+                    outbox.drain()
+            assert outbox.status() == {("OWED", 0, None)}
+            assert outbox.drain() == 3
