@@ -1,3 +1,4 @@
+import logging
 import signal
 import socket
 import sqlite3
@@ -21,11 +22,12 @@ from node.dicom.net import gathered
 from node.dicom.net.association import Status, contexts_out
 from node.dicom.net.store_scu import echo, send_files
 from node.dicom.net.tls import Certificate
-from node.errors import BadConfiguration, BadObject, Retryable
+from node.errors import BadConfiguration, BadObject, Outage, Retryable
 from node.settings import Caller, Settings
 from node.worklist import Arrival, Worklist, database
 from tests.conftest import require_program
 from tests.support.databases import new_database
+from tests.support.disks import small_disk
 from tests.support.peers import (
     ct_series,
     ct_series_of_other_patient,
@@ -235,6 +237,43 @@ def test_full_disk_answers_out_of_resources_and_files_nothing(tmp_path, files):
         assert result.status == Status.OUT_OF_RESOURCES
         assert "MB free" in result.message
         assert node.instances() == []
+
+
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_a_disk_that_fails_refuses_all_says_so_once_and_takes_all_afterwards(
+    fault, tmp_path, files, caplog
+):
+    caplog.set_level(logging.WARNING)
+    chosen = {"database_url": f"sqlite:///{tmp_path}/worklist.sqlite"}
+    with small_disk(tmp_path / "node") as disk, listening_node(tmp_path, **chosen) as node:
+        disk.fill() if fault == "full" else disk.forbid_writing()
+        answers = [sent.status for sent in node.send(*files)]
+        disk.empty() if fault == "full" else disk.allow_writing()
+        again = [sent.status for sent in node.send(*files)]
+        assert len(node.instances()) == len(files)
+    assert answers == [Status.OUT_OF_RESOURCES] * len(files)
+    assert again == [Status.SUCCESS] * len(files)
+    said = [r.event["action"] for r in caplog.records if r.event["action"].startswith("role_")]
+    assert said == ["role_waits", "role_goes_on"]
+
+
+def test_a_database_that_stays_locked_is_answered_within_ten_seconds_however_many_wait():
+    """Who waits in the node's own queue waits in SQLite's too: both are within the limit."""
+    assert database.BUSY_TIMEOUT_MS + database.TURN_TIMEOUT_MS < 10_000
+
+
+def test_who_waits_for_the_turn_to_write_gives_up_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 60_000)
+    monkeypatch.setattr(database, "TURN_TIMEOUT_MS", 100)
+    new_database(f"sqlite:///{tmp_path}/worklist.sqlite")
+    opened = database.Database(f"sqlite:///{tmp_path}/worklist.sqlite")
+    with (
+        closing(opened),
+        opened.write(),
+        pytest.raises(Outage, match="another thread"),
+        opened.write(),
+    ):
+        pass
 
 
 def test_locked_database_answers_out_of_resources(tmp_path, files, monkeypatch):

@@ -205,7 +205,7 @@ def test_a_disk_that_fails_is_one_bad_line(fault: str, tmp_path: Path) -> None:
         disk.fill() if fault == "full" else disk.forbid_writing()
         code, said = doctor(tmp_path, toml)
     words = {"full": "No space left on device", "read-only": "Read-only file system"}[fault]
-    assert code == 1 and f"✗ bad data folder {tmp_path}/data {words}" in said
+    assert code == 1 and f"✗ bad data folder {tmp_path}/data: {words}" in said
     assert "the roles wait until it is over" in said and "who may send" in said
 
 

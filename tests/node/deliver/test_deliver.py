@@ -613,7 +613,7 @@ class TestOutage:
     """The outbox, or a disk, is out of reach."""
 
     @pytest.fixture
-    def jobs(self, node):
+    def jobs(self, tmp_path):
         """Two jobs of one role, and what each meets: an error, or None."""
         meets: dict[str, Exception | None] = {"send": None, "escalate": None}
 
@@ -621,10 +621,10 @@ class TestOutage:
             if (error := meets[name]) is not None:
                 raise error
 
-        outages = Outages("deliver")
-        outbox = node.worklist.outbox
-        made = [Job(n, partial(work, n), outbox, node.clock, outages) for n in meets]
-        return meets, made
+        met = Outages("deliver")
+        with outbox_to(tmp_path, peer("PEER", 104)) as node:
+            outbox = node.worklist.outbox
+            yield meets, [Job(n, partial(work, n), outbox, node.clock, met) for n in meets]
 
     @pytest.mark.parametrize("error", [Outage("database away"), OSError(EIO, "disk fails")])
     def test_is_said_once_and_once_when_it_is_over(self, jobs, error, caplog, monkeypatch):
@@ -644,16 +644,3 @@ class TestOutage:
         made[0]()
         meets["send"] = AssertionError("asked again at once")
         made[0]()
-
-    def test_gives_back_what_was_claimed_and_costs_no_attempt(self, tmp_path, monkeypatch):
-        def fails(*_):
-            raise OSError(EIO, "Input/output error")
-
-        with answering(0x0000) as (pacs, _), outbox_to(tmp_path, pacs) as outbox:
-            outbox.owe(*report(tmp_path))
-            with monkeypatch.context() as patch:
-                patch.setattr("node.deliver.channels.dicom._is_owed", fails)
-                with pytest.raises(OSError, match="Input/output"):
-                    outbox.drain()
-            assert outbox.status() == {("OWED", 0, None)}
-            assert outbox.drain() == 3

@@ -14,6 +14,7 @@ from node.health import answering
 from node.settings import Health, Receive, Settings
 from node.worklist import Process, Worklist
 from tests.support.databases import new_database
+from tests.support.disks import small_disk
 from tests.support.peers import free_port
 
 NOW = datetime(2026, 11, 29, 22, 0, tzinfo=UTC)
@@ -93,6 +94,17 @@ def test_a_full_disk_and_a_database_that_is_away_are_named(
     assert ready.status_code == metrics.status_code == 503
     assert "NOT database: " in ready.text and "MB are needed" in ready.text
     assert "the worklist database" in metrics.text
+
+
+def test_a_read_only_disk_is_named(tmp_path: Path, worklist: Worklist, settings: Settings) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        elsewhere = settings.model_copy(update={"data_dir": disk.folder})
+        disk.forbid_writing()
+        found = {one.what: one for one in readiness(elsewhere, worklist, NOW)}
+    assert (found["disk"].holds, found["disk"].found) == (
+        False,
+        "the data folder is on a read-only disk",
+    )
 
 
 def test_metrics_are_read_by_prometheus_own_parser(asked: httpx.Client, worklist: Worklist) -> None:
