@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from stat import S_IMODE
 
 from node.errors import BadConfiguration
 
@@ -32,7 +33,8 @@ def make_private(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        if S_IMODE(folder.stat().st_mode) != 0o700:  # a read-only disk refuses any change
+            folder.chmod(0o700)
     except OSError as error:
         raise BadConfiguration(f"data_dir: {folder}: {error.strerror}") from error
 

@@ -2,7 +2,8 @@
 
 IchnodeError
 ├── Retryable          the same call may succeed later (a peer is down, a disk is full)
-│   └── Interrupted    a process of the node was ended from outside, whatever the case
+│   ├── Interrupted    a process of the node was ended from outside, whatever the case
+│   └── Outage         what the node stands on fails, whatever the case (disk, database)
 └── Permanent          the same call will fail until a person changes something
     ├── BadObject      received bytes are not a usable DICOM object
     └── BadConfiguration
@@ -22,6 +23,10 @@ class Retryable(IchnodeError):
 
 class Interrupted(Retryable):
     """A process of the node was ended from outside: nobody knows that the case is at fault."""
+
+
+class Outage(Retryable):
+    """What the node stands on fails now: no case is at fault, and it passes (`node.outages`)."""
 
 
 class Permanent(IchnodeError):

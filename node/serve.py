@@ -15,14 +15,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from errno import EADDRINUSE
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
 from node.clock import utc_now
-from node.errors import BadConfiguration
+from node.errors import BadConfiguration, IchnodeError
 from node.health import Pulse, StopEvent, answering, notify, pulse
 from node.log import event
+from node.outages import outage_of, require_room, sit_out
 from node.settings import LOOPBACK, Settings, source
 from node.worklist import Worklist, claimant
 
@@ -40,14 +41,29 @@ that was killed end: the receiver takes up to 10 s to store what it has begun.""
 
 
 def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
-    """Run one role in this process until `stop` is set."""
+    """Run one role in this process until `stop` is set; sit out an outage that it meets."""
     logger.info("started", extra=event("role_started", role=role))
-    with (
-        Worklist(settings.url) as worklist,
-        pulse(role, worklist.processes, utc_now, stop) as alive,
-    ):
-        _RUN[role](settings, worklist, stop, alive)
+    while True:
+        try:
+            with (
+                Worklist(settings.url) as worklist,
+                pulse(role, worklist.processes, utc_now, stop) as alive,
+            ):
+                _RUN[role](settings, worklist, stop, alive)
+            break
+        except (IchnodeError, OSError) as error:
+            outage = outage_of(error)
+            if outage is None or stop.is_set():
+                raise
+            sit_out(outage, role, partial(_require_over, settings), stop)
     logger.info("stopped", extra=event("role_stopped", role=role))
+
+
+def _require_over(settings: Settings) -> None:
+    """Raise an Outage if the disk, or the database, cannot be used."""
+    require_room(settings.data_dir)
+    with Worklist(settings.url):
+        pass
 
 
 def _receive(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:

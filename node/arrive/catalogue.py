@@ -18,6 +18,7 @@ from node.dicom.archive.metadata import KeptMetadata
 from node.disk import sha256_of
 from node.errors import BadObject, IchnodeError, Retryable
 from node.log import event
+from node.outages import Outages, outage_of
 from node.worklist import Archive, Entry, Unlisted, UnlistedReport
 
 logger = logging.getLogger(__name__)
@@ -62,13 +63,18 @@ class Catalogue:
 
     def keep_current(self, stop: threading.Event, every_s: float = 1.0) -> None:
         """Describe what comes, until `stop` is set: so queries find little left to describe."""
+        outages = Outages("web")
         while not stop.wait(every_s):
             try:
                 while self._pending() and not stop.is_set():
                     with self._turn:
                         self._step()
-            except IchnodeError as error:
-                logger.error("archive's index: %s", error, extra=event("catalogue_failed"))
+                outages.over("catalogue")
+            except (IchnodeError, OSError) as error:
+                if (outage := outage_of(error)) is not None:
+                    outages.met("catalogue", outage)
+                else:
+                    logger.error("archive's index: %s", error, extra=event("catalogue_failed"))
 
     def _pending(self) -> bool:
         return bool(self._archive.unlisted(1) or self._archive.unlisted_reports(1))

@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal, get_args
 from uuid import uuid4
 
 from node.disk import sha256_of, sync_folder
-from node.errors import Retryable
+from node.errors import Outage
 from node.group_commit import GroupCommit
 from node.records import StoredObject
 
@@ -33,7 +33,7 @@ LEFTOVER_S = 3600.0
 takes, which is seconds."""
 
 
-class NoSpace(Retryable):
+class NoSpace(Outage):
     """The spool takes no more bytes now: the disk is full, or fails."""
 
 

@@ -31,6 +31,7 @@ from node.dicom.net.message import Command
 from node.dicom.net.tls import Certificate, Renewing, by_tls, shake_hands, shown_by
 from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
+from node.outages import Outages, outage_of
 from node.settings import Settings
 from node.worklist import Announcements, Arrivals
 
@@ -83,6 +84,7 @@ class Receiver:
         self._connections = Connections(receive.max_associations + SPARE_CONNECTIONS)
         self._pace = Pace(receive.max_connections_a_minute)
         self._stopping = threading.Event()
+        self._outages = Outages("receive")
 
     def __enter__(self) -> Self:
         self.start()
@@ -244,11 +246,18 @@ class Receiver:
                 return Status.OUT_OF_RESOURCES, request.dropped
             return self._file(request, request.file, caller, series)
         except Retryable as error:
-            logger.error("not stored: %s", error, extra=event("out_of_resources"))
+            self._say(error)
             return Status.OUT_OF_RESOURCES, str(error)
         except Exception:  # whatever it is, the peer must learn that we do not have the object
             logger.exception("not stored", extra=event("store_failed"))
             return Status.PROCESSING_FAILURE, "internal error, see the node's log"
+
+    def _say(self, error: Retryable) -> None:
+        """Log why an object is not stored now; an outage once, whatever comes in it."""
+        if (outage := outage_of(error)) is not None:
+            self._outages.met("store", outage)
+        else:
+            logger.error("not stored: %s", error, extra=event("out_of_resources"))
 
     def _note(self, request: AttributesRequest) -> Answer:
         """Note what an N-CREATE or N-SET tells; return its status, Error Comment and Error ID."""
@@ -278,6 +287,7 @@ class Receiver:
             announced=announced,
             longest_header=self._settings.max_header_mb << 20,
         )
+        self._outages.over("store")
         if filed.header is not None and filed.status is Status.SUCCESS:
             series.add(filed.header.series_instance_uid)
         return filed.status, "" if filed.status is Status.SUCCESS else filed.comment

@@ -23,7 +23,7 @@ import numpy as np
 from models.volume import Volume
 from node.dicom.read.damage import Crashed
 from node.dicom.read.pixels import Decoder, load_volume
-from node.errors import Interrupted, Refused, Retryable
+from node.errors import Interrupted, Refused
 from node.limits import forbid_core_dump, limit_memory
 from node.log import configure, event
 from node.records import SeriesPlan
@@ -62,9 +62,8 @@ def decoding_process(limits: Decode, load: Decoder = load_volume) -> Iterator[De
     Refused
         UNDECODABLE if it exceeds the limit of time.
     Interrupted
-        If its process is killed from outside: by a person, or for the machine's lack of memory.
-    Retryable
-        If no process can be started.
+        If its process is killed from outside, by a person or for the machine's lack of memory, or
+        none can be started.
     """
     child = _Child(limits, load)
     try:
@@ -109,14 +108,18 @@ class _Child:
         self.process = context.Process(
             target=_serve, args=(theirs, self.load, self.limits), name="decoding", daemon=True
         )
-        self.process.start()
+        try:
+            self.process.start()
+        except OSError as error:
+            self.process = self.line = None
+            raise Interrupted(f"no process can be started: {error.strerror}") from error
         theirs.close()
         with suppress(EOFError):
             if ours.poll(START_S):
                 ours.recv()
                 return ours
         self.end()
-        raise Retryable(
+        raise Interrupted(
             "the process that decodes pixels did not start; standard error says why, "
             "or decode.memory_mb is too little"
         )

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from node.case_folder import CaseFolder, case_folder
 from node.cases.pipeline import Node
-from node.errors import Retryable
+from node.errors import Outage
 from node.news import News, What
 from node.records import Parcel
 from node.settings import Destination
@@ -23,7 +23,7 @@ def teller(node: Node) -> Tell | None:
         try:
             folder.write_message(PurePosixPath(said.path).name, said.to_bytes())
         except OSError as error:
-            raise Retryable(f"cannot write to {folder.path}: {error.strerror}") from error
+            raise Outage(f"cannot write to {folder.path}: {error.strerror}") from error
         return [(one.name, said.parcel(one.how)) for one in wanted if concerns(one, said, may_know)]
 
     return tell

@@ -12,8 +12,9 @@ from datetime import timedelta
 
 from node.cases.pipeline import PIPELINE, Node, run_stage
 from node.cases.tell import teller
-from node.errors import Interrupted, Permanent
+from node.errors import Interrupted, Outage, Permanent
 from node.log import event
+from node.outages import outage_of, require_room, sit_out
 from node.outcomes import Failed, Outcome, Reported
 from node.records import Case
 from node.states import Reason
@@ -26,10 +27,18 @@ LONGEST_WAIT_S = 900.0
 
 
 def work(node: Node, name: str, stop: threading.Event) -> None:
-    """Work until `stop` is set; finish the current stage first."""
+    """Work until `stop` is set; finish the current stage first, and sit out each outage."""
+
+    def require_over() -> None:
+        require_room(node.root)
+        node.cases.give_back(name)
+
     while not stop.is_set():
-        if not work_once(node, name):
-            stop.wait(node.settings.work.poll_s)
+        try:
+            if not work_once(node, name):
+                stop.wait(node.settings.work.poll_s)
+        except Outage as outage:
+            sit_out(outage, "work", require_over, stop)
 
 
 def work_once(node: Node, name: str, *, study_uid: str | None = None) -> bool:
@@ -39,6 +48,11 @@ def work_once(node: Node, name: str, *, study_uid: str | None = None) -> bool:
     ----------
     study_uid
         Only a case of this study.
+
+    Raises
+    ------
+    Outage
+        If what the node stands on fails: the case is given back as it was.
     """
     lease_s = node.settings.work.lease_s
     case = node.cases.claim(PIPELINE, name, lease_s, node.clock(), study_uid=study_uid)
@@ -82,11 +96,20 @@ def _require_survivors(case: Case, node: Node) -> None:
 def _after(error: Exception, case: Case, node: Node, name: str) -> Failed | None:
     """Return how a case ends whose stage failed; None if it is tried again later.
 
-    What may have come from outside is no attempt: it is counted by itself, with a larger limit.
+    What may have come from outside is no attempt: it is counted by itself, with a larger limit. So
+    is an outage that nobody else sees, such as a file that cannot be read.
+
+    Raises
+    ------
+    Outage
+        If the stage met one, and it lasts: the case is given back as it was.
     """
+    outage = outage_of(error)
+    if outage is not None:
+        _require_over(outage, case, node, name)
     logger.error("stage failed", extra=_of(case, "stage_failed"), exc_info=error)
     reason = f"{type(error).__name__}: {error}"
-    interrupted = isinstance(error, Interrupted | MemoryError)
+    interrupted = outage is not None or isinstance(error, Interrupted | MemoryError)
     if interrupted:
         ended, limit = case.interruptions + 1, node.settings.work.max_interruptions + 1
     else:
@@ -102,6 +125,17 @@ def _after(error: Exception, case: Case, node: Node, name: str) -> Failed | None
     return Failed(Reason.INTERNAL, reason)
 
 
+def _require_over(outage: Outage, case: Case, node: Node, name: str) -> None:
+    """Give what the worker holds back and raise the outage if it lasts."""
+    try:
+        require_room(node.root)
+        node.cases.renew(case.id, name, node.settings.work.lease_s, node.clock())
+    except Outage:
+        with suppress(Outage):
+            node.cases.give_back(name)
+        raise outage from None
+
+
 @contextmanager
 def _lease_kept(node: Node, case: Case, name: str) -> Iterator[None]:
     """Renew the claim three times a lease while the block runs."""
@@ -110,7 +144,8 @@ def _lease_kept(node: Node, case: Case, name: str) -> Iterator[None]:
 
     def keep() -> None:
         while not done.wait(lease_s / 3):
-            node.cases.renew(case.id, name, lease_s, node.clock())
+            with suppress(Outage):  # the stage meets it too
+                node.cases.renew(case.id, name, lease_s, node.clock())
 
     thread = threading.Thread(target=keep, name=f"lease-{case.id}", daemon=True)
     thread.start()

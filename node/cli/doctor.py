@@ -15,8 +15,9 @@ from node.clock import utc_now
 from node.deliver import probe
 from node.dicom.net.association import Status
 from node.dicom.net.tls import good_until
-from node.errors import IchnodeError
+from node.errors import IchnodeError, Outage
 from node.folder_lock import holder
+from node.outages import require_room
 from node.serve import cannot_listen, require_good_certificate, require_safe_page
 from node.settings import LOOPBACK, Caller, Settings, is_this_machine
 from node.worklist import Worklist
@@ -39,12 +40,15 @@ class Check:
     found: str
 
 
+Examination = Callable[[Settings], Iterator[Check]]
+
+
 def examine(settings: Settings) -> int:
     """Print every check; return 1 if one is bad, else 0."""
     table = Table(title="ichnode doctor - research use only")
     for name in ("", "what", "found"):
         table.add_column(name, overflow="fold")
-    checks = [found for check in CHECKS for found in check(settings)]
+    checks = [found for check in CHECKS for found in _found(check, settings)]
     for check in checks:
         table.add_row(
             Text(*VERDICT_STYLES[check.verdict]), outside(check.what), outside(check.found)
@@ -53,14 +57,22 @@ def examine(settings: Settings) -> int:
     return int(any(check.verdict == "bad" for check in checks))
 
 
+def _found(check: Examination, settings: Settings) -> Iterator[Check]:
+    """Return what a check finds; one that fails itself is a bad line."""
+    try:
+        yield from check(settings)
+    except (IchnodeError, OSError) as error:
+        yield Check("bad", check.__name__.removeprefix("check_"), str(error))
+
+
 def check_disk(settings: Settings) -> Iterator[Check]:
     """Check that the data folder can be written and has room."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        (settings.data_dir / ".doctor").write_bytes(b"")
-        (settings.data_dir / ".doctor").unlink()
-    except OSError as error:
-        yield Check("bad", f"data folder {settings.data_dir}", str(error))
+        require_room(settings.data_dir)
+    except (OSError, Outage) as error:
+        found = f"{error}; the roles wait until it is over, and go on by themselves"
+        yield Check("bad", "data folder", found)
         return
     free_mb = shutil.disk_usage(settings.data_dir).free >> 20
     verdict = "ok" if free_mb > 2 * settings.receive.min_free_mb else "note"
@@ -211,7 +223,7 @@ def check_sources(settings: Settings) -> Iterator[Check]:
             yield Check("ok" if here else "note", what, found)
 
 
-CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
+CHECKS: tuple[Examination, ...] = (
     check_disk,
     check_database,
     check_detector,

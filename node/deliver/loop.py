@@ -14,6 +14,7 @@ SMTP: 5yz) is given up at once: a person must look.
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,10 +22,12 @@ from functools import partial
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from node import outages
 from node.deliver.answer import Answer, Verdict
 from node.deliver.channels import CHANNELS
 from node.errors import IchnodeError
 from node.log import event as log_event
+from node.outages import Outages, outage_of
 from node.records import Delivery
 from node.settings import Settings
 from node.worklist import EscalationStep, LeaseLost, Outbox, claimant
@@ -133,6 +136,7 @@ def deliver(
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it warns when a job is late
     names = [destination.name for destination in settings.deliver.destinations]
     shared = len(names) + 1
+    met = Outages("deliver")
     scheduler = BackgroundScheduler(
         executors={"default": ThreadPoolExecutor(len(names) + shared)}, timezone=UTC
     )
@@ -143,6 +147,7 @@ def deliver(
                 partial(_drain, settings, outbox, clock, urgent_to),
                 outbox,
                 clock,
+                met,
             ),
             "interval",
             seconds=POLL_S,
@@ -151,7 +156,7 @@ def deliver(
         )
     if steps := escalation_steps(settings):
         scheduler.add_job(
-            Job("escalate", lambda: outbox.escalate(steps, clock()), outbox, clock),
+            Job("escalate", lambda: outbox.escalate(steps, clock()), outbox, clock, met),
             "interval",
             seconds=ESCALATION_POLL_S,
             coalesce=True,
@@ -169,7 +174,11 @@ def _drain(
 
 
 class Job:
-    """Work that is done again and again; when it ran and how it failed is noted in the worklist."""
+    """Work that is done again and again; when it ran and how it failed is noted in the worklist.
+
+    In an outage it is tried each `node.outages.AGAIN_S`, and what it met is said once for all jobs
+    that share `outages`.
+    """
 
     def __init__(
         self,
@@ -177,19 +186,34 @@ class Job:
         work: Callable[[], object],
         outbox: Outbox,
         clock: Callable[[], datetime],
+        outages: Outages,
     ) -> None:
         self._name, self._work, self._outbox, self._clock = name, work, outbox, clock
+        self._outages, self._not_before = outages, 0.0
         self._noted: tuple[str | None, datetime] | None = None
 
     def __call__(self) -> None:
-        """Do the work once; what goes wrong is logged."""
+        """Do the work once, unless it was in an outage just now; what goes wrong is logged."""
+        if time.monotonic() < self._not_before:
+            return
         error = None
         try:
             self._work()
-        except IchnodeError as failure:
+        except Exception as failure:  # noqa: BLE001  the job runs again, whatever it is
             error = str(failure)
-            logger.error("the outbox waits: %s", error, extra=log_event("outbox_failed"))
+            self._say(failure)
+        else:
+            self._outages.over(self._name)
         self._note(error)
+
+    def _say(self, failure: Exception) -> None:
+        outage = outage_of(failure)
+        if outage is None:
+            say = log_event("job_failed", job=self._name)
+            logger.error("job failed", extra=say, exc_info=failure)
+            return
+        self._outages.met(self._name, outage)
+        self._not_before = time.monotonic() + outages.AGAIN_S
 
     def _note(self, error: str | None) -> None:
         now = self._clock()

@@ -1,5 +1,6 @@
 """Whether the node can take studies and bring results out, in one line for each thing."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,8 +37,12 @@ def readiness(settings: Settings, worklist: Worklist, now: datetime) -> list[Rea
 def _disk(settings: Settings) -> Iterator[Ready]:
     try:
         free_mb = shutil.disk_usage(settings.data_dir).free >> 20
+        read_only = os.statvfs(settings.data_dir).f_flag & os.ST_RDONLY
     except OSError as error:
         yield Ready("disk", False, f"{error.strerror}: the data folder cannot be reached")
+        return
+    if read_only:
+        yield Ready("disk", False, "the data folder is on a read-only disk")
         return
     least = settings.receive.min_free_mb
     yield Ready("disk", free_mb >= least, f"{free_mb} MB free, at least {least} MB are needed")

@@ -7,12 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.errors import Retryable
+from node.errors import Outage, Retryable
 from node.group_commit import GroupCommit
 from node.records import Header, Instance, Series, StoredObject
 from node.worklist import announcements, corrections, filing
 from node.worklist.corrections import Correction
-from node.worklist.database import Clash, Database, Unavailable
+from node.worklist.database import Clash, Database
 from node.worklist.filing import Arrival, Known
 from node.worklist.tables import instance, quarantine, series
 
@@ -40,7 +40,7 @@ class Arrivals:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._commits = GroupCommit(self.add_all, shared=Unavailable)
+        self._commits = GroupCommit(self.add_all, shared=Outage)
 
     def add(
         self,

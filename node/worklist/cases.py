@@ -198,6 +198,11 @@ class Cases:
             what = "interrupted" if interrupted else "failed attempt"
             note(db, what, uid, failed.id, now, state=failed.state, reason=reason)
 
+    def give_back(self, worker: str) -> None:
+        """Give back what a worker holds, as if it had not begun it."""
+        with self._database.write() as db:
+            db.execute(case.update().where(case.c.claimed_by == worker).values(FREE))
+
     def open_parts(self, first: Case, count: int, now: datetime) -> None:
         """Open a case for each further part of a series whose first part is decided.
 

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,35 +19,33 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from node.disk import sync_file, sync_folder
-from node.errors import BadConfiguration, Permanent, Retryable
+from node.errors import BadConfiguration, Outage, Permanent, Retryable
 
-BUSY_TIMEOUT_MS = 30_000
-"""How long a SQLite writer waits for another process's transaction. Transactions take milliseconds;
-an estimate of what a stalled disk may add."""
+BUSY_TIMEOUT_MS = 4_000
+"""How long a writer waits for another process's lock, and anyone for a PostgreSQL server that does
+not answer. Chosen: a peer must have its answer within 10 s; transactions take milliseconds."""
+TURN_TIMEOUT_MS = 4_000
+"""How long a thread that writes to SQLite waits for the others of its process; chosen likewise."""
 
 
 class Clash(Permanent):
     """A unique key, CHECK or foreign key refused a row."""
 
 
-class Unavailable(Retryable):
-    """The database takes no transaction now: it is locked, full or gone."""
-
-
 class Database:
     """One open worklist database, SQLite or PostgreSQL; threads share it.
 
     `read` and `write` are transactions, and translate the driver's errors: what may pass (a lost
-    connection, a full disk, a lock held too long) is Unavailable, the rest Permanent.
+    connection, a full disk, a lock held too long) is an Outage, the rest Permanent.
     """
 
     def __init__(self, url: str) -> None:
         self.engine = sa.create_engine(url, hide_parameters=True, **_options(url))
-        self._turn: Any = nullcontext()
+        self._turn: AbstractContextManager[object] = nullcontext()
         if self.engine.dialect.name == "sqlite":
             # SQLite has one writer. A thread that waits for this lock goes on once it is free;
             # one that waits in SQLite's busy handler sleeps in steps.
-            self._turn = threading.Lock()
+            self._turn = _Turn()
             sa_event.listen(self.engine, "connect", _prepare_sqlite)
             sa_event.listen(self.engine, "begin", _begin_sqlite)
         self._writer = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
@@ -67,6 +65,20 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+class _Turn:
+    """A lock of the threads that write; whoever waits too long for it gives up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=TURN_TIMEOUT_MS / 1000):
+            raise Outage("the worklist database: another thread writes for too long")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def insert(db: sa.Connection, table: sa.Table) -> Any:
@@ -173,7 +185,19 @@ def _options(url: str) -> dict[str, Any]:
     """Return the engine's options: as many connections as there are threads."""
     if sa.make_url(url).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}, "max_overflow": -1}
-    return {"pool_pre_ping": True, "max_overflow": 20}
+    wait_s = BUSY_TIMEOUT_MS // 1000
+    connect = {
+        "connect_timeout": wait_s,
+        "tcp_user_timeout": 2 * BUSY_TIMEOUT_MS,
+        "options": f"-c lock_timeout={BUSY_TIMEOUT_MS}",
+    }
+    named = sa.make_url(url).query
+    return {
+        "pool_pre_ping": True,
+        "max_overflow": 20,
+        "pool_timeout": wait_s,
+        "connect_args": {name: value for name, value in connect.items() if name not in named},
+    }
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
@@ -196,7 +220,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-        raise Unavailable(f"the worklist database: {_cause(error)}") from error
+        raise Outage(f"the worklist database: {_cause(error)}") from error
     except exc.IntegrityError as error:
         raise Clash(f"the worklist database refuses: {_cause(error)}") from error
     except exc.DBAPIError as error:

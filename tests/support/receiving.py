@@ -51,9 +51,7 @@ class Node:
 
 
 @contextmanager
-def listening_node(
-    folder: Path, *, database_url: str = "", **receive: object
-) -> Iterator[Node]:
+def listening_node(folder: Path, *, database_url: str = "", **receive: object) -> Iterator[Node]:
     chosen = {"host": "127.0.0.1", "port": 0, "min_free_mb": 0, **receive}
     settings = Settings(
         data_dir=folder / "node", database_url=database_url, receive=Receive(**chosen)

@@ -19,8 +19,8 @@ from node.arrive import spool
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import Sent, send_files
-from node.errors import Retryable
-from node.worklist import arrivals, database, filing
+from node.errors import Outage
+from node.worklist import arrivals, filing
 from tests.support.peers import ct_series, wait_until
 from tests.support.receiving import Node, dataset_bytes, listening_node
 from training.datasets.series import Identity
@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[object, str, Exception]] = {
     "the file is not synced": (spool.os, "fsync", NO_SPACE),
     "the file is not renamed": (Path, "rename", NO_SPACE),
     "the folder is not synced": (spool, "sync_folder", NO_SPACE),
-    "the database is locked": (filing, "look_up", database.Unavailable("locked")),
+    "the database is locked": (filing, "look_up", Outage("locked")),
     "the row is refused": (filing, "keep", database.Permanent("refused")),
     "the row clashes": (filing, "keep", database.Clash("raced")),
     "an error of our own": (filing, "keep", ZeroDivisionError("bug")),
@@ -237,11 +237,10 @@ def test_a_database_that_is_away_is_met_twice_and_not_by_each_in_turn(
     ):
         sending = [pool.submit(node.send, *files[first])]
         wait_until(lambda: transactions)
-        away = database.Unavailable("the worklist database: locked")
+        away = Outage("the worklist database: locked")
         monkeypatch.setattr(filing, "look_up", lambda *_: (_ for _ in ()).throw(away))
         sending += [pool.submit(node.send, *files[seed]) for seed in others]
         answers = [future.result()[0] for future in sending]
     assert len(transactions) == 3
     assert {sent.status for sent in answers[1:]} == {Status.OUT_OF_RESOURCES}
-    assert issubclass(database.Unavailable, Retryable)
     require_whole(node, answers, acknowledged)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from models.volume import Volume
 from node import outages
 from node.cases.worker import work, work_once
 from node.errors import Outage
+from node.records import SeriesPlan
 from node.settings import Settings
 from node.states import State
 from tests.support import working
@@ -136,10 +138,8 @@ def test_a_stage_that_meets_an_outage_gives_its_case_back_and_raises_it(
     assert node.worklist.cases.claim([State.TRIAGED], "another", 60, clock.now)
 
 
-def test_a_fault_of_one_file_stops_no_other_case_and_ends(
-    node: WatchedNode, clock: Clock, predictor: Predictor
-) -> None:
-    def decode(plan, root):
+def test_a_fault_of_one_file_stops_no_other_case_and_ends(node: WatchedNode, clock: Clock) -> None:
+    def decode(plan: SeriesPlan, root: Path) -> Volume:
         if plan.study_instance_uid == torn:
             raise OSError(EIO, "Input/output error")
         return node.decode(plan, root)

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from node.health import answering
+from node.health.readiness import readiness
 from node.settings import Health, Receive, Settings
 from node.worklist import Process, Worklist
 from tests.support.databases import new_database

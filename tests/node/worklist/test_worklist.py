@@ -342,7 +342,7 @@ class TestCases:
         case = claimed(worklist, now=at(1), worker="crashed")
         assert worklist.cases.claim(WORK, "w2", 60, at(60)) is None
         again = claimed(worklist, now=at(61), worker="w2")
-        assert again == replace(case, attempts=1)
+        assert again == replace(case, interruptions=1)
 
     def test_a_worker_that_outlived_its_lease_cannot_record_its_result(
         self, worklist: Worklist
