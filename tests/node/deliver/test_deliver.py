@@ -29,7 +29,7 @@ from node.outcomes import Planned, Reported, Triaged
 from node.records import Parcel, ReportObject
 from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
-from node.worklist import Signature, Worklist
+from node.worklist import Actor, Signature, Unreachable, Worklist
 from tests.support.databases import new_database
 from tests.support.peers import (
     ct_series,
@@ -122,7 +122,7 @@ def filed(folder: Path) -> list[str]:
 
 
 @contextmanager
-def answering(status: int, comment: str = "", *, after_s: float = 0.0):
+def answering(status: int, comment: str = "", *, after_s: float = 0.0, port: int = 0):
     """Run a peer that answers every C-STORE so; yield it and the requests it got."""
     requests: list[evt.Event] = []
 
@@ -136,7 +136,7 @@ def answering(status: int, comment: str = "", *, after_s: float = 0.0):
 
     ae = AE("PEER")
     server = ae.start_server(
-        ("127.0.0.1", 0),
+        ("127.0.0.1", port),
         block=False,
         contexts=contexts_archive(),
         evt_handlers=[(evt.EVT_C_STORE, worklist)],
@@ -228,13 +228,11 @@ def test_peer_that_is_down_gets_everything_once_it_is_up(tmp_path):
     with outbox_to(tmp_path, pacs) as outbox:
         outbox.owe(*report(tmp_path))
         assert outbox.drain() == 0
-        assert outbox.status() == {("OWED", 1, None)}
-        assert outbox.drain() == 0
-        assert outbox.status() == {("OWED", 1, None)}, "before its time it is not tried again"
+        assert outbox.status() == {("OWED", 0, None)}, "nothing was sent, so nothing was tried"
         outbox.wait(seconds=10)
         with storescp(tmp_path / "pacs", port=pacs.port):
             assert outbox.drain() == 3
-        assert outbox.status() == {("SENT", 2, 0)}
+        assert outbox.status() == {("SENT", 1, 0)}
         assert filed(tmp_path / "pacs") == sorted(outbox.sent)
 
 
@@ -246,7 +244,8 @@ def test_faulty_peer_gets_each_object_once_when_it_is_well(tmp_path, fault):
         outbox.owe(*report(tmp_path))
         with storescp(tmp_path / "faulty", fault, port=port):
             assert outbox.drain() == 0
-        assert outbox.status() == {("OWED", 1, None)}
+        tried = 0 if fault == "--refuse" else 1
+        assert outbox.status() == {("OWED", tried, None)}
         outbox.wait(seconds=10)
         with storescp(tmp_path / "pacs", port=port):
             assert outbox.drain() == 3
@@ -277,7 +276,7 @@ def test_peer_that_never_says_a_word_is_left_within_the_time_limit(tmp_path):
         start = time.monotonic()
         assert outbox.drain() == 0
         assert time.monotonic() - start < 8
-        assert outbox.status() == {("OWED", 1, None)}
+        assert outbox.status() == {("OWED", 0, None)}
 
 
 @pytest.mark.parametrize(
@@ -311,8 +310,10 @@ def test_status_is_kept_verbatim_and_decides_when_to_try_again(tmp_path, status,
 
 
 def test_waits_double_up_to_the_longest(tmp_path):
-    pacs = peer("NOBODY", free_port())
-    with outbox_to(tmp_path, pacs, retry_s=10.0, max_retry_s=60.0) as outbox:
+    with (
+        answering(0xA700) as (pacs, _),
+        outbox_to(tmp_path, pacs, retry_s=10.0, max_retry_s=60.0) as outbox,
+    ):
         outbox.owe(*report(tmp_path, 1))
         for attempts, wait_s in enumerate((10, 20, 40, 60, 60), start=1):
             outbox.drain()
@@ -324,13 +325,111 @@ def test_waits_double_up_to_the_longest(tmp_path):
 
 
 def test_after_the_last_attempt_a_person_must_look(tmp_path):
-    pacs = peer("NOBODY", free_port())
-    with outbox_to(tmp_path, pacs, max_attempts=2) as outbox:
+    with answering(0xA700) as (pacs, _), outbox_to(tmp_path, pacs, max_attempts=2) as outbox:
         outbox.owe(*report(tmp_path, 1))
         for _ in range(3):
             outbox.drain()
             outbox.wait(hours=1)
-        assert outbox.status() == {("DEAD", 2, None)}
+        assert outbox.status() == {("DEAD", 2, 0xA700)}
+
+
+class TestUnreachable:
+    """A destination that is down for the whole run, and then up."""
+
+    def test_costs_no_delivery_an_attempt_however_long_it_lasts(self, tmp_path):
+        with outbox_to(tmp_path, peer("PACS", free_port()), max_attempts=2) as outbox:
+            outbox.owe(*report(tmp_path))
+            for _ in range(10):
+                outbox.drain()
+                outbox.wait(hours=10)
+            assert outbox.status() == {("OWED", 0, None)}
+
+    def test_everything_owed_goes_at_once_when_the_peer_answers_again(self, tmp_path):
+        port = free_port()
+        with outbox_to(tmp_path, peer("PACS", port)) as outbox:
+            with answering(0xC123, port=port):  # waits the longest time, by itself
+                outbox.owe(*report(tmp_path, 1, seed="one"), seed="one")
+                outbox.drain()
+            outbox.owe(*report(tmp_path, 3, seed="two"), seed="two")
+            outbox.drain()
+            outbox.wait(seconds=10)
+            with answering(0x0000, port=port) as (_, requests):
+                assert outbox.drain() == 4
+            assert len(requests) == 4
+
+    def test_it_is_tried_by_one_connection_each_time_whatever_it_is_owed(self, tmp_path):
+        with outbox_to(tmp_path, peer("PACS", free_port())) as outbox:
+            outbox.owe(*report(tmp_path, 20))
+            for tries, wait_s in enumerate((10, 20, 40, 60, 60), start=1):
+                outbox.drain()
+                outbox.wait(seconds=wait_s - 1)
+                outbox.drain()
+                (down,) = outbox.worklist.outbox.unreachable()
+                assert down.tries == tries
+                outbox.wait(seconds=1)
+
+    def test_who_is_down_since_when_why_and_what_it_is_owed_can_be_seen(self, tmp_path):
+        port = free_port()
+        with outbox_to(tmp_path, peer("PACS", port)) as outbox:
+            outbox.owe(*report(tmp_path))
+            outbox.drain()
+            since = outbox.now
+            outbox.wait(seconds=10)
+            outbox.drain()
+            (down,) = outbox.worklist.outbox.unreachable()
+            assert down == Unreachable(
+                destination="peer",
+                since=since,
+                why=f"peer: no connection to 127.0.0.1:{port}",
+                tries=2,
+                next_try_at=outbox.now + timedelta(seconds=20),
+                owed=3,
+            )
+            outbox.wait(seconds=20)
+            with answering(0x0000, port=port):
+                outbox.drain()
+            assert outbox.worklist.outbox.unreachable() == []
+
+    def test_is_logged_once_and_once_when_it_is_over(self, tmp_path, caplog):
+        caplog.set_level(logging.INFO)
+        port = free_port()
+        with outbox_to(tmp_path, peer("PACS", port)) as outbox:
+            outbox.owe(*report(tmp_path))
+            for _ in range(5):
+                outbox.drain()
+                outbox.wait(minutes=1)
+            with answering(0x0000, port=port):
+                outbox.drain()
+        said = [r.event["action"] for r in caplog.records if hasattr(r, "event")]
+        assert said == ["unreachable", "answers_again", *["delivered"] * 3]
+
+    def test_a_person_who_retries_waits_for_no_timer(self, tmp_path):
+        port = free_port()
+        with outbox_to(tmp_path, peer("PACS", port)) as outbox:
+            outbox.owe(*report(tmp_path))
+            outbox.drain()
+            numbers = [one.number for one in outbox.worklist.outbox.unsent()]
+            outbox.worklist.outbox.retry(numbers[:1], Actor("A", "terminal"), outbox.now)
+            with answering(0x0000, port=port):
+                assert outbox.drain() == 3
+
+    def test_another_destination_gets_what_it_is_owed(self, tmp_path):
+        down = peer("DOWN", free_port())
+        with answering(0x0000) as (up, requests):
+            up = up.model_copy(update={"name": "up"})
+            with outbox_to(tmp_path, down, destinations=(down, up)) as outbox:
+                outbox.owe(*report(tmp_path, 3, seed="one"), seed="one")
+                outbox.owe(*report(tmp_path, 3, seed="two"), seed="two", to="up")
+                assert outbox.drain() == 3
+        assert len(requests) == 3
+
+
+def test_the_same_failure_of_several_objects_is_one_line(tmp_path, caplog):
+    with answering(0xA700) as (pacs, _), outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path, 6))
+        outbox.drain()
+    (said,) = [r for r in caplog.records if getattr(r, "event", {}).get("action") == "not_delivered"]
+    assert said.event["objects"] == 6
 
 
 def test_object_whose_class_the_peer_does_not_take_does_not_hold_up_the_others(tmp_path):

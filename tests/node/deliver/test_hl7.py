@@ -210,7 +210,7 @@ def test_peer_that_is_down_gets_the_message_once_it_is_up(tmp_path):
 
 
 def test_after_the_last_attempt_a_message_is_a_dead_letter(tmp_path):
-    with speaking(tmp_path, hl7(free_port()), max_attempts=2) as node:
+    with mllp_peer(ack("AE")) as ris, speaking(tmp_path, hl7(ris.port), max_attempts=2) as node:
         node.read(SUSPECTED)
         for _ in range(3):
             node.drain()
