@@ -3,6 +3,7 @@
 IchnodeError
 ├── Retryable          the same call may succeed later (a peer is down, a disk is full)
 │   ├── Interrupted    a process of the node was ended from outside, whatever the case
+│   ├── NoConnection   a peer is out of reach, so that nothing was sent
 │   └── Outage         what the node stands on fails, whatever the case (disk, database)
 └── Permanent          the same call will fail until a person changes something
     ├── BadObject      received bytes are not a usable DICOM object
@@ -23,6 +24,10 @@ class Retryable(IchnodeError):
 
 class Interrupted(Retryable):
     """A process of the node was ended from outside: nobody knows that the case is at fault."""
+
+
+class NoConnection(Retryable):
+    """There is no connection with a peer: it got nothing."""
 
 
 class Outage(Retryable):

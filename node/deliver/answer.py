@@ -11,6 +11,8 @@ class Verdict(Enum):
     """The peer has the parcel."""
     AGAIN = "again"
     """The peer, or the way to it, failed; the parcel is sent again soon."""
+    DOWN = "down"
+    """There is no connection with the peer, so it got nothing; no parcel is to blame."""
     REFUSED = "refused"
     """The peer refuses the parcel for what it is, until something changes at the peer."""
     FINAL = "final"

@@ -3,6 +3,8 @@
 A report's SOP Instance UIDs follow from what it reports on. So an object that is sent twice
 (because the peer died before its answer, or the node before it noted one) is one object in the
 archive. The node tries again after every failure, with growing waits, `deliver.max_attempts` times.
+A destination with which there is no connection is tried by itself, and what it is owed waits with
+it: that costs no parcel a try, and all of it goes once the peer answers.
 A parcel that the peer refuses for what it is (DICOM: 0117, 0122, A9xx, Cxxx, no presentation
 context) waits the longest time at once, since only a change at the peer can help. An object of
 another patient or study than the images it was made from is never sent.
@@ -15,6 +17,7 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -41,6 +44,9 @@ ESCALATION_POLL_S = 5.0
 counts in minutes."""
 NOTED_S = 30.0
 """How often a job that goes well is noted for the admin page; chosen, since a note is a write."""
+UNREACHABLE_S = 60.0
+"""Longest wait before a destination is tried again with which there is no connection; chosen, since
+one try for all that it is owed costs little, and what waits may be a bleed."""
 BATCH = 8
 """Parcels sent before the outbox is asked again what is most urgent."""
 
@@ -67,14 +73,44 @@ def drain(
         if not batch:
             return arrived
         valid_until = now + timedelta(seconds=lease_s / 2)
+        failed: Counter[str] = Counter()
         for owed, answer in CHANNELS[batch[0].parcel.channel].send(batch, settings, outbox):
+            if answer.verdict is Verdict.DOWN:
+                _wait_for(owed.destination, answer.message, settings, outbox, clock(), worker)
+                break
             arrived += answer.verdict is Verdict.STORED
             _note(owed, answer, settings, outbox, clock(), worker)
+            if answer.verdict in (Verdict.AGAIN, Verdict.REFUSED, Verdict.FINAL):
+                failed[f"{answer.message} (status {_hex(answer.status)})"] += 1
             if clock() > valid_until:  # what is left goes out when its lease has run out
                 break
+        for why, objects in failed.items():
+            say = log_event("not_delivered", destination=batch[0].destination, objects=objects)
+            logger.warning("not delivered: %s", why, extra=say)
+
+
+def _wait_for(
+    destination: str, why: str, settings: Settings, outbox: Outbox, now: datetime, worker: str
+) -> None:
+    """Record that a destination does not answer; say so when it begins."""
+    limits = settings.deliver
+    waits_s = limits.retry_s, min(limits.max_retry_s, UNREACHABLE_S)
+    down = outbox.not_reached(destination, worker, why, waits_s, now)
+    if down.tries == 1:
+        say = log_event(
+            "unreachable",
+            destination=destination,
+            owed=down.owed,
+            next_try=down.next_try_at.isoformat(timespec="seconds"),
+        )
+        logger.error("no connection; what is owed goes once it answers: %s", why, extra=say)
 
 
 ACTIONS = {Verdict.STORED: "delivered", Verdict.STOPPED: "never_sent"}
+
+
+def _hex(status: int | None) -> str:
+    return "none" if status is None else f"{status:04X}"
 
 
 def _note(
@@ -87,25 +123,31 @@ def _note(
 ) -> None:
     """Record the answer in the outbox."""
     verdict, status = answer.verdict, answer.status
+    about = {"case": owed.case_id, "destination": owed.destination, "kind": owed.parcel.kind}
     say = log_event(
         ACTIONS.get(verdict, "not_delivered"),
-        case=owed.case_id,
-        destination=owed.destination,
-        status=None if status is None else f"{status:04X}",
+        **about,
+        status=None if status is None else _hex(status),
     )
+    again = False
     try:
         if verdict is Verdict.STORED:
-            outbox.delivered(owed, worker, status or 0, now)
-            logger.info("delivered", extra=say)
+            again = outbox.delivered(owed, worker, status or 0, now)
         elif verdict is Verdict.STOPPED:
             logger.error("%s", answer.message, extra=say)
             outbox.never_send(owed, worker, answer.message, now)
         else:
-            logger.warning("not delivered: %s", answer.message, extra=say)
             retry_at = _retry_at(owed.attempts, verdict, settings, now)
-            outbox.failed(owed, worker, status, answer.message, retry_at, now)
+            again = outbox.failed(owed, worker, status, answer.message, retry_at, now)
     except LeaseLost as error:
         logger.warning("%s", error, extra=say)
+        return
+    if again:
+        logger.warning(
+            "answers again", extra=log_event("answers_again", destination=owed.destination)
+        )
+    if verdict is Verdict.STORED:
+        logger.info("delivered", extra=say)
 
 
 def _retry_at(

@@ -43,6 +43,7 @@ from node.worklist.rows import (
 from node.worklist.statistics import Counted, DestinationLine, JobLine, Queued, Statistics
 from node.worklist.studies import Listed
 from node.worklist.telling import EscalationStep, Tell
+from node.worklist.unreachable import Unreachable
 from node.worklist.unsent import Unsent
 from node.worklist.views import Views
 from node.worklist.worklist import Worklist
@@ -111,6 +112,7 @@ __all__ = [
     "Tell",
     "Unlisted",
     "UnlistedReport",
+    "Unreachable",
     "Unsent",
     "Value",
     "Views",

@@ -1,7 +1,7 @@
 """What goes out: one row for each parcel owed to each destination."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from node.identity import Identity
 from node.news import KIND
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
-from node.worklist import corrections, unsent
+from node.worklist import corrections, unreachable, unsent
 from node.worklist.audit import Actor, recorded
 from node.worklist.columns import Deed, DeliveryStatus
 from node.worklist.corrections import Correction
@@ -20,6 +20,7 @@ from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import close_if_sent
 from node.worklist.tables import case, delivery, instance, job, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
+from node.worklist.unreachable import Unreachable
 from node.worklist.unsent import Unsent
 
 _URGENT = sa.and_(case.c.priority == Priority.SUSPECTED, ~case.c.prior)
@@ -65,6 +66,7 @@ class Outbox:
             .join_from(delivery, case)
             .where(delivery.c.status == DeliveryStatus.OWED, is_free(delivery, now), only)
             .where(sa.or_(delivery.c.kind != KIND, ~_overtakes(now)))
+            .where(unreachable.may_be_tried(now))
             .order_by(_URGENT.desc(), delivery.c.id)
             .with_for_update(skip_locked=True, of=delivery)
         )
@@ -76,6 +78,8 @@ class Outbox:
                 delivery.c.channel == first.channel, delivery.c.destination == first.destination
             )
             rows = db.execute(batch.limit(limit)).all()
+            until = now + timedelta(seconds=lease_s)
+            unreachable.being_tried(db, first.destination, until)
             db.execute(
                 delivery.update()
                 .where(delivery.c.id.in_([row.id for row in rows]))
@@ -83,10 +87,11 @@ class Outbox:
             )
         return [_delivery(row) for row in rows]
 
-    def delivered(self, owed: Delivery, worker: str, status: int, now: datetime) -> None:
+    def delivered(self, owed: Delivery, worker: str, status: int, now: datetime) -> bool:
         """Record that the peer took a parcel, with its status verbatim.
 
-        The last parcel of a report makes its case DELIVERED.
+        The last parcel of a report makes its case DELIVERED. The result is whether the peer had
+        not answered before (`not_reached`).
 
         Raises
         ------
@@ -95,8 +100,9 @@ class Outbox:
         """
         sent = {"status": DeliveryStatus.SENT, "last_message": None, "sent_at": now}
         with self._database.write() as db:
-            _answered(db, owed, worker, status, now, sent)
+            again = _answered(db, owed, worker, status, now, sent)
             close_if_sent(db, owed.case_id, now)
+        return again
 
     def failed(
         self,
@@ -106,8 +112,10 @@ class Outbox:
         message: str,
         retry_at: datetime | None,
         now: datetime,
-    ) -> None:
+    ) -> bool:
         """Record that a parcel did not arrive, and when to try again.
+
+        The result is whether the peer had not answered before (`not_reached`).
 
         Parameters
         ----------
@@ -124,7 +132,24 @@ class Outbox:
         changes: dict[str, Any] = {"last_message": message}
         changes |= {"status": DeliveryStatus.DEAD} if retry_at is None else {"due_at": retry_at}
         with self._database.write() as db:
-            _answered(db, owed, worker, status, now, changes)
+            return _answered(db, owed, worker, status, now, changes)
+
+    def not_reached(
+        self,
+        destination: str,
+        worker: str,
+        why: str,
+        waits_s: tuple[float, float],
+        now: datetime,
+    ) -> Unreachable:
+        """Record that there is no connection with a destination (`unreachable.not_reached`)."""
+        with self._database.write() as db:
+            return unreachable.not_reached(db, destination, worker, why, waits_s, now)
+
+    def unreachable(self) -> list[Unreachable]:
+        """Return the destinations that do not answer, by name."""
+        with self._database.read() as db:
+            return unreachable.listed(db)
 
     def never_send(self, owed: Delivery, worker: str, reason: str, now: datetime) -> None:
         """Record that a parcel must not leave as it is: the delivery is DEAD.
@@ -275,12 +300,17 @@ def _answered(
     status: int | None,
     now: datetime,
     changes: Mapping[str, Any],
-) -> None:
-    """Record how a transfer ended, with the peer's status verbatim."""
+) -> bool:
+    """Record how a transfer ended, with the peer's status verbatim.
+
+    The result is whether the peer had not answered before.
+    """
+    again = unreachable.reached(db, owed.destination, now)
     tried = {"attempts": delivery.c.attempts + 1, "last_status": status, **changes}
     _record(db, owed, worker, tried)
     after = changes.get("status", DeliveryStatus.OWED)
     _note(db, "answered", owed, now, status=status, delivery=after)
+    return again
 
 
 def _record(db: sa.Connection, owed: Delivery, worker: str, changes: Mapping[str, Any]) -> None:

@@ -169,6 +169,17 @@ delivery = sa.Table(
 )
 sa.Index("ix_delivery_status_due_at", delivery.c.status, delivery.c.due_at)
 
+unreachable = sa.Table(
+    "unreachable",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),
+    at("since"),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    at("next_try_at"),
+)
+"""Destinations with which there was no connection when they were last tried."""
+
 acknowledgement = sa.Table(
     "acknowledgement",
     metadata,

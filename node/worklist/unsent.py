@@ -12,6 +12,7 @@ from node.worklist.columns import DeliveryStatus
 from node.worklist.events import note
 from node.worklist.owing import UNSENT, close_if_sent
 from node.worklist.tables import case, delivery, series
+from node.worklist.unreachable import try_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def retry(db: sa.Connection, numbers: Sequence[int], by: str, now: datetime) -> 
             continue
         tried = {"attempts": min(row.attempts, 1)} if is_dead else {}
         _change(db, row, {"status": DeliveryStatus.OWED, "due_at": now, **tried})
+        try_now(db, row.destination, now)
         _note(db, "delivery retried", row, by, now)
         done.append(row.id)
     return done

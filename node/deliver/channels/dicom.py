@@ -55,6 +55,8 @@ def probe(destination: Destination, settings: Settings) -> str:
 
 
 def _answer(sent: Sent) -> Answer:
+    if not sent.reached:
+        return Answer(Verdict.DOWN, message=sent.message)
     verdict = Verdict.REFUSED if sent.refused else Verdict.AGAIN
     return Answer(Verdict.STORED if sent.stored else verdict, sent.status, sent.message)
 

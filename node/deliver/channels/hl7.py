@@ -11,7 +11,7 @@ from datetime import datetime
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, sentences
-from node.errors import Retryable
+from node.errors import NoConnection, Retryable
 from node.hl7 import (
     ENCODINGS,
     END,
@@ -179,6 +179,8 @@ def post(destination: Destination, message: Message, settings: Settings) -> Answ
     content = compose(message, destination)
     try:
         answer = exchange(destination, content, settings.deliver.timeout_s)
+    except NoConnection as error:
+        return Answer(Verdict.DOWN, message=str(error))
     except (OSError, Retryable) as error:
         return Answer(Verdict.AGAIN, message=_failure(error))
     return acknowledged(answer, control_id(message.key))
@@ -189,8 +191,10 @@ def exchange(destination: Destination, content: bytes, timeout_s: float) -> byte
 
     Raises
     ------
+    NoConnection
+        If the peer is out of reach.
     OSError
-        If the peer is out of reach, or is not done within the time limit.
+        If it is not done within the time limit, or breaks the connection.
     Retryable
         If it closes before its answer is whole, or answers without a frame.
     """
@@ -210,7 +214,10 @@ def exchange(destination: Destination, content: bytes, timeout_s: float) -> byte
 
 
 def _connect(destination: Destination, timeout_s: float) -> socket.socket:
-    return socket.create_connection((destination.host, destination.port), timeout_s)
+    try:
+        return socket.create_connection((destination.host, destination.port), timeout_s)
+    except OSError as error:
+        raise NoConnection(_failure(error)) from error
 
 
 def acknowledged(answer: bytes, sent: str) -> Answer:

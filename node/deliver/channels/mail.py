@@ -10,7 +10,7 @@ from email.policy import SMTP
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, secret, sentences
-from node.errors import BadConfiguration, Retryable
+from node.errors import BadConfiguration, NoConnection, Retryable
 from node.settings import Destination, Settings
 from node.states import Priority
 from node.visible import visible
@@ -72,6 +72,8 @@ def post(destination: Destination, message: Message, settings: Settings) -> Answ
             server.send_message(compose(message, destination))
     except BadConfiguration as error:
         return Answer(Verdict.REFUSED, message=str(error))
+    except NoConnection as error:
+        return Answer(Verdict.DOWN, message=str(error))
     except (smtplib.SMTPException, OSError) as error:
         return Answer(_verdict(error), message=_failure(error))
     return Answer(Verdict.STORED)
@@ -82,14 +84,8 @@ def _server(destination: Destination, settings: Settings) -> Iterator[smtplib.SM
     """Yield the mail server, encrypted and logged in as the settings say."""
     mail = destination.mail
     context = ssl.create_default_context(cafile=mail.ca_file or None)
-    timeout_s = settings.deliver.timeout_s
     login = secret(mail.login_variable) if mail.login_variable else ""
-    if mail.security == "tls":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(
-            destination.host, destination.port, timeout=timeout_s, context=context
-        )
-    else:
-        server = smtplib.SMTP(destination.host, destination.port, timeout=timeout_s)
+    server = _connected(destination, context, settings.deliver.timeout_s)
     try:
         if mail.security == "starttls":
             server.starttls(context=context)
@@ -100,6 +96,18 @@ def _server(destination: Destination, settings: Settings) -> Iterator[smtplib.SM
         _leave(server)
     finally:
         server.close()
+
+
+def _connected(destination: Destination, context: ssl.SSLContext, timeout_s: float) -> smtplib.SMTP:
+    host, port = destination.host, destination.port
+    try:
+        if destination.mail.security == "tls":
+            return smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=context)
+        return smtplib.SMTP(host, port, timeout=timeout_s)
+    except smtplib.SMTPException:  # the server answers, and says no
+        raise
+    except OSError as error:
+        raise NoConnection(_failure(error)) from error
 
 
 def _leave(server: smtplib.SMTP) -> None:

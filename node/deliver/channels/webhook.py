@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from node.deliver.answer import Answer, Verdict
 from node.deliver.messages import Message, secret
-from node.errors import BadConfiguration, Retryable
+from node.errors import BadConfiguration, NoConnection, Retryable
 from node.settings import Destination, Settings
 from node.wording import RESEARCH_USE_ONLY
 
@@ -82,6 +82,8 @@ def post(destination: Destination, message: Message, settings: Settings) -> Answ
         status = _ask("POST", destination, settings, headers, content)
     except BadConfiguration as error:
         return Answer(Verdict.REFUSED, message=str(error))
+    except NoConnection as error:
+        return Answer(Verdict.DOWN, message=str(error))
     except (HTTPException, OSError) as error:
         return Answer(Verdict.AGAIN, message=_failure(error))
     return _answer(status)
@@ -105,6 +107,7 @@ def _ask(
     limit = threading.Timer(timeout_s, _cut, (connection, late))
     limit.start()
     try:
+        _connect(connection)
         target = urlunsplit(("", "", url.path or "/", url.query, ""))
         connection.request(method, target, content, {"User-Agent": "ichnode", **headers})
         status = connection.getresponse().status
@@ -121,6 +124,13 @@ def _connection(url: SplitResult, ca_file: str, timeout_s: float) -> HTTPConnect
         return HTTPConnection(url.hostname or "", url.port, timeout=timeout_s)
     trusted = ssl.create_default_context(cafile=ca_file or None)
     return HTTPSConnection(url.hostname or "", url.port, timeout=timeout_s, context=trusted)
+
+
+def _connect(connection: HTTPConnection) -> None:
+    try:
+        connection.connect()
+    except OSError as error:
+        raise NoConnection(_failure(error)) from error
 
 
 def _cut(connection: HTTPConnection, late: threading.Event) -> None:

@@ -12,7 +12,7 @@ from pynetdicom import AE, evt
 from node.dicom.net.association import application_entity, limit_time
 from node.dicom.net.tls import WatchedSocket, client_context
 from node.dicom.net.tls_failures import why
-from node.errors import BadConfiguration, Retryable
+from node.errors import BadConfiguration, NoConnection, Retryable
 from node.settings import ClientTls
 
 
@@ -63,15 +63,18 @@ def associated(
 
     Raises
     ------
-    Retryable
+    NoConnection
         If there is no association; the message says why.
+    Retryable
+        If the peer accepts none of the contexts.
     """
     ae = application_entity(ae_title, timeout_s=timeout_s)
     connection = _Connection(peer, timeout_s)
     assoc = _request(ae, peer, contexts, list(roles), list(handlers), connection)
     try:
         if not assoc.is_established:
-            raise Retryable(f"{peer.name}: {_why_not(assoc, peer, connection)}")
+            said = f"{peer.name}: {_why_not(assoc, peer, connection)}"
+            raise Retryable(said) if _has_accepted(assoc) else NoConnection(said)
         _keep_answers(assoc)
         yield assoc
     except Retryable:
@@ -105,7 +108,7 @@ def _request(
             tls_args=(connection, peer.host) if peer.tls.is_on else None,
         )
     except OSError as error:
-        raise Retryable(f"{peer.name}: {peer.host}: {error.strerror}") from error
+        raise NoConnection(f"{peer.name}: {peer.host}: {error.strerror}") from error
 
 
 class _Connection:
@@ -176,13 +179,17 @@ def _why_not(assoc: Any, peer: Peer, connection: _Connection) -> str:
         return f"no TLS with {peer.host}:{peer.port}: {why(connection.failure)}"
     if not connection.is_open:
         return f"no connection to {peer.host}:{peer.port}"
-    response = assoc.acceptor.primitive
     if assoc.is_rejected:
-        return f"association rejected: {response.reason_str}"
-    if response is not None:
+        return f"association rejected: {assoc.acceptor.primitive.reason_str}"
+    if _has_accepted(assoc):
         return "accepts none of the SOP classes and transfer syntaxes offered"
     hint = "" if peer.tls.is_on else "; if it speaks TLS alone, set tls.ca"
     return f"connected, but the peer aborted or did not answer the association request{hint}"
+
+
+def _has_accepted(assoc: Any) -> bool:
+    """Return whether the peer accepted the association, if none of its contexts."""
+    return assoc.acceptor.primitive is not None and not assoc.is_rejected
 
 
 def tune(event: evt.Event, timeout_s: float = 10.0) -> None:

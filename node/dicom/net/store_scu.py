@@ -14,7 +14,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from node.dicom.net.association import contexts_echo, contexts_out, refused_by_peer, stored_by_peer
 from node.dicom.net.requestor import associated
-from node.errors import BadObject, Retryable
+from node.errors import BadObject, NoConnection, Retryable
 from node.settings import Destination, Settings
 
 PRIORITY_MEDIUM, PRIORITY_HIGH = 0, 1
@@ -31,6 +31,8 @@ class Sent:
     message: str = ""
     refused: bool = False
     """Whether the peer will refuse the same object again, until something changes there."""
+    reached: bool = True
+    """False if there was no association with the peer, so that it got nothing."""
 
     @property
     def stored(self) -> bool:
@@ -104,7 +106,7 @@ def send_files(
     """
     left = deque(_item(path) for path in files)
     kinds = {(i.sop_class_uid, i.transfer_syntax_uid) for i in left if isinstance(i, Part10File)}
-    why = ""
+    why, reached = "", True
     try:
         if kinds:
             with _associated(peer, contexts_out(kinds), settings) as assoc:
@@ -113,8 +115,10 @@ def send_files(
                     left.popleft()
                     yield sent
     except Retryable as error:
-        why = str(error)
-    yield from (i if isinstance(i, Sent) else Sent(i.path, None, why) for i in left)
+        why, reached = str(error), not isinstance(error, NoConnection)
+    yield from (
+        i if isinstance(i, Sent) else Sent(i.path, None, why, reached=reached) for i in left
+    )
 
 
 def _item(path: Path) -> Part10File | Sent:

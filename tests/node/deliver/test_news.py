@@ -23,7 +23,7 @@ from node.states import Priority, Reason, State
 from node.worklist import Opinion, Signature, telling
 from node.worklist.studies import one_study
 from tests.support.listeners import ack, mllp_peer, status, web_peer
-from tests.support.peers import free_port
+from tests.support.peers import free_port, mute_peer
 from tests.support.postgresql import cluster
 from tests.support.reported import tilted_volume
 from tests.support.speaking import (
@@ -156,11 +156,19 @@ def test_suspicion_that_nobody_heard_of_is_not_taken_back(tmp_path):
 
 
 def test_suspicion_that_may_have_arrived_is_taken_back(tmp_path):
-    with speaking(tmp_path, hl7(free_port())) as node:
+    with mute_peer() as mute, speaking(tmp_path, hl7(mute.port), timeout_s=0.5) as node:
         node.read(SUSPECTED)
-        node.drain()  # the peer is down: who knows what it got
+        node.drain()  # the peer does not say what it got
         node.read(NEGATIVE)
         assert node.deliveries() == [("ris", "CANCELLED", 1), ("ris", "OWED", 0)]
+
+
+def test_suspicion_that_never_left_is_not_taken_back(tmp_path):
+    with speaking(tmp_path, hl7(free_port())) as node:
+        node.read(SUSPECTED)
+        node.drain()  # there is no connection: nobody got anything
+        node.read(NEGATIVE)
+        assert node.deliveries() == [("ris", "CANCELLED", 0)]
 
 
 def test_retraction_does_not_overtake_the_flag_that_is_on_its_way(tmp_path):
