@@ -47,6 +47,7 @@ class NodeMetrics(Collector):
         yield from self._queue(now)
         yield from self._results(now)
         yield from self._deliveries(now)
+        yield from self._unreachable(now)
         yield from self._running(now)
         yield from self._disk()
 
@@ -118,6 +119,15 @@ class NodeMetrics(Collector):
                     ("sent", line.sent),
                 )
             },
+        )
+
+    def _unreachable(self, now: datetime) -> Iterator[Metric]:
+        down = self._worklist.outbox.unreachable()
+        yield _gauge(
+            "ichnode_destination_unreachable_seconds",
+            "Seconds since a destination did not answer; none where it does.",
+            ["destination"],
+            {(one.destination,): _seconds(now, one.since) for one in down},
         )
 
     def _running(self, now: datetime) -> Iterator[Metric]:

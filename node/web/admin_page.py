@@ -7,7 +7,7 @@ anything.
 import asyncio
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +24,16 @@ from node.web import figures, guard
 from node.web.figures import Day, Figures
 from node.web.site import Site, permitted, signed
 from node.web.who import Role, address_of, who
-from node.worklist import Actor, Deed, DeliveryStatus, DestinationLine, JobLine, Queued, Unsent
+from node.worklist import (
+    Actor,
+    Deed,
+    DeliveryStatus,
+    DestinationLine,
+    JobLine,
+    Queued,
+    Unreachable,
+    Unsent,
+)
 
 ADMINS, FOR_ADMINS = frozenset({Role.ADMIN}), "This is for the role admin."
 WEEKS = (4, 13, 52)
@@ -49,6 +58,8 @@ class Running:
     queue: tuple[Queued, ...]
     destinations: tuple[tuple[DestinationLine, Destination | None], ...]
     """With its settings; None if it is set no more."""
+    unreachable: Mapping[str, Unreachable]
+    """By destination."""
     unsent: tuple[Unsent, ...]
     jobs: tuple[JobLine, ...]
     disk_free: int | None
@@ -117,6 +128,7 @@ class AdminPage:
         return Running(
             queue=tuple(worklist.statistics.queue()),
             destinations=tuple((line, named.get(line.name)) for line in lines),
+            unreachable={one.destination: one for one in worklist.outbox.unreachable()},
             unsent=tuple(worklist.outbox.unsent(limit=UNSENT_SHOWN)),
             jobs=tuple(worklist.statistics.jobs()),
             disk_free=free,

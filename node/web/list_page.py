@@ -48,7 +48,8 @@ class ListPage:
         )
         self._site.live.look()
         selection = self._site.live.select(wanted)
-        return self._site.page(request, "list.html", selection=selection)
+        down = self._site.worklist.outbox.unreachable()
+        return self._site.page(request, "list.html", selection=selection, down=down)
 
     async def changes(self, request: Request) -> Response:
         """Return the order of a page of the list, and those of its rows that the page lacks."""
@@ -59,6 +60,7 @@ class ListPage:
     def _changes(self, asked: dict[str, Any], may_say: bool) -> dict[str, Any]:
         self._site.live.look()
         selection = self._site.live.select(wanted_by(asked))
+        down = self._site.worklist.outbox.unreachable()
         known = asked.get("known")
         known = known if isinstance(known, dict) else {}
         lacking = [one for one in selection.rows if known.get(str(one.listed.number)) != one.tag]
@@ -66,7 +68,7 @@ class ListPage:
             "version": selection.version,
             "order": [one.listed.number for one in selection.rows],
             "rows": {one.listed.number: self._row(one, may_say) for one in lacking},
-            "summary": self._site.render("summary.html", selection=selection),
+            "summary": self._site.render("summary.html", selection=selection, down=down),
             "loud": selection.counts["SUSPECTED"],
             "new": {one.listed.number: wording.announced(one.row) for one in lacking},
         }

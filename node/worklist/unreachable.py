@@ -32,6 +32,15 @@ class Unreachable:
     next_try_at: datetime
     owed: int
 
+    def __str__(self) -> str:
+        since, again = (
+            f"{at.astimezone():%Y-%m-%d %H:%M}" for at in (self.since, self.next_try_at)
+        )
+        return (
+            f"{self.destination} has not answered since {since}: {self.why}; {self.owed} owed, next "
+            f"try {again}"
+        )
+
 
 def may_be_tried(now: datetime) -> sa.ColumnElement[bool]:
     """Return the condition that a delivery's destination answers, or is to be tried again."""

@@ -57,6 +57,9 @@ def worklist(
                 while not threading.Event().wait(1.0):
                     live.update(on_one_screen(rows(), console))
         print_list(rows(), worklist_table, EMPTY, as_json=as_json)
+        if not as_json:
+            for down in worklist.outbox.unreachable():
+                say(str(down))
 
 
 def _rows(

@@ -104,7 +104,7 @@ def _connected(destination: Destination, context: ssl.SSLContext, timeout_s: flo
         if destination.mail.security == "tls":
             return smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=context)
         return smtplib.SMTP(host, port, timeout=timeout_s)
-    except smtplib.SMTPException:  # the server answers, and says no
+    except smtplib.SMTPResponseException:  # the server answers, and says no
         raise
     except OSError as error:
         raise NoConnection(_failure(error)) from error

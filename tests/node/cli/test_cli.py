@@ -218,6 +218,15 @@ def dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worklist]:
         yield worklist
 
 
+def test_the_worklist_says_which_destination_does_not_answer(dead: Worklist) -> None:
+    study(dead, 2, ASSEMBLED, SUSPECTED, report(SR))
+    dead.outbox.claim("w", 60, NOW)
+    dead.outbox.not_reached("PACS", "w", "no connection", (10.0, 60.0), NOW)
+    said = " ".join(run("worklist")[1].split())
+    assert "PACS has not answered since 20" in said
+    assert "no connection; 1 owed, next try 20" in said
+
+
 def test_dead_deliveries_are_listed_retried_and_cancelled(dead: Worklist) -> None:
     shown = " ".join(run("deliveries", "list")[1].split())
     assert "1 1 PACS sr dead 1 A700 out of resources" in shown

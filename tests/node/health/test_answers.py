@@ -111,6 +111,8 @@ def test_a_read_only_disk_is_named(tmp_path: Path, worklist: Worklist, settings:
 def test_metrics_are_read_by_prometheus_own_parser(asked: httpx.Client, worklist: Worklist) -> None:
     run(worklist, "work", silent=7)
     worklist.outbox.ran("send", "the disk is full", NOW)
+    since = NOW - timedelta(seconds=90)
+    worklist.outbox.not_reached("PACS", "w", "no connection", (10.0, 60.0), since)
     found = {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(asked.get("/metrics").text)
@@ -120,6 +122,7 @@ def test_metrics_are_read_by_prometheus_own_parser(asked: httpx.Client, worklist
     assert found["ichnode_studies", "suspected"] == 0
     assert found["ichnode_quarantined",] == 0
     assert found["ichnode_process_silent_seconds", "work of one machine", "work"] == 7
+    assert found["ichnode_destination_unreachable_seconds", "PACS"] == 90
     assert found["ichnode_job_failing", "send"] == 1
     assert found["ichnode_disk_bytes", "free"] > 0
 

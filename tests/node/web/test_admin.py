@@ -101,6 +101,24 @@ def test_the_page_counts_what_happened(worklist: Worklist, browser: TestClient) 
     assert "SECRET" not in html and "RESEARCH USE ONLY" in html
 
 
+def test_a_destination_that_does_not_answer_is_shown_with_its_next_try(
+    worklist: Worklist, browser: TestClient
+) -> None:
+    unreachable(worklist)
+    text = words(browser.get("/admin").text)
+    since = NOW.astimezone().strftime("%d %b %H:%M")
+    assert f"has not answered since {since} no connection to it; tried 1 times, again in 10" in text
+    assert f"PACS has not answered since {since}: 1 results wait." in words(browser.get("/").text)
+
+
+def unreachable(worklist: Worklist) -> None:
+    """A suspected study whose SR waits for a destination that does not answer."""
+    study(worklist, 1, ASSEMBLED, SUSPECTED, report(SR))
+    (owed,) = worklist.outbox.claim("w", 60, NOW)
+    worklist.outbox.not_reached("PACS", "w", "no connection to it", (10.0, 60.0), NOW)
+    assert owed.destination == "PACS"
+
+
 def test_an_empty_node_has_a_page(browser: TestClient) -> None:
     text = words(browser.get("/admin").text)
     assert "none judged" in text and "No studies." in text and "Nothing is owed." in text
