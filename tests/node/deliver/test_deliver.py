@@ -746,3 +746,31 @@ class TestOutage:
         made[0]()
         meets["send"] = AssertionError("asked again at once")
         made[0]()
+
+
+def test_what_is_owed_leaves_though_the_clock_is_set_back_under_the_scheduler(
+    tmp_path, monkeypatch
+):
+    class SetBack(datetime):
+        by = timedelta(0)
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - cls.by
+
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", SetBack)
+    monkeypatch.setattr("node.deliver.loop.datetime", SetBack)
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        stop = threading.Event()
+        role = threading.Thread(
+            target=deliver, args=(outbox.settings, outbox.worklist.outbox, outbox.clock, stop)
+        )
+        role.start()
+        try:
+            wait_until(lambda: len(outbox.worklist.statistics.jobs()) == 2)
+            SetBack.by = timedelta(hours=1)
+            outbox.owe(*report(tmp_path))
+            wait_until(lambda: len(requests) == 3)
+        finally:
+            stop.set()
+            role.join()
