@@ -204,9 +204,18 @@ def deliver(
             coalesce=True,
         )
     scheduler.start()
+    looked_at = datetime.now(UTC)
     while not stop.wait(1.0):  # not for ever: a signal's handler runs between two waits
-        pass
+        before, looked_at = looked_at, datetime.now(UTC)
+        if looked_at < before:
+            _run_now(scheduler, looked_at)
     scheduler.shutdown(wait=True)
+
+
+def _run_now(scheduler: BackgroundScheduler, now: datetime) -> None:
+    """Have all jobs run after the clock was set back: they were to run by the clock as it was."""
+    for job in scheduler.get_jobs():
+        job.modify(next_run_time=now)
 
 
 def _drain(

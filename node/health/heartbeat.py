@@ -97,6 +97,10 @@ class Pulse:
             self._processes.beat(
                 Process(self._name, self._role, self._started_at, self._ready_at, self._clock())
             )
+            step = self._processes.reckon(self._processes.time(self._clock()))
+            if step:
+                say = event("clock_set_back", by_s=round(step.total_seconds()))
+                logger.warning("the clock was set back: times are reckoned anew", extra=say)
 
     def _require_progress(self) -> None:
         if not isinstance(self._stop, StopEvent) or self._ready_at is None:

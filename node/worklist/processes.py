@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from node.worklist import steps
 from node.worklist.database import Database, insert
 from node.worklist.tables import process
 
@@ -53,6 +54,19 @@ class Processes:
                 .on_conflict_do_update(index_elements=["name"], set_=row)
             )
             db.execute(process.delete().where(process.c.seen_at < one.seen_at - FORGOTTEN))
+
+    def time(self, now: datetime) -> datetime:
+        """Return the time by the database's server, or `now` where it is this machine's."""
+        with self._database.read() as db:
+            if db.dialect.name != "postgresql":
+                return now
+            found: datetime = db.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return found
+
+    def reckon(self, now: datetime) -> timedelta:
+        """Note the time; return by how much the clock was set back since (`steps.reckon`)."""
+        with self._database.write() as db:
+            return steps.reckon(db, now)
 
     def ended(self, name: str) -> None:
         """Record that a process stopped as it was told to."""

@@ -381,3 +381,11 @@ process = sa.Table(
     at("seen_at"),
 )
 """Which processes of the node run; the row of one that was killed stays, and grows old."""
+
+clock = sa.Table(
+    "clock",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    at("at"),
+)
+"""One row: what the time was when a process last noted it."""

@@ -36,10 +36,8 @@ class Unreachable:
         since, again = (
             f"{at.astimezone():%Y-%m-%d %H:%M}" for at in (self.since, self.next_try_at)
         )
-        return (
-            f"{self.destination} has not answered since {since}: {self.why}; {self.owed} owed, next "
-            f"try {again}"
-        )
+        waits = f"{self.owed} owed, next try {again}"
+        return f"{self.destination} has not answered since {since}: {self.why}; {waits}"
 
 
 def may_be_tried(now: datetime) -> sa.ColumnElement[bool]:

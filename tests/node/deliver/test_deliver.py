@@ -758,7 +758,8 @@ def test_what_is_owed_leaves_though_the_clock_is_set_back_under_the_scheduler(
         def now(cls, tz=None):
             return datetime.now(tz) - cls.by
 
-    monkeypatch.setattr("apscheduler.schedulers.base.datetime", SetBack)
+    for module in ("schedulers.base", "executors.base"):
+        monkeypatch.setattr(f"apscheduler.{module}.datetime", SetBack)
     monkeypatch.setattr("node.deliver.loop.datetime", SetBack)
     with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
         stop = threading.Event()

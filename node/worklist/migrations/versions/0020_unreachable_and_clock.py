@@ -1,4 +1,4 @@
-"""Which destinations do not answer, since when, and when they are tried next."""
+"""Which destinations do not answer, and what the time was when it was last noted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,4 +15,9 @@ def upgrade() -> None:
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_table(
+        "clock",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     )
