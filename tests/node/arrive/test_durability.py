@@ -19,8 +19,8 @@ from node.arrive import spool
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import Sent, send_files
-from node.errors import Outage
-from node.worklist import arrivals, filing
+from node.errors import Outage, Permanent
+from node.worklist import arrivals, database, filing
 from tests.support.peers import ct_series, wait_until
 from tests.support.receiving import Node, dataset_bytes, listening_node
 from training.datasets.series import Identity
@@ -137,7 +137,7 @@ FAULTS: dict[str, tuple[object, str, Exception]] = {
     "the file is not renamed": (Path, "rename", NO_SPACE),
     "the folder is not synced": (spool, "sync_folder", NO_SPACE),
     "the database is locked": (filing, "look_up", Outage("locked")),
-    "the row is refused": (filing, "keep", database.Permanent("refused")),
+    "the row is refused": (filing, "keep", Permanent("refused")),
     "the row clashes": (filing, "keep", database.Clash("raced")),
     "an error of our own": (filing, "keep", ZeroDivisionError("bug")),
     "the commit fails": (
@@ -204,7 +204,7 @@ def with_fault(seed: str, fault: Exception) -> Callable[..., object]:
     return look_up
 
 
-@pytest.mark.parametrize("fault", [database.Permanent("refused"), ZeroDivisionError("bug")])
+@pytest.mark.parametrize("fault", [Permanent("refused"), ZeroDivisionError("bug")])
 def test_an_object_that_fails_in_a_group_fails_alone(
     node, acknowledged, tmp_path, monkeypatch, fault
 ):
