@@ -140,18 +140,18 @@ class NodeMetrics(Collector):
                 for one in self._worklist.processes.listed()
             },
         )
-        jobs = self._worklist.statistics.jobs()
+        jobs = self._worklist.jobs.listed()
         yield _gauge(
             "ichnode_job_last_run_timestamp_seconds",
             "When a job last ran, in seconds since 1970.",
             ["job"],
-            {(job.name,): job.ran_at.timestamp() for job in jobs},
+            {(job.name,): job.ran_at.timestamp() for job in jobs if job.ran_at},
         )
         yield _gauge(
             "ichnode_job_failing",
             "1 if a job failed when it last ran.",
             ["job"],
-            {(job.name,): int(job.failed_at == job.ran_at) for job in jobs},
+            {(job.name,): int(job.fails) for job in jobs},
         )
 
     def _disk(self) -> Iterator[Metric]:

@@ -44,9 +44,6 @@ UNSENT_SHOWN = 100
 """Deliveries that are listed; the numbers of destinations count all."""
 ECHO_S, PATIENCE_S = 2.0, 6.0
 """Time limit of each step of an echo, and of all of it. A page gives up after 8 s."""
-LATE_S = 120.0
-"""A job that did not run for so long does not run: a job is noted each 30 s, and a transfer to a
-peer that hangs takes some time. A choice."""
 MOST_AT_ONCE = 10_000
 """Deliveries that one request may name."""
 
@@ -106,7 +103,6 @@ class AdminPage:
             running=self._running(),
             done=self._done(weeks),
             weeks=WEEKS,
-            late_s=LATE_S,
             may_run=user is not None and user.role is Role.ADMIN,
         )
 
@@ -115,7 +111,7 @@ class AdminPage:
         user = who(request)
         may_run = user is not None and user.role is Role.ADMIN
         running = self._running()
-        html = self._site.render("running.html", running=running, late_s=LATE_S, may_run=may_run)
+        html = self._site.render("running.html", running=running, may_run=may_run)
         return HTMLResponse(html)
 
     def _running(self) -> Running:
@@ -130,7 +126,7 @@ class AdminPage:
             destinations=tuple((line, named.get(line.name)) for line in lines),
             unreachable={one.destination: one for one in worklist.outbox.unreachable()},
             unsent=tuple(worklist.outbox.unsent(limit=UNSENT_SHOWN)),
-            jobs=tuple(worklist.statistics.jobs()),
+            jobs=tuple(worklist.jobs.listed()),
             disk_free=free,
             disk_total=total,
         )

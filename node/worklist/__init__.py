@@ -24,6 +24,7 @@ from node.worklist.database import backup, upgrade
 from node.worklist.events import Event
 from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
+from node.worklist.jobs import JobLine, Jobs
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.listing import Listing, Mark
 from node.worklist.matching import BadQuery
@@ -40,7 +41,7 @@ from node.worklist.rows import (
     in_order,
     speaking_for_study,
 )
-from node.worklist.statistics import Counted, DestinationLine, JobLine, Queued, Statistics
+from node.worklist.statistics import Counted, DestinationLine, Queued, Statistics
 from node.worklist.studies import Listed
 from node.worklist.telling import EscalationStep, Tell
 from node.worklist.unreachable import Unreachable
@@ -78,6 +79,7 @@ __all__ = [
     "Found",
     "IllegalMove",
     "JobLine",
+    "Jobs",
     "LeaseLost",
     "Level",
     "Listed",

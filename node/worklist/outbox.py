@@ -10,15 +10,15 @@ from node.identity import Identity
 from node.news import KIND
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
-from node.worklist import corrections, unreachable, unsent
+from node.worklist import corrections, jobs, unreachable, unsent
 from node.worklist.audit import Actor, recorded
 from node.worklist.columns import Deed, DeliveryStatus
 from node.worklist.corrections import Correction
-from node.worklist.database import Database, insert
+from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import close_if_sent
-from node.worklist.tables import case, delivery, instance, job, series
+from node.worklist.tables import case, delivery, instance, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
 from node.worklist.unreachable import Unreachable
 from node.worklist.unsent import Unsent
@@ -164,15 +164,9 @@ class Outbox:
             _note(db, "never sent", owed, now, reason=reason, delivery=DeliveryStatus.DEAD)
 
     def ran(self, name: str, error: str | None, now: datetime) -> None:
-        """Record that a job ran, and what went wrong if something did; an earlier error stays."""
-        failed = {"error": error, "failed_at": now} if error is not None else {}
-        values = {"ran_at": now, **failed}
+        """Record that a job of sending ran, as `node.worklist.Jobs.ran`."""
         with self._database.write() as db:
-            db.execute(
-                insert(db, job)
-                .values(name=name, **values)
-                .on_conflict_do_update(index_elements=["name"], set_=values)
-            )
+            jobs.ran(db, name, error, now)
 
     def unsent(
         self,

@@ -22,7 +22,6 @@ from node.worklist.tables import (
     delivery,
     event,
     instance,
-    job,
     quarantine,
     series,
     study,
@@ -96,16 +95,6 @@ class DestinationLine:
     status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobLine:
-    """A job of the node: when it last ran, and when and how it last failed, if it ever did."""
-
-    name: str
-    ran_at: datetime
-    error: str | None
-    failed_at: datetime | None
-
-
 class Statistics:
     """The worklist as those see it who answer for the node."""
 
@@ -170,11 +159,6 @@ class Statistics:
         waiting = sa.select(sa.func.count()).where(quarantine.c.decision.is_(None))
         with self._database.read() as db:
             return db.scalar(waiting) or 0
-
-    def jobs(self) -> list[JobLine]:
-        """Return the jobs of the node, by name."""
-        with self._database.read() as db:
-            return [JobLine(*row) for row in db.execute(sa.select(job).order_by(job.c.name))]
 
 
 def _last_answers(db: sa.Connection) -> Mapping[str, tuple[Any, ...]]:

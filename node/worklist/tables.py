@@ -364,12 +364,14 @@ job = sa.Table(
     "job",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
-    at("ran_at"),
+    at("ran_at", nullable=True),
     sa.Column("error", sa.Text),
     at("failed_at", nullable=True),
+    at("next_at", nullable=True),
     sa.CheckConstraint("(error IS NULL) = (failed_at IS NULL)", "failed"),
 )
-"""What the node does again and again; `error` is of the last run that failed."""
+"""What the node does again and again; `error` is of the last run that failed, `next_at` of a job
+that has a time."""
 
 process = sa.Table(
     "process",

@@ -10,6 +10,7 @@ from node.worklist.audit import Audit
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
 from node.worklist.feedback import Feedback
+from node.worklist.jobs import Jobs
 from node.worklist.listing import Listing
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients
@@ -62,6 +63,8 @@ class Worklist:
         For who answers for the node.
     processes
         For a process of the node, and who asks which run.
+    jobs
+        For who does something again and again, and who asks after it.
 
     Raises
     ------
@@ -90,6 +93,7 @@ class Worklist:
         self.archive = Archive(self._database)
         self.statistics = Statistics(self._database)
         self.processes = Processes(self._database)
+        self.jobs = Jobs(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -699,7 +699,7 @@ def test_a_job_is_noted_seldom_and_at_once_when_it_begins_or_ceases_to_fail(tmp_
         def after(seconds, fails=None):
             node.now, outcome[0] = start + timedelta(seconds=seconds), fails
             job()
-            (line,) = node.worklist.statistics.jobs()
+            (line,) = node.worklist.jobs.listed()
             failed = line.failed_at and (line.failed_at - start).total_seconds()
             return (line.ran_at - start).total_seconds(), line.error, failed
 

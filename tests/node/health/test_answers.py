@@ -110,7 +110,7 @@ def test_a_read_only_disk_is_named(tmp_path: Path, worklist: Worklist, settings:
 
 def test_metrics_are_read_by_prometheus_own_parser(asked: httpx.Client, worklist: Worklist) -> None:
     run(worklist, "work", silent=7)
-    worklist.outbox.ran("send", "the disk is full", NOW)
+    worklist.jobs.ran("send", "the disk is full", NOW)
     since = NOW - timedelta(seconds=90)
     worklist.outbox.not_reached("PACS", "w", "no connection", (10.0, 60.0), since)
     found = {

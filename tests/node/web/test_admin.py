@@ -226,14 +226,22 @@ def test_jobs_are_shown_with_their_last_run_and_error(
     worklist: Worklist, browser: TestClient
 ) -> None:
     assert "has not run yet" in browser.get("/admin/running").text
-    worklist.outbox.ran("send", "the disk is <full>", NOW - timedelta(seconds=40))
-    worklist.outbox.ran("send", None, NOW - timedelta(seconds=10))
-    worklist.outbox.ran("escalate", None, NOW - timedelta(minutes=9))
-    html = browser.get("/admin/running").text
-    assert "send 10.0 s ago the disk is <full>" in words(html).replace("&lt;", "<").replace(
-        "&gt;", ">"
-    )
-    assert "escalate 9 min ago: it does not run none" in words(html)
+    worklist.jobs.ran("send", "the disk is <full>", NOW - timedelta(seconds=40))
+    worklist.jobs.ran("send", None, NOW - timedelta(seconds=10))
+    worklist.jobs.ran("escalate", None, NOW - timedelta(minutes=9))
+    html = words(browser.get("/admin/running").text).replace("&lt;", "<").replace("&gt;", ">")
+    assert "send 10.0 s ago all the time the disk is <full>" in html
+    assert "escalate 9 min ago: it does not run all the time none" in html
+
+
+def test_a_job_that_has_a_time_is_late_when_it_is_overdue(
+    worklist: Worklist, browser: TestClient
+) -> None:
+    worklist.jobs.ran("backup", None, NOW - timedelta(hours=9), NOW + timedelta(hours=15))
+    worklist.jobs.planned("health", NOW - timedelta(hours=1))
+    said = words(browser.get("/admin/running").text)
+    assert "backup 9 h 00 min ago in 15 h 00 min none" in said
+    assert "health not yet: it does not run now none" in said
 
 
 def counted(priority: Priority, **values: object) -> Counted:
