@@ -8,6 +8,7 @@ database alone.
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,6 +66,49 @@ def holder(folder: Path) -> str | None:
     finally:
         os.close(descriptor)
     return None
+
+
+class Turn:
+    """The lock of one kind of work on a data folder, which one process has until it ends.
+
+    Parameters
+    ----------
+    name
+        Of the lock file.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._file = folder / name
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._mine = False
+
+    def taken(self) -> bool:
+        """Return whether this process has the lock; it takes one that is free.
+
+        On a file system without locks every process has it.
+        """
+        with self._lock:
+            self._mine = self._mine or self._try()
+            return self._mine
+
+    def leave(self) -> None:
+        """Let the lock go."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor, self._mine = None, False
+
+    def _try(self) -> bool:
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            logger.warning("no lock: %s", error.strerror, extra=event("no_lock"))
+        return True
 
 
 def _take(descriptor: int, folder: Path) -> None:

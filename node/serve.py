@@ -1,7 +1,8 @@
 """`ichnode serve`: runs each role in a process of its own, and starts again one that dies.
 
-receive and web answer the network, work reads, deliver sends what the outbox holds. They meet in
-the database alone, so each can also run by itself, under systemd or on another machine.
+receive and web answer the network, work reads, deliver sends what the outbox holds and runs the
+jobs of the node (`node.jobs`). They meet in the database alone, so each can also run by itself,
+under systemd or on another machine.
 """
 
 import logging
@@ -102,9 +103,11 @@ def _work(settings: Settings, worklist: Worklist, stop: threading.Event, alive: 
 
 def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
     from node.deliver import deliver
+    from node.jobs import scheduled
 
-    alive.ready()
-    deliver(settings, worklist.outbox, utc_now, stop)
+    with scheduled(settings, worklist, utc_now, stop):
+        alive.ready()
+        deliver(settings, worklist.outbox, utc_now, stop)
 
 
 def _web(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:

@@ -73,13 +73,15 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("node/serve.py", "node.settings.web", "the door of node.settings is its package"),
     ("node/health/metrics.py", "node.health.answers", "inside node.health"),
     ("node/serve.py", "node.health.metrics", "the door of node.health is its package"),
+    ("node/jobs/scheduler.py", "node.jobs.agenda", "inside node.jobs"),
+    ("node/serve.py", "node.jobs.agenda", "the door of node.jobs is its package"),
     ("node/serve.py", "node.deliver.loop", "the door of node.deliver is its package"),
     ("node/serve.py", "node.web.app", "the door of node.web is its package"),
     ("node/serve.py", "node.arrive.filing", "the doors of node.arrive"),
     ("node/serve.py", "node.cases.choice", "the doors of node.cases"),
     ("node/cases/report.py", "node.dicom.write.codes", "the doors of node.dicom"),
 ]
-WINGS = ["arrive", "cases", "cli", "deliver", "dicom", "web", "worklist"]
+WINGS = ["arrive", "cases", "cli", "deliver", "dicom", "jobs", "web", "worklist"]
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from node.cli.commands.audit import audit
 from node.cli.commands.cases import cases
 from node.cli.commands.deliveries import deliveries
 from node.cli.commands.installation import db, doctor, serve
+from node.cli.commands.jobs import jobs
 from node.cli.commands.peers import echo, send
 from node.cli.commands.quarantine import quarantine
 from node.cli.commands.reading import analyse, bench, demo
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "replay": replay,
     "explain": explain,
     "doctor": doctor,
+    "jobs": jobs,
     "bench": bench,
     "train": train,
     "export": export,

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from node.errors import IchnodeError
 from node.health.metrics import NodeMetrics
-from node.health.readiness import readiness
+from node.health.readiness import conditions
 from node.log import event
 from node.settings import Settings
 from node.worklist import Worklist
@@ -48,7 +48,7 @@ def application(settings: Settings, worklist: Worklist, clock: Callable[[], date
             case ("GET" | "HEAD", "/healthz"):
                 return _say(start, "200 OK", "ok")
             case ("GET" | "HEAD", "/readyz"):
-                found = readiness(settings, worklist, clock())
+                found = conditions(settings, worklist, clock())
                 lines = [f"{'ok ' if r.holds else 'NOT'} {r.what}: {r.found}" for r in found]
                 ready = all(one.holds for one in found)
                 return _say(start, "200 OK" if ready else "503 Service Unavailable", *lines)

@@ -148,6 +148,12 @@ class NodeMetrics(Collector):
             {(job.name,): job.ran_at.timestamp() for job in jobs if job.ran_at},
         )
         yield _gauge(
+            "ichnode_job_next_run_timestamp_seconds",
+            "When a job is to run next, in seconds since 1970.",
+            ["job"],
+            {(job.name,): job.next_at.timestamp() for job in jobs if job.next_at},
+        )
+        yield _gauge(
             "ichnode_job_failing",
             "1 if a job failed when it last ran.",
             ["job"],

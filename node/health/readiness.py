@@ -24,7 +24,7 @@ class Ready:
     found: str
 
 
-def readiness(settings: Settings, worklist: Worklist, now: datetime) -> list[Ready]:
+def conditions(settings: Settings, worklist: Worklist, now: datetime) -> list[Ready]:
     """Return whether the database answers, the disk has room, and each role runs somewhere."""
     try:
         processes = worklist.processes.listed()
