@@ -115,6 +115,8 @@ class Instance:
     header: Header
     stored: StoredObject
     received_at: datetime
+    purged_at: datetime | None = None
+    """When its bytes were purged; None while they are on disk."""
 
 
 @dataclass(frozen=True, slots=True)

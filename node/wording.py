@@ -52,6 +52,7 @@ _PLAINLY = {
     Reason.UNDECODABLE: "A slice arrived damaged.",
     Reason.UNREADABLE: "No brain was found in the images.",
     Reason.MIXED_IDENTITY: "The images name different patients.",
+    Reason.PURGED: "Earlier images of the series are kept no longer.",
     Reason.OTHER_SERIES_READ: "Another series of the study was read instead.",
     Reason.INTERNAL: "The software failed.",
 }

@@ -147,7 +147,14 @@ def _add(
 ) -> Arrival:
     """Store the bytes, then commit the row."""
     stored = spool.put(_chunks(file), "quarantine" if opened.cut_short else "received")
-    return arrivals.add(opened.header, stored, caller=caller, now=now, cut_short=opened.cut_short)
+    return arrivals.add(
+        opened.header,
+        stored,
+        caller=caller,
+        now=now,
+        cut_short=opened.cut_short,
+        is_there=(spool.root / stored.path).exists,
+    )
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes | memoryview]:

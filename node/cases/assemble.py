@@ -185,11 +185,11 @@ def _refs(images: Sequence[Instance], frames: Iterable[FrameRef]) -> tuple[Slice
 
 
 def _everything(series: Series) -> tuple[SliceRef, ...]:
-    """Return all frames received; their order does not depend on the order of arrival."""
+    """Return all frames that are there; their order does not depend on the order of arrival."""
     return tuple(
         _ref(instance, frame)
         for instance in sorted(
-            series.instances,
+            (one for one in series.instances if one.purged_at is None),
             key=lambda i: (i.header.instance_number or 0, i.header.sop_instance_uid),
         )
         for frame in range(len(instance.header.frames))

@@ -127,7 +127,20 @@ def judge(series: Series, settings: Assemble, *, doubt: bool = False) -> Verdict
         )
     found = sort_out(everything, settings)
     verdict = _judge(series, found.images, settings, doubt=doubt)
+    if message := _purged(everything):
+        verdict = replace(verdict, refusal=Refusal(Reason.PURGED, message))
     return replace(verdict, odd_ones=found.limitations, lost=found.lost)
+
+
+def _purged(images: Sequence[Instance]) -> str | None:
+    """Return that a series cannot be read for want of images; half of them are not enough."""
+    gone = [image.purged_at for image in images if image.purged_at is not None]
+    if 2 * len(gone) < len(images) or not gone:
+        return None
+    return (
+        f"{len(gone)} of {len(images)} images were purged on {max(gone):%Y-%m-%d}: "
+        "send the series again"
+    )
 
 
 def _judge(
@@ -366,8 +379,8 @@ RULES: tuple[tuple[Reason, Callable[[Headers, Assemble], str | None]], ...] = (
 )
 """Objections to what a series is, the most obvious ones first."""
 
-CURABLE = frozenset({Reason.TOO_FEW_SLICES})
-"""Objections that further slices can remove."""
+CURABLE = frozenset({Reason.TOO_FEW_SLICES, Reason.PURGED})
+"""Objections that further slices can remove, or the same ones again."""
 
 
 def _too_few_places(ordered: Stack, _: Headers, settings: Assemble) -> str | None:

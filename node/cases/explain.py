@@ -122,6 +122,8 @@ class Explanation:
         destination stored.
     quarantined
         Objects of the study that are set aside: it may be incomplete.
+    purged
+        What of the study was purged, and when; "" if nothing was.
     """
 
     study_instance_uid: str
@@ -133,6 +135,7 @@ class Explanation:
     door_to_flag_s: float | None
     door_to_pacs_s: float | None
     quarantined: int
+    purged: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of `ichnode explain --json`; a stable interface."""
@@ -215,6 +218,7 @@ def explain(
         door_to_flag_s=speaker.door_to_flag_s,
         door_to_pacs_s=speaker.door_to_pacs_s,
         quarantined=quarantined,
+        purged=speaker.purged,
     )
 
 

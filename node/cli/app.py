@@ -15,6 +15,7 @@ from node.cli.commands.deliveries import deliveries
 from node.cli.commands.installation import db, doctor, serve
 from node.cli.commands.jobs import jobs
 from node.cli.commands.peers import echo, send
+from node.cli.commands.purging import purge
 from node.cli.commands.quarantine import quarantine
 from node.cli.commands.reading import analyse, bench, demo
 from node.cli.commands.reviewing import feedback
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "explain": explain,
     "doctor": doctor,
     "jobs": jobs,
+    "purge": purge,
     "bench": bench,
     "train": train,
     "export": export,

@@ -4,14 +4,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from node.folder_lock import Turn
 from node.jobs import upkeep
 from node.jobs.scheduler import Job, running
+from node.jobs.tidying import Tidying
 from node.settings import Settings
 from node.worklist import Worklist
 
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 @contextmanager
@@ -22,7 +25,7 @@ def scheduled(
 
     Another process on the same data folder runs none, and takes over when this one ends.
     """
-    jobs = agenda(settings, worklist, clock)
+    jobs = agenda(settings, worklist, clock, stop)
     with running(jobs, worklist.jobs, Turn(settings.data_dir, "jobs.lock"), clock):
         try:
             yield
@@ -30,9 +33,22 @@ def scheduled(
             stop.set()
 
 
-def agenda(settings: Settings, worklist: Worklist, clock: Callable[[], datetime]) -> list[Job]:
+def agenda(
+    settings: Settings,
+    worklist: Worklist,
+    clock: Callable[[], datetime],
+    stop: threading.Event,
+) -> list[Job]:
     """Return the jobs that these settings ask for."""
+    free_mb = partial(upkeep.free_mb, settings)
+    tidying = Tidying(settings, worklist.retention, clock, free_mb, stop.is_set)
+
+    def watermark() -> None:
+        tidying.by_rules(when_short=True)
+        upkeep.require_room(settings)
+
     return [
         Job("health", MINUTE, lambda: upkeep.require_well(settings, worklist, clock())),
-        Job("watermark", MINUTE, lambda: upkeep.require_room(settings)),
+        Job("watermark", MINUTE, watermark),
+        Job("retention", HOUR, tidying.by_rules),
     ]

@@ -30,7 +30,7 @@ class Job:
 
     name: str
     every: timedelta
-    work: Callable[[], None]
+    work: Callable[[], object]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from node.settings.health import Health
 from node.settings.peers import peer, source
 from node.settings.pull import Pull, Source
 from node.settings.receive import Adt, Caller, Receive
+from node.settings.retention import Retention, Rule
 from node.settings.tls import ClientTls, ServerTls, is_this_machine
 from node.settings.web import LOOPBACK, Oidc, Token, Viewer, Web
 from node.settings.work import BUNDLES, Decode, Triage, Work
@@ -32,6 +33,8 @@ __all__ = [
     "Oidc",
     "Pull",
     "Receive",
+    "Retention",
+    "Rule",
     "ServerTls",
     "Settings",
     "Source",

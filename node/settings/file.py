@@ -15,6 +15,7 @@ from node.settings.destination import Destination, Escalation, Hl7, Mail, Webhoo
 from node.settings.health import Health
 from node.settings.pull import Pull, Source
 from node.settings.receive import Caller, Receive
+from node.settings.retention import Retention, Rule
 from node.settings.section import Section
 from node.settings.web import Token, Viewer, Web
 from node.settings.work import Decode, Triage, Work
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     pull: Pull = Pull()
     web: Web = Web()
     work: Work = Work()
+    retention: Retention = Retention()
     health: Health = Health()
     log: Log = Log()
 
@@ -120,7 +122,7 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 _IN_TABLES = [
     name
-    for table in (Caller, Destination, Escalation, Hl7, Mail, Source, Token, Viewer, Webhook)
+    for table in (Caller, Destination, Escalation, Hl7, Mail, Rule, Source, Token, Viewer, Webhook)
     for name in table.model_fields
 ]
 """The keys of tables that the file may have several of."""

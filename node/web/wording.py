@@ -182,6 +182,8 @@ def notes(row: Row) -> list[str]:
     if row.quarantined:
         objects = f"{row.quarantined} received object{'s' if row.quarantined > 1 else ''}"
         said.append(f"{objects} set aside: the study may be incomplete")
+    if row.purged:
+        said.append(row.purged)
     if len(row.scans) > 1:
         said.append(f"{len(row.scans)} scans: " + ", ".join(spoken(s.priority) for s in row.scans))
     return [*said, *row.limitations]

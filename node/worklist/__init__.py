@@ -33,6 +33,7 @@ from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients, PatientStudy
 from node.worklist.processes import Process, Processes
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
+from node.worklist.retention import Kept, Purge, Retention
 from node.worklist.rows import (
     READ_ELSEWHERE,
     DeliveryLine,
@@ -80,6 +81,7 @@ __all__ = [
     "IllegalMove",
     "JobLine",
     "Jobs",
+    "Kept",
     "LeaseLost",
     "Level",
     "Listed",
@@ -97,11 +99,13 @@ __all__ = [
     "Patients",
     "Process",
     "Processes",
+    "Purge",
     "Quarantine",
     "Quarantined",
     "Query",
     "Queued",
     "READ_ELSEWHERE",
+    "Retention",
     "Role",
     "Row",
     "Said",

@@ -138,6 +138,9 @@ class Archive:
     def list_report(self, found: UnlistedReport, entries: Sequence[Entry]) -> None:
         """Describe the objects of a case's report, in the place of those of an earlier report."""
         with self._database.write() as db:
+            purged = sa.select(case.c.purged_at).where(case.c.id == found.case_id)
+            if db.scalar(purged) is not None:
+                return
             mine = archived_object.c.case_id == found.case_id
             uids = db.execute(sa.select(archived_object.c.series_instance_uid).where(mine))
             series = set(uids.scalars())
@@ -296,8 +299,27 @@ def _pieces(uids: Sequence[str], size: int = 500) -> Iterable[Sequence[str]]:
     return (uids[start : start + size] for start in range(0, len(uids), size))
 
 
+def withdraw(db: sa.Connection, study_uid: str, *, results: bool) -> None:
+    """Offer the received objects of a study no longer, and with `results` nothing of it."""
+    of_study = sa.select(archived_series.c.series_instance_uid).where(
+        archived_series.c.study_instance_uid == study_uid
+    )
+    uids = db.execute(of_study).scalars().all()
+    mine = archived_object.c.series_instance_uid.in_(of_study)
+    some = sa.true() if results else archived_object.c.case_id.is_(None)
+    db.execute(archived_object.delete().where(mine, some))
+    _count(db, uids)
+    empty = ~sa.exists().where(archived_series.c.study_instance_uid == study_uid)
+    same = archived_study.c.study_instance_uid == study_uid
+    db.execute(archived_study.delete().where(same, empty))
+
+
 def _is_current(db: sa.Connection, found: Unlisted) -> bool:
-    same = sa.and_(instance.c.id == found.id, instance.c.sha256 == found.sha256)
+    same = sa.and_(
+        instance.c.id == found.id,
+        instance.c.sha256 == found.sha256,
+        instance.c.purged_at.is_(None),
+    )
     return db.execute(sa.select(instance.c.id).where(same)).scalar() is not None
 
 

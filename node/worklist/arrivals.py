@@ -1,6 +1,6 @@
 """What comes in: received objects are filed or set aside, and the study they make up."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,6 +30,7 @@ class Received:
     caller: str
     now: datetime
     cut_short: str | None = None
+    is_there: Callable[[], bool] = lambda: True
 
 
 class Arrivals:
@@ -50,6 +51,7 @@ class Arrivals:
         caller: str,
         now: datetime,
         cut_short: str | None = None,
+        is_there: Callable[[], bool] = lambda: True,
     ) -> Arrival:
         """File a received object under its study and series, or set it aside.
 
@@ -61,8 +63,15 @@ class Arrivals:
         cut_short
             How its pixels are cut short. Such an object is an image of its series that is set aside
             until a whole one of its SOPInstanceUID comes, which takes its place.
+        is_there
+            Whether its bytes are on disk. They may not be, where they were just being purged.
+
+        Raises
+        ------
+        Retryable
+            Also if they are not: it is filed when it is sent again.
         """
-        return self._commits.join(Received(header, stored, caller, now, cut_short))
+        return self._commits.join(Received(header, stored, caller, now, cut_short, is_there))
 
     def add_all(self, objects: Sequence[Received]) -> list[Arrival]:
         """File objects in one transaction; those of a series stay in their order.
@@ -136,6 +145,10 @@ def _file(db: sa.Connection, received: Received) -> Arrival:
     caller, now, cut_short = received.caller, received.now, received.cut_short
     known = filing.look_up(db, header)
     if known.sha256 == stored.sha256:
+        if known.purged:
+            filing.take_back(db, known, header, now)
+            if not received.is_there():
+                raise Retryable("it was just being purged: send it again")
         return Arrival.DUPLICATE
     against = filing.objection(known, header)
     if cut_short is not None and (against is None or against[0] is Arrival.CHANGED):
@@ -177,4 +190,4 @@ def _cut_short(study_uid: str) -> sa.Select[Any]:
 def _instance(row: sa.Row[Any], corrected: list[Correction]) -> Instance:
     stored = StoredObject(row.path, row.sha256, row.size)
     header = corrections.resolved(Header.from_json(row.header), corrected)
-    return Instance(header, stored, row.received_at)
+    return Instance(header, stored, row.received_at, row.purged_at)

@@ -25,7 +25,7 @@ from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, FRESH, LeaseLost, held_by, is_free
 from node.worklist.open_cases import failed_in
-from node.worklist.setting_back import case_of, require_replayable, set_back, successor
+from node.worklist.setting_back import case_of, is_purged, require_replayable, set_back, successor
 from node.worklist.tables import case, series, study
 from node.worklist.telling import Tell, announce
 from node.worklist.urgency import by_urgency
@@ -265,11 +265,16 @@ def _replay(db: sa.Connection, old: Case, to: State, now: datetime, by: str | No
 def report_again(db: sa.Connection, study_uid: str, now: datetime) -> None:
     """Make the reports of a study due again, as after a replay by a person.
 
+    Those whose images were purged stay as they are.
+
     A report that is being made is void. What was not read is decided about again.
     """
     query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
     for row in db.execute(query).all():
         old = case_of(row)
+        if is_purged(db, old.series_instance_uid):
+            note(db, "not reported again: its pixels were purged", study_uid, old.id, now)
+            continue
         if old.state in (State.TRIAGED, State.NOT_ANALYSED):
             again: dict[str, Any] = {"due_at": now, **FREE}
         elif old.state in (State.REPORTED, State.DELIVERED):
@@ -332,7 +337,7 @@ def _moved(done: Case, outcome: Move, now: datetime) -> dict[str, Any]:
     if outcome.state in _STAGE_TIME:
         changes[_STAGE_TIME[outcome.state]] = now
     if outcome.state is State.REPORTED:
-        changes["catalogued"] = False
+        changes |= {"catalogued": False, "purged_at": None}
     if done.state is State.RECEIVING:
         changes["last_slice_at"] = (
             sa.select(series.c.last_received_at)

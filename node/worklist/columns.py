@@ -73,6 +73,8 @@ class Deed(StrEnum):
     """A destination was asked whether it answers."""
     DELIVERIES = "DELIVERIES"
     """Deliveries were tried again or given up."""
+    PURGED = "PURGED"
+    """Files of a study were removed, by rule or by a person's will."""
 
 
 class Utc(sa.types.TypeDecorator[datetime]):

@@ -57,6 +57,7 @@ class NewestCase:
 
     id: int
     state: State
+    reason_code: str | None
     claimed_by: str | None
     due_at: datetime
 
@@ -80,6 +81,8 @@ class Known:
         Of that instance; None where there is none.
     cut_short
         Whether an object of its SOPInstanceUID waits in quarantine for a whole one.
+    purged
+        Whether the bytes of that instance were purged.
     """
 
     case: NewestCase | None
@@ -88,6 +91,7 @@ class Known:
     filed_under: str | None
     has_pixel_data: bool | None
     cut_short: bool
+    purged: bool
 
 
 _OF_CUT_SHORT = sa.and_(
@@ -103,6 +107,7 @@ _SERIES_KNOWN: sa.Select[Any] = (
     sa.select(
         case.c.id,
         case.c.state,
+        case.c.reason_code,
         case.c.claimed_by,
         case.c.due_at,
         study.c.study_instance_uid,
@@ -110,6 +115,7 @@ _SERIES_KNOWN: sa.Select[Any] = (
         study.c.patient_birth_date,
         instance.c.sha256,
         instance.c.series_instance_uid,
+        instance.c.purged_at,
         _HAS_PIXEL_DATA,
         _CUT_SHORT,
     )
@@ -131,6 +137,7 @@ _STUDY_KNOWN: sa.Select[Any] = (
         study.c.patient_birth_date,
         instance.c.sha256,
         instance.c.series_instance_uid,
+        instance.c.purged_at,
         _HAS_PIXEL_DATA,
         _CUT_SHORT,
     )
@@ -156,7 +163,7 @@ def look_up(db: sa.Connection, header: Header) -> Known:
     newest = None
     row = db.execute(_SERIES_KNOWN, keys).one_or_none()
     if row:
-        newest = NewestCase(row.id, row.state, row.claimed_by, row.due_at)
+        newest = NewestCase(row.id, row.state, row.reason_code, row.claimed_by, row.due_at)
     else:
         row = db.execute(_STUDY_KNOWN, keys).one()
     patient = PatientIdentity(row.patient_id, row.patient_birth_date)
@@ -166,7 +173,7 @@ def look_up(db: sa.Connection, header: Header) -> Known:
         patient = said if corrections.resolve(said, corrected) == patient else patient
     identity = row.study_instance_uid and Identity(row.study_instance_uid, patient)
     filed = row.sha256, row.series_instance_uid, row.has_pixel_data
-    return Known(newest, identity, *filed, bool(row.cut_short))
+    return Known(newest, identity, *filed, bool(row.cut_short), row.purged_at is not None)
 
 
 def differences(known: Known, header: Header) -> Mapping[str, tuple[str, str]]:
@@ -209,12 +216,42 @@ def keep(
         "header": header.to_json(),
         "received_at": now,
         "catalogued": False,
+        "purged_at": None,
     }
     if known.sha256 is None:
         db.execute(instance.insert(), values)
     else:
         this = instance.c.sop_instance_uid == header.sop_instance_uid
         db.execute(instance.update().where(this), values)
+
+
+def take_back(db: sa.Connection, known: Known, header: Header, now: datetime) -> None:
+    """Note that an object that was purged is here again, with the bytes that it had.
+
+    It was read, so that its result stands. Where its series could not be read for want of such
+    objects, it is a late slice of it.
+    """
+    uid = header.study_instance_uid
+    same = instance.c.sop_instance_uid == header.sop_instance_uid
+    db.execute(instance.update().where(same).values(purged_at=None, catalogued=False))
+    mine = series.c.study_instance_uid == uid
+    purged = sa.exists().where(
+        instance.c.series_instance_uid == series.c.series_instance_uid,
+        instance.c.purged_at.is_not(None),
+        mine,
+    )
+    db.execute(
+        study.update()
+        .where(study.c.study_instance_uid == uid, ~purged)
+        .values(pixels_purged_at=None)
+    )
+    newest = known.case
+    waits = newest and (newest.state is State.RECEIVING or newest.reason_code == Reason.PURGED)
+    if newest and waits:
+        _touch_series(db, newest, header, now)
+    else:
+        of_object = series.c.series_instance_uid == header.series_instance_uid
+        db.execute(series.update().where(of_object).values(last_received_at=now))
 
 
 def set_aside(

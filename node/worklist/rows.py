@@ -116,11 +116,24 @@ class Row:
     scans: tuple["ScanLine", ...] = ()
     """How each scan of the study stands, the worst first."""
     deliveries: tuple[DeliveryLine, ...] = ()
+    pixels_purged_at: datetime | None = None
+    """When the images were purged that this case was made from; None while all are here."""
+    results_purged_at: datetime | None = None
+    """When its report was purged."""
     quarantined: int = 0
     """Objects of this study set aside and not decided about: it may be incomplete."""
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     agrees: bool | None = None
+
+    @property
+    def purged(self) -> str:
+        """What of it was purged, and when, in words; "" if nothing was."""
+        if self.results_purged_at is not None:
+            return f"pixels and results purged on {self.results_purged_at:%Y-%m-%d}"
+        if self.pixels_purged_at is not None:
+            return f"pixels purged on {self.pixels_purged_at:%Y-%m-%d}"
+        return ""
 
     @property
     def folder(self) -> str:
@@ -165,6 +178,8 @@ class Row:
             "door_to_pacs_s": self.door_to_pacs_s,
             "closed_by": self.closed_by,
             "saved_s": self.saved_s,
+            "pixels_purged_at": self.pixels_purged_at and self.pixels_purged_at.isoformat(),
+            "results_purged_at": self.results_purged_at and self.results_purged_at.isoformat(),
             "deliveries": [line.to_json() for line in self.deliveries],
         }
 

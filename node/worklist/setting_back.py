@@ -10,7 +10,7 @@ from node.records import Case
 from node.states import Priority, State
 from node.worklist.chains import IllegalMove
 from node.worklist.leases import FREE, FRESH
-from node.worklist.tables import case
+from node.worklist.tables import case, instance
 
 
 def require_replayable(db: sa.Connection, old: Case, to: State) -> None:
@@ -20,12 +20,33 @@ def require_replayable(db: sa.Connection, old: Case, to: State) -> None:
     by = successor(db, old.id)
     if by is not None:
         raise IllegalMove(f"case {old.id} was superseded by case {by}: replay that one")
+    _require_files(db, old, to)
     read = sa.select(case.c.triaged_at).where(case.c.id == old.id)
     if to is State.TRIAGED and db.execute(read).scalar() is None:
         raise IllegalMove(f"case {old.id} was not read, so there is no result to report")
     chosen = sa.select(case.c.assembled_at).where(case.c.id == old.id)
     if to is State.ASSEMBLED and db.execute(chosen).scalar() is None:
         raise IllegalMove(f"case {old.id} was not chosen to be read: replay it from assemble")
+
+
+def is_purged(db: sa.Connection, series_uid: str) -> bool:
+    """Return whether an object of a series was purged and did not come again."""
+    of_series = instance.c.series_instance_uid == series_uid
+    gone = sa.select(instance.c.id).where(of_series, instance.c.purged_at.is_not(None))
+    return db.execute(gone.limit(1)).first() is not None
+
+
+def _require_files(db: sa.Connection, old: Case, to: State) -> None:
+    of_series = instance.c.series_instance_uid == old.series_instance_uid
+    newest = sa.select(sa.func.max(instance.c.purged_at)).where(of_series)
+    if (purged := db.scalar(newest)) is not None:
+        raise IllegalMove(
+            f"case {old.id}: its pixels were purged on {purged:%Y-%m-%d}; send the series again, "
+            "then replay it"
+        )
+    made = sa.select(case.c.purged_at).where(case.c.id == old.id)
+    if to is not State.RECEIVING and db.scalar(made) is not None:
+        raise IllegalMove(f"case {old.id}: its results were purged: replay it from assemble")
 
 
 def successor(db: sa.Connection, case_id: int) -> int | None:

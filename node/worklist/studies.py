@@ -164,6 +164,12 @@ def _quarantined() -> sa.Select[Any]:
     return sa.select(uid, sa.func.count().label("objects")).where(undecided).group_by(uid)
 
 
+def _pixels_purged_at(r: sa.Row[Any]) -> datetime | None:
+    """Return when the images of a case were purged; later images are here."""
+    purged: datetime | None = r.pixels_purged_at
+    return purged if purged and r.received_at <= purged else None
+
+
 def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
     return Row(
         study_instance_uid=r.study_instance_uid,
@@ -200,6 +206,8 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         assembled_at=r.assembled_at,
         triaged_at=r.triaged_at,
         reported_at=r.reported_at,
+        pixels_purged_at=_pixels_purged_at(r),
+        results_purged_at=r.purged_at,
         deliveries=tuple(deliveries),
     )
 

@@ -51,6 +51,7 @@ study = sa.Table(
     sa.Column("accession_number", sa.Text, nullable=False, index=True),
     sa.Column("study_description", sa.Text, nullable=False),
     at("first_received_at"),
+    at("pixels_purged_at", nullable=True),
 )
 
 series = sa.Table(
@@ -85,6 +86,7 @@ instance = sa.Table(
     sa.Column("header", sa.JSON, nullable=False),
     at("received_at"),
     catalogued(new=False),
+    at("purged_at", nullable=True),
 )
 _index_of_uncatalogued(instance)
 
@@ -124,6 +126,7 @@ case = sa.Table(
     at("reported_at", nullable=True),
     at("delivered_at", nullable=True),
     catalogued(new=True),
+    at("purged_at", nullable=True),
     sa.CheckConstraint(WHOLE_LEASE, "lease"),
     sa.CheckConstraint("probability BETWEEN 0 AND 1", "probability"),
     sa.CheckConstraint("volume_ml >= 0", "volume"),
@@ -391,3 +394,24 @@ clock = sa.Table(
     at("at"),
 )
 """One row: what the time was when a process last noted it."""
+
+purge = sa.Table(
+    "purge",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    uid(
+        "study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False, index=True
+    ),
+    sa.Column("results", sa.Boolean, nullable=False),
+    sa.Column("series", sa.JSON, nullable=False),
+    sa.Column("objects", sa.Integer, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    at("at"),
+    at("done_at", nullable=True),
+    sa.Index("ix_purge_done_at", "done_at"),
+)
+"""Whose files were removed, when and why; without `done_at` that is under way. `instance.purged_at`
+says so of each object, `case.purged_at` of the results, and `study.pixels_purged_at` while an
+object of the study is purged."""

@@ -16,6 +16,7 @@ from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients
 from node.worklist.processes import Processes
 from node.worklist.quarantine import Quarantine
+from node.worklist.retention import Retention
 from node.worklist.statistics import Statistics
 from node.worklist.views import Views
 
@@ -65,6 +66,8 @@ class Worklist:
         For a process of the node, and who asks which run.
     jobs
         For who does something again and again, and who asks after it.
+    retention
+        For who removes files.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Worklist:
         self.statistics = Statistics(self._database)
         self.processes = Processes(self._database)
         self.jobs = Jobs(self._database)
+        self.retention = Retention(self._database)
 
     def __enter__(self) -> Self:
         return self

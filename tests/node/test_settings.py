@@ -15,6 +15,7 @@ from node.settings import (
     Escalation,
     Oidc,
     Receive,
+    Rule,
     Settings,
     Source,
     Token,
@@ -48,7 +49,7 @@ def test_shipped_file_holds_the_defaults() -> None:
     ("name", "description"),
     [
         *(*fields(Settings), *fields(Destination), *fields(Escalation), *fields(Caller)),
-        *(*fields(Source), *fields(Token), *fields(Viewer)),
+        *(*fields(Rule), *fields(Source), *fields(Token), *fields(Viewer)),
     ],
 )
 def test_every_setting_stands_in_the_shipped_file_with_its_description(

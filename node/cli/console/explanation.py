@@ -28,6 +28,7 @@ def explained(told: Explanation) -> Group:
         Text(RESEARCH_USE_ONLY, "bold"),
         heading,
         *([Text(aside, "bold")] if told.quarantined else ()),
+        *([outside(told.purged, "bold")] if told.purged else ()),
         _series_table(told),
         _time_table(told),
     )

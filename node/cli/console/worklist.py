@@ -83,7 +83,8 @@ def _priority(row: Row) -> Text:
     uncertain = [("\n? UNCERTAIN", "bold")] if row.uncertain else []
     prior = ["\nprior"] if row.prior else []
     aside = [f"\n{row.quarantined} set aside"] if row.quarantined else []
-    return Text.assemble(PRIORITY_STYLES[row.priority], *uncertain, *prior, *aside)
+    purged = [f"\n{row.purged}"] if row.purged else []
+    return Text.assemble(PRIORITY_STYLES[row.priority], *uncertain, *prior, *aside, *purged)
 
 
 def _came(row: Row) -> str:

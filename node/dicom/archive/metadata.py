@@ -82,6 +82,13 @@ class KeptMetadata:
         finally:
             partial.unlink(missing_ok=True)
 
+    def forget(self, series_instance_uid: str) -> None:
+        """Keep nothing of a series."""
+        try:
+            self._file(series_instance_uid).unlink(missing_ok=True)
+        except OSError as error:
+            _warn(error)
+
     def _file(self, series_instance_uid: str) -> Path:
         name = hashlib.sha256(series_instance_uid.encode()).hexdigest()
         return self.root / FOLDER / f"{name}.{VERSION}.gz"

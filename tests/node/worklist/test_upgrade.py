@@ -60,6 +60,7 @@ def test_the_worklist_and_its_deliveries_read_the_same(worklist: Worklist) -> No
     shown = [row.to_json() for row in worklist.views.worklist(NOW)]
     assert [{key: row[key] for key in said} for row, said in told(shown)] == SAID["worklist"]
     added = {"case_id", "door_to_pacs_s", "limitations", "scans"}
+    added |= {"pixels_purged_at", "results_purged_at"}
     assert all(set(row) - set(said) == added for row, said in told(shown))
     assert {line["status"] for row in shown for line in row["deliveries"]} >= {
         "SENT",

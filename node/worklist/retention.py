@@ -1,0 +1,377 @@
+"""What is no longer kept: the files of studies that nobody needs, by rule or by a person's will.
+
+What is purged is decided and noted first. Then the files go, then it is noted that they are gone: a
+crash leaves a purge that is gone on with. Rows stay, with what was found. An object that comes
+again takes back its row; its file is removed only while the row says that it is purged.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.case_folder import case_folder
+from node.states import Priority, State
+from node.worklist.archive import withdraw
+from node.worklist.archive_tables import archived_series
+from node.worklist.audit import Actor, recorded
+from node.worklist.chains import NOT_SUPERSEDED, NotFound
+from node.worklist.columns import Deed, DeliveryStatus
+from node.worklist.database import Database
+from node.worklist.events import note
+from node.worklist.rows import Row
+from node.worklist.studies import one_study
+from node.worklist.tables import case, delivery, instance, purge, quarantine, series, study
+
+AT_ONCE = 50
+"""Files that are removed in one transaction. It bounds how long others wait to write; chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """That a study's files go: the received ones, and with `results` the made ones too.
+
+    Attributes
+    ----------
+    objects, size
+        How many received objects go, and their bytes.
+    series
+        The series whose kept metadata go.
+    """
+
+    id: int
+    study_instance_uid: str
+    results: bool
+    series: tuple[str, ...]
+    objects: int
+    size: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How a study stands to its purge.
+
+    Attributes
+    ----------
+    objects, size
+        Received objects that would go, and their bytes.
+    why
+        Why it stays; "" if it may go.
+    """
+
+    row: Row
+    objects: int
+    size: int
+    why: str
+
+
+class Retention:
+    """The worklist as those see it who remove files."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def old(
+        self, before: datetime, *, results: bool, after: str = "", limit: int = 500
+    ) -> list[str]:
+        """Return studies that nothing happened to since `before` and that have files, by UID.
+
+        They are in the order of `old`: the longest untouched first. Some may have to stay.
+
+        Parameters
+        ----------
+        after
+            The last study of the list before, "" for the first.
+        """
+        last, received, delivered = _last_of(after), _received(), _delivered()
+        some = study.c.pixels_purged_at.is_(None) | (received > study.c.pixels_purged_at)
+        if results:
+            some = some | _of_study(case.c.purged_at.is_(None))
+        query = (
+            sa.select(study.c.study_instance_uid)
+            .where(received < before, sa.func.coalesce(delivered, received) < before, some)
+            .order_by(received, study.c.study_instance_uid)
+        )
+        with self._database.read() as db:
+            if after:
+                since = db.scalar(last)
+                later = (received == since) & (study.c.study_instance_uid > after)
+                query = query.where((received > since) | later)
+            return list(db.execute(query.limit(limit)).scalars())
+
+    def all_old(self, before: datetime, *, results: bool) -> list[str]:
+        """Return all studies that `old` returns."""
+        found = self.old(before, results=results)
+        while some := found and self.old(before, results=results, after=found[-1]):
+            found += some
+        return found
+
+    def kept(
+        self, study_uid: str, *, results: bool, unacknowledged: timedelta, now: datetime
+    ) -> Kept:
+        """Return whether a study must stay, and how much would go.
+
+        Parameters
+        ----------
+        unacknowledged
+            How long after its delivery a suspected study that nobody acknowledged keeps its
+            pixels; it keeps its results for ever.
+
+        Raises
+        ------
+        NotFound
+            If there is no such study.
+        """
+        with self._database.read() as db:
+            return _kept(db, study_uid, results, unacknowledged, now)
+
+    def decide(
+        self,
+        study_uid: str,
+        by: Actor,
+        why: str,
+        now: datetime,
+        *,
+        results: bool,
+        unacknowledged: timedelta,
+    ) -> Purge | None:
+        """Note that a study's files go, unless it must stay; `remove` does it.
+
+        From now on its objects are no longer offered to queries.
+        """
+        with self._database.write() as db:
+            _lock(db, study_uid)
+            found = _kept(db, study_uid, results, unacknowledged, now)
+            if found.why:
+                return None
+            values = {
+                "study_instance_uid": study_uid,
+                "results": results,
+                "series": _series(db, study_uid, results),
+                "objects": found.objects,
+                "size": found.size,
+                "by": by.name,
+                "why": why,
+                "at": now,
+            }
+            _mark(db, study_uid, results, now)
+            withdraw(db, study_uid, results=results)
+            number = db.execute(purge.insert().values(values).returning(purge.c.id)).scalar_one()
+            what = "results purged" if results else "pixels purged"
+            note(db, what, study_uid, None, now, by=by.name, why=why, objects=found.objects)
+            recorded(db, by, Deed.PURGED, now, study_uid=study_uid, about=f"{what}: {why}")
+            return _purge(db.execute(purge.select().where(purge.c.id == number)).one())
+
+    def under_way(self) -> list[Purge]:
+        """Return the purges whose files are not all gone, oldest first."""
+        query = purge.select().where(purge.c.done_at.is_(None)).order_by(purge.c.id)
+        with self._database.read() as db:
+            return [_purge(row) for row in db.execute(query)]
+
+    def remove(self, one: Purge, unlink: Callable[[str], None], after: int = 0) -> int | None:
+        """Remove the next received files; return the number to go on after, None if there are none.
+
+        Nobody takes back an object meanwhile: its row is held.
+
+        Parameters
+        ----------
+        unlink
+            Removes a file by its path below the data folder, if it is there.
+        """
+        mine = instance.c.series_instance_uid.in_(_series_of(one.study_instance_uid))
+        query = (
+            sa.select(instance.c.id, instance.c.path)
+            .where(mine, instance.c.purged_at.is_not(None), instance.c.id > after)
+            .order_by(instance.c.id)
+            .limit(AT_ONCE)
+            .with_for_update()
+        )
+        with self._database.write() as db:
+            rows = db.execute(query).all()
+            for row in rows:
+                unlink(row.path)
+        return rows[-1].id if rows else None
+
+    def folders(self, one: Purge) -> list[str]:
+        """Return the folders of the cases whose results go, below the data folder."""
+        if not one.results:
+            return []
+        mine = case.c.series_instance_uid.in_(_series_of(one.study_instance_uid))
+        query = sa.select(case.c.id).where(mine, case.c.purged_at.is_not(None))
+        with self._database.read() as db:
+            return [case_folder(number) for number in db.execute(query).scalars()]
+
+    def done(self, one: Purge, now: datetime) -> None:
+        """Record that the files of a purge are gone."""
+        with self._database.write() as db:
+            db.execute(purge.update().where(purge.c.id == one.id).values(done_at=now))
+
+
+# --- what must stay ------------------------------------------------------------------------------
+
+
+def _kept(
+    db: sa.Connection, study_uid: str, results: bool, unacknowledged: timedelta, now: datetime
+) -> Kept:
+    row = one_study(db, study_uid)
+    count = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(instance.c.size), 0))
+    mine = instance.c.series_instance_uid.in_(_series_of(study_uid))
+    objects, size = db.execute(count.where(mine, instance.c.purged_at.is_(None))).one()
+    why = _needed(db, study_uid) or _unseen(db, row, results, unacknowledged, now)
+    if not why and not objects and not (results and _has_results(db, study_uid)):
+        why = "its files are gone"
+    return Kept(row, objects, int(size), why)
+
+
+def _needed(db: sa.Connection, study_uid: str) -> str:
+    """Return who still needs the files of a study, "" if nobody does."""
+    cases = case.c.series_instance_uid.in_(_series_of(study_uid))
+    ended = case.c.state.in_((State.DELIVERED, State.SKIPPED, State.FAILED))
+    working = sa.select(case.c.id).where(
+        cases, NOT_SUPERSEDED, ~ended | case.c.claimed_by.is_not(None)
+    )
+    unsent = delivery.c.status.in_((DeliveryStatus.OWED, DeliveryStatus.DEAD))
+    owed = (
+        sa.select(delivery.c.id)
+        .join_from(delivery, case)
+        .where(cases, unsent | delivery.c.claimed_by.is_not(None))
+    )
+    aside = sa.select(quarantine.c.id).where(
+        quarantine.c.decision.is_(None),
+        (quarantine.c.study_instance_uid == study_uid)
+        | quarantine.c.series_instance_uid.in_(_series_of(study_uid)),
+    )
+    needs = (
+        (working, "it is worked on"),
+        (owed, "something of it is not delivered"),
+        (aside, "objects of it are in quarantine"),
+    )
+    return next((words for query, words in needs if db.execute(query.limit(1)).first()), "")
+
+
+def _unseen(
+    db: sa.Connection, row: Row, results: bool, unacknowledged: timedelta, now: datetime
+) -> str:
+    """Return why a study stays that nobody has acknowledged, "" if it need not."""
+    if row.acknowledged_at is not None:
+        return ""
+    mine = case.c.series_instance_uid.in_(_series_of(row.study_instance_uid))
+    failed = sa.select(case.c.id).where(mine, NOT_SUPERSEDED, case.c.state == State.FAILED)
+    if db.execute(failed.limit(1)).first():
+        return "it failed, and nobody acknowledged it"
+    if row.priority is not Priority.SUSPECTED:
+        return ""
+    if results:
+        return "it is suspected, and nobody acknowledged it"
+    delivered = row.delivered_at or row.received_at
+    if now - delivered < unacknowledged:
+        return "it is suspected, and nobody acknowledged it yet"
+    return ""
+
+
+def _has_results(db: sa.Connection, study_uid: str) -> bool:
+    mine = case.c.series_instance_uid.in_(_series_of(study_uid))
+    return bool(db.execute(sa.select(case.c.id).where(mine, case.c.purged_at.is_(None))).first())
+
+
+# --- what goes -----------------------------------------------------------------------------------
+
+
+def _mark(db: sa.Connection, study_uid: str, results: bool, now: datetime) -> None:
+    """Say of all rows whose files go that they are purged."""
+    gone = {"purged_at": now, "catalogued": True}
+    of_study = _series_of(study_uid)
+    db.execute(
+        instance.update()
+        .where(instance.c.series_instance_uid.in_(of_study), instance.c.purged_at.is_(None))
+        .values(gone)
+    )
+    db.execute(
+        study.update().where(study.c.study_instance_uid == study_uid).values(pixels_purged_at=now)
+    )
+    if results:
+        db.execute(
+            case.update()
+            .where(case.c.series_instance_uid.in_(of_study), case.c.purged_at.is_(None))
+            .values(gone)
+        )
+
+
+def _series(db: sa.Connection, study_uid: str, results: bool) -> list[str]:
+    """Return the UIDs of the series whose objects go."""
+    received = set(db.execute(_series_of(study_uid)).scalars())
+    if results:
+        made = archived_series.c.study_instance_uid == study_uid
+        query = sa.select(archived_series.c.series_instance_uid).where(made)
+        received |= set(db.execute(query).scalars())
+    return sorted(received)
+
+
+def _lock(db: sa.Connection, study_uid: str) -> None:
+    """Hold the study's row and the newest cases of its series: whoever files an image waits."""
+    mine = study.c.study_instance_uid == study_uid
+    this = sa.select(study.c.study_instance_uid).where(mine).with_for_update()
+    if db.execute(this).first() is None:
+        raise NotFound(f"no study {study_uid}")
+    cases = case.c.series_instance_uid.in_(_series_of(study_uid))
+    db.execute(sa.select(case.c.id).where(cases).order_by(case.c.id).with_for_update()).all()
+
+
+# --- conditions ----------------------------------------------------------------------------------
+
+
+def _series_of(study_uid: str) -> sa.Select[Any]:
+    return sa.select(series.c.series_instance_uid).where(series.c.study_instance_uid == study_uid)
+
+
+def _received() -> sa.ScalarSelect[Any]:
+    """Return when the last image of a study came."""
+    return (
+        sa.select(sa.func.max(series.c.last_received_at))
+        .where(series.c.study_instance_uid == study.c.study_instance_uid)
+        .correlate(study)
+        .scalar_subquery()
+    )
+
+
+def _delivered() -> sa.ScalarSelect[Any]:
+    """Return when the last result of a study was delivered."""
+    return (
+        sa.select(sa.func.max(case.c.delivered_at))
+        .join_from(case, series)
+        .where(series.c.study_instance_uid == study.c.study_instance_uid)
+        .correlate(study)
+        .scalar_subquery()
+    )
+
+
+def _of_study(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Return the condition that a case of a study fulfils another."""
+    return (
+        sa.select(case.c.id)
+        .join_from(case, series)
+        .where(series.c.study_instance_uid == study.c.study_instance_uid, condition)
+        .correlate(study)
+        .exists()
+    )
+
+
+def _last_of(study_uid: str) -> sa.Select[Any]:
+    return sa.select(sa.func.max(series.c.last_received_at)).where(
+        series.c.study_instance_uid == study_uid
+    )
+
+
+def _purge(row: sa.Row[Any]) -> Purge:
+    return Purge(
+        id=row.id,
+        study_instance_uid=row.study_instance_uid,
+        results=row.results,
+        series=tuple(row.series),
+        objects=row.objects,
+        size=row.size,
+        at=row.at,
+    )
