@@ -23,8 +23,18 @@ from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.rows import Row
 from node.worklist.studies import one_study
-from node.worklist.tables import case, delivery, instance, purge, quarantine, series, study
+from node.worklist.tables import (
+    acknowledgement,
+    case,
+    delivery,
+    instance,
+    purge,
+    quarantine,
+    series,
+    study,
+)
 
+_UID = study.c.study_instance_uid
 AT_ONCE = 50
 """Files that are removed in one transaction. It bounds how long others wait to write; chosen."""
 
@@ -79,7 +89,7 @@ class Retention:
     ) -> list[str]:
         """Return studies that nothing happened to since `before` and that have files, by UID.
 
-        They are in the order of `old`: the longest untouched first. Some may have to stay.
+        The longest untouched come first. Few of them have to stay (`kept`).
 
         Parameters
         ----------
@@ -93,6 +103,8 @@ class Retention:
         query = (
             sa.select(study.c.study_instance_uid)
             .where(received < before, sa.func.coalesce(delivered, received) < before, some)
+            .where(~_nobody_saw(results=results))
+            .where(*(~query.correlate(study).exists() for query, _ in _needs(_UID)))
             .order_by(received, study.c.study_instance_uid)
         )
         with self._database.read() as db:
@@ -172,7 +184,7 @@ class Retention:
             return [_purge(row) for row in db.execute(query)]
 
     def remove(self, one: Purge, unlink: Callable[[str], None], after: int = 0) -> int | None:
-        """Remove the next received files; return the number to go on after, None if there are none.
+        """Remove the next received files; return the number to go on after, None after the last.
 
         Nobody takes back an object meanwhile: its row is held.
 
@@ -193,7 +205,7 @@ class Retention:
             rows = db.execute(query).all()
             for row in rows:
                 unlink(row.path)
-        return rows[-1].id if rows else None
+        return rows[-1].id if len(rows) == AT_ONCE else None
 
     def folders(self, one: Purge) -> list[str]:
         """Return the folders of the cases whose results go, below the data folder."""
@@ -228,28 +240,43 @@ def _kept(
 
 def _needed(db: sa.Connection, study_uid: str) -> str:
     """Return who still needs the files of a study, "" if nobody does."""
+    found = (words for query, words in _needs(study_uid) if db.execute(query.limit(1)).first())
+    return next(found, "")
+
+
+def _needs(study_uid: str | sa.Column[str]) -> tuple[tuple[sa.Select[Any], str], ...]:
+    """Return what finds something for which a study's files are needed, and what to say of it."""
     cases = case.c.series_instance_uid.in_(_series_of(study_uid))
     ended = case.c.state.in_((State.DELIVERED, State.SKIPPED, State.FAILED))
+    unsent = delivery.c.status.in_((DeliveryStatus.OWED, DeliveryStatus.DEAD))
+    named = quarantine.c.study_instance_uid == study_uid
+    of_series = quarantine.c.series_instance_uid.in_(_series_of(study_uid))
     working = sa.select(case.c.id).where(
         cases, NOT_SUPERSEDED, ~ended | case.c.claimed_by.is_not(None)
     )
-    unsent = delivery.c.status.in_((DeliveryStatus.OWED, DeliveryStatus.DEAD))
     owed = (
         sa.select(delivery.c.id)
         .join_from(delivery, case)
         .where(cases, unsent | delivery.c.claimed_by.is_not(None))
     )
-    aside = sa.select(quarantine.c.id).where(
-        quarantine.c.decision.is_(None),
-        (quarantine.c.study_instance_uid == study_uid)
-        | quarantine.c.series_instance_uid.in_(_series_of(study_uid)),
-    )
-    needs = (
+    aside = sa.select(quarantine.c.id).where(quarantine.c.decision.is_(None), named | of_series)
+    return (
         (working, "it is worked on"),
         (owed, "something of it is not delivered"),
         (aside, "objects of it are in quarantine"),
     )
-    return next((words for query, words in needs if db.execute(query.limit(1)).first()), "")
+
+
+def _nobody_saw(*, results: bool) -> sa.ColumnElement[bool]:
+    """Return the condition that a study surely stays since nobody acknowledged it."""
+    seen = sa.exists().where(
+        acknowledgement.c.study_instance_uid == study.c.study_instance_uid,
+        acknowledgement.c.undone_at.is_(None),
+    )
+    loud = case.c.state == State.FAILED
+    if results:
+        loud = loud | (case.c.priority == Priority.SUSPECTED)
+    return ~seen & _of_study(NOT_SUPERSEDED & loud)
 
 
 def _unseen(
@@ -323,8 +350,9 @@ def _lock(db: sa.Connection, study_uid: str) -> None:
 # --- conditions ----------------------------------------------------------------------------------
 
 
-def _series_of(study_uid: str) -> sa.Select[Any]:
-    return sa.select(series.c.series_instance_uid).where(series.c.study_instance_uid == study_uid)
+def _series_of(study_uid: str | sa.Column[str]) -> sa.Select[Any]:
+    of = sa.select(series.c.series_instance_uid).where(series.c.study_instance_uid == study_uid)
+    return of if isinstance(study_uid, str) else of.correlate(study)
 
 
 def _received() -> sa.ScalarSelect[Any]:
