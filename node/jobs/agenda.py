@@ -8,6 +8,7 @@ from functools import partial
 
 from node.folder_lock import Turn
 from node.jobs import upkeep
+from node.jobs.copying import copy_database
 from node.jobs.scheduler import Job, running
 from node.jobs.tidying import Tidying
 from node.settings import Settings
@@ -47,8 +48,12 @@ def agenda(
         tidying.by_rules(when_short=True)
         upkeep.require_room(settings)
 
-    return [
+    jobs = [
         Job("health", MINUTE, lambda: upkeep.require_well(settings, worklist, clock())),
         Job("watermark", MINUTE, watermark),
         Job("retention", HOUR, tidying.by_rules),
     ]
+    if settings.backup.folder:
+        every = settings.backup.every_hours * HOUR
+        jobs.append(Job("backup", every, lambda: copy_database(settings, clock())))
+    return jobs

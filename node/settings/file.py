@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.errors import BadConfiguration
 from node.settings.assemble import Assemble
+from node.settings.backup import Backup
 from node.settings.deliver import Deliver
 from node.settings.destination import Destination, Escalation, Hl7, Mail, Webhook
 from node.settings.health import Health
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     web: Web = Web()
     work: Work = Work()
     retention: Retention = Retention()
+    backup: Backup = Backup()
     health: Health = Health()
     log: Log = Log()
 

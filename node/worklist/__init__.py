@@ -19,11 +19,13 @@ from node.worklist.audit import Actor, Audit, AuditEntry
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
+from node.worklist.copies import backup, require_sound, restore
 from node.worklist.corrections import Correction
-from node.worklist.database import backup, upgrade
+from node.worklist.database import upgrade
 from node.worklist.events import Event
 from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
+from node.worklist.inspection import FileOfRow, Inspection
 from node.worklist.jobs import JobLine, Jobs
 from node.worklist.leases import LeaseLost, claimant
 from node.worklist.listing import Listing, Mark
@@ -77,7 +79,9 @@ __all__ = [
     "EscalationStep",
     "Event",
     "Feedback",
+    "FileOfRow",
     "Found",
+    "Inspection",
     "IllegalMove",
     "JobLine",
     "Jobs",
@@ -128,6 +132,8 @@ __all__ = [
     "in_order",
     "login",
     "matched",
+    "require_sound",
+    "restore",
     "speaking_for_study",
     "upgrade",
 ]

@@ -1,10 +1,8 @@
 """How the worklist's database is opened, written to and brought up to date."""
 
-import os
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from sqlalchemy import event as sa_event
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
-from node.disk import sync_file, sync_folder
 from node.errors import BadConfiguration, Outage, Permanent, Retryable
 
 BUSY_TIMEOUT_MS = 4_000
@@ -110,39 +107,6 @@ def upgrade(url: str, to: str = "head", *, idle_s: float = 60.0) -> None:
         database.close()
 
 
-def backup(url: str, to: Path) -> None:
-    """Copy the database as it is at one moment, while the node runs (SQLite's backup API).
-
-    Parameters
-    ----------
-    to
-        The file to write; it must not exist. Only its owner may read it.
-
-    Raises
-    ------
-    BadConfiguration
-        If the database is none of SQLite, or the file exists or cannot be written.
-    Retryable
-        If the database cannot be read now.
-    """
-    file = sa.make_url(url).database
-    if sa.make_url(url).get_backend_name() != "sqlite" or not file:
-        raise BadConfiguration("the database is PostgreSQL's: back it up by pg_dump")
-    if not Path(file).exists():
-        raise BadConfiguration(f"there is no database at {file}")
-    try:
-        os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(to)) as target:
-            source.backup(target)
-        sync_file(to)
-        sync_folder(to.parent)
-    except OSError as error:
-        raise BadConfiguration(f"{to}: {error.strerror}") from error
-    except sqlite3.Error as error:
-        to.unlink(missing_ok=True)
-        raise Retryable(f"the worklist database: {error}") from error
-
-
 def require_head(database: Database) -> None:
     """Refuse a database that `upgrade` has not brought to the newest schema.
 
@@ -161,6 +125,12 @@ def require_head(database: Database) -> None:
             f"the worklist database has schema {current or 'none'}, this program needs {head}: "
             "run `ichnode db upgrade`"
         )
+
+
+def is_known(revision: str | None) -> bool:
+    """Return whether this program's migrations know a schema, so that it can be upgraded."""
+    script = ScriptDirectory.from_config(_alembic())
+    return revision in {one.revision for one in script.walk_revisions()}
 
 
 @cache

@@ -10,6 +10,7 @@ from node.worklist.audit import Audit
 from node.worklist.cases import Cases
 from node.worklist.database import Database, require_head
 from node.worklist.feedback import Feedback
+from node.worklist.inspection import Inspection
 from node.worklist.jobs import Jobs
 from node.worklist.listing import Listing
 from node.worklist.outbox import Outbox
@@ -68,6 +69,8 @@ class Worklist:
         For who does something again and again, and who asks after it.
     retention
         For who removes files.
+    inspection
+        For who checks an installation.
 
     Raises
     ------
@@ -98,6 +101,7 @@ class Worklist:
         self.processes = Processes(self._database)
         self.jobs = Jobs(self._database)
         self.retention = Retention(self._database)
+        self.inspection = Inspection(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -85,3 +85,45 @@ def db_backup(
     with configured(config) as settings:
         backup(settings.url, file)
         typer.echo(f"the database as it is now is in {file}")
+
+
+@db.command("check")
+def db_check(config: Config = None) -> None:
+    """Check the database, its schema, the audit trail, and that the files of its rows are there.
+
+    Status 1 if something is wrong. Sizes are compared, not the bytes.
+    """
+    from node.cli.console.terminal import say
+    from node.cli.inspecting import inspected
+    from node.worklist import Worklist
+
+    with configured(config) as settings, Worklist(settings.url) as worklist:
+        found, lines = inspected(worklist, settings.data_dir)
+        for line in lines:
+            say(line, fault=found)
+        raise typer.Exit(int(found))
+
+
+@db.command("restore")
+def db_restore(
+    file: Annotated[Path, typer.Argument(help="A copy that `ichnode db backup` wrote.")],
+    config: Config = None,
+) -> None:
+    """Make a copy the database of a data folder that has none, and say which files are not there.
+
+    Put received/, quarantine/ and cases/ beside it, before or after: docs/operations.md.
+    """
+    from node.cli.console.terminal import say
+    from node.cli.inspecting import inspected
+    from node.disk import make_private
+    from node.folder_lock import locked
+    from node.worklist import Worklist, restore
+
+    with configured(config) as settings:
+        make_private(settings.data_dir)
+        with locked(settings.data_dir):
+            restore(settings.url, file, idle_s=settings.assemble.idle_s)
+            say(f"the database is that of {file}")
+            with Worklist(settings.url) as worklist:
+                for line in inspected(worklist, settings.data_dir)[1]:
+                    say(line)
