@@ -44,7 +44,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of text."""
-        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M:%S")
         values = " ".join(f"{k}={v}" for k, v in getattr(record, "event", {}).items())
         said = visible(f"{record.getMessage()}  {values}".rstrip())
         lines = [f"{time} {record.levelname:7} {said}"]

@@ -4,7 +4,7 @@ from node.settings.assemble import Assemble
 from node.settings.backup import Backup
 from node.settings.deliver import Deliver
 from node.settings.destination import EVENTS, Destination, Escalation, Event, Hl7, Mail, Webhook
-from node.settings.file import Log, Settings, load
+from node.settings.file import DEFAULT_FILE, Log, Settings, load
 from node.settings.health import Health
 from node.settings.peers import peer, source
 from node.settings.pull import Pull, Source
@@ -21,6 +21,7 @@ __all__ = [
     "Backup",
     "Caller",
     "ClientTls",
+    "DEFAULT_FILE",
     "Decode",
     "Deliver",
     "Destination",

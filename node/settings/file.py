@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import BadConfiguration
@@ -20,6 +20,9 @@ from node.settings.retention import Retention, Rule
 from node.settings.section import Section
 from node.settings.web import Token, Viewer, Web
 from node.settings.work import Decode, Triage, Work
+
+DEFAULT_FILE = Path("/etc/ichnode/ichnode.toml")
+"""Where an installation's settings stand; what a command without `--config` runs on."""
 
 
 class Log(Section):
@@ -36,7 +39,9 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, env_prefix="ICHNODE_", env_nested_delimiter="__"
     )
 
-    data_dir: Path = Field(Path("var"), description="spool, cases, cache and the SQLite database")
+    data_dir: Path = Field(
+        Path("~/.local/state/ichnode"), description="spool, cases, cache and the SQLite database"
+    )
     database_url: str = Field(
         "",
         description="SQLAlchemy URL; empty is data_dir/ichnode.sqlite (secret: use the variable)",
@@ -53,6 +58,11 @@ class Settings(BaseSettings):
     backup: Backup = Backup()
     health: Health = Health()
     log: Log = Log()
+
+    @field_validator("data_dir")
+    @classmethod
+    def _at_home(cls, folder: Path) -> Path:
+        return folder.expanduser()
 
     @model_validator(mode="after")
     def _asks_a_source(self) -> Self:

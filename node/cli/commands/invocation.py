@@ -1,6 +1,7 @@
 """What commands share: their common options, the settings they run on, and how they fail."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
     from node.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
         "-c",
         envvar="ICHNODE_CONFIG",
-        help="Settings in TOML; config/ichnode.toml explains each key.",
+        help="Settings in TOML, else /etc/ichnode/ichnode.toml, else those built in; "
+        "config/ichnode.toml explains each key.",
     ),
 ]
 Row = TypeVar("Row", bound="Printable")
@@ -48,14 +52,32 @@ def configured(config: Path | None) -> Iterator["Settings"]:
     """Yield the settings, with the log set up by them and errors printed in one line.
 
     Whatever the command writes is its user's alone: it may show patients.
+
+    Parameters
+    ----------
+    config
+        None takes `settings.DEFAULT_FILE` where it can be read, else what is built in, and says so.
     """
     from node.settings import load
 
     os.umask(0o077)
     with one_line_errors():
-        settings = load(config)
+        file = chosen(config)
+        settings = load(file)
         log.configure(settings.log.level, as_json=settings.log.json_lines)
+        if config is None:
+            which = file or f"those built in, with the data in {settings.data_dir}"
+            logger.info("settings: %s", which, extra=log.event("settings"))
         yield settings
+
+
+def chosen(config: Path | None) -> Path | None:
+    """Return the file of settings to take; None for what is built in."""
+    from node import settings
+
+    if config is None and os.access(settings.DEFAULT_FILE, os.R_OK):
+        return settings.DEFAULT_FILE
+    return config
 
 
 class Printable(Protocol):

@@ -47,8 +47,10 @@ COMMANDS = [
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, what was printed, and the errors without the line that names the settings."""
     done = CliRunner().invoke(app, arguments)
-    return done.exit_code, done.stdout, done.stderr
+    lines = done.stderr.splitlines(keepends=True)
+    return done.exit_code, done.stdout, "".join(x for x in lines if "action=settings" not in x)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -194,6 +196,29 @@ def test_training_without_its_packages_says_what_to_install(
 def test_the_version_is_told() -> None:
     code, text, _ = run("--version")
     assert code == 0 and re.fullmatch(r"ichnode \d+\.\d+\.\d+\S*\n", text)
+
+
+def test_without_config_the_installation_s_file_is_taken_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def invoke(*arguments: str) -> tuple[int, str, str]:
+        done = CliRunner().invoke(app, arguments)
+        return done.exit_code, done.stdout, done.stderr
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("node.settings.DEFAULT_FILE", tmp_path / "etc.toml")
+    code, text, said = invoke("db", "upgrade")
+    data = tmp_path / "home" / ".local" / "state" / "ichnode"
+    assert code == 0 and said.count("\n") == 1 and f"built in, with the data in {data}" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["home"], "no folder where it was called"
+
+    (tmp_path / "etc.toml").write_text(f'data_dir = "{tmp_path / "data"}"\n')
+    assert invoke("db", "upgrade")[0] == 0 and (tmp_path / "data" / "ichnode.sqlite").exists()
+    code, text, said = invoke("worklist", "--json")
+    assert json.loads(text) == [] and said.count("\n") == 1 and "etc.toml" in said
+    code, text, said = invoke("worklist", "--config", str(tmp_path / "etc.toml"))
+    assert code == 0 and said == "", "who named a file knows it"
 
 
 def test_an_empty_worklist_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
