@@ -13,20 +13,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from errno import EADDRINUSE
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
+from node.audit import Trail, forwarding, noted_or_logged
 from node.clock import utc_now
 from node.errors import BadConfiguration, IchnodeError
 from node.health import Pulse, StopEvent, answering, notify, pulse
 from node.log import event
 from node.outages import outage_of, require_room, sit_out
 from node.settings import LOOPBACK, Settings, source
-from node.worklist import Worklist, claimant
+from node.worklist import Actor, Audit, AuditLine, Deed, Worklist, claimant
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
             with (
                 Worklist(settings.url) as worklist,
                 pulse(role, worklist.processes, utc_now, stop) as alive,
+                _noted(role, worklist.audit),
             ):
                 _RUN[role](settings, worklist, stop, alive)
             break
@@ -67,14 +70,28 @@ def _require_over(settings: Settings) -> None:
         pass
 
 
+@contextmanager
+def _noted(role: Role, audit: Audit) -> Iterator[None]:
+    """Note in the audit trail that a role starts, and that it stops."""
+    node = Actor("ichnode", socket.gethostname())
+    about = f"{role}, process {os.getpid()}"
+    noted_or_logged(audit, AuditLine(node, Deed.STARTED, utc_now(), about=about))
+    try:
+        yield
+    finally:
+        noted_or_logged(audit, AuditLine(node, Deed.STOPPED, utc_now(), about=about))
+
+
 def _receive(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
     from node.arrive.index import patient_index
     from node.arrive.query_scp import QueryScp
     from node.arrive.storage_scp import Receiver
 
-    queries = QueryScp(settings, worklist.archive)
+    trail = Trail(worklist.audit, utc_now)
+    queries = QueryScp(settings, worklist.archive, trail)
     with (
-        Receiver(settings, worklist.arrivals, worklist.announcements, utc_now, queries),
+        trail,
+        Receiver(settings, worklist.arrivals, worklist.announcements, utc_now, queries, trail),
         patient_index(settings, worklist.patients, utc_now),
     ):
         alive.ready()
@@ -105,7 +122,10 @@ def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event, aliv
     from node.deliver import deliver
     from node.jobs import scheduled
 
-    with scheduled(settings, worklist, utc_now, stop):
+    with (
+        scheduled(settings, worklist, utc_now, stop),
+        forwarding(settings, worklist.audit, utc_now),
+    ):
         alive.ready()
         deliver(settings, worklist.outbox, utc_now, stop)
 
@@ -114,12 +134,13 @@ def _web(settings: Settings, worklist: Worklist, stop: threading.Event, alive: P
     from node.arrive.catalogue import Catalogue
     from node.web import dicomweb_service, serve_page
 
-    archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now)
+    trail = Trail(worklist.audit, utc_now)
+    archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now, trail)
     catalogue = Catalogue(worklist.archive, settings.data_dir)
     keeping = threading.Thread(target=catalogue.keep_current, args=(stop,), name="catalogue")
     keeping.start()
     try:
-        with answering(settings, worklist, utc_now, stop):
+        with trail, answering(settings, worklist, utc_now, stop):
             alive.ready()
             serve_page(settings, worklist, utc_now, stop, [archive])
     finally:

@@ -9,6 +9,7 @@ from node.arrive.catalogue import Catalogue, Unready
 from node.arrive.spool import StoredBytes
 from node.arrive.sub_operations import Send, getting, moving
 from node.arrive.vouched import vouched
+from node.audit import MOVE_TO, Trail, query_words
 from node.dicom.archive.apart import Apart
 from node.dicom.archive.identifier import (
     Identifier,
@@ -28,7 +29,7 @@ from node.dicom.net.message import Command
 from node.errors import BadObject, IchnodeError
 from node.log import event
 from node.settings import Settings
-from node.worklist import Archive, ArchivedObject, BadQuery, Level, Query, matched
+from node.worklist import Actor, Archive, ArchivedObject, BadQuery, Deed, Level, Query, matched
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,16 @@ class Progress:
 
 
 class QueryScp:
-    """Serves queries and retrievals; threads may share it."""
+    """Serves queries and retrievals; threads may share it.
 
-    def __init__(self, settings: Settings, archive: Archive) -> None:
+    Parameters
+    ----------
+    trail
+        Takes note of who asks for what; without it nobody does.
+    """
+
+    def __init__(self, settings: Settings, archive: Archive, trail: Trail | None = None) -> None:
+        self._trail = trail
         self._settings = settings
         self._archive = archive
         self._catalogue = Catalogue(archive, settings.data_dir)
@@ -110,7 +118,7 @@ class QueryScp:
             asked = self._asked(request)
             self._catalogue.require_current()
             if request.command == Command.C_FIND_RQ:
-                self._find(request, incoming, asked)
+                self._find(request, incoming, asked, caller)
             elif self._places.acquire(blocking=False):
                 try:
                     self._retrieve(request, incoming, asked, caller, stopping)
@@ -155,11 +163,20 @@ class QueryScp:
     # --- C-FIND ----------------------------------------------------------------------------------
 
     def _find(
-        self, request: QueryRequest, incoming: IncomingAssociation, asked: Identifier
+        self,
+        request: QueryRequest,
+        incoming: IncomingAssociation,
+        asked: Identifier,
+        caller: str,
     ) -> None:
         level = Level(asked.level)
         keys = {name: value for name, value in asked.keys.items() if name in matched(level)}
         found = self._archive.find(Query(level, keys, MOST_ANSWERS + 1))
+        if self._trail is not None:
+            asking = Actor(caller, incoming.address)
+            about = f"C-FIND {query_words(level, keys, len(found))}"
+            study_uid = keys.get("StudyInstanceUID", "")
+            self._trail.note(asking, Deed.QUERIED, study_uid=study_uid, about=about)
         told = _COUNTED[level] | matched(level)
         status = Status.PENDING
         if asked.unknown or not set(asked.keys) <= told:
@@ -208,6 +225,7 @@ class QueryScp:
             send = getting(self._bytes, self._apart, incoming)
         found = self._wanted(asked)
         going = vouched(found, self._archive, self._bytes)
+        self._note_retrieval(request, Actor(caller, incoming.address), going)
         progress = Progress(len(found))
         kept = set(going)
         for one in found:
@@ -230,6 +248,17 @@ class QueryScp:
             sent = progress.completed + progress.warning
             status = Status.SOME_FAILED if sent else Status.NO_SUB_OPERATIONS
         self._end(request, incoming, progress, status)
+
+    def _note_retrieval(
+        self, request: QueryRequest, caller: Actor, going: Sequence[ArchivedObject]
+    ) -> None:
+        """Note which studies somebody gets, before they leave."""
+        if self._trail is None:
+            return
+        moves = request.command == Command.C_MOVE_RQ
+        about = f"{MOVE_TO}{request.move_destination}" if moves else "C-GET"
+        for study_uid in dict.fromkeys(one.study_instance_uid for one in going):
+            self._trail.note(caller, Deed.RETRIEVED, study_uid=study_uid, about=about)
 
     def _end(
         self,

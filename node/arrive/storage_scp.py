@@ -23,6 +23,7 @@ from node.arrive.pace import Pace
 from node.arrive.places import Places
 from node.arrive.query_scp import QueryScp
 from node.arrive.spool import Spool
+from node.audit import Trail
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Status
@@ -33,7 +34,7 @@ from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.log import event
 from node.outages import Outages, outage_of
 from node.settings import Settings
-from node.worklist import Announcements, Arrivals
+from node.worklist import Actor, Announcements, Arrivals, Deed
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Receiver:
     ----------
     queries
         Serves C-FIND, C-MOVE and C-GET; without it nobody is allowed any of them.
+    trail
+        Takes note of who stores what; without it nobody does.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class Receiver:
         announcements: Announcements,
         clock: Callable[[], datetime],
         queries: QueryScp | None = None,
+        trail: Trail | None = None,
     ) -> None:
+        self._trail = trail
         self._queries = queries
         self._settings = settings.receive
         self._arrivals = arrivals
@@ -214,7 +219,8 @@ class Receiver:
             elif "store" not in may:
                 incoming.answer(request, Status.NOT_AUTHORISED, _may_not("store"))
             elif isinstance(request, StoreRequest):
-                incoming.answer(request, *self._take(request, caller, series))
+                sender = Actor(caller, incoming.address)
+                incoming.answer(request, *self._take(request, sender, series))
             else:
                 incoming.answer(request, *self._note(request))
             if self._stopping.is_set():
@@ -239,12 +245,12 @@ class Receiver:
             return
         self._queries.serve(request, incoming, caller, self._stopping.is_set)
 
-    def _take(self, request: StoreRequest, caller: str, series: set[str]) -> tuple[Status, str]:
+    def _take(self, request: StoreRequest, sender: Actor, series: set[str]) -> tuple[Status, str]:
         """File or quarantine the object of a C-STORE; return its status and Error Comment."""
         try:
             if request.file is None:
                 return Status.OUT_OF_RESOURCES, request.dropped
-            return self._file(request, request.file, caller, series)
+            return self._file(request, request.file, sender, series)
         except Retryable as error:
             self._say(error)
             return Status.OUT_OF_RESOURCES, str(error)
@@ -275,14 +281,14 @@ class Receiver:
         return answer
 
     def _file(
-        self, request: StoreRequest, file: BinaryIO, caller: str, series: set[str]
+        self, request: StoreRequest, file: BinaryIO, sender: Actor, series: set[str]
     ) -> tuple[Status, str]:
         announced = (request.sop_class_uid, request.sop_instance_uid)
         filed = file_or_set_aside(
             file,
             self._arrivals,
             self._spool,
-            caller=caller,
+            caller=sender.name,
             now=self._clock(),
             announced=announced,
             longest_header=self._settings.max_header_mb << 20,
@@ -290,6 +296,9 @@ class Receiver:
         self._outages.over("store")
         if filed.header is not None and filed.status is Status.SUCCESS:
             series.add(filed.header.series_instance_uid)
+            if self._trail is not None:
+                study_uid = filed.header.study_instance_uid
+                self._trail.note(sender, Deed.STORED, study_uid=study_uid, about="C-STORE")
         return filed.status, "" if filed.status is Status.SUCCESS else filed.comment
 
     def _release(self, series: set[str]) -> None:

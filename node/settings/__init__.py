@@ -1,6 +1,7 @@
 """The settings; a module for each part of the file, and `load` for the whole."""
 
 from node.settings.assemble import Assemble
+from node.settings.audit import Audit
 from node.settings.backup import Backup
 from node.settings.deliver import Deliver
 from node.settings.destination import EVENTS, Destination, Escalation, Event, Hl7, Mail, Webhook
@@ -17,6 +18,7 @@ from node.settings.work import BUNDLES, Decode, Triage, Work
 __all__ = [
     "Adt",
     "Assemble",
+    "Audit",
     "BUNDLES",
     "Backup",
     "Caller",

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.errors import BadConfiguration
 from node.settings.assemble import Assemble
+from node.settings.audit import Audit
 from node.settings.backup import Backup
 from node.settings.deliver import Deliver
 from node.settings.destination import Destination, Escalation, Hl7, Mail, Webhook
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     backup: Backup = Backup()
     health: Health = Health()
+    audit: Audit = Audit()
     log: Log = Log()
 
     @field_validator("data_dir")

@@ -15,7 +15,7 @@ from node.worklist.archive import (
     matched,
 )
 from node.worklist.arrivals import Arrivals
-from node.worklist.audit import Actor, Audit, AuditEntry
+from node.worklist.audit import Actor, Audit, AuditEntry, AuditLine
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
@@ -64,6 +64,7 @@ __all__ = [
     "Arrivals",
     "Audit",
     "AuditEntry",
+    "AuditLine",
     "BadName",
     "BadQuery",
     "Cases",

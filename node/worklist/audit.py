@@ -1,8 +1,9 @@
-"""The audit trail: who signed in, saw a study or said something of it, when and from where.
+"""The audit trail: who signed in, saw, sent or got a study, or decided something, and when.
 
 Rows are only added. They name accounts and studies, never a patient.
 """
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from node.worklist.chained import GENESIS, faults, linked
 from node.worklist.columns import Deed
 from node.worklist.database import Database, insert
-from node.worklist.tables import audit
+from node.worklist.tables import audit, audit_forwarding, study
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,10 @@ class Actor:
     Attributes
     ----------
     name
-        The account's name, or who sits at the node's terminal.
+        The account's name, an AE title, the name of a bearer token or of a destination, or who sits
+        at the node's terminal.
     address
-        The network address of the browser, or "terminal".
+        The network address, "terminal", or the channel by which a destination is sent to.
     session
         Digest of the session, if there is one.
     """
@@ -35,9 +37,21 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditLine:
+    """What is to become a row of the trail."""
+
+    actor: Actor
+    what: Deed
+    at: datetime
+    study_uid: str | None = None
+    about: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One row of the trail."""
 
+    number: int
     at: datetime
     what: Deed
     who: str
@@ -77,6 +91,13 @@ class Audit:
         with self._database.write() as db:
             recorded(db, actor, what, now, study_uid=study_uid, about=about)
 
+    def record_all(self, lines: Sequence[AuditLine]) -> None:
+        """Add rows in one transaction: all of them, or none."""
+        with self._database.write() as db:
+            for line in lines:
+                told = {"study_uid": line.study_uid, "about": line.about}
+                recorded(db, line.actor, line.what, line.at, **told)
+
     def faults(self, known: str = "") -> tuple[list[str], str]:
         """Return what is wrong with the trail, in words, and the digest that it ends with.
 
@@ -99,6 +120,39 @@ class Audit:
         with self._database.read() as db:
             return [_entry(row) for row in reversed(db.execute(query).all())]
 
+    def waiting_for(self, collector: str, most: int) -> list[AuditEntry]:
+        """Return the oldest rows that a collector is not known to have."""
+        reached = sa.select(audit_forwarding.c.last_id).where(
+            audit_forwarding.c.collector == collector
+        )
+        query = sa.select(audit).order_by(audit.c.id).limit(most)
+        with self._database.read() as db:
+            last = db.scalar(reached) or 0
+            return [_entry(row) for row in db.execute(query.where(audit.c.id > last))]
+
+    def collected(self, collector: str, number: int, now: datetime) -> None:
+        """Record that a collector has the trail up to a row; it never goes back."""
+        row = {"collector": collector, "last_id": number, "at": now}
+        with self._database.write() as db:
+            adding = insert(db, audit_forwarding).values(row)
+            db.execute(
+                adding.on_conflict_do_update(
+                    index_elements=["collector"],
+                    set_={"last_id": number, "at": now},
+                    where=audit_forwarding.c.last_id < number,
+                )
+            )
+
+    def patients(self, study_uids: Collection[str]) -> Mapping[str, str]:
+        """Return the PatientID of each study that the worklist has, by StudyInstanceUID."""
+        uid, found, wanted = study.c.study_instance_uid, dict[str, str](), sorted(study_uids)
+        with self._database.read() as db:
+            for start in range(0, len(wanted), 500):  # a statement's values are limited
+                chosen = uid.in_(wanted[start : start + 500])
+                rows = db.execute(sa.select(uid, study.c.patient_id).where(chosen))
+                found |= {row[0]: row[1] or "" for row in rows}
+        return found
+
 
 def recorded(
     db: sa.Connection,
@@ -117,5 +171,12 @@ def recorded(
 
 def _entry(row: sa.Row[Any]) -> AuditEntry:
     return AuditEntry(
-        row.at, row.what, row.who, row.address, row.study_instance_uid, row.about, row.digest
+        number=row.id,
+        at=row.at,
+        what=row.what,
+        who=row.who,
+        address=row.address,
+        study_instance_uid=row.study_instance_uid,
+        about=row.about,
+        digest=row.digest,
     )

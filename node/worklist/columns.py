@@ -75,6 +75,19 @@ class Deed(StrEnum):
     """Deliveries were tried again or given up."""
     PURGED = "PURGED"
     """Files of a study were removed, by rule or by a person's will."""
+    QUARANTINE = "QUARANTINE"
+    """What was set aside was released, discarded or replaced."""
+    QUERIED = "QUERIED"
+    """C-FIND or QIDO-RS; within a study once for each caller and some minutes."""
+    RETRIEVED = "RETRIEVED"
+    """C-MOVE, C-GET or WADO-RS; once for each study, caller and some minutes."""
+    STORED = "STORED"
+    """C-STORE or STOW-RS; once for each study, caller and some minutes."""
+    DELIVERED = "DELIVERED"
+    """A case's results or a message about it went to the destination that did it; once."""
+    STARTED = "STARTED"
+    """A role of the node began its work."""
+    STOPPED = "STOPPED"
 
 
 class Utc(sa.types.TypeDecorator[datetime]):

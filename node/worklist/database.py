@@ -16,7 +16,7 @@ from sqlalchemy import event as sa_event
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
-from node.errors import BadConfiguration, Outage, Permanent, Retryable
+from node.errors import BadConfiguration, Outage, Permanent
 
 BUSY_TIMEOUT_MS = 4_000
 """How long a writer waits for another process's lock, and anyone for a PostgreSQL server that does

@@ -18,7 +18,7 @@ from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import close_if_sent
-from node.worklist.tables import case, delivery, instance, series
+from node.worklist.tables import audit, case, delivery, instance, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
 from node.worklist.unreachable import Unreachable
 from node.worklist.unsent import Unsent
@@ -101,6 +101,7 @@ class Outbox:
         sent = {"status": DeliveryStatus.SENT, "last_message": None, "sent_at": now}
         with self._database.write() as db:
             again = _answered(db, owed, worker, status, now, sent)
+            _note_who_has_it(db, owed, now)
             close_if_sent(db, owed.case_id, now)
         return again
 
@@ -307,6 +308,26 @@ def _answered(
     return again
 
 
+def _note_who_has_it(db: sa.Connection, owed: Delivery, now: datetime) -> None:
+    """Note in the audit trail that a destination got something of a case; once."""
+    to = Actor(owed.destination, owed.parcel.channel)
+    about = f"case {owed.case_id}"
+    study_uid = _study_of(db, owed)
+    known = sa.exists().where(
+        audit.c.study_instance_uid == study_uid,
+        audit.c.what == Deed.DELIVERED,
+        audit.c.who == to.name,
+        audit.c.about == about,
+    )
+    if not db.execute(sa.select(known)).scalar_one():
+        recorded(db, to, Deed.DELIVERED, now, study_uid=study_uid, about=about)
+
+
+def _study_of(db: sa.Connection, owed: Delivery) -> str:
+    of_case = sa.select(series.c.study_instance_uid).join(case).where(case.c.id == owed.case_id)
+    return str(db.execute(of_case).scalar_one())
+
+
 def _record(db: sa.Connection, owed: Delivery, worker: str, changes: Mapping[str, Any]) -> None:
     held = db.execute(
         delivery.update()
@@ -318,9 +339,7 @@ def _record(db: sa.Connection, owed: Delivery, worker: str, changes: Mapping[str
 
 
 def _note(db: sa.Connection, what: str, owed: Delivery, now: datetime, **detail: object) -> None:
-    study_uid = db.execute(
-        sa.select(series.c.study_instance_uid).join(case).where(case.c.id == owed.case_id)
-    ).scalar_one()
+    study_uid = _study_of(db, owed)
     parcel = owed.parcel
     sent = {"destination": owed.destination, "sop_instance_uid": parcel.dedup_key}
     note(db, what, study_uid, owed.case_id, now, **sent, **detail)

@@ -15,8 +15,9 @@ from node.identity import PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Reason
 from node.worklist import corrections, filing
+from node.worklist.audit import Actor, recorded
 from node.worklist.chains import IllegalMove, NotFound
-from node.worklist.columns import Decision
+from node.worklist.columns import Decision, Deed
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.filing import Arrival, Known
@@ -329,6 +330,9 @@ def _decide(
         "sop_instance_uid": sop_uid,
     }
     db.execute(quarantine.update().where(quarantine.c.id == entry.number).values(values))
+    about = f"number {entry.number} {decision.value.lower()}"
+    signer = Actor(signed.who, "terminal")
+    recorded(db, signer, Deed.QUARANTINE, signed.at, study_uid=study_uid, about=about)
     note(
         db,
         f"quarantine: {decision.value.lower()}",

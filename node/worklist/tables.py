@@ -363,6 +363,15 @@ sa.Index(
     postgresql_where=sa.text(VIEWS),
 )
 
+audit_forwarding = sa.Table(
+    "audit_forwarding",
+    metadata,
+    sa.Column("collector", sa.Text, primary_key=True),
+    sa.Column("last_id", sa.Integer, nullable=False),
+    at("at"),
+)
+"""Up to which row of the audit trail each collector has it."""
+
 job = sa.Table(
     "job",
     metadata,

@@ -56,10 +56,26 @@ def audit_verify(
 
 
 @audit.command("export")
-def audit_export(config: Config = None, study: Study = None) -> None:
-    """Print every row, oldest first, one JSON object a line, with the digests of the chain."""
+def audit_export(
+    config: Config = None,
+    study: Study = None,
+    form: Annotated[
+        str, typer.Option("--format", help="json, or dicom: the audit messages of PS3.15 A.5.")
+    ] = "json",
+) -> None:
+    """Print every row, oldest first, one a line: as JSON with the chain's digests, or as XML."""
+    from node.audit import dicom_message
+    from node.errors import BadConfiguration
     from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        for entry in worklist.audit.entries(study):
-            typer.echo(json.dumps(entry.to_json() | {"digest": entry.digest}))
+        if form not in ("json", "dicom"):
+            raise BadConfiguration(f"no format {form!r}: json, dicom")
+        entries = worklist.audit.entries(study)
+        studies = {one.study_instance_uid for one in entries if one.study_instance_uid}
+        patients = worklist.audit.patients(studies) if form == "dicom" else {}
+        for entry in entries:
+            if form == "dicom":
+                typer.echo(dicom_message(entry, patients, settings).decode().replace("\n", ""))
+            else:
+                typer.echo(json.dumps(entry.to_json() | {"digest": entry.digest}))

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from node.arrive.catalogue import Catalogue, Unready
+from node.audit import Trail, query_words
 from node.errors import IchnodeError
 from node.log import event
 from node.settings import Settings
@@ -23,7 +24,8 @@ from node.web.dicomweb.answers import dicom_json
 from node.web.dicomweb.query import Asked, answer_json, read_query
 from node.web.dicomweb.retrieve import Retrieval
 from node.web.dicomweb.store import Storing
-from node.worklist import Archive, Arrivals, BadQuery, Level
+from node.web.who import address_of
+from node.worklist import Actor, Archive, Arrivals, BadQuery, Deed, Level
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +38,25 @@ Endpoint = Callable[[Request, dict[str, str]], Response]
 
 
 def dicomweb_service(
-    settings: Settings, archive: Archive, arrivals: Arrivals, clock: Callable[[], datetime]
+    settings: Settings,
+    archive: Archive,
+    arrivals: Arrivals,
+    clock: Callable[[], datetime],
+    trail: Trail | None = None,
 ) -> BaseRoute:
     """Return where DICOMweb is served.
+
+    Parameters
+    ----------
+    trail
+        Takes note of who asks for what; without it nobody does.
 
     Raises
     ------
     BadConfiguration
         If the secret of a token is missing.
     """
-    service = _Service(settings, archive, arrivals, clock)
+    service = _Service(settings, archive, arrivals, clock, trail)
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(settings.web.origins),
@@ -65,7 +76,9 @@ class _Service:
         archive: Archive,
         arrivals: Arrivals,
         clock: Callable[[], datetime],
+        trail: Trail | None,
     ) -> None:
+        self._trail = trail
         self._url = settings.web.url.rstrip("/")
         self._access = Access.of(settings.web.tokens)
         self._archive = archive
@@ -102,11 +115,14 @@ class _Service:
 
     def _guarded(self, right: Right, answer: Endpoint) -> Callable[[Request], Response]:
         def endpoint(request: Request) -> Response:
-            self._access.require(request, right)
+            holder = self._access.require(request, right)
             uids = checked(request.path_params)
             try:
                 self._catalogue.require_current()
-                return answer(request, uids)
+                said, about = answer(request, uids), getattr(request.state, "query", "")
+                what = Deed.QUERIED if about else Deed.RETRIEVED
+                self._note(request, holder, what, uids.get("study", ""), about or "WADO-RS")
+                return said
             except BadQuery as error:
                 raise HTTPException(400, str(error)) from error
             except Unready as error:
@@ -123,13 +139,15 @@ class _Service:
         def search(request: Request, uids: dict[str, str]) -> Response:
             within = {names[name]: uid for name, uid in uids.items()}
             asked = read_query(level, request.query_params.multi_items(), **within)
-            return self._found(asked, self._base(request))
+            return self._found(asked, request)
 
         return search
 
-    def _found(self, asked: Asked, base: str) -> Response:
-        limit = (asked.query.limit or 1) - 1
+    def _found(self, asked: Asked, request: Request) -> Response:
+        base, limit = self._base(request), (asked.query.limit or 1) - 1
         found = self._archive.find(asked.query)
+        words = query_words(asked.query.level, asked.query.keys, len(found))
+        request.state.query = f"QIDO-RS {words}"
         answers, more = found[:limit], len(found) > limit
         priorities: dict[Any, Any] = {}
         if asked.priority:
@@ -153,7 +171,17 @@ class _Service:
     async def _store(self, request: Request) -> Response:
         holder = self._access.require(request, "write")
         study = checked(request.path_params).get("study")
-        return await self._storing.store(request, holder, study, self._base(request))
+
+        def filed(uid: str) -> None:
+            self._note(request, holder, Deed.STORED, uid, "STOW-RS")
+
+        return await self._storing.store(request, holder, study, self._base(request), filed)
+
+    def _note(self, request: Request, holder: str, what: Deed, study: str, about: str) -> None:
+        """Note what the holder of a token did, once it is known to have an answer."""
+        if self._trail is not None:
+            actor = Actor(holder, address_of(request))
+            self._trail.note(actor, what, study_uid=study, about=about)
 
     def _base(self, request: Request) -> str:
         """Return the address of the service, which links in answers begin with."""

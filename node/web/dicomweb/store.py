@@ -64,13 +64,22 @@ class Storing:
         self._clock = clock
         self._open = 0
 
-    async def store(self, request: Request, holder: str, study: str | None, base: str) -> Response:
+    async def store(
+        self,
+        request: Request,
+        holder: str,
+        study: str | None,
+        base: str,
+        filed: Callable[[str], None],
+    ) -> Response:
         """File the objects of a body; answer what became of each.
 
         Parameters
         ----------
         study
             The study that all of them must be of; None for any.
+        filed
+            Is told the study of each object that was filed.
 
         Raises
         ------
@@ -82,7 +91,7 @@ class Storing:
             raise HTTPException(503, "too many stores at once", headers={"Retry-After": "5"})
         self._open += 1
         try:
-            stored = await self._take_all(request, holder, study)
+            stored = await self._take_all(request, holder, study, filed)
         finally:
             self._open -= 1
         failed = sum(bool(one.comment) for one in stored)
@@ -91,7 +100,9 @@ class Storing:
         logger.info("stored by DICOMweb", extra=say)
         return dicom_json(json.dumps(_response(stored, base, study)), status=status)
 
-    async def _take_all(self, request: Request, holder: str, study: str | None) -> list[Stored]:
+    async def _take_all(
+        self, request: Request, holder: str, study: str | None, filed: Callable[[str], None]
+    ) -> list[Stored]:
         parts = _Parts(_boundary(request), self._settings.receive.max_object_mb << 20)
         opened = partial(Intake, self._settings, self._arrivals, self._clock, ACCEPTED_SOP_CLASSES)
         intake = await run_in_threadpool(opened)
@@ -102,6 +113,8 @@ class Storing:
                 for file in parts.taken():
                     take = partial(self._take, intake, file, holder, study, len(stored))
                     stored.append(await run_in_threadpool(take))
+                    if not stored[-1].comment:
+                        filed(stored[-1].named.study)
             parts.require_end()
         except ClientDisconnect:
             raise HTTPException(400, "the caller went away") from None
