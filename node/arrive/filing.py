@@ -108,7 +108,8 @@ def file_or_set_aside(
             status = Status.MISMATCH if isinstance(error, Mismatch) else Status.CANNOT_UNDERSTAND
             stored = spool.put(_chunks(file), "quarantine")
             arrivals.set_aside(stored, code=status.name, reason=str(error), caller=caller, now=now)
-            logger.warning("quarantined: %s", error, extra=event("quarantined", code=status.name))
+            say = event("quarantined", code=status.name, caller=ascii(caller), sha256=stored.sha256)
+            logger.warning("quarantined: see `ichnode quarantine list`", extra=say)  # it quotes
             return Filed(status, str(error))
     if arrival is Arrival.CONFLICT:
         why = "study has another patient, kept apart"

@@ -70,7 +70,8 @@ def _run(case: Case, node: Node, name: str) -> None:
         return
     node.cases.finish(case, name, outcome, node.clock(), teller(node))
     if outcome.state is not case.state:
-        logger.info("%s -> %s", case.state, outcome.state, extra=_of(case, "moved"))
+        moved = event("moved", case=case.id, stage=str(case.state), **_result(outcome))
+        logger.info("%s -> %s", case.state, outcome.state, extra=moved)
     if isinstance(outcome, Reported) and outcome.compared:
         logger.info("replayed: %s", outcome.compared, extra=_of(case, "compared"))
 
@@ -154,6 +155,14 @@ def _lease_kept(node: Node, case: Case, name: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def _result(outcome: Outcome) -> dict[str, str]:
+    """Return what a stage came to, for the log: a priority, a reason's code."""
+    priority = getattr(outcome, "priority", None)
+    said = {"priority": str(priority)} if priority is not None else {}
+    code = getattr(outcome, "reason_code", None) or getattr(outcome, "code", None)
+    return said | ({"reason": str(code)} if code else {})
 
 
 def _of(case: Case, action: str) -> dict[str, dict[str, object]]:

@@ -81,7 +81,7 @@ def drain(
             arrived += answer.verdict is Verdict.STORED
             _note(owed, answer, settings, outbox, clock(), worker)
             if answer.verdict in (Verdict.AGAIN, Verdict.REFUSED, Verdict.FINAL):
-                failed[f"{answer.message} (status {_hex(answer.status)})"] += 1
+                failed[f"{_log_words(answer)} (status {_hex(answer.status)})"] += 1
             if clock() > valid_until:  # what is left goes out when its lease has run out
                 break
         for why, objects in failed.items():
@@ -148,6 +148,13 @@ def _note(
         )
     if verdict is Verdict.STORED:
         logger.info("delivered", extra=say)
+
+
+def _log_words(answer: Answer) -> str:
+    """Return what the log says of a failure: of a peer's words only that there are some."""
+    if answer.status is None or not answer.message:
+        return answer.message or "the peer says no more"
+    return "the peer says why: see `ichnode deliveries list`"
 
 
 def _retry_at(

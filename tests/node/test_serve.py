@@ -19,6 +19,7 @@ from node.cli import app
 from node.folder_lock import holder, locked
 from node.serve import run_role
 from node.settings import Assemble, Pull, Receive, Settings, Source
+from node.worklist import Worklist
 from tests.support.builder import HEAD, T0, encoded, received
 from tests.support.databases import new_database
 from tests.support.disks import small_disk
@@ -71,6 +72,10 @@ def test_the_worker_asks_the_source_that_is_named(
     assert node.ask(long_ago) is False
     failed = [r for r in caplog.records if r.name == "node.arrive.asking"]
     assert len(failed) == bool(named)
+    with Worklist(chosen.url) as worklist:
+        noted = [(row.what, row.about) for row in worklist.audit.entries()]
+    about = f"work, process {os.getpid()}"
+    assert noted == [("STARTED", about), ("STOPPED", about)]
 
 
 def test_damaged_installation_is_named_in_the_log_and_is_not_ready(tmp_path: Path) -> None:

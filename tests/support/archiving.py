@@ -14,6 +14,7 @@ from dicomweb_client.api import DICOMwebClient
 from dicomweb_client.session_utils import create_session
 
 from node.arrive.intake import Intake
+from node.audit import Trail
 from node.settings import Receive, Settings, Web
 from node.web import dicomweb_service, serve_page
 from node.worklist import Worklist
@@ -85,8 +86,13 @@ def serving_archive(folder: Path, *, web: Any = None, **sections: Any) -> Iterat
 @contextmanager
 def serving_web(settings: Settings, worklist: Worklist) -> Iterator[str]:
     """Serve the page and DICOMweb while the block runs; yield the base URL of DICOMweb."""
+    with Trail(worklist.audit, now) as trail:
+        yield from _served(settings, worklist, trail)
+
+
+def _served(settings: Settings, worklist: Worklist, trail: Trail) -> Iterator[str]:
     stop = threading.Event()
-    archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, now)
+    archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, now, trail)
     server = threading.Thread(target=serve_page, args=(settings, worklist, now, stop, [archive]))
     server.start()
     try:

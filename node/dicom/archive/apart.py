@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from node.errors import BadObject
 from node.limits import forbid_core_dump, limit_memory
+from node.log import configure
 from node.settings import Decode
 
 P = ParamSpec("P")
@@ -68,6 +69,7 @@ def _begin(memory_mb: int) -> None:
     """Limit the process, which a signal to the group does not end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     forbid_core_dump()
+    configure("WARNING", as_json=False)  # libraries quote headers; nothing goes out as it is
     limit_memory(memory_mb)
 
 

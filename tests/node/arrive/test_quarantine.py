@@ -102,7 +102,8 @@ def listening(folder: Path) -> Iterator[Hospital]:
 
 @pytest.fixture
 def hospital(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hospital]:
-    monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "ichnode.toml").write_text(f'data_dir = "{tmp_path / "data"}"\n')
+    monkeypatch.setenv("ICHNODE_CONFIG", str(tmp_path / "ichnode.toml"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("node.log.configure", lambda *_, **__: None)  # pytest's log stays
     with listening(tmp_path) as hospital:
@@ -154,6 +155,10 @@ def test_a_discarded_study_is_no_longer_listed_but_its_bytes_and_rows_stay(
         ("DISCARDED", "A. Admin", "test phantom")
     }
     assert all((hospital.settings.data_dir / str(e["path"])).exists() for e in entries)
+    noted = hospital.worklist.audit.entries(STUDY)
+    assert [(e.what, e.who, e.address, e.about) for e in noted] == [
+        ("QUARANTINE", "A. Admin", "terminal", f"number {e['number']} discarded") for e in entries
+    ]
     assert hospital.worklist.views.worklist(now())[0].quarantined == 0
 
 

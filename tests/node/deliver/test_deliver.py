@@ -186,6 +186,19 @@ def test_suspected_case_goes_first_and_with_high_priority(tmp_path):
         assert sent == [(dcmread(second).SOPInstanceUID, 1), (dcmread(first).SOPInstanceUID, 0)]
 
 
+def test_who_got_a_case_is_in_the_audit_trail_once(tmp_path):
+    with answering(0x0000) as (pacs, _), outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path, 3))
+        outbox.drain()
+        (row,) = outbox.worklist.audit.entries()
+        assert (row.what, row.who, row.address) == ("DELIVERED", "peer", "dicom")
+        assert row.study_instance_uid == Identity.of("report").study_instance_uid
+    with answering(0xA700) as (pacs, _), outbox_to(tmp_path / "full", pacs) as outbox:
+        outbox.owe(*report(tmp_path / "full", 1))
+        outbox.drain()
+        assert outbox.worklist.audit.entries() == [], "nothing has left"
+
+
 @pytest.mark.peer
 def test_peer_that_knows_only_implicit_vr_gets_the_same_object_re_encoded(tmp_path):
     with storescp(tmp_path / "pacs", "+xi") as pacs, outbox_to(tmp_path, pacs) as outbox:
