@@ -101,7 +101,7 @@ class QueryScp:
         self,
         request: QueryRequest,
         incoming: IncomingAssociation,
-        caller: str,
+        caller: Actor,
         stopping: Callable[[], bool],
     ) -> None:
         """Answer a request to its last response.
@@ -167,16 +167,15 @@ class QueryScp:
         request: QueryRequest,
         incoming: IncomingAssociation,
         asked: Identifier,
-        caller: str,
+        caller: Actor,
     ) -> None:
         level = Level(asked.level)
         keys = {name: value for name, value in asked.keys.items() if name in matched(level)}
         found = self._archive.find(Query(level, keys, MOST_ANSWERS + 1))
         if self._trail is not None:
-            asking = Actor(caller, incoming.address)
             about = f"C-FIND {query_words(level, keys, len(found))}"
             study_uid = keys.get("StudyInstanceUID", "")
-            self._trail.note(asking, Deed.QUERIED, study_uid=study_uid, about=about)
+            self._trail.note(caller, Deed.QUERIED, study_uid=study_uid, about=about)
         told = _COUNTED[level] | matched(level)
         status = Status.PENDING
         if asked.unknown or not set(asked.keys) <= told:
@@ -216,16 +215,16 @@ class QueryScp:
         request: QueryRequest,
         incoming: IncomingAssociation,
         asked: Identifier,
-        caller: str,
+        caller: Actor,
         stopping: Callable[[], bool],
     ) -> None:
         if request.command == Command.C_MOVE_RQ:
-            send = self._mover(request, caller)
+            send = self._mover(request, caller.name)
         else:
             send = getting(self._bytes, self._apart, incoming)
         found = self._wanted(asked)
         going = vouched(found, self._archive, self._bytes)
-        self._note_retrieval(request, Actor(caller, incoming.address), going)
+        self._note_retrieval(request, caller, going)
         progress = Progress(len(found))
         kept = set(going)
         for one in found:

@@ -8,6 +8,8 @@ import logging
 import socket
 import ssl
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -193,12 +195,16 @@ class Receiver:
             incoming.reject(refusal.rejection)
             return
         visit.is_associated = True
+        sender = Actor(caller, address, certificate=shown.subject if shown else None)
+        began, done = time.monotonic(), Counter[str]()
         try:
             incoming.accept(request)
             may = self._admission.rights(caller, address, shown)
-            self._take_all(incoming, caller, may)
+            self._take_all(incoming, sender, may, done)
         finally:
             self._places.leave((caller, address))
+            say_done = event("association", **say, **done, s=round(time.monotonic() - began, 1))
+            logger.log(logging.INFO if done else logging.DEBUG, "association", extra=say_done)
 
     def _refusal(
         self, request: AssociateRequest, address: str, shown: Certificate | None
@@ -210,18 +216,33 @@ class Receiver:
         refusal = self._admission.refusal(caller, request.called, address, shown)
         return refusal or self._places.take((caller, address))
 
-    def _take_all(self, incoming: IncomingAssociation, caller: str, may: frozenset[str]) -> None:
-        """Answer requests until the peer releases: a release says that it sent all it wanted to."""
+    def _take_all(
+        self,
+        incoming: IncomingAssociation,
+        sender: Actor,
+        may: frozenset[str],
+        done: Counter[str],
+    ) -> None:
+        """Answer requests until the peer releases: a release says that it sent all it wanted to.
+
+        Parameters
+        ----------
+        done
+            Is told how many requests of each kind were answered.
+        """
         series: set[str] = set()
         for request in incoming.requests():
             if isinstance(request, QueryRequest):
-                self._query(request, incoming, caller, may)
+                done["queries"] += 1
+                self._query(request, incoming, sender, may)
             elif "store" not in may:
                 incoming.answer(request, Status.NOT_AUTHORISED, _may_not("store"))
             elif isinstance(request, StoreRequest):
-                sender = Actor(caller, incoming.address)
-                incoming.answer(request, *self._take(request, sender, series))
+                status, comment = self._take(request, sender, series)
+                done["stored" if status is Status.SUCCESS else "not_stored"] += 1
+                incoming.answer(request, status, comment)
             else:
+                done["notes"] += 1
                 incoming.answer(request, *self._note(request))
             if self._stopping.is_set():
                 incoming.abort()
@@ -233,13 +254,13 @@ class Receiver:
         self,
         request: QueryRequest,
         incoming: IncomingAssociation,
-        caller: str,
+        caller: Actor,
         may: frozenset[str],
     ) -> None:
         """Serve a C-FIND, C-MOVE or C-GET to its last response."""
         right = RIGHTS[request.command]
         if self._queries is None or right not in may:
-            say = event("not_allowed", caller=ascii(caller), right=right)
+            say = event("not_allowed", caller=ascii(caller.name), right=right)
             logger.warning("not allowed", extra=say)
             incoming.answer_query(request, Status.NOT_AUTHORISED, comment=_may_not(right))
             return

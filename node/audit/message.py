@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from ipaddress import ip_address
+from typing import Any
 from xml.etree import ElementTree as ET
 
-from node.audit.trail import MOVE_TO
+from node.audit.trail import CERTIFICATE, MOVE_TO
 from node.settings import Settings
 from node.visible import visible
 from node.worklist import AuditEntry, Deed
@@ -74,6 +75,7 @@ class Participant:
     role: Code | None = None
     requests: bool = False
     address: str = ""
+    certificate: str = ""
 
 
 def dicom_message(entry: AuditEntry, patients: Mapping[str, str], settings: Settings) -> bytes:
@@ -122,34 +124,31 @@ def _add_event(root: ET.Element, entry: AuditEntry) -> None:
 
 
 def _participants(entry: AuditEntry, node: str, settings: Settings) -> list[Participant]:
-    who, about = entry.who, entry.about or ""
-    here = Participant(node)
+    about, _, certificate = (entry.about or "").partition(CERTIFICATE)
+    told: Any = {"requests": True, "address": entry.address, "certificate": certificate}
+    who, here = entry.who, Participant(node)
     match entry.what:
         case Deed.STARTED | Deed.STOPPED:
             return [Participant(node, RUNS, address=entry.address)]
-        case Deed.QUERIED | Deed.LIST:
-            asker = Participant(who, SOURCE, requests=True, address=entry.address)
-            return [asker, Participant(node, DESTINATION)]
-        case Deed.STORED:
-            sender = Participant(who, SOURCE, requests=True, address=entry.address)
-            return [sender, Participant(node, DESTINATION)]
+        case Deed.QUERIED | Deed.LIST | Deed.STORED:
+            return [Participant(who, SOURCE, **told), Participant(node, DESTINATION)]
         case Deed.RETRIEVED if about.startswith(MOVE_TO):
             to = Participant(about.removeprefix(MOVE_TO), DESTINATION)
-            asker = Participant(who, requests=True, address=entry.address)
-            return [Participant(node, SOURCE), to, asker]
+            return [Participant(node, SOURCE), to, Participant(who, **told)]
         case Deed.RETRIEVED:
-            to = Participant(who, DESTINATION, requests=True, address=entry.address)
-            return [Participant(node, SOURCE), to]
+            return [Participant(node, SOURCE), Participant(who, DESTINATION, **told)]
         case Deed.DELIVERED:
             hosts = {one.name: one.host for one in settings.deliver.destinations}
             role = DESTINATION if entry.address == "dicom" else MEDIA
             to = Participant(who, role, address=hosts.get(who, ""))
             return [Participant(node, SOURCE, requests=True), to]
-    return [Participant(who, requests=True, address=entry.address), here]
+    return [Participant(who, **told), here]
 
 
 def _add_participant(root: ET.Element, one: Participant) -> None:
     told = {"UserID": visible(one.user), "UserIsRequestor": "true" if one.requests else "false"}
+    if one.certificate:
+        told["AlternativeUserID"] = one.certificate
     if one.address and one.address != "terminal":
         told["NetworkAccessPointID"] = one.address
         told["NetworkAccessPointTypeCode"] = "2" if _is_ip(one.address) else "1"

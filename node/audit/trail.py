@@ -31,7 +31,8 @@ REMEMBERED = 20_000
 STOP_TRIES = 20
 """How often a stopping process tries to add what is left, a second apart; it must be less than
 systemd's TimeoutStopSec."""
-MOVE_TO = "C-MOVE to "
+MOVE_TO, CERTIFICATE = "C-MOVE to ", ", certificate "
+"""What a row says of a C-MOVE before its destination, and of a caller before its certificate."""
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 
 
@@ -78,6 +79,8 @@ class Trail:
         """
         study = study_uid if _UID.fullmatch(study_uid) else None
         who = Actor(visible(actor.name), actor.address, actor.session)
+        if actor.certificate:
+            about += f"{CERTIFICATE}{actor.certificate}"
         line = AuditLine(who, what, self._clock(), study, visible(about) or None)
         with self._lock:
             if study is None or self._is_new(line):

@@ -29,11 +29,14 @@ class Actor:
         The network address, "terminal", or the channel by which a destination is sent to.
     session
         Digest of the session, if there is one.
+    certificate
+        Whose certificate was shown: "CN=CT7,O=Hospital".
     """
 
     name: str
     address: str
     session: str | None = None
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,11 @@ REQUIRED: Mapping[str, Mapping[str, str]] = {
 }
 OPTIONAL: Mapping[str, Mapping[str, str]] = {
     "EventIdentification": {"EventActionCode": "[CRUDE]"},
-    "ActiveParticipant": {"NetworkAccessPointID": ANY, "NetworkAccessPointTypeCode": "[1-5]"},
+    "ActiveParticipant": {
+        "AlternativeUserID": ANY,
+        "NetworkAccessPointID": ANY,
+        "NetworkAccessPointTypeCode": "[1-5]",
+    },
     "ParticipantObjectIdentification": {
         "ParticipantObjectTypeCode": "[1-4]",
         "ParticipantObjectTypeCodeRole": "[1-9]|1[0-9]|2[0-6]",

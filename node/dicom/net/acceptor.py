@@ -102,7 +102,6 @@ class IncomingAssociation:
         max_object_bytes: int,
         scratch: Scratch = TemporaryFile,
     ) -> None:
-        self._address = str(connection.getpeername()[0])
         self._connection = PduConnection(connection, min(associate_s, idle_s))
         self._idle_s = idle_s
         self._max_pdu = max_pdu_bytes
@@ -112,11 +111,6 @@ class IncomingAssociation:
         self._accepted: dict[int, tuple[str, str]] = {}
         self._sendable: set[int] = set()
         self._cancelled: int | None = None
-
-    @property
-    def address(self) -> str:
-        """The network address of the peer."""
-        return self._address
 
     def requested(self) -> AssociateRequest:
         """Return the peer's A-ASSOCIATE request.

@@ -80,6 +80,11 @@ def test_a_retrieval_names_source_destination_and_who_asked() -> None:
         ("PACS", "false", "", "110152"),
         ("VIEWER", "true", "192.0.2.7", ""),
     ]
+    by = "C-MOVE to PACS, certificate CN=CT1,O=Hospital"
+    shown = message(Deed.RETRIEVED, study_instance_uid=STUDY, about=by)
+    assert participants(shown) == participants(moved)
+    asker = [*shown.iter("ActiveParticipant")][-1]
+    assert asker.get("AlternativeUserID") == "CN=CT1,O=Hospital"
     objects = [one.get("ParticipantObjectID") for one in got if "Object" in one.tag]
     assert objects == [STUDY, "PID^1"]
     assert codes(got, "ParticipantObjectIDTypeCode") == ["110180", "2"]

@@ -75,7 +75,10 @@ def asked(level: str, **keys: str) -> Dataset:
     return ds
 
 
-def test_store_find_move_and_get_are_in_the_trail_once_for_a_study(tmp_path: Path) -> None:
+def test_store_find_move_and_get_are_in_the_trail_once_for_a_study(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "node.arrive.storage_scp")
     files = ct_series(tmp_path / "sent", 3)
     study = dcmread(files[0]).StudyInstanceUID
     whole = asked("STUDY", StudyInstanceUID=study)
@@ -99,6 +102,11 @@ def test_store_find_move_and_get_are_in_the_trail_once_for_a_study(tmp_path: Pat
         ("RETRIEVED", "VIEWER", HERE, study, "C-MOVE to DEAD"),
         ("RETRIEVED", "VIEWER", HERE, study, "C-GET"),
     ]
+    told = [getattr(record, "event", {}) for record in caplog.records]
+    first, second = [one for one in told if one["action"] == "association"]
+    assert (first["caller"], first["address"]) == ("'VIEWER'", HERE)
+    assert (first["stored"], first["queries"], second["queries"]) == (3, 6, 2)
+    assert first["s"] >= 0
 
 
 @pytest.mark.parametrize("secret", [READ, WRITE])

@@ -55,6 +55,14 @@ def test_a_viewer_that_fetches_400_slices_of_a_study_makes_one_row(worklist: Wor
     ]
 
 
+def test_the_certificate_of_a_caller_is_told(worklist: Worklist) -> None:
+    with Trail(worklist.audit, Clock()) as noted:
+        shown = Actor("CT1", "192.0.2.7", certificate="CN=CT1,O=Hospital")
+        noted.note(shown, Deed.STORED, study_uid="1.2.3", about="C-STORE")
+    (row,) = rows(worklist)
+    assert (row.who, row.about) == ("CT1", "C-STORE, certificate CN=CT1,O=Hospital")
+
+
 def test_queries_of_no_study_are_a_row_each(worklist: Worklist) -> None:
     with Trail(worklist.audit, Clock()) as noted:
         for _ in range(3):
