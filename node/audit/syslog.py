@@ -79,6 +79,17 @@ def send(messages: Sequence[bytes], settings: Audit, tls: ssl.SSLContext) -> Non
         raise Retryable(f"{settings.host}:{settings.port}: {error}") from error
 
 
+def reach(settings: Audit) -> None:
+    """Return if the collector speaks TLS with us and answers our close; it is sent nothing.
+
+    Raises
+    ------
+    BadConfiguration, Retryable
+        As `context` and `send`.
+    """
+    send((), settings, context(settings))
+
+
 def _require_taken(connection: ssl.SSLSocket, settings: Audit) -> None:
     """Close, and raise OSError unless the peer has read everything."""
     _send_close(connection)

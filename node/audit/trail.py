@@ -28,9 +28,8 @@ ONE_VIEW = timedelta(minutes=10)
 400 slices by a request. Chosen."""
 REMEMBERED = 20_000
 """Rows that are known to be in the trail, so that no slice adds one."""
-STOP_TRIES = 20
-"""How often a stopping process tries to add what is left, a second apart; it must be less than
-systemd's TimeoutStopSec."""
+STOP_S = 20.0
+"""How long a stopping process tries to add what is left; less than systemd's TimeoutStopSec."""
 MOVE_TO, CERTIFICATE = "C-MOVE to ", ", certificate "
 """What a row says of a C-MOVE before its destination, and of a caller before its certificate."""
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
@@ -60,12 +59,13 @@ class Trail:
     ) -> None:
         self._stopping.set()
         self._thread.join()
-        for _ in range(STOP_TRIES):
-            if self._flush():
+        deadline = time.monotonic() + STOP_S
+        while not self._flush():
+            if time.monotonic() > deadline:
+                for line in self._lines:
+                    logger.critical("not in the audit trail: %s", line, extra=event("audit_lost"))
                 return
-            time.sleep(1.0)
-        for line in self._lines:
-            logger.critical("not in the audit trail: %s", line, extra=event("audit_lost"))
+            time.sleep(0.5)
 
     def note(self, actor: Actor, what: Deed, *, study_uid: str = "", about: str = "") -> None:
         """Note what somebody does; of a study only what was not noted within `ONE_VIEW`.

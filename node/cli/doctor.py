@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.arrive.archive import open_archive
+from node.audit import reach
 from node.cases.detector import load_detector
 from node.cli.console.terminal import outside, terminal
 from node.clock import utc_now
@@ -226,6 +227,20 @@ def check_sources(settings: Settings) -> Iterator[Check]:
             yield Check("ok" if here else "note", what, found)
 
 
+def check_collector(settings: Settings) -> Iterator[Check]:
+    """Check that the collector of the audit trail can be reached, if one is set."""
+    audit = settings.audit
+    if not audit.host:
+        return
+    what = f"audit collector {audit.host}:{audit.port}"
+    try:
+        reach(audit)
+    except IchnodeError as error:
+        yield Check("bad", what, str(error))
+    else:
+        yield Check("ok", what, "answers, by TLS")
+
+
 CHECKS: tuple[Examination, ...] = (
     check_disk,
     check_database,
@@ -237,4 +252,5 @@ CHECKS: tuple[Examination, ...] = (
     check_certificates,
     check_destinations,
     check_sources,
+    check_collector,
 )

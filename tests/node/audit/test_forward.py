@@ -12,6 +12,7 @@ import pytest
 
 from node.audit import forward
 from node.audit.forward import Forwarder, forwarding
+from node.cli.doctor import check_collector
 from node.errors import BadConfiguration, Retryable
 from node.settings import Audit as Collection
 from node.settings import Settings
@@ -197,6 +198,18 @@ def test_it_goes_on_by_itself_and_says_once_that_the_collector_is_away(
             wait_until(lambda: len(collector.messages) >= ROWS, 20)
             wait_until(lambda: "has all of the trail again" in caplog.text, 20)
     assert caplog.text.count("is away") == 1
+
+
+def test_doctor_says_how_the_collector_stands(
+    certificates: dict[str, tuple[str, str]], context: ssl.SSLContext
+) -> None:
+    with collecting(context, "answer") as collector:
+        chosen = settings(certificates, collector.port)
+        assert [check.verdict for check in check_collector(chosen)] == ["ok"]
+        assert collector.messages == []
+    (check,) = check_collector(chosen)
+    assert check.verdict == "bad" and "refused" in check.found
+    assert list(check_collector(Settings())) == []
 
 
 def test_without_a_collector_nothing_runs_and_a_missing_file_stops_the_start(

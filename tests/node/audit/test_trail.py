@@ -103,8 +103,7 @@ def test_what_is_left_at_the_stop_is_tried_again_and_else_is_in_the_log(
     worklist: Worklist, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(trail, "BATCH_S", 1000)
-    monkeypatch.setattr(trail, "STOP_TRIES", 2)
-    monkeypatch.setattr(trail.time, "sleep", lambda _: None)
+    monkeypatch.setattr(trail, "STOP_S", -1.0)
 
     def away(*_: object) -> None:
         raise Retryable("the worklist database: locked")
