@@ -754,6 +754,8 @@ class TestWorklist:
             "door_to_pacs_s": None,
             "closed_by": "complete: all 2 images came",
             "saved_s": 58.0,
+            "pixels_purged_at": None,
+            "results_purged_at": None,
             "deliveries": [{**line, "sop_class": "1.2.1"}, {**line, "sop_class": "1.2.2"}],
         }
 
