@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from node.arrive.connections import Connections
 from node.arrive.pace import Pace
 from node.arrive.places import Places
 from node.arrive.storage_scp import SPARE_CONNECTIONS, Receiver
@@ -81,6 +82,20 @@ def test_silent_connections_make_room_however_many_they_are(
         words = "association lost: too many connections, and this one had no association"
         assert set(said) == {words}
         assert len(said) <= len(silent), "a line for each at most"
+
+
+def test_an_association_makes_room_for_nobody() -> None:
+    near, far = socket.socketpair()
+    connections = Connections(1)
+    assert connections.make_room()
+    with near, far, connections.visit(near) as visit:
+        visit.is_associated = True
+        assert not connections.make_room()
+        visit.is_associated = False
+        assert connections.make_room() and visit.made_room
+        assert near.recv(1) == b"", "its thread reads no more"
+        assert connections.make_room(), "it is leaving"
+    assert len(connections) == 0
 
 
 def test_pace_is_kept_by_each_address_and_told_once_a_minute() -> None:
