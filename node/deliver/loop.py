@@ -277,7 +277,7 @@ class Job:
         now = self._clock()
         if self._noted is not None:
             before, at = self._noted
-            if error == before and now - at < timedelta(seconds=NOTED_S):
+            if error == before and abs(now - at) < timedelta(seconds=NOTED_S):
                 return
         try:
             self._outbox.ran(self._name, error, now)

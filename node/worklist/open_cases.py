@@ -75,7 +75,8 @@ def _last_fault() -> sa.Label[Any]:
     """Return the column that holds what was noted of the last failure of the present step."""
     return (
         sa.select(event.c.detail)
-        .where(event.c.case_id == case.c.id, event.c.what == "failed attempt", case.c.attempts > 0)
+        .where(event.c.case_id == case.c.id, event.c.what.in_(("failed attempt", "interrupted")))
+        .where(case.c.attempts + case.c.interruptions > 0)
         .order_by(event.c.id.desc())
         .limit(1)
         .scalar_subquery()

@@ -15,6 +15,9 @@ from node.dicom.net.tls_failures import why
 from node.errors import BadConfiguration, NoConnection, Retryable
 from node.settings import ClientTls
 
+REJECTED_TRANSIENT = 2
+"""Result of an A-ASSOCIATE-RJ that may pass (PS3.8 9.3.4)."""
+
 
 class Peer(Protocol):
     """What is needed to reach a peer: a destination's or a source's settings."""
@@ -66,7 +69,7 @@ def associated(
     NoConnection
         If there is no association; the message says why.
     Retryable
-        If the peer accepts none of the contexts.
+        If the peer accepts none of the contexts, or rejects the association for now.
     """
     ae = application_entity(ae_title, timeout_s=timeout_s)
     connection = _Connection(peer, timeout_s)
@@ -74,7 +77,7 @@ def associated(
     try:
         if not assoc.is_established:
             said = f"{peer.name}: {_why_not(assoc, peer, connection)}"
-            raise Retryable(said) if _has_accepted(assoc) else NoConnection(said)
+            raise NoConnection(said) if _is_down(assoc) else Retryable(said)
         _keep_answers(assoc)
         yield assoc
     except Retryable:
@@ -190,6 +193,17 @@ def _why_not(assoc: Any, peer: Peer, connection: _Connection) -> str:
 def _has_accepted(assoc: Any) -> bool:
     """Return whether the peer accepted the association, if none of its contexts."""
     return assoc.acceptor.primitive is not None and not assoc.is_rejected
+
+
+def _is_down(assoc: Any) -> bool:
+    """Return whether the peer takes no association at all.
+
+    It does if it accepted one without our contexts, or rejects it for the moment only, which may be
+    for another of ours (PS3.8 9.3.4: result 2).
+    """
+    return not _has_accepted(assoc) and not (
+        assoc.is_rejected and assoc.acceptor.primitive.result == REJECTED_TRANSIENT
+    )
 
 
 def tune(event: evt.Event, timeout_s: float = 10.0) -> None:

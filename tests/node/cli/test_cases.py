@@ -61,16 +61,19 @@ def test_a_failed_case_is_listed_with_its_reason_and_goes_on_where_it_failed(
     assert "case 1: DELIVERED" in shown and "by: Ada" in shown
 
 
+@pytest.mark.parametrize(
+    ("failure", "attempts"), [(Retryable("busy"), 1), (MemoryError("busy"), 0)]
+)
 def test_a_case_that_waits_for_its_next_try_says_what_went_wrong(
-    tmp_path: Path, node: WatchedNode, predictor: Predictor
+    failure: Exception, attempts: int, tmp_path: Path, node: WatchedNode, predictor: Predictor
 ) -> None:
-    predictor.failures = [Retryable("busy")] * 9
+    predictor.failures = [failure] * 9
     receive(node)
     node.clock.wait(9)  # type: ignore[attr-defined]
     while work_once(node, "w"):
         pass
     (listed,) = json.loads(cases(tmp_path, "list", "--json"))
-    assert listed["state"] == "ASSEMBLED" and listed["attempts"] == 1
+    assert listed["state"] == "ASSEMBLED" and listed["attempts"] == attempts
     assert "busy" in listed["said"]
 
 

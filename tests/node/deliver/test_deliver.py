@@ -20,7 +20,8 @@ from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cli.pacs import archive
 from node.deliver.loop import Job, deliver, drain
-from node.dicom.net.association import contexts_archive
+from node.dicom.net.association import contexts_archive, contexts_echo
+from node.dicom.net.requestor import associated
 from node.dicom.net.store_scu import echo, send_files
 from node.dicom.read.header import read_header
 from node.errors import Outage, Retryable
@@ -122,7 +123,9 @@ def filed(folder: Path) -> list[str]:
 
 
 @contextmanager
-def answering(status: int, comment: str = "", *, after_s: float = 0.0, port: int = 0):
+def answering(
+    status: int, comment: str = "", *, after_s: float = 0.0, port: int = 0, most: int = 10
+):
     """Run a peer that answers every C-STORE so; yield it and the requests it got."""
     requests: list[evt.Event] = []
 
@@ -135,6 +138,7 @@ def answering(status: int, comment: str = "", *, after_s: float = 0.0, port: int
         return answer
 
     ae = AE("PEER")
+    ae.maximum_associations = most
     server = ae.start_server(
         ("127.0.0.1", port),
         block=False,
@@ -425,6 +429,14 @@ class TestUnreachable:
             outbox.worklist.outbox.retry(numbers[:1], Actor("A", "terminal"), outbox.now)
             with answering(0x0000, port=port):
                 assert outbox.drain() == 3
+
+    def test_a_peer_that_has_no_association_left_for_now_is_up(self, tmp_path):
+        with answering(0x0000, most=1) as (pacs, _), outbox_to(tmp_path, pacs) as outbox:
+            outbox.owe(*report(tmp_path))
+            with associated(pacs, contexts_echo(), ae_title="OTHER", timeout_s=5):
+                outbox.drain()
+            assert outbox.status() == {("OWED", 1, None)}
+            assert outbox.worklist.outbox.unreachable() == []
 
     def test_another_destination_gets_what_it_is_owed(self, tmp_path):
         down = peer("DOWN", free_port())
