@@ -22,7 +22,7 @@ class GroupCommit(Generic[T, R]):
         Commits all of a group and returns the result of each, in order; if it raises, nothing of
         the group is committed. One thread calls it at a time.
     shared
-        An error of this kind concerns whoever tries: it is not tried again for the others.
+        An error of this kind concerns whoever tries: the group is not tried again one by one.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class GroupCommit(Generic[T, R]):
     def join(self, item: T) -> R:
         """Return the item's result once it is committed, or raise the error that it met.
 
-        Where a group fails, each of its items is tried alone: an error is the item's own.
+        Where a group fails, each of its items is tried alone, unless all share the error.
         """
         outcome: Future[R] = Future()
         with self._changed:
@@ -61,20 +61,15 @@ class GroupCommit(Generic[T, R]):
         except Exception as error:  # noqa: BLE001  # it is raised in the thread that it concerns
             if len(group) == 1:
                 group[0][1].set_exception(error)
-                return
-            self._settle_one_by_one(group)
+            elif isinstance(error, self._shared):
+                for _, outcome in group:
+                    outcome.set_exception(type(error)(*error.args))
+            else:
+                for each in group:
+                    self._settle([each])
             return
         for (_, outcome), result in zip(group, results, strict=True):
             outcome.set_result(result)
-
-    def _settle_one_by_one(self, group: Sequence[tuple[T, Future[R]]]) -> None:
-        for number, each in enumerate(group):
-            self._settle([each])
-            error = each[1].exception()
-            if isinstance(error, self._shared):
-                for _, outcome in group[number + 1 :]:
-                    outcome.set_exception(type(error)(*error.args))
-                return
 
     def _end(self, group: Sequence[tuple[T, Future[R]]]) -> None:
         """Let the others go on; who has no outcome by now, since the thread was ended, has none."""

@@ -18,10 +18,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from node.errors import BadConfiguration, Outage, Permanent
 
-BUSY_TIMEOUT_MS = 4_000
-"""How long a writer waits for another process's lock, and anyone for a PostgreSQL server that does
-not answer. Chosen: a peer must have its answer within 10 s; transactions take milliseconds."""
-TURN_TIMEOUT_MS = 4_000
+BUSY_TIMEOUT_MS = 2_400
+"""How long a writer waits for another process's lock. Chosen: a peer must have its answer within
+10 s, though it may wait for those before it too; transactions take milliseconds."""
+SERVER_TIMEOUT_S = 4
+"""How long anyone waits for a connection with PostgreSQL; chosen likewise."""
+TURN_TIMEOUT_MS = 2_400
 """How long a thread that writes to SQLite waits for the others of its process; chosen likewise."""
 
 
@@ -155,17 +157,16 @@ def _options(url: str) -> dict[str, Any]:
     """Return the engine's options: as many connections as there are threads."""
     if sa.make_url(url).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}, "max_overflow": -1}
-    wait_s = BUSY_TIMEOUT_MS // 1000
     connect = {
-        "connect_timeout": wait_s,
-        "tcp_user_timeout": 2 * BUSY_TIMEOUT_MS,
+        "connect_timeout": SERVER_TIMEOUT_S,
+        "tcp_user_timeout": 2000 * SERVER_TIMEOUT_S,
         "options": f"-c lock_timeout={BUSY_TIMEOUT_MS}",
     }
     named = sa.make_url(url).query
     return {
         "pool_pre_ping": True,
         "max_overflow": 20,
-        "pool_timeout": wait_s,
+        "pool_timeout": SERVER_TIMEOUT_S,
         "connect_args": {name: value for name, value in connect.items() if name not in named},
     }
 
