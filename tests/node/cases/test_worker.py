@@ -263,6 +263,21 @@ def test_a_reading_that_always_takes_too_much_memory_ends(
     assert "interrupted" in str(row.reason) and "MemoryError" in str(row.reason)
 
 
+def test_a_case_that_hangs_its_worker_costs_attempts_and_ends(
+    node: WatchedNode, clock: Clock
+) -> None:
+    receive(node)
+    clock.wait(10)
+    work_once(node, "worker")
+    for _ in range(node.settings.work.max_attempts):
+        assert node.worklist.cases.claim([State.ASSEMBLED], "hangs", 60, clock.now)
+        node.worklist.cases.give_back("hangs", attempts=1)
+    work(node, clock)
+    (row,) = node.worklist.views.worklist(clock.now)
+    assert row.state is State.FAILED
+    assert row.reason == "ASSEMBLED hung, or failed, in each of 3 attempts; see the log"
+
+
 def test_case_of_a_dead_worker_is_taken_up_where_it_stood(node: WatchedNode, clock: Clock) -> None:
     receive(node)
     clock.wait(10)

@@ -62,6 +62,7 @@ module.STALLED_S, module.BEAT_S = 0.3, 0.05
 stop = StopEvent()
 with Worklist(sys.argv[1]) as worklist, pulse("work", worklist.processes, utc_now, stop) as alive:
     alive.ready()
+    alive.tell_if_hangs(lambda: print("is told", flush=True))
     for _ in range(20):
         stop.wait(0.05)
     print("gets on", flush=True)
@@ -78,7 +79,7 @@ def test_a_role_that_hangs_says_where_and_ends(worklist: Worklist, tmp_path: Pat
         env=os.environ,
         check=False,
     )
-    assert done.returncode == 70 and done.stdout == "gets on\n"
+    assert done.returncode == 70 and done.stdout == "gets on\nis told\n"
     assert "hangs, ending the process" in done.stderr and "threading.py" in done.stderr
     (one,) = worklist.processes.listed()
     assert one.role == "work"
