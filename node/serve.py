@@ -113,9 +113,11 @@ def _work(settings: Settings, worklist: Worklist, stop: threading.Event, alive: 
         asked = source(settings.assemble.ask, settings)
         ask = asker(asked, settings, worklist.announcements, utc_now)
         node = replace(node, ask=ask)
+    name = claimant()
+    alive.tell_if_hangs(lambda: worklist.cases.give_back(name, attempts=1))
     with decoding_process(settings.decode) as decode:
         alive.ready()
-        work(replace(node, decode=decode), claimant(), stop)
+        work(replace(node, decode=decode), name, stop)
 
 
 def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:

@@ -92,6 +92,10 @@ def _require_survivors(case: Case, node: Node) -> None:
             f"{case.state} was interrupted {case.interruptions} times: its worker was killed, or "
             "ended its process; see the log"
         )
+    if case.attempts >= node.settings.work.max_attempts:  # what failed by itself has ended already
+        raise Permanent(
+            f"{case.state} hung, or failed, in each of {case.attempts} attempts; see the log"
+        )
 
 
 def _after(error: Exception, case: Case, node: Node, name: str) -> Failed | None:

@@ -66,6 +66,11 @@ class Pulse:
         self._name, self._role, self._started_at = claimant(), role, clock()
         self._ready_at: datetime | None = None
         self._ended = threading.Event()
+        self._tell: Callable[[], None] = lambda: None
+
+    def tell_if_hangs(self, tell: Callable[[], None]) -> None:
+        """Call this before the process ends because its main loop hangs."""
+        self._tell = tell
 
     def ready(self) -> None:
         """Say that the role does its work from now on."""
@@ -110,6 +115,8 @@ class Pulse:
             say = event("role_stalled", role=self._role, silent_s=round(silent_s))
             logger.critical("hangs, ending the process; it stood here:", extra=say)
             faulthandler.dump_traceback()
+            with suppress(IchnodeError):
+                self._tell()
             os._exit(STALLED_STATUS)
 
 

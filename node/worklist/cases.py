@@ -198,10 +198,11 @@ class Cases:
             what = "interrupted" if interrupted else "failed attempt"
             note(db, what, uid, failed.id, now, state=failed.state, reason=reason)
 
-    def give_back(self, worker: str) -> None:
-        """Give back what a worker holds, as if it had not begun it."""
+    def give_back(self, worker: str, attempts: int = 0) -> None:
+        """Give back what a worker holds; count so many attempts of it."""
+        given = {"attempts": case.c.attempts + attempts, **FREE}
         with self._database.write() as db:
-            db.execute(case.update().where(case.c.claimed_by == worker).values(FREE))
+            db.execute(case.update().where(case.c.claimed_by == worker).values(given))
 
     def open_parts(self, first: Case, count: int, now: datetime) -> None:
         """Open a case for each further part of a series whose first part is decided.
