@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from node.health import answering
-from node.health.readiness import readiness
+from node.health.readiness import conditions
 from node.settings import Health, Receive, Settings
 from node.worklist import Process, Worklist
 from tests.support.databases import new_database
@@ -101,7 +101,7 @@ def test_a_read_only_disk_is_named(tmp_path: Path, worklist: Worklist, settings:
     with small_disk(tmp_path / "disk") as disk:
         elsewhere = settings.model_copy(update={"data_dir": disk.folder})
         disk.forbid_writing()
-        found = {one.what: one for one in readiness(elsewhere, worklist, NOW)}
+        found = {one.what: one for one in conditions(elsewhere, worklist, NOW)}
     assert (found["disk"].holds, found["disk"].found) == (
         False,
         "the data folder is on a read-only disk",
