@@ -2,7 +2,7 @@
 
 A file is written beside its place, fsynced and renamed, and its folder is fsynced. So neither
 `kill -9` nor a power cut loses what `put` has returned, and whoever reads a file finds all of it.
-Threads write their files side by side, and share the fsync of a folder.
+Threads write and sync side by side: the file system commits together what comes together.
 `Spool` takes bytes in; `StoredBytes` finds, checks and deletes them.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,6 @@ from uuid import uuid4
 
 from node.disk import sha256_of, sync_folder
 from node.errors import Outage
-from node.group_commit import GroupCommit
 from node.records import StoredObject
 
 Area = Literal["received", "quarantine"]
@@ -102,7 +101,6 @@ class Spool:
     def __init__(self, root: Path, min_free_mb: int) -> None:
         self.root = root
         self._min_free = min_free_mb << 20
-        self._folders = GroupCommit(_sync_folders)
         self._make_folders()
         self._remove_leftovers()
 
@@ -149,8 +147,7 @@ class Spool:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        if (error := self._folders.join((self.root / path).parent)) is not None:
-            raise error
+        sync_folder((self.root / path).parent)
         return StoredObject(path.as_posix(), sha256, size)
 
     def _make_folders(self) -> None:
@@ -179,20 +176,6 @@ def _write_and_sync(path: Path, chunks: Iterable[bytes | memoryview]) -> tuple[s
         file.flush()
         os.fsync(file.fileno())
         return digest.hexdigest(), file.tell()
-
-
-def _sync_folders(folders: Sequence[Path]) -> list[OSError | None]:
-    """Sync each folder once; return what it met, for each.
-
-    It is not tried again: the kernel forgets a write that failed, and the next fsync says nothing.
-    """
-    met: dict[Path, OSError | None] = dict.fromkeys(folders)
-    for folder in met:
-        try:
-            sync_folder(folder)
-        except OSError as error:
-            met[folder] = error
-    return [met[folder] for folder in folders]
 
 
 def _make_folder(folder: Path) -> None:

@@ -27,7 +27,7 @@ from training.phantoms import demo_pair
 
 ASSOCIATIONS = (1, 4, 16)
 """How many associations at once are measured."""
-ROUNDS = 5
+ROUNDS = 3
 """How often each storage SCP is measured at each number, in turn with the others."""
 
 Rates = dict[tuple[int, str], list[float]]
