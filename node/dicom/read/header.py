@@ -175,15 +175,13 @@ def _kernel(ds: Dataset) -> str:
 
 
 class _Header:
-    """The header at the beginning of a file; what lies beyond the limit is not read."""
+    """The header at the beginning of a longer file; what lies beyond the limit is not read."""
 
-    def __init__(self, file: BinaryIO, longest: int) -> None:
+    def __init__(self, file: BinaryIO, longest: int, end: int) -> None:
         self._file = file
         self._longest = longest
+        self._end = end
         self.tell, self.seek = file.tell, file.seek
-        here = file.tell()
-        self._end = file.seek(0, SEEK_END)
-        file.seek(here)
 
     def read(self, size: int) -> bytes:
         if min(self._file.tell() + size, self._end) > self._longest:
@@ -191,6 +189,14 @@ class _Header:
                 f"the DICOM header is longer than {self._longest >> 20} MB (receive.max_header_mb)"
             )
         return self._file.read(size)
+
+
+def _bounded(file: BinaryIO, longest: int) -> BinaryIO:
+    """Return the file, or where it is longer than a header may be, its header."""
+    here = file.tell()
+    end = file.seek(0, SEEK_END)
+    file.seek(here)
+    return file if end <= longest else cast(BinaryIO, _Header(file, longest, end))
 
 
 def _open(file: BinaryIO, pixels: bool, longest_header: int) -> OpenObject:
@@ -207,7 +213,7 @@ def _open(file: BinaryIO, pixels: bool, longest_header: int) -> OpenObject:
         return tag in _PIXEL_DATA and length > 0
 
     ds = read_dataset(
-        cast(BinaryIO, _Header(file, longest_header)),
+        _bounded(file, longest_header),
         is_implicit_VR=syntax == ImplicitVRLittleEndian,
         is_little_endian=syntax != ExplicitVRBigEndian,
         stop_when=at_pixels,
