@@ -273,11 +273,11 @@ def report_again(db: sa.Connection, study_uid: str, now: datetime) -> None:
     query = _CASE.where(series.c.study_instance_uid == study_uid, NOT_SUPERSEDED)
     for row in db.execute(query).all():
         old = case_of(row)
-        if is_purged(db, old.series_instance_uid):
-            note(db, "not reported again: its pixels were purged", study_uid, old.id, now)
-            continue
         if old.state in (State.TRIAGED, State.NOT_ANALYSED):
             again: dict[str, Any] = {"due_at": now, **FREE}
+        elif is_purged(db, old.series_instance_uid):
+            note(db, "not reported again: its pixels were purged", study_uid, old.id, now)
+            continue
         elif old.state in (State.REPORTED, State.DELIVERED):
             to = State.TRIAGED if row.triaged_at else State.RECEIVING
             again = set_back(old, to, now)

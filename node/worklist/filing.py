@@ -243,7 +243,7 @@ def take_back(db: sa.Connection, known: Known, header: Header, now: datetime) ->
     db.execute(
         study.update()
         .where(study.c.study_instance_uid == uid, ~purged)
-        .values(pixels_purged_at=None)
+        .values(pixels_purged_at=None, purged_until=None)
     )
     newest = known.case
     waits = newest and (newest.state is State.RECEIVING or newest.reason_code == Reason.PURGED)

@@ -97,7 +97,7 @@ class Retention:
             The last study of the list before, "" for the first.
         """
         last, received, delivered = _last_of(after), _received(), _delivered()
-        some = study.c.pixels_purged_at.is_(None) | (received > study.c.pixels_purged_at)
+        some = study.c.purged_until.is_(None) | (received > study.c.purged_until)
         if results:
             some = some | _of_study(case.c.purged_at.is_(None))
         query = (
@@ -317,7 +317,9 @@ def _mark(db: sa.Connection, study_uid: str, results: bool, now: datetime) -> No
         .values(gone)
     )
     db.execute(
-        study.update().where(study.c.study_instance_uid == study_uid).values(pixels_purged_at=now)
+        study.update()
+        .where(study_uid == _UID)
+        .values(pixels_purged_at=now, purged_until=_received())
     )
     if results:
         db.execute(
@@ -338,13 +340,12 @@ def _series(db: sa.Connection, study_uid: str, results: bool) -> list[str]:
 
 
 def _lock(db: sa.Connection, study_uid: str) -> None:
-    """Hold the study's row and the newest cases of its series: whoever files an image waits."""
-    mine = study.c.study_instance_uid == study_uid
-    this = sa.select(study.c.study_instance_uid).where(mine).with_for_update()
-    if db.execute(this).first() is None:
-        raise NotFound(f"no study {study_uid}")
+    """Hold the rows of the study's cases, then its own, as who files an image or moves a case."""
     cases = case.c.series_instance_uid.in_(_series_of(study_uid))
     db.execute(sa.select(case.c.id).where(cases).order_by(case.c.id).with_for_update()).all()
+    this = sa.select(_UID).where(study_uid == _UID).with_for_update()
+    if db.execute(this).first() is None:
+        raise NotFound(f"no study {study_uid}")
 
 
 # --- conditions ----------------------------------------------------------------------------------

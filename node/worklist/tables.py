@@ -52,6 +52,7 @@ study = sa.Table(
     sa.Column("study_description", sa.Text, nullable=False),
     at("first_received_at"),
     at("pixels_purged_at", nullable=True),
+    at("purged_until", nullable=True),
 )
 
 series = sa.Table(
@@ -423,4 +424,4 @@ purge = sa.Table(
 )
 """Whose files were removed, when and why; without `done_at` that is under way. `instance.purged_at`
 says so of each object, `case.purged_at` of the results, and `study.pixels_purged_at` while an
-object of the study is purged."""
+object of the study is purged; images came since where its last one came after `purged_until`."""

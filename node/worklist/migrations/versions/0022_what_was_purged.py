@@ -15,6 +15,7 @@ DEEDS = (
 
 def upgrade() -> None:
     op.add_column("study", sa.Column("pixels_purged_at", MOMENT))
+    op.add_column("study", sa.Column("purged_until", MOMENT))
     op.add_column("instance", sa.Column("purged_at", MOMENT))
     op.add_column("case", sa.Column("purged_at", MOMENT))
     op.create_table(
