@@ -126,7 +126,7 @@ def query(node: RunningNode, patient: Patient) -> None:
             ds.SpecificCharacterSet = "ISO_IR 192"
             ds.QueryRetrieveLevel = level
             setattr(ds, keyword, value)
-            with suppress(ValueError):  # pynetdicom cannot encode some
+            with suppress(ValueError, RuntimeError):  # pynetdicom encodes not all, or hangs up
                 for model in (STUDY_ROOT[0], PATIENT_ROOT[0]):
                     list(assoc.send_c_find(ds, model))
                 list(assoc.send_c_move(ds, patient.patient_id, STUDY_ROOT[1]))
