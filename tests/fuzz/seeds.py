@@ -1,0 +1,209 @@
+"""Valid inputs for each door, made of phantoms."""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from node.dicom.net.association import (
+    AVAILABILITY_NOTIFICATION,
+    PROCEDURE_STEP,
+    STUDY_ROOT,
+    UNCOMPRESSED,
+)
+from node.dicom.net.message import HAS_DATASET, NO_DATASET, Command, Field, encode_command, us
+from node.dicom.read.part10 import dataset_of
+from tests.support.associating import APPLICATION, MAXIMUM, NAMED, VERIFICATION, context, request
+from tests.support.associating import item as pdu_item
+from tests.support.builder import Scan, compressed, encoded, item, uid
+
+SCAN = Scan(rows=16, columns=16, spacing_mm=(14.0, 12.5), gaps_mm=(10.0,) * 13, thickness_mm=10.0)
+"""14 slices of 600 bytes with air, skull and brain."""
+
+FIND, MOVE, GET = STUDY_ROOT
+_CONTEXTS = {1: CTImageStorage, 3: VERIFICATION, 5: PROCEDURE_STEP, 7: AVAILABILITY_NOTIFICATION}
+_CONTEXTS |= {9: FIND, 11: MOVE, 13: GET}
+RELEASE = struct.pack(">BxLxxxx", 5, 4)
+
+
+def edited(images: Sequence[Dataset], data: bytes) -> list[Dataset]:
+    """Return a series with its elements edited.
+
+    Parameters
+    ----------
+    data
+        Lines of a number, a keyword and a value in bytes, separated by blanks. The value is set in
+        the image of that number, modulo their count; number "*" means all images.
+    """
+    changed = deepcopy(list(images))
+    for line in data.split(b"\n"):
+        number, keyword, value = [*line.split(b" ", 2), b"", b""][:3]
+        tag = tag_for_keyword(keyword.decode("latin-1"))
+        if tag is None:
+            continue
+        one = [changed[int(number) % len(changed)]] if number.isdigit() else changed
+        for ds in one:
+            padded = value + b" " * (len(value) % 2)
+            vr = dictionary_VR(tag)[:2]
+            ds[tag] = RawDataElement(BaseTag(tag), vr, len(padded), padded, 0, False, True)
+    return changed
+
+
+def files() -> dict[str, bytes]:
+    """Return Part 10 files in several syntaxes, classic and enhanced."""
+    ds = SCAN.build()[6]
+    enhanced = SCAN(gaps_mm=(10.0,) * 2).enhanced()
+    found = {
+        "explicit": encoded(ds),
+        "implicit": encoded(ds, ImplicitVRLittleEndian),
+        "enhanced": encoded(enhanced),
+        "bare": dataset_of(encoded(ds)),
+        "unsigned12": encoded(SCAN(signed=False, bits_stored=12).build()[6]),
+    }
+    swapped = deepcopy(ds)
+    swapped.PixelData = b"".join(
+        swapped.PixelData[i + 1 : i + 2] + swapped.PixelData[i : i + 1]
+        for i in range(0, len(swapped.PixelData), 2)
+    )
+    found["big_endian"] = encoded(swapped, ExplicitVRBigEndian)
+    found["rle"] = compressed(ds, RLELossless)
+    found["jpegls"] = compressed(ds, JPEGLSLossless)
+    found["j2k"] = compressed(SCAN(rows=48, columns=48).build()[6], JPEG2000Lossless)
+    return found
+
+
+def messages() -> dict[str, bytes]:
+    """Return data sets of N-CREATE, N-SET and C-FIND in one byte's choice of reader and syntax."""
+    image = item(ReferencedSOPClassUID=CTImageStorage, ReferencedSOPInstanceUID="1.2.3")
+    series = item(SeriesInstanceUID=uid("series"), ReferencedImageSequence=[image])
+    told = item(SeriesInstanceUID=uid("series"), ReferencedSOPSequence=[image])
+    sets = {
+        0: item(
+            PerformedProcedureStepStatus="IN PROGRESS",
+            Modality="CT",
+            ScheduledStepAttributesSequence=[item(StudyInstanceUID=uid("study"))],
+            PerformedSeriesSequence=[],
+        ),
+        1: item(PerformedProcedureStepStatus="COMPLETED", PerformedSeriesSequence=[series]),
+        2: item(StudyInstanceUID=uid("study"), ReferencedSeriesSequence=[told]),
+        3: item(
+            QueryRetrieveLevel="STUDY", PatientID="P*", StudyDate="20260101-", StudyInstanceUID=""
+        ),
+    }
+    return {
+        f"{number}_{place}": bytes([number + 4 * place]) + _bare(ds, syntax)
+        for number, ds in sets.items()
+        for place, syntax in enumerate(UNCOMPRESSED)
+    }
+
+
+def _bare(ds: Dataset, syntax: str) -> bytes:
+    with DicomBytesIO() as file:
+        file.is_implicit_VR = syntax == ImplicitVRLittleEndian
+        file.is_little_endian = syntax != ExplicitVRBigEndian
+        write_dataset(file, ds)
+        return bytes(file.getvalue())
+
+
+def opening(*sub_items: bytes, syntaxes: Iterable[str] = (ImplicitVRLittleEndian,)) -> bytes:
+    """Return an A-ASSOCIATE-RQ for every service of the node."""
+    proposed = (context(number, kind, *syntaxes) for number, kind in _CONTEXTS.items())
+    user = pdu_item(0x50, MAXIMUM + NAMED + b"".join(sub_items))
+    return request(APPLICATION, *proposed, user)
+
+
+def message(
+    number: int, command: int, dataset: bytes = b"", step: int = 4096, **more: bytes
+) -> bytes:
+    """Return the P-DATA-TF PDUs of a request under a context."""
+    fields = {
+        Field.AFFECTED_SOP_CLASS_UID: _CONTEXTS[number].encode(),
+        Field.COMMAND_FIELD: us(command),
+        Field.MESSAGE_ID: us(7),
+        Field.COMMAND_DATA_SET_TYPE: us(HAS_DATASET if dataset else NO_DATASET),
+        **{Field[name]: value for name, value in more.items()},
+    }
+    pdus = [_pdu(number, 3, encode_command(fields))]
+    for start in range(0, len(dataset), step):
+        last = 2 if start + step >= len(dataset) else 0
+        pdus.append(_pdu(number, last, dataset[start : start + step]))
+    return b"".join(pdus)
+
+
+def _pdu(number: int, control: int, value: bytes) -> bytes:
+    pdv = struct.pack(">LBB", len(value) + 2, number, control) + value
+    return struct.pack(">BxL", 4, len(pdv)) + pdv
+
+
+def streams() -> dict[str, bytes]:
+    """Return what peers say from the association request to its release."""
+    ds = SCAN.build()[6]
+    told = messages()
+    instance = {"AFFECTED_SOP_INSTANCE_UID": str(ds.SOPInstanceUID).encode()}
+    step = {"AFFECTED_SOP_INSTANCE_UID": b"1.2.3"}
+    requested = {"REQUESTED_SOP_CLASS_UID": PROCEDURE_STEP.encode()}
+    requested |= {"REQUESTED_SOP_INSTANCE_UID": b"1.2.3"}
+    stored = _bare(ds, ImplicitVRLittleEndian)
+    find = told["3_1"][1:]
+    said: Mapping[str, tuple[bytes, ...]] = {
+        "echo": (message(3, Command.C_ECHO_RQ),) * 2,
+        "store": (message(1, Command.C_STORE_RQ, stored, **instance),),
+        "store_pieces": (message(1, Command.C_STORE_RQ, stored, 128, **instance),),
+        "step": (
+            message(5, Command.N_CREATE_RQ, told["0_1"][1:], **step),
+            message(5, Command.N_SET_RQ, told["1_1"][1:], **requested),
+        ),
+        "available": (message(7, Command.N_CREATE_RQ, told["2_1"][1:], **step),),
+        "find": (message(9, Command.C_FIND_RQ, find), message(9, Command.C_CANCEL_RQ)),
+        "move": (message(11, Command.C_MOVE_RQ, find, MOVE_DESTINATION=b"PEER"),),
+        "get": (message(13, Command.C_GET_RQ, find),),
+    }
+    role = CTImageStorage.encode()
+    roles = pdu_item(0x54, struct.pack(">H", len(role)) + role + b"\1\1")
+    return {name: b"".join((opening(roles), *each, RELEASE)) for name, each in said.items()} | {
+        "explicit": opening(syntaxes=[ExplicitVRLittleEndian]) + RELEASE
+    }
+
+
+ADT = (
+    rb"MSH|^~\&|PAS|H|ICHNODE|H|20260115083000||ADT^A08^ADT_A01|1|P|2.5.1||||||UNICODE UTF-8",
+    b"EVN|A08|20260115083000",
+    b"PID|||P1^^^H^PI~X9^^^N||Test^One^^^||19600101|F",
+)
+MERGE = (ADT[0].replace(b"A08^ADT_A01", b"A40^ADT_A39"), ADT[2], b"MRG|T7^^^H")
+
+SEEDS: Mapping[str, Mapping[str, bytes]] = {
+    "pdus": streams(),
+    "association": streams(),
+    "header": files(),
+    "archive": files(),
+    "pixels": files(),
+    "volume": {
+        "plain": b"",
+        "moved": b"3 ImagePositionPatient -93.75\\-105\\-40.5\n* PixelSpacing 14\\12",
+        "turned": b"* ImageOrientationPatient 1\\0\\0\\0\\0.9962\\0.0872\n5 SliceThickness 5",
+        "values": b"2 RescaleSlope 2\n4 RescaleIntercept -1000\n6 BitsStored \x0c\x00",
+    },
+    "attributes": messages(),
+    "adt": {"A08": b"\r".join(ADT) + b"\r", "A40": b"\r".join(MERGE) + b"\r"},
+    "query": {
+        "plain": b"PatientName=T*&StudyDate=20260101-20261231&limit=3&offset=1",
+        "fields": b"StudyInstanceUID=1.2,1.3&includefield=all&00080060=CT&fuzzymatching=false",
+    },
+}
+"""By door and name."""
