@@ -41,7 +41,6 @@ from node.dicom.read.announcements import Reader
 from node.dicom.read.header import named_class, open_object
 from node.dicom.read.identity import read_identity, read_person_name
 from node.dicom.read.part10 import dataset_of
-from node.dicom.read.pixels import load_volume
 from node.errors import BadObject, Refused
 from node.records import Header, SeriesPlan, SliceRef
 from node.settings import Adt, Caller, Decode, Receive, Settings
@@ -56,6 +55,9 @@ Door = Callable[[bytes], None]
 
 CALLER = {"ae_title": "PEER", "may": ("store", "find", "move", "get")}
 TIME_S = 5.0
+"""What an input may take."""
+LIMITS = Decode(timeout_s=TIME_S, memory_mb=256)
+"""Of the processes that decode."""
 
 
 @contextmanager
@@ -190,7 +192,7 @@ def _require_storable(found: Header) -> None:
 @contextmanager
 def archive() -> Iterator[Door]:
     """A file that is queried and retrieved: metadata, frames, pictures, other syntaxes."""
-    apart = Apart(Decode(timeout_s=TIME_S, memory_mb=512))
+    apart = Apart(LIMITS)
     with TemporaryDirectory() as folder, closing(apart):
         path = Path(folder, "object.dcm")
         wish = Wish("image/png", size=(64, 64))
@@ -213,8 +215,7 @@ def archive() -> Iterator[Door]:
 @contextmanager
 def pixels() -> Iterator[Door]:
     """A file whose frames are planned, decoded in the limited process."""
-    limits = Decode(timeout_s=TIME_S, memory_mb=512)
-    with TemporaryDirectory() as folder, decoding_process(limits) as decode:
+    with TemporaryDirectory() as folder, decoding_process(LIMITS) as decode:
 
         def door(data: bytes) -> None:
             try:
@@ -223,6 +224,8 @@ def pixels() -> Iterator[Door]:
                 return
             plan = _everything(refs[0].header, refs[0].stored.path, refs[0].stored.sha256)
             try:
+                if not plan.slices:
+                    return
                 with suppress(Refused):
                     require_whole(decode(plan, Path(folder)), len(plan.slices))
             finally:
@@ -255,12 +258,12 @@ def volume() -> Iterator[Door]:
 
     The input is `tests.fuzz.seeds.edited`'s.
     """
-    images = SCAN.build()
-    with TemporaryDirectory() as folder:
+    images = [encoded(ds) for ds in SCAN.build()]
+    with TemporaryDirectory() as folder, decoding_process(LIMITS) as decode:
 
         def door(data: bytes) -> None:
             try:
-                received = store([encoded(ds) for ds in edited(images, data)], Path(folder))
+                received = store(edited(images, data), Path(folder))
             except BadObject:
                 return
             _, plan = alone(received)
@@ -269,7 +272,7 @@ def volume() -> Iterator[Door]:
             count = sum(len(image.header.frames) for image in received.instances)
             assert len(plan.slices) + len(plan.copies) <= count
             with suppress(Refused, Unreadable):
-                built = load_volume(plan, Path(folder))
+                built = decode(plan, Path(folder))
                 require_whole(built, len(plan.slices))
                 _, canvas = PREPARING.preprocess(built)
                 assert np.isfinite(canvas.hu).all()

@@ -10,6 +10,7 @@ status is 0 if nothing was found. Each finding is told on standard output with i
 import argparse
 import faulthandler
 import hashlib
+import logging
 import os
 import random
 import resource
@@ -42,6 +43,7 @@ def main() -> int:
     given = parser.parse_args()
     known = [*SEEDS[given.door].values(), *(p.read_bytes() for p in sorted(given.corpus.glob("*")))]
     warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
     forbid_core_dump()
     inputs: Iterable[bytes] = known
     if given.minutes:

@@ -3,13 +3,13 @@
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from io import BytesIO
 
+from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.tag import BaseTag
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRBigEndian,
@@ -41,8 +41,8 @@ _CONTEXTS |= {9: FIND, 11: MOVE, 13: GET}
 RELEASE = struct.pack(">BxLxxxx", 5, 4)
 
 
-def edited(images: Sequence[Dataset], data: bytes) -> list[Dataset]:
-    """Return a series with its elements edited.
+def edited(images: Sequence[bytes], data: bytes) -> list[bytes]:
+    """Return the files of a series with their elements edited.
 
     Parameters
     ----------
@@ -50,18 +50,36 @@ def edited(images: Sequence[Dataset], data: bytes) -> list[Dataset]:
         Lines of a number, a keyword and a value in bytes, separated by blanks. The value is set in
         the image of that number, modulo their count; number "*" means all images.
     """
-    changed = deepcopy(list(images))
+    elements = [_elements(image) for image in images]
     for line in data.split(b"\n"):
         number, keyword, value = [*line.split(b" ", 2), b"", b""][:3]
         tag = tag_for_keyword(keyword.decode("latin-1"))
         if tag is None:
             continue
-        one = [changed[int(number) % len(changed)]] if number.isdigit() else changed
-        for ds in one:
-            padded = value + b" " * (len(value) % 2)
-            vr = dictionary_VR(tag)[:2]
-            ds[tag] = RawDataElement(BaseTag(tag), vr, len(padded), padded, 0, False, True)
-    return changed
+        at = int(number) % len(images) if number.isdigit() else slice(None)
+        for one in elements[at] if isinstance(at, slice) else [elements[at]]:
+            one[tag] = (dictionary_VR(tag)[:2], value + b" " * (len(value) % 2))
+    return [
+        image[: -len(dataset_of(image))] + b"".join(_encoded(*each) for each in sorted(one.items()))
+        for image, one in zip(images, elements, strict=True)
+    ]
+
+
+def _elements(image: bytes) -> dict[int, tuple[str, bytes]]:
+    """Return VR and value of each element of an Explicit VR Little Endian file, by tag."""
+    found = dcmread(BytesIO(image)).values()
+    return {int(each.tag): (str(each.VR), _bytes(each.value)) for each in found}
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value or "").encode()
+
+
+def _encoded(tag: int, said: tuple[str, bytes]) -> bytes:
+    vr, value = said
+    long = vr in ("OB", "OW", "SQ", "UN", "UT")
+    layout = "<HH2sxxL" if long else "<HH2sH"
+    return struct.pack(layout, tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
 
 
 def files() -> dict[str, bytes]:
