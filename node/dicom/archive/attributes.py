@@ -7,7 +7,8 @@ from pydicom.dataset import Dataset
 
 from node.dicom.archive.json_model import object_json
 from node.dicom.read.elements import integer, short, text
-from node.dicom.read.header import open_object
+from node.dicom.read.header import DAMAGE, OpenObject, open_object
+from node.errors import BadObject
 from node.records import Header
 
 Text = dict[str, str]
@@ -49,6 +50,13 @@ def read_attributes(path: Path) -> Described:
     """
     with path.open("rb") as file:
         opened = open_object(file, pixels=False)
+    try:
+        return _described(opened)
+    except DAMAGE as error:  # an element that no header needs
+        raise BadObject(f"an element cannot be read ({error})") from error
+
+
+def _described(opened: OpenObject) -> Described:
     ds, header = opened.ds, opened.header
     study = {"StudyInstanceUID": header.study_instance_uid, **_texts(ds, *_STUDY)}
     series: Values = {"SeriesInstanceUID": header.series_instance_uid}

@@ -10,13 +10,20 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    UncompressedTransferSyntaxes,
+)
 
 from node.dicom.read.elements import integer, short
 from node.dicom.read.header import DAMAGE, open_object
+from node.dicom.read.image_pixel import without_panic
 from node.errors import BadObject
 
-FAULTS = (*DAMAGE, RuntimeError)
+FAULTS = (*DAMAGE, RuntimeError, OSError)
 """What pydicom's decoders raise on pixels that they cannot decode."""
 
 _MEDIA = {
@@ -50,7 +57,7 @@ class NoFrame(BadObject):
 
 def is_compressed(transfer_syntax_uid: str) -> bool:
     """Return whether objects in a transfer syntax are uncompressed by a codec."""
-    return UID(transfer_syntax_uid).is_compressed
+    return transfer_syntax_uid not in UncompressedTransferSyntaxes
 
 
 def media_type_of(transfer_syntax_uid: str) -> str:
@@ -110,7 +117,8 @@ def uncompressed(file: bytes, *, implicit: bool = False) -> bytes:
             if syntax == ExplicitVRBigEndian:
                 _swap_words(ds)
             if syntax.is_compressed:
-                ds.decompress(as_rgb=False, generate_instance_uid=False)
+                with without_panic():
+                    ds.decompress(as_rgb=False, generate_instance_uid=False)
             wanted = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
             ds.file_meta.TransferSyntaxUID = wanted
             out = BytesIO()
@@ -147,7 +155,8 @@ def _swap_words(ds: Dataset) -> None:
 
 def _decoded(ds: Dataset, syntax: str, number: int, *, raw: bool = True) -> NDArray[np.generic]:
     array: NDArray[np.generic]
-    array, _ = get_decoder(UID(syntax)).as_array(ds, index=number - 1, raw=raw)
+    with without_panic():
+        array, _ = get_decoder(UID(syntax)).as_array(ds, index=number - 1, raw=raw)
     return array
 
 

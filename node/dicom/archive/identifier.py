@@ -9,13 +9,12 @@ from pydicom.config import disable_value_validation
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.dicom.archive.json_model import PRIVATE_CREATOR
 from node.dicom.read.elements import text
-from node.dicom.read.header import DAMAGE
+from node.dicom.read.sparing import DAMAGE, read_sparingly
 from node.errors import BadObject
 from node.wording import RESEARCH_USE_ONLY
 
@@ -56,10 +55,10 @@ def decode_identifier(encoded: bytes, transfer_syntax_uid: str) -> Identifier:
         If it cannot be decoded.
     """
     try:
-        ds = read_dataset(
+        ds = read_sparingly(
             BytesIO(encoded),
-            is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,
-            is_little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
+            implicit=transfer_syntax_uid == ImplicitVRLittleEndian,
+            little=transfer_syntax_uid != ExplicitVRBigEndian,
         )
         return _identifier(ds)
     except (*DAMAGE, OSError) as error:

@@ -10,12 +10,11 @@ from io import BytesIO
 from typing import NamedTuple, TypeVar
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.announced import Listed, PerformedStep, StepStatus
 from node.dicom.read.elements import items, text, uid
-from node.dicom.read.header import DAMAGE
+from node.dicom.read.sparing import DAMAGE, TooManyElements, read_sparingly
 from node.errors import BadObject
 
 T = TypeVar("T")
@@ -119,8 +118,8 @@ def _read(make: Callable[[Dataset], T], encoded: bytes, transfer_syntax_uid: str
     implicit = transfer_syntax_uid == ImplicitVRLittleEndian
     little = transfer_syntax_uid != ExplicitVRBigEndian
     try:
-        return make(read_dataset(BytesIO(encoded), implicit, little, bytelength=len(encoded)))
-    except (*DAMAGE, OSError) as error:
+        return make(read_sparingly(BytesIO(encoded), implicit=implicit, little=little))
+    except (*DAMAGE, OSError, TooManyElements) as error:
         raise InvalidValue(f"it cannot be decoded ({type(error).__name__})") from error
 
 

@@ -5,7 +5,6 @@ padding, missing and superfluous values. A value that cannot be understood count
 None or an empty list) and is never guessed.
 """
 
-import math
 import re
 from functools import cache
 from typing import Any, Literal
@@ -23,11 +22,20 @@ from node.errors import BadObject
 UNDEFINED = 0xFFFFFFFF
 """The length of an element whose end is marked by a delimitation item (PS3.5 7.1.1)."""
 
+LARGEST = 1e10
+"""No attribute that is read here has larger numbers: an integer string ends at 2**31, a place at
+some metres. What is computed from numbers within it stays finite. Chosen."""
+MOST_FRAMES = 4_000
+"""Functional groups of more frames are not read: at 0.5 mm they are two metres. Chosen."""
+
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
 def text(ds: Dataset, keyword: str) -> str:
-    """Return the text of an element, decoded from its data set's character set; "" if absent."""
+    """Return the text of an element, decoded from its data set's character set; "" if absent.
+
+    A NUL within it, which no database takes, becomes a replacement character.
+    """
     element: object = ds.get_item(_tag(keyword))
     if isinstance(element, DataElement):  # already converted, as pydicom does in the file meta
         return str(element.value or "")
@@ -36,7 +44,7 @@ def text(ds: Dataset, keyword: str) -> str:
     charset = ds.original_character_set
     encodings = [charset] if isinstance(charset, str) else list(charset)
     decoded: str = decode_bytes(element.value, encodings, TEXT_VR_DELIMS)
-    return decoded.strip("\0 \r\n\t")
+    return decoded.strip("\0 \r\n\t").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def uid(ds: Dataset, keyword: str) -> str:
@@ -64,12 +72,15 @@ def uid_or_empty(ds: Dataset, keyword: str) -> str:
 
 
 def decimals(ds: Dataset, keyword: str, count: int) -> Any:
-    """Return the `count` finite numbers of a decimal string; None if it contains anything else."""
+    """Return the `count` numbers of a decimal string; None if it contains anything else.
+
+    Numbers beyond `LARGEST` are anything else.
+    """
     try:
         values = tuple(float(part) for part in text(ds, keyword).split("\\"))
     except ValueError:
         return None
-    return values if len(values) == count and all(map(math.isfinite, values)) else None
+    return values if len(values) == count and all(abs(v) <= LARGEST for v in values) else None
 
 
 def number(ds: Dataset, keyword: str) -> float | None:
@@ -105,10 +116,17 @@ def macros(ds: Dataset, keyword: str) -> list[Dataset]:
 
     A classic object has no functional groups; it is returned itself. For a frame without the macro
     the item is empty.
+
+    Raises
+    ------
+    BadObject
+        If there are more than `MOST_FRAMES`.
     """
     frames = items(ds, "PerFrameFunctionalGroupsSequence")
     if not frames:
         return [ds]
+    if len(frames) > MOST_FRAMES:
+        raise BadObject(f"the image has {len(frames)} frames, more than the node reads")
     shared = [
         macro
         for groups in items(ds, "SharedFunctionalGroupsSequence")

@@ -25,6 +25,9 @@ EXACT_COSINES = 1e-5  # the same, for cosines of six digits and more
 ORIENTATION_TOLERANCE = 0.0051  # of a cosine, for one slice's of two digits: 1 mm across a head
 SIDEWAYS_MM = 2.0  # how far a slice may lie off the line through all
 MAX_SHEAR_DEG = 35.0  # gantries tilt up to 30 degrees
+FINEST_MM, COARSEST_MM = 0.01, 30.0  # PixelSpacing; a whole body's localiser has 2 mm
+WIDEST_MM = 3000.0  # a field of view; the bore of a scanner is 0.8 m wide
+FURTHEST_MM = 1e5  # a position; a table moves by some metres
 TOUCHING = 1.1  # a gap within a tenth of what the thicknesses of its slices fill is no hole
 
 
@@ -169,8 +172,11 @@ def common_plane(headers: Sequence[Header]) -> Plane:
         raise _bad(f"{lost} of {len(frames)} images do not say where they lie (Image Plane module)")
     # (n, 2) distances between rows and between columns; 0 where they are missing.
     spacing = np.array([header.pixel_spacing_mm or (0, 0) for header in headers], np.float64)
-    if np.any(spacing <= 0):
-        raise _bad("PixelSpacing is missing or not positive")
+    if np.any((spacing < FINEST_MM) | (spacing > COARSEST_MM)):
+        raise _bad("PixelSpacing is missing, not positive or impossible")
+    places = np.array([frame.position_mm for frame in frames], np.float64)
+    if np.any(np.abs(places) > FURTHEST_MM):
+        raise _bad("ImagePositionPatient is further away than a scanner reaches")
     if np.any(np.ptp(spacing, axis=0) > 1e-3 * spacing[0]):
         raise _bad("images of different PixelSpacing are mixed in the series")
     matrices = {(header.rows or 0, header.columns or 0) for header in headers}
@@ -182,7 +188,10 @@ def common_plane(headers: Sequence[Header]) -> Plane:
     # (frames, 6) -> (6,)
     orientation = _unit_cosines(np.array([frame.orientation for frame in frames], np.float64))
     row_mm, column_mm = (float(value) for value in np.median(spacing, axis=0))
-    return Plane(orientation, (row_mm, column_mm), *matrices.pop())
+    rows, columns = matrices.pop()
+    if max(rows * row_mm, columns * column_mm) > WIDEST_MM:
+        raise _bad(f"a field of {rows * row_mm:.0f} x {columns * column_mm:.0f} mm fits no scanner")
+    return Plane(orientation, (row_mm, column_mm), rows, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +228,7 @@ def _unit_cosines(orientations: Vector) -> Vector:
     # (2, 3): row and column direction. Their products, (2, 2), must be those of unit vectors.
     pair: Vector = np.median(orientations, axis=0).reshape(2, 3)
     fault = np.abs(pair @ pair.T - np.eye(2)).max()
-    if fault > COSINE_TOLERANCE:
+    if not fault <= COSINE_TOLERANCE:
         raise _bad("ImageOrientationPatient is no pair of unit vectors at right angles")
     if fault <= EXACT_COSINES:
         return pair.ravel()

@@ -5,7 +5,6 @@ be understood counts as absent; the stage that needs it decides what that means.
 """
 
 import re
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import SEEK_END, BytesIO
@@ -14,10 +13,10 @@ from typing import BinaryIO, TypeVar, cast
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from node.dicom.read import sparing
 from node.dicom.read.elements import (
     UNDEFINED,
     decimals,
@@ -41,11 +40,8 @@ _PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 LONGEST_HEADER_BYTES = 64 << 20
 """A longer header is refused, since it is read into memory. A multi-frame CT has some 2 KB a frame:
 64 MiB are 30,000 frames."""
-DAMAGE = (
-    *(ValueError, TypeError, LookupError, AttributeError, struct.error),
-    *(EOFError, RecursionError, NotImplementedError),
-)
-"""What pydicom raises on bytes that are not a data set; its documentation does not list it."""
+DAMAGE = sparing.DAMAGE
+"""What pydicom raises on bytes that are not a data set."""
 
 
 def read_header(source: Path | bytes | BinaryIO) -> Header:
@@ -212,22 +208,23 @@ def _open(file: BinaryIO, pixels: bool, longest_header: int) -> OpenObject:
         last = (tag, vr, length, file.tell())
         return tag in _PIXEL_DATA and length > 0
 
-    ds = read_dataset(
+    ds = sparing.read_sparingly(
         _bounded(file, longest_header),
-        is_implicit_VR=syntax == ImplicitVRLittleEndian,
-        is_little_endian=syntax != ExplicitVRBigEndian,
+        implicit=syntax == ImplicitVRLittleEndian,
+        little=syntax != ExplicitVRBigEndian,
         stop_when=at_pixels,
     )
     tag, vr, length, place = last
     has_pixel_data = tag in _PIXEL_DATA and length > 0
-    whole = has_pixel_data or length == UNDEFINED or place + length == file.seek(0, SEEK_END)
+    end = file.seek(0, SEEK_END)
+    whole = has_pixel_data or length == UNDEFINED or place + length == end
     if not ds or not whole:
         raise BadObject("the file ends inside the DICOM header; send the object again")
     if has_pixel_data and not stated:
         _refuse_compressed(ds, length)
     if has_pixel_data and pixels:
         file.seek(place)
-        value = file.read() if length == UNDEFINED else file.read(length)
+        value = file.read() if length == UNDEFINED else file.read(min(length, end - place))
         ds[tag] = RawDataElement(BaseTag(tag), vr, length, value, place, *ds.original_encoding)
     header = describe(ds, meta, has_pixel_data=has_pixel_data)
     look = has_pixel_data and not pixels

@@ -15,6 +15,10 @@ from node.states import Reason
 AIR_HU = np.float32(-1024)
 """The lowest value: padding and all lower values become this. Scanners mark the outside so."""
 
+STEEPEST, FURTHEST_HU = 100.0, 1e5
+"""What RescaleSlope and RescaleIntercept can be. The extended scale for metal has a slope of 10 and
+an intercept of -10240. Chosen."""
+
 HOUNSFIELD = ("", "HU")
 """Accepted rescale types; a CT without one means HU (PS3.3 C.8.2.1.1)."""
 
@@ -39,7 +43,8 @@ class Values:
     padding
         Lowest and highest stored value outside the reconstructed field (PS3.3 C.7.5.1.1.2).
     rescale
-        Slope and intercept of each frame; None where one of them is missing or the slope is zero.
+        Slope and intercept of each frame; None where one of them is missing or impossible, or the
+        slope is zero.
     name
         The object's SOPInstanceUID.
     """
@@ -100,7 +105,10 @@ def values_of(ds: Dataset, header: Header) -> Values:
 
 def _rescale(group: Dataset) -> tuple[float, float] | None:
     slope, intercept = number(group, "RescaleSlope"), number(group, "RescaleIntercept")
-    return (slope, intercept) if slope and intercept is not None else None
+    if not slope or intercept is None:
+        return None
+    possible = abs(slope) <= STEEPEST and abs(intercept) <= FURTHEST_HU
+    return (slope, intercept) if possible else None
 
 
 def _padding(ds: Dataset, signed: bool, slope: float, intercept: float) -> tuple[int, int] | None:
@@ -142,4 +150,4 @@ def _not_hounsfield(name: str, why: str) -> Refused:
 
 
 def _no_rescale(name: str) -> Refused:
-    return _not_hounsfield(name, "RescaleSlope or RescaleIntercept is missing or zero")
+    return _not_hounsfield(name, "RescaleSlope or RescaleIntercept is missing, zero or impossible")

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 
 from node.dicom.read.elements import text
+from node.dicom.read.sparing import DAMAGE, Sparing
 from node.errors import BadObject
 from node.identity import Identity, PatientIdentity
 
@@ -25,16 +26,9 @@ def read_identity(path: Path) -> tuple[Identity, str]:
     BadObject
         If the file is not a DICOM file, or cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            ds = read_partial(file, stop_when=lambda tag, _vr, _length: tag > _STUDY_INSTANCE_UID)
-    except (InvalidDicomError, OSError) as error:
-        raise BadObject(f"{path.name} cannot be read: {error}") from error
-    identity = Identity(
-        study_instance_uid=text(ds, "StudyInstanceUID"),
-        patient=PatientIdentity(text(ds, "PatientID"), text(ds, "PatientBirthDate")),
-    )
-    return identity, text(ds, "SOPInstanceUID")
+    keywords = ("StudyInstanceUID", "PatientID", "PatientBirthDate", "SOPInstanceUID")
+    study, patient_id, birth_date, instance = _texts(path, _STUDY_INSTANCE_UID, *keywords)
+    return Identity(study, PatientIdentity(patient_id, birth_date)), instance
 
 
 def strange_in(path: Path, sop_instance_uid: str, sources: Collection[Identity]) -> list[str]:
@@ -60,9 +54,15 @@ def read_person_name(path: Path) -> str:
     BadObject
         As `read_identity`.
     """
+    return _texts(path, _PATIENT_NAME, "PatientName")[0]
+
+
+def _texts(path: Path, last: int, *keywords: str) -> list[str]:
+    """Return elements of a file, which is read up to the tag `last`."""
     try:
         with path.open("rb") as file:
-            ds = read_partial(file, stop_when=lambda tag, _vr, _length: tag > _PATIENT_NAME)
-    except (InvalidDicomError, OSError) as error:
+            sparing = cast(BinaryIO, Sparing(file))
+            ds = read_partial(sparing, stop_when=lambda tag, _vr, _length: tag > last)
+        return [text(ds, keyword) for keyword in keywords]
+    except (*DAMAGE, OSError) as error:
         raise BadObject(f"{path.name} cannot be read: {error}") from error
-    return text(ds, "PatientName")

@@ -1,10 +1,12 @@
 """An object's pixels as a decoder takes them: bytes and Image Pixel module (PS3.3 C.7.6.3)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import RLELossless, UncompressedTransferSyntaxes
 
 from node.dicom.read.elements import UNDEFINED, integer, raw, short, text
 from node.dicom.read.substitutes import bits_stored, samples_per_pixel
@@ -15,6 +17,19 @@ from node.states import Reason
 _ITEM = b"\xfe\xff\x00\xe0"
 _DELIMITER = b"\xfe\xff\xdd\xe0"
 _END_OF_IMAGE = b"\xff\xd9"
+
+
+@contextmanager
+def without_panic() -> Iterator[None]:
+    """Raise a `RuntimeError` in place of the panic of a codec in Rust, which is no `Exception`."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # its module cannot be imported
+            raise
+        raise RuntimeError(f"the codec fails: {error}") from error
 
 
 def attributes(ds: Dataset) -> Any:
@@ -86,7 +101,8 @@ def refuse_colours(ds: Dataset, header: Header) -> None:
 
 def _fits_one_sample(ds: Dataset, header: Header) -> bool:
     """Return whether the bytes are those of one value a pixel; of compressed ones, always."""
-    if UID(header.transfer_syntax_uid).is_compressed or short(ds, "SamplesPerPixel"):
+    packed = header.transfer_syntax_uid not in UncompressedTransferSyntaxes
+    if packed or short(ds, "SamplesPerPixel"):
         return True
     pixels = (header.rows or 0) * (header.columns or 0) * (integer(ds, "NumberOfFrames") or 1)
     plain = pixels * (short(ds, "BitsAllocated") or 0) // 8

@@ -10,9 +10,9 @@ from io import BytesIO
 from typing import BinaryIO
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from node.dicom.read.sparing import read_sparingly
 from node.errors import BadObject
 
 PREFIX = b"DICM"
@@ -64,7 +64,9 @@ def read_meta(file: BinaryIO) -> Dataset:
     file.seek(first)
     if head[first : first + 2] != b"\2\0":
         return Dataset()
-    return read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+    return read_sparingly(
+        file, implicit=False, little=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2
+    )
 
 
 def dataset_of(file: bytes) -> bytes:

@@ -22,7 +22,7 @@ from node.dicom.read.elements import integer
 from node.dicom.read.geometry import Plane, common_plane
 from node.dicom.read.header import OpenObject, open_object, read_header
 from node.dicom.read.hounsfield import Hounsfield, Stored, refuse_implausible, values_of
-from node.dicom.read.image_pixel import attributes, pixel_data, refuse_colours
+from node.dicom.read.image_pixel import attributes, pixel_data, refuse_colours, without_panic
 from node.errors import BadObject, Refused
 from node.records import Header, SeriesPlan, SliceRef
 from node.states import Reason
@@ -239,7 +239,8 @@ def _decode(ds: Dataset, header: Header) -> Callable[[int], Stored]:
     except DAMAGE as error:
         raise _undecodable(name, error) from error
     try:
-        stored, _ = decode()
+        with without_panic():
+            stored, _ = decode()
     except DAMAGE as error:
         if len(header.frames) > 1:
             return partial(_one_frame, decode, name)
@@ -251,7 +252,8 @@ def _decode(ds: Dataset, header: Header) -> Callable[[int], Stored]:
 def _one_frame(decode: Callable[..., Any], name: str, index: int) -> Stored:
     """Return one frame; raise UNDECODABLE if it cannot be decoded."""
     try:
-        stored: Stored = decode(index=index)[0]
+        with without_panic():
+            stored: Stored = decode(index=index)[0]
     except DAMAGE as error:
         raise _undecodable(f"{name}, frame {index + 1},", error) from error
     return stored
