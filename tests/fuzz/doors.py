@@ -18,12 +18,15 @@ from urllib.parse import parse_qsl
 import numpy as np
 from starlette.exceptions import HTTPException
 
-from models.findings import Unreadable
+from models.findings import Findings, Unreadable
 from models.volume import Volume
 from node.arrive.adt import PatientIndex
 from node.arrive.query_scp import QueryScp
 from node.arrive.storage_scp import Receiver
+from node.case_folder import CaseFolder
 from node.cases.decoding import decoding_process
+from node.cases.report import write_report
+from node.cases.triage import triage
 from node.dicom.archive.apart import Apart
 from node.dicom.archive.attributes import read_attributes
 from node.dicom.archive.frames import frames_as_stored, is_compressed, uncompressed
@@ -41,15 +44,17 @@ from node.dicom.read.announcements import Reader
 from node.dicom.read.header import named_class, open_object
 from node.dicom.read.identity import read_identity, read_person_name
 from node.dicom.read.part10 import dataset_of
-from node.errors import BadObject, Refused
+from node.errors import BadObject, Permanent, Refused
+from node.outcomes import NotAnalysed
 from node.records import Header, SeriesPlan, SliceRef
 from node.settings import Adt, Caller, Decode, Receive, Settings
+from node.states import Reason
 from node.web.dicomweb.query import read_query
 from node.worklist import BadQuery, Level, Worklist
 from tests.fuzz.seeds import SCAN, edited
 from tests.support.builder import T0, alone, encoded, store
 from tests.support.databases import new_database
-from tests.support.working import PREPARING
+from tests.support.working import PREPARING, Predictor
 
 Door = Callable[[bytes], None]
 
@@ -281,6 +286,32 @@ def volume() -> Iterator[Door]:
 
 
 @contextmanager
+def report() -> Iterator[Door]:
+    """A series as for `volume`, read by a fake detector if it can be, and reported in any case."""
+    images = [encoded(ds) for ds in SCAN.build()]
+    with TemporaryDirectory() as root, decoding_process(LIMITS) as decode:
+        folder = CaseFolder(Path(root), "cases/1")
+        folder.make()
+
+        def door(data: bytes) -> None:
+            try:
+                _, plan = alone(store(edited(images, data), Path(root)))
+            except BadObject:
+                return
+            if plan is None:
+                return
+            result: Findings | NotAnalysed = NotAnalysed(Reason.GEOMETRY, plan.reason or "fuzz")
+            if not plan.reason:
+                with suppress(Refused):
+                    triage(plan, Predictor(), folder=folder, decode=decode)
+                    plan, result = folder.require_plan_as_read(), folder.require_findings()
+            with suppress(Permanent):
+                write_report(plan, result, folder, T0, decode, also=("gsps", "key"))
+
+        yield door
+
+
+@contextmanager
 def attributes() -> Iterator[Door]:
     """What N-CREATE, N-SET and C-FIND carry; the first byte chooses reader and syntax."""
     reader = Reader(ACCEPTED_SOP_CLASSES)
@@ -322,6 +353,6 @@ def query() -> Iterator[Door]:
 
 DOORS: dict[str, Callable[[], AbstractContextManager[Door]]] = {
     door.__name__: door
-    for door in (pdus, association, header, archive, pixels, volume, attributes, adt, query)
+    for door in (pdus, association, header, archive, pixels, volume, report, attributes, adt, query)
 }
 """Context managers that open a door, by name."""

@@ -32,6 +32,10 @@ KEYWORDS = (
     *(b"PatientBirthDate", b"SpecificCharacterSet", b"ConvolutionKernel", b"BodyPartExamined"),
     *(b"ImagesInAcquisition", b"NumberOfSeriesRelatedInstances", b"Modality", b"PixelData"),
     *(b"PhotometricInterpretation", b"SeriesDescription", b"ContrastBolusAgent", b"StudyDate"),
+    *(b"PatientName", b"StudyTime", b"TimezoneOffsetFromUTC", b"PatientSex", b"StudyID"),
+    *(b"AccessionNumber", b"Manufacturer", b"SoftwareVersions", b"DeviceSerialNumber"),
+    *(b"OtherPatientIDsSequence", b"IssuerOfPatientID", b"PatientBirthTime", b"KVP"),
+    *(b"ReferencedStudySequence", b"ReferringPhysicianName", b"StudyDescription", b"PatientAge"),
 )
 LONGEST = 1 << 16
 

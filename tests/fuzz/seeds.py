@@ -205,18 +205,21 @@ ADT = (
 )
 MERGE = (ADT[0].replace(b"A08^ADT_A01", b"A40^ADT_A39"), ADT[2], b"MRG|T7^^^H")
 
+SERIES = {
+    "plain": b"",
+    "moved": b"3 ImagePositionPatient -93.75\\-105\\-40.5\n* PixelSpacing 14\\12",
+    "turned": b"* ImageOrientationPatient 1\\0\\0\\0\\0.9962\\0.0872\n5 SliceThickness 5",
+    "values": b"2 RescaleSlope 2\n4 RescaleIntercept -1000\n6 BitsStored \x0c\x00",
+}
+
 SEEDS: Mapping[str, Mapping[str, bytes]] = {
     "pdus": streams(),
     "association": streams(),
     "header": files(),
     "archive": files(),
     "pixels": files(),
-    "volume": {
-        "plain": b"",
-        "moved": b"3 ImagePositionPatient -93.75\\-105\\-40.5\n* PixelSpacing 14\\12",
-        "turned": b"* ImageOrientationPatient 1\\0\\0\\0\\0.9962\\0.0872\n5 SliceThickness 5",
-        "values": b"2 RescaleSlope 2\n4 RescaleIntercept -1000\n6 BitsStored \x0c\x00",
-    },
+    "volume": SERIES,
+    "report": SERIES,
     "attributes": messages(),
     "adt": {"A08": b"\r".join(ADT) + b"\r", "A40": b"\r".join(MERGE) + b"\r"},
     "query": {

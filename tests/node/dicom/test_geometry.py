@@ -31,6 +31,7 @@ from tests.support.builder import (
 )
 
 SQRT3 = 3**0.5
+TOO_LONG = ["9e9", "9e9", "0", "9e9", "-9e9", "0"]
 TURNED = HEAD(orientation=(SQRT3 / 2, 0.5, 0, -0.5, SQRT3 / 2, 0))
 OBLIQUE = HEAD(orientation=(SQRT3 / 2, 0.5, 0, -0.48, 0.48 * SQRT3, -0.28))
 BACKWARDS = each(InstanceNumber=lambda i: 30 - i)
@@ -282,6 +283,11 @@ def test_a_copy_is_kept_for_comparison() -> None:
         (one(3, FrameOfReferenceUID="1.2"), "different frames of reference"),
         (one(3, ImageOrientationPatient=[1, 0, 0, 0, 0.99, 0.14]), "different orientation"),
         (one(3, ImagePositionPatient=[-90, -110, -57]), "shifted sideways by up to"),
+        (one(3, ImagePositionPatient=["-98.75", "-110", "2e5"]), "further away than a scanner"),
+        (each(PixelSpacing=lambda _: ["1e6", "1e6"]), "PixelSpacing is missing, not positive or"),
+        (each(PixelSpacing=lambda _: ["1e-9", "1e-9"]), "PixelSpacing is missing, not positive or"),
+        (each(Rows=lambda _: 65535), "field of .* fits no scanner"),
+        (each(ImageOrientationPatient=lambda _: TOO_LONG), "no pair of unit vectors"),
     ],
 )
 def test_what_is_wrong_with_the_geometry_is_said(edit: Edit, words: str) -> None:

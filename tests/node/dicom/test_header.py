@@ -17,6 +17,7 @@ from pydicom.uid import (
 )
 
 from node.dicom.read.header import read_header
+from node.dicom.read.sparing import TooManyElements
 from node.errors import BadObject
 from node.records import Frame, Header
 from tests.support.builder import HEAD, Scan, encoded, uid
@@ -337,3 +338,60 @@ def test_when_it_was_acquired_and_how_old_the_patient_was(
     assert header.acquired == acquired
     if age is not None:
         assert header.patient_age_years == pytest.approx(age, abs=0.01)
+
+
+OPEN = 0xFFFFFFFF
+EMPTY_ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+
+
+def item_of(value: bytes) -> bytes:
+    return struct.pack("<HHL", 0xFFFE, 0xE000, len(value)) + value
+
+
+def sequence(value: bytes, length: int | None = None, element: int = 0x1140) -> bytes:
+    known = len(value) if length is None else length
+    return struct.pack("<HH2sxxL", 8, element, b"SQ", known) + value
+
+
+MANY = EMPTY_ITEM * 250_000
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        sequence(MANY + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0), OPEN),
+        sequence(MANY),
+        sequence(item_of(sequence(item_of(sequence(MANY))))),
+    ],
+    ids=["open", "of a length", "nested"],
+)
+def test_a_data_set_of_more_items_than_memory_is_refused(added: bytes) -> None:
+    data = image()
+    at = data.index(b"\x10\x00\x10\x00PN")
+    with pytest.raises(TooManyElements):
+        read_header(data[:at] + added + data[at:])
+
+
+def test_a_data_set_of_more_elements_than_memory_is_refused() -> None:
+    data = image()
+    elements = b"".join(
+        struct.pack("<HH2sH", 0x0009 + 2 * (i >> 16), i & 0xFFFF, b"LO", 0) for i in range(250_000)
+    )
+    at = data.index(b"\x10\x00\x10\x00PN")
+    with pytest.raises(TooManyElements, match="more elements"):
+        read_header(data[:at] + elements + data[at:])
+
+
+def test_an_enhanced_image_of_a_thousand_frames_is_read() -> None:
+    scan = Scan(rows=2, columns=2, gaps_mm=(0.2,) * 999)
+    assert len(read_header(encoded(scan.enhanced())).frames) == 1000
+
+
+def test_a_nul_within_a_text_is_shown_and_takes_no_part_of_an_identity() -> None:
+    found = {read_header(image(PatientID=said)).patient_id for said in (b"P\x001 ", b"P1", b"P 1 ")}
+    assert len(found) == 3 and not any("\0" in said for said in found)
+
+
+@pytest.mark.parametrize("value", [b"1e308\\0\\0 ", b"0\\-1e11\\0 "])
+def test_a_place_beyond_all_numbers_is_none(value: bytes) -> None:
+    assert read_header(image(ImagePositionPatient=value)).frames[0].position_mm is None

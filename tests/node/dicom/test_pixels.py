@@ -26,12 +26,14 @@ from models.volume import Volume
 from node.case_folder import CaseFolder
 from node.cases.triage import triage
 from node.dicom.net.association import ACCEPTED_TRANSFER_SYNTAXES
+from node.dicom.read.damage import Damaged
 from node.dicom.read.pixels import load_volume
 from node.errors import Refused
 from node.outcomes import Outcome
-from node.records import SeriesPlan
+from node.records import SeriesPlan, SliceRef
 from node.states import Reason
 from tests.conftest import require_program
+from tests.support import ROOT
 from tests.support.builder import HEAD, Scan, alone, encoded, store
 
 SMALL = HEAD(gaps_mm=(10.0,) * 14, thickness_mm=10.0)
@@ -222,6 +224,33 @@ def test_findings_of_a_lossy_coding_are_close_and_its_loss_is_said(
     both = (found.mask & plain.mask).sum()
     assert 2 * both / (found.mask.sum() + plain.mask.sum()) > 0.8
     assert LOSSY in outcome.limitations
+
+
+@pytest.mark.parametrize("rescale", [("1e9", "0"), ("1", "1e9"), ("1e39", "0"), ("1", "1e39")])
+def test_an_image_of_impossible_slope_or_intercept_is_refused(
+    rescale: tuple[str, str], tmp_path: Path
+) -> None:
+    images = SMALL.build()
+    images[3].RescaleSlope, images[3].RescaleIntercept = rescale
+    _, plan = alone(store([encoded(ds) for ds in images], tmp_path))
+    assert plan is not None
+    with pytest.raises(Damaged, match="RescaleSlope or RescaleIntercept") as caught:
+        load_volume(plan, tmp_path)
+    assert [fault.ref.sop_instance_uid for fault in caught.value.faults] == [
+        images[3].SOPInstanceUID
+    ]
+
+
+def test_a_codec_that_panics_costs_its_image(tmp_path: Path) -> None:
+    """The RLE codec, in Rust, raises what is no Exception."""
+    received = store([(ROOT / "tests/fuzz/corpus/pixels/rle_panic").read_bytes()], tmp_path)
+    (image,) = received.instances
+    place = image.header.frames[0].position_mm
+    named = (image.stored.path, image.stored.sha256)
+    named += (image.header.sop_class_uid, image.header.sop_instance_uid)
+    plan = SeriesPlan("1", "2", (SliceRef(*named, 1, place),), "")
+    with pytest.raises(Damaged, match="the codec fails"):
+        load_volume(plan, tmp_path)
 
 
 # --- 8 bits ---------------------------------------------------------------------------------------
