@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-soak ohif lint sbom audit pictures bench precision clean
+.PHONY: demo test test-fast test-soak ohif fuzz lint sbom audit pictures bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -29,6 +29,16 @@ var/ohif/package/dist/index.html: Makefile
 	mkdir -p var/ohif
 	cd var/ohif && npm pack --silent @ohif/app@3.13.2 && tar -xzf ohif-app-*.tgz && rm ohif-app-*.tgz
 	touch $@
+
+DOORS := pdus association header archive pixels volume report attributes adt query
+DOOR ?= $(DOORS)
+MINUTES ?= 60
+fuzz: .venv/.installed-test  # by hand: hostile input for each DOOR; GUIDED=1 takes ichnode[fuzz]
+	$(if $(GUIDED),$(PIP) --editable ".[fuzz]")
+	set -e; for door in $(DOOR); do $(BIN)/python -m \
+	    $(if $(GUIDED),tests.fuzz.guided $$door var/fuzz/$$door -max_total_time=$$(($(MINUTES) * 60)), \
+	    tests.fuzz.replay $$door tests/fuzz/corpus/$$door --minutes $(MINUTES) --keep var/fuzz/$$door); \
+	done
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -21,7 +21,9 @@ from starlette.exceptions import HTTPException
 from models.findings import Findings, Unreadable
 from models.volume import Volume
 from node.arrive.adt import PatientIndex
+from node.arrive.filing import ingest
 from node.arrive.query_scp import QueryScp
+from node.arrive.spool import Spool
 from node.arrive.storage_scp import Receiver
 from node.case_folder import CaseFolder
 from node.cases.decoding import decoding_process
@@ -329,6 +331,8 @@ def attributes() -> Iterator[Door]:
 def adt() -> Iterator[Door]:
     """An HL7 message to the patient index."""
     with _node() as (settings, worklist):
+        spool, image = Spool(settings.data_dir, 0), encoded(SCAN.build()[6])
+        ingest(image, worklist.arrivals, spool, caller="CT1", now=T0)
         index = PatientIndex(settings, worklist.patients, lambda: T0)
 
         def door(data: bytes) -> None:
