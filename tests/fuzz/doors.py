@@ -62,7 +62,7 @@ Door = Callable[[bytes], None]
 
 CALLER = {"ae_title": "PEER", "may": ("store", "find", "move", "get")}
 TIME_S = 5.0
-"""What an input may take."""
+"""What an input may take of the processor, and of the clock in a process that decodes."""
 LIMITS = Decode(timeout_s=TIME_S, memory_mb=256)
 """Of the processes that decode."""
 
@@ -157,7 +157,7 @@ def association() -> Iterator[Door]:
 def _say(port: int, data: bytes) -> None:
     """Say it all, and hear the node out."""
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=TIME_S) as peer,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as peer,
         suppress(ConnectionError),
     ):
         peer.sendall(data)

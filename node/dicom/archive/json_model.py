@@ -104,7 +104,7 @@ def _element_json(ds: Dataset, tag: Any, resource: str) -> str:
             uri = f"{resource}/bulkdata/{tag:08X}"
             return json.dumps({"vr": element.VR, "BulkDataURI": uri})
         return json.dumps(_plain(element), allow_nan=False)
-    except DAMAGE:
+    except (*DAMAGE, OSError):  # pydicom's own, of a sequence that ends early
         vr = ds.get_item(tag).VR or "UN"
         return json.dumps({"vr": vr})
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from node.dicom.read.sparing import read_sparingly
+from node.dicom.read.sparing import DAMAGE, read_sparingly
 from node.errors import BadObject
 
 PREFIX = b"DICM"
@@ -52,7 +52,7 @@ def read_meta(file: BinaryIO) -> Dataset:
     Raises
     ------
     BadObject
-        If the bytes are not a DICOM file.
+        If the bytes are not a DICOM file, or its file meta information is damaged.
     """
     head = file.read(HEAD_BYTES)
     first = _first_element(head)
@@ -64,9 +64,12 @@ def read_meta(file: BinaryIO) -> Dataset:
     file.seek(first)
     if head[first : first + 2] != b"\2\0":
         return Dataset()
-    return read_sparingly(
-        file, implicit=False, little=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2
-    )
+    try:
+        return read_sparingly(
+            file, implicit=False, little=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2
+        )
+    except DAMAGE as error:
+        raise BadObject(f"the file meta information is damaged ({error})") from error
 
 
 def dataset_of(file: bytes) -> bytes:

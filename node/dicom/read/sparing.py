@@ -83,8 +83,10 @@ def read_sparingly(
     ------
     TooManyElements
         If it has too many elements or items, those of its sequences included.
-    DAMAGE, OSError
+    DAMAGE
         If the bytes are no data set.
+    OSError
+        If the stream cannot be read.
     """
     sparing = Sparing(file)
     try:
@@ -94,6 +96,8 @@ def read_sparingly(
     except OSError as error:
         if sparing.left < 0:  # pydicom makes this of whatever ends the reading of an item
             raise TooManyElements from error
+        if error.errno is None:  # nor is this one of the disk's
+            raise EOFError(str(error)) from error
         raise
     return ds
 
