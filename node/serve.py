@@ -83,15 +83,19 @@ def _noted(role: Role, audit: Audit) -> Iterator[None]:
 
 
 def _receive(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
+    from node.arrive.commitment_scp import CommitmentScp
     from node.arrive.index import patient_index
     from node.arrive.query_scp import QueryScp
     from node.arrive.storage_scp import Receiver
 
     trail = Trail(worklist.audit, utc_now)
     queries = QueryScp(settings, worklist.archive, trail)
+    promises = (worklist.commitments, worklist.confirmations)
+    commitment = CommitmentScp(settings, *promises, utc_now)
+    handles = (worklist.arrivals, worklist.announcements)
     with (
         trail,
-        Receiver(settings, worklist.arrivals, worklist.announcements, utc_now, queries, trail),
+        Receiver(settings, *handles, utc_now, queries, trail, commitment),
         patient_index(settings, worklist.patients, utc_now),
     ):
         alive.ready()
@@ -124,12 +128,13 @@ def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event, aliv
     from node.deliver import deliver
     from node.jobs import scheduled
 
+    promises = (worklist.commitments, worklist.confirmations)
     with (
         scheduled(settings, worklist, utc_now, stop),
         forwarding(settings, worklist.audit, utc_now),
     ):
         alive.ready()
-        deliver(settings, worklist.outbox, utc_now, stop)
+        deliver(settings, worklist.outbox, utc_now, stop, promises)
 
 
 def _web(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:

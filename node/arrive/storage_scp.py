@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Self
 
 from node.arrive.admission import Admission, Refusal
 from node.arrive.announcing import Answer, note
+from node.arrive.commitment_scp import AssociationCommitments, CommitmentScp
 from node.arrive.connections import Connections, Visit
 from node.arrive.filing import file_or_set_aside
 from node.arrive.pace import Pace
@@ -29,7 +30,13 @@ from node.audit import Trail
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Status
-from node.dicom.net.incoming import AttributesRequest, QueryRequest, StoreRequest
+from node.dicom.net.incoming import (
+    AttributesRequest,
+    CommitmentRequest,
+    QueryRequest,
+    ReportAnswer,
+    StoreRequest,
+)
 from node.dicom.net.message import Command
 from node.dicom.net.tls import Certificate, Renewing, by_tls, shake_hands, shown_by
 from node.errors import BadConfiguration, IchnodeError, Retryable
@@ -66,6 +73,8 @@ class Receiver:
         Serves C-FIND, C-MOVE and C-GET; without it nobody is allowed any of them.
     trail
         Takes note of who stores what; without it nobody does.
+    commitment
+        Serves storage commitment; without it nobody is allowed that either.
     """
 
     def __init__(
@@ -76,9 +85,11 @@ class Receiver:
         clock: Callable[[], datetime],
         queries: QueryScp | None = None,
         trail: Trail | None = None,
+        commitment: CommitmentScp | None = None,
     ) -> None:
         self._trail = trail
         self._queries = queries
+        self._commitment = commitment
         self._settings = settings.receive
         self._arrivals = arrivals
         self._announcements = announcements
@@ -231,24 +242,50 @@ class Receiver:
             Is told how many requests of each kind were answered.
         """
         series: set[str] = set()
-        for request in incoming.requests():
-            if isinstance(request, QueryRequest):
-                done["queries"] += 1
-                self._query(request, incoming, sender, may)
-            elif "store" not in may:
-                incoming.answer(request, Status.NOT_AUTHORISED, _may_not("store"))
-            elif isinstance(request, StoreRequest):
-                status, comment = self._take(request, sender, series)
-                done["stored" if status is Status.SUCCESS else "not_stored"] += 1
-                incoming.answer(request, status, comment)
-            else:
-                done["notes"] += 1
-                incoming.answer(request, *self._note(request))
-            if self._stopping.is_set():
-                incoming.abort()
-                return
+        with self._serving_commitment(incoming, sender.name, may) as commitment:
+            for request in incoming.requests():
+                if isinstance(request, QueryRequest):
+                    done["queries"] += 1
+                    self._query(request, incoming, sender, may)
+                elif isinstance(request, (CommitmentRequest, ReportAnswer)):
+                    done["commitments"] += 1
+                    _commit(request, incoming, commitment)
+                else:
+                    self._answer(request, incoming, sender, may, series, done)
+                if self._stopping.is_set():
+                    incoming.abort()
+                    return
+                if commitment is not None:
+                    commitment.report()
         self._release(series)
         incoming.release()
+
+    def _answer(
+        self,
+        request: StoreRequest | AttributesRequest,
+        incoming: IncomingAssociation,
+        sender: Actor,
+        may: frozenset[str],
+        series: set[str],
+        done: Counter[str],
+    ) -> None:
+        """Store or note what a request brings, if its sender may, and answer it."""
+        if "store" not in may:
+            incoming.answer(request, Status.NOT_AUTHORISED, _may_not("store"))
+        elif isinstance(request, StoreRequest):
+            status, comment = self._take(request, sender, series)
+            done["stored" if status is Status.SUCCESS else "not_stored"] += 1
+            incoming.answer(request, status, comment)
+        else:
+            done["notes"] += 1
+            incoming.answer(request, *self._note(request))
+
+    def _serving_commitment(
+        self, incoming: IncomingAssociation, caller: str, may: frozenset[str]
+    ) -> AbstractContextManager[AssociationCommitments | None]:
+        if self._commitment is None:
+            return nullcontext()
+        return self._commitment.on(incoming, caller, may)
 
     def _query(
         self,
@@ -329,6 +366,18 @@ class Receiver:
             self._arrivals.release(series, self._clock())
         except IchnodeError as error:  # completeness then waits for `assemble.idle_s`
             logger.error("release not noted: %s", error, extra=event("release_failed"))
+
+
+def _commit(
+    request: CommitmentRequest | ReportAnswer,
+    incoming: IncomingAssociation,
+    commitment: AssociationCommitments | None,
+) -> None:
+    """Serve storage commitment, if the node does."""
+    if commitment is not None:
+        commitment.serve(request)
+    elif isinstance(request, CommitmentRequest):
+        incoming.answer(request, Status.NOT_AUTHORISED, _may_not("commit"))
 
 
 def _may_not(right: str) -> str:

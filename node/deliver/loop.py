@@ -28,12 +28,20 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from node import outages
 from node.deliver.answer import Answer, Verdict
 from node.deliver.channels import CHANNELS
+from node.deliver.committing import ask_what_is_due, report_what_is_due
 from node.errors import IchnodeError
 from node.log import event as log_event
 from node.outages import Outages, outage_of
 from node.records import Delivery
 from node.settings import Settings
-from node.worklist import EscalationStep, LeaseLost, Outbox, claimant
+from node.worklist import (
+    Commitments,
+    Confirmations,
+    EscalationStep,
+    LeaseLost,
+    Outbox,
+    claimant,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +50,9 @@ POLL_S = 0.5
 ESCALATION_POLL_S = 5.0
 """How often the worklist is searched for studies that nobody acknowledged; chosen, since a chain
 counts in minutes."""
+COMMITMENT_POLL_S = 1.0
+"""How often it is looked for commitments to report and to ask for; chosen, since each look is one
+query by an index."""
 NOTED_S = 30.0
 """How often a job that goes well is noted for the admin page; chosen, since a note is a write."""
 UNREACHABLE_S = 60.0
@@ -131,7 +142,10 @@ def _note(
     )
     again = False
     try:
-        if verdict is Verdict.STORED:
+        if verdict is Verdict.STORED and _must_commit(owed, settings):
+            send_again_at = _send_again_at(owed, settings, now)
+            again = outbox.stored(owed, worker, status or 0, send_again_at, now)
+        elif verdict is Verdict.STORED:
             again = outbox.delivered(owed, worker, status or 0, now)
         elif verdict is Verdict.STOPPED:
             logger.error("%s", answer.message, extra=say)
@@ -147,7 +161,21 @@ def _note(
             "answers again", extra=log_event("answers_again", destination=owed.destination)
         )
     if verdict is Verdict.STORED:
-        logger.info("delivered", extra=say)
+        awaits = _must_commit(owed, settings)
+        logger.info("stored, commitment awaited" if awaits else "delivered", extra=say)
+
+
+def _must_commit(owed: Delivery, settings: Settings) -> bool:
+    """Return whether a delivery counts only once its destination has committed itself to it."""
+    named = (one for one in settings.deliver.archives if one.name == owed.destination)
+    return any(one.commitment for one in named)
+
+
+def _send_again_at(owed: Delivery, settings: Settings, now: datetime) -> datetime | None:
+    """Return when to send a stored object again that was not committed; None for no more."""
+    if owed.attempts >= settings.deliver.max_attempts:
+        return None
+    return now + timedelta(seconds=settings.deliver.send_again_s)
 
 
 def _log_words(answer: Answer) -> str:
@@ -175,12 +203,21 @@ def _retry_at(
 
 
 def deliver(
-    settings: Settings, outbox: Outbox, clock: Callable[[], datetime], stop: threading.Event
+    settings: Settings,
+    outbox: Outbox,
+    clock: Callable[[], datetime],
+    stop: threading.Event,
+    promises: tuple[Commitments, Confirmations] | None = None,
 ) -> None:
     """Empty the outbox until `stop` is set.
 
     Each destination has a thread for urgent parcels alone, so that none waits for what goes to a
     peer that hangs, nor for the parcels of other studies. The rest share a few threads.
+
+    Parameters
+    ----------
+    promises
+        For storage commitment: reports that are due go out, and destinations are asked.
     """
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it warns when a job is late
     names = [destination.name for destination in settings.deliver.destinations]
@@ -210,6 +247,8 @@ def deliver(
             seconds=ESCALATION_POLL_S,
             coalesce=True,
         )
+    if promises is not None:
+        _add_commitment(scheduler, settings, outbox, clock, met, promises)
     scheduler.start()
     looked_at = datetime.now(UTC)
     while not stop.wait(1.0):  # not for ever: a signal's handler runs between two waits
@@ -223,6 +262,37 @@ def _run_now(scheduler: BackgroundScheduler, now: datetime) -> None:
     """Have all jobs run after the clock was set back: they were to run by the clock as it was."""
     for job in scheduler.get_jobs():
         job.modify(next_run_time=now)
+
+
+def _add_commitment(
+    scheduler: BackgroundScheduler,
+    settings: Settings,
+    outbox: Outbox,
+    clock: Callable[[], datetime],
+    met: Outages,
+    promises: tuple[Commitments, Confirmations],
+) -> None:
+    """Add the jobs of storage commitment: each has threads of its own, since peers may hang."""
+    commitments, confirmations = promises
+    reporting = partial(
+        report_what_is_due,
+        settings,
+        commitments,
+        clock,
+        lambda attempts, now: _retry_at(attempts, Verdict.AGAIN, settings, now),
+    )
+    asking = partial(ask_what_is_due, settings, confirmations, clock)
+    for name, work in (("report commitments", reporting), ("ask for commitments", asking)):
+        threads = 1 + len(settings.deliver.archives)
+        scheduler.add_executor(ThreadPoolExecutor(threads), name)
+        scheduler.add_job(
+            Job(name, work, outbox, clock, met),
+            "interval",
+            seconds=COMMITMENT_POLL_S,
+            max_instances=threads,
+            coalesce=True,
+            executor=name,
+        )
 
 
 def _drain(

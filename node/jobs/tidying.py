@@ -80,8 +80,9 @@ class Tidying:
     def _by(self, rule: Rule) -> int:
         done = 0
         results, words = rule.remove == "all", _words(rule)
-        before = self._clock() - timedelta(days=rule.after_days)
-        for study_uid in self._retention.all_old(before, results=results):
+        now = self._clock()
+        before = now - timedelta(days=rule.after_days)
+        for study_uid in self._retention.all_old(before, now, results=results):
             if self._stopping() or (rule.below_free_mb and self._free_mb() >= rule.below_free_mb):
                 break
             if not _is_for(rule, self._kept(study_uid, results)):

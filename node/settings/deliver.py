@@ -15,6 +15,12 @@ class Deliver(Section):
     max_retry_s: float = Field(900.0, gt=0, description="longest wait between two tries, seconds")
     max_attempts: int = Field(100, ge=1, description="then a person must look")
     timeout_s: float = Field(30.0, gt=0, description="association and DIMSE time limit, seconds")
+    ask_again_s: float = Field(
+        3600.0, gt=0, description="asks again for a storage commitment that is awaited, seconds"
+    )
+    send_again_s: float = Field(
+        86400.0, gt=0, description="sends again what was not committed by then, seconds"
+    )
     destinations: tuple[Destination, ...] = Field(
         (), description="who gets the results, one table for each"
     )

@@ -92,6 +92,11 @@ class Destination(Section):
     ae_title: str = Field("", max_length=16, description="its AE title (dicom)")
     host: str = Field("", description="its address (dicom, hl7, mail)")
     port: int = Field(0, ge=0, le=65535, description="its port (dicom, hl7, mail)")
+    commitment: bool = Field(
+        False,
+        description="whether an object counts as delivered only once it has committed itself to "
+        "keep it (dicom)",
+    )
     send: tuple[Literal["seg", "sr", "text", "capture", "gsps", "key"], ...] = Field(
         ("seg", "sr", "text", "capture"),
         description='which objects it gets (dicom), of these and "gsps" (outline) and "key" '

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from node.settings.section import Section
-from node.settings.tls import ServerTls, is_this_machine
+from node.settings.tls import ClientTls, ServerTls, is_this_machine
 
 
 class Adt(Section):
@@ -35,9 +35,13 @@ class Caller(Section):
         description='subject ("CN=CT7,O=Hospital") or fingerprint ("sha256:...") of its '
         "certificate; empty: any",
     )
-    may: tuple[Literal["store", "find", "move", "get"], ...] = Field(
-        ("store",), description='what it may do: "store", "find", "move", "get"'
+    may: tuple[Literal["store", "find", "move", "get", "commit"], ...] = Field(
+        ("store",),
+        description='what it may do: "store", "find", "move", "get", "commit" (storage commitment)',
     )
+    host: str = Field("", description="where it listens for reports of storage commitment")
+    port: int = Field(0, ge=0, le=65535, description="its port there; 0: as a destination, or none")
+    tls: ClientTls = ClientTls()
 
 
 class Receive(Section):
@@ -70,6 +74,9 @@ class Receive(Section):
         64, ge=1, description="objects with a longer header are quarantined, MB"
     )
     network_timeout_s: float = Field(60.0, gt=0, description="idle association is aborted, seconds")
+    commitment_days: float = Field(
+        30.0, gt=0, description="how long an object is kept that the node committed itself to, days"
+    )
     min_free_mb: int = Field(2048, ge=0, description="below this much free disk we answer A700")
     tls: ServerTls = ServerTls()
     adt: Adt = Adt()

@@ -19,6 +19,8 @@ from node.worklist.audit import Actor, Audit, AuditEntry, AuditLine
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
+from node.worklist.commitments import Commitments, Duty, Held
+from node.worklist.confirmations import Confirmations, Settled, Stored
 from node.worklist.copies import backup, require_sound, restore
 from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
@@ -68,6 +70,8 @@ __all__ = [
     "BadName",
     "BadQuery",
     "Cases",
+    "Commitments",
+    "Confirmations",
     "Correction",
     "Counted",
     "Decision",
@@ -77,11 +81,13 @@ __all__ = [
     "DestinationLine",
     "Disagreement",
     "Entry",
+    "Duty",
     "EscalationStep",
     "Event",
     "Feedback",
     "FileOfRow",
     "Found",
+    "Held",
     "Inspection",
     "IllegalMove",
     "JobLine",
@@ -116,10 +122,12 @@ __all__ = [
     "Said",
     "ScanLine",
     "Session",
+    "Settled",
     "Signature",
     "Standing",
     "Statistics",
     "Step",
+    "Stored",
     "Tell",
     "Unlisted",
     "UnlistedReport",

@@ -17,7 +17,7 @@ from node.worklist.corrections import Correction
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
-from node.worklist.owing import close_if_sent
+from node.worklist.owing import AWAITED, close_if_sent
 from node.worklist.tables import audit, case, delivery, instance, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
 from node.worklist.unreachable import Unreachable
@@ -26,6 +26,7 @@ from node.worklist.unsent import Unsent
 _URGENT = sa.and_(case.c.priority == Priority.SUSPECTED, ~case.c.prior)
 _MAY_BE_THERE = sa.or_(
     delivery.c.status.in_((DeliveryStatus.SENT, DeliveryStatus.OWED)),
+    delivery.c.sent_at.is_not(None),
     delivery.c.claimed_by.is_not(None),
     sa.and_(delivery.c.attempts > 0, delivery.c.last_status.is_(None)),
 )
@@ -98,12 +99,45 @@ class Outbox:
         LeaseLost
             If the worker no longer holds the delivery: another will send the same parcel.
         """
-        sent = {"status": DeliveryStatus.SENT, "last_message": None, "sent_at": now}
+        sent = {"status": DeliveryStatus.SENT, "last_message": None, "sent_at": now, "ask_at": None}
         with self._database.write() as db:
             again = _answered(db, owed, worker, status, now, sent)
             _note_who_has_it(db, owed, now)
             close_if_sent(db, owed.case_id, now)
         return again
+
+    def stored(
+        self,
+        owed: Delivery,
+        worker: str,
+        status: int,
+        send_again_at: datetime | None,
+        now: datetime,
+    ) -> bool:
+        """Record that the peer stored a parcel, which counts once it has committed itself to it.
+
+        It is asked to (`Confirmations`), and gets the parcel again if it has not until then. The
+        result is whether the peer had not answered before (`not_reached`).
+
+        Parameters
+        ----------
+        send_again_at
+            None if it is not sent again: the delivery is DEAD unless the peer commits itself yet.
+
+        Raises
+        ------
+        LeaseLost
+            If the worker no longer holds the delivery.
+        """
+        first = sa.func.coalesce(
+            delivery.c.sent_at, sa.bindparam("first", now, delivery.c.sent_at.type)
+        )
+        changes: dict[str, Any] = {"last_message": AWAITED, "sent_at": first, "ask_at": now}
+        again = (
+            {"status": DeliveryStatus.DEAD} if send_again_at is None else {"due_at": send_again_at}
+        )
+        with self._database.write() as db:
+            return _answered(db, owed, worker, status, now, {**changes, **again})
 
     def failed(
         self,

@@ -13,6 +13,9 @@ from node.worklist.database import insert
 from node.worklist.leases import FREE
 from node.worklist.tables import case, delivery, series
 
+AWAITED = "stored, commitment awaited"
+"""What is said of a delivery that counts once its destination commits itself to keep it."""
+
 UNSENT = delivery.c.status.in_((DeliveryStatus.OWED, DeliveryStatus.DEAD))
 
 
@@ -20,7 +23,7 @@ def owe(db: sa.Connection, case_id: int, owed: Sequence[tuple[str, Parcel]], now
     """Owe each parcel once. What an earlier run of this case has sent stays sent."""
     for destination, parcel in owed:
         fresh = {"status": DeliveryStatus.OWED, "attempts": 0, "due_at": now}
-        fresh |= {"payload_path": parcel.path}
+        fresh |= {"payload_path": parcel.path, "ask_at": None}
         db.execute(
             insert(db, delivery)
             .values(

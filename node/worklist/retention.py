@@ -85,7 +85,13 @@ class Retention:
         self._database = database
 
     def old(
-        self, before: datetime, *, results: bool, after: str = "", limit: int = 500
+        self,
+        before: datetime,
+        now: datetime,
+        *,
+        results: bool,
+        after: str = "",
+        limit: int = 500,
     ) -> list[str]:
         """Return studies that nothing happened to since `before` and that have files, by UID.
 
@@ -104,7 +110,7 @@ class Retention:
             sa.select(study.c.study_instance_uid)
             .where(received < before, sa.func.coalesce(delivered, received) < before, some)
             .where(~_nobody_saw(results=results))
-            .where(*(~query.correlate(study).exists() for query, _ in _needs(_UID)))
+            .where(*(~query.correlate(study).exists() for query, _ in _needs(_UID, now)))
             .order_by(received, study.c.study_instance_uid)
         )
         with self._database.read() as db:
@@ -114,10 +120,10 @@ class Retention:
                 query = query.where((received > since) | later)
             return list(db.execute(query.limit(limit)).scalars())
 
-    def all_old(self, before: datetime, *, results: bool) -> list[str]:
+    def all_old(self, before: datetime, now: datetime, *, results: bool) -> list[str]:
         """Return all studies that `old` returns."""
-        found = self.old(before, results=results)
-        while some := found and self.old(before, results=results, after=found[-1]):
+        found = self.old(before, now, results=results)
+        while some := found and self.old(before, now, results=results, after=found[-1]):
             found += some
         return found
 
@@ -232,19 +238,21 @@ def _kept(
     count = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(instance.c.size), 0))
     mine = instance.c.series_instance_uid.in_(_series_of(study_uid))
     objects, size = db.execute(count.where(mine, instance.c.purged_at.is_(None))).one()
-    why = _needed(db, study_uid) or _unseen(db, row, results, unacknowledged, now)
+    why = _needed(db, study_uid, now) or _unseen(db, row, results, unacknowledged, now)
     if not why and not objects and not (results and _has_results(db, study_uid)):
         why = "its files are gone"
     return Kept(row, objects, int(size), why)
 
 
-def _needed(db: sa.Connection, study_uid: str) -> str:
+def _needed(db: sa.Connection, study_uid: str, now: datetime) -> str:
     """Return who still needs the files of a study, "" if nobody does."""
-    found = (words for query, words in _needs(study_uid) if db.execute(query.limit(1)).first())
+    found = (words for query, words in _needs(study_uid, now) if db.execute(query.limit(1)).first())
     return next(found, "")
 
 
-def _needs(study_uid: str | sa.Column[str]) -> tuple[tuple[sa.Select[Any], str], ...]:
+def _needs(
+    study_uid: str | sa.Column[str], now: datetime
+) -> tuple[tuple[sa.Select[Any], str], ...]:
     """Return what finds something for which a study's files are needed, and what to say of it."""
     cases = case.c.series_instance_uid.in_(_series_of(study_uid))
     ended = case.c.state.in_((State.DELIVERED, State.SKIPPED, State.FAILED))
@@ -259,11 +267,15 @@ def _needs(study_uid: str | sa.Column[str]) -> tuple[tuple[sa.Select[Any], str],
         .join_from(delivery, case)
         .where(cases, unsent | delivery.c.claimed_by.is_not(None))
     )
+    promised = sa.select(instance.c.id).where(
+        instance.c.series_instance_uid.in_(_series_of(study_uid)), _is_promised(now)
+    )
     aside = sa.select(quarantine.c.id).where(quarantine.c.decision.is_(None), named | of_series)
     return (
         (working, "it is worked on"),
         (owed, "something of it is not delivered"),
         (aside, "objects of it are in quarantine"),
+        (promised, "the node has committed itself to keep objects of it"),
     )
 
 
@@ -314,6 +326,7 @@ def _mark(db: sa.Connection, study_uid: str, results: bool, now: datetime) -> No
     db.execute(
         instance.update()
         .where(instance.c.series_instance_uid.in_(of_study), instance.c.purged_at.is_(None))
+        .where(~_is_promised(now))  # since it was asked whether it must stay
         .values(gone)
     )
     db.execute(
@@ -346,6 +359,12 @@ def _lock(db: sa.Connection, study_uid: str) -> None:
     this = sa.select(_UID).where(study_uid == _UID).with_for_update()
     if db.execute(this).first() is None:
         raise NotFound(f"no study {study_uid}")
+
+
+def _is_promised(now: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition that the node has committed itself to keep an instance."""
+    until = instance.c.committed_until
+    return until.is_not(None) & (until > now)
 
 
 # --- conditions ----------------------------------------------------------------------------------

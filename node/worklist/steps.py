@@ -14,6 +14,7 @@ from node.worklist.tables import (
     announcement,
     case,
     clock,
+    commitment,
     delivery,
     instance,
     procedure_step,
@@ -26,8 +27,12 @@ SMALLEST = timedelta(seconds=30)
 """A step back from which times are reckoned anew. A process may tell its time that much late, since
 it waits for its turn to write; less holds nobody up."""
 
-_TABLES = (study, series, instance, case, delivery, unreachable, announcement, procedure_step)
-"""What work is measured by. The event table, the audit trail and messages keep what they said."""
+_TABLES = (
+    *(study, series, instance, case, delivery, unreachable, announcement, procedure_step),
+    commitment,
+)
+"""What work is measured by. The event table, the audit trail and messages keep what they said, and
+so does the node's word to keep an object until a day."""
 
 
 def reckon(db: sa.Connection, now: datetime) -> timedelta:
@@ -50,7 +55,11 @@ def reckon(db: sa.Connection, now: datetime) -> timedelta:
 
 def _set_back(db: sa.Connection, table: sa.Table, step: timedelta, now: datetime) -> None:
     """Set back the times of a table that lie after `now`: those of the span of the step."""
-    times = [column for column in table.c if isinstance(column.type, Utc)]
+    times = [
+        column
+        for column in table.c
+        if isinstance(column.type, Utc) and column is not instance.c.committed_until
+    ]
     keys = list(table.primary_key)
     later = sa.or_(*(column > now for column in times))
     for row in db.execute(sa.select(*keys, *times).where(later)).mappings().all():

@@ -86,9 +86,11 @@ instance = sa.Table(
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("header", sa.JSON, nullable=False),
     at("received_at"),
+    at("committed_until", nullable=True),
     catalogued(new=False),
     at("purged_at", nullable=True),
 )
+"""`committed_until`: the node has committed itself to keep the object and its bytes until then."""
 _index_of_uncatalogued(instance)
 
 case = sa.Table(
@@ -168,9 +170,11 @@ delivery = sa.Table(
     sa.Column("last_status", sa.Integer),
     sa.Column("last_message", sa.Text),
     at("sent_at", nullable=True),
+    at("ask_at", nullable=True),
     sa.UniqueConstraint("case_id", "channel", "destination", "dedup_key"),
     sa.CheckConstraint(WHOLE_LEASE, "lease"),
 )
+"""`ask_at`: when to ask a destination that stored the object to commit itself to it; else None."""
 sa.Index("ix_delivery_status_due_at", delivery.c.status, delivery.c.due_at)
 
 unreachable = sa.Table(
@@ -183,6 +187,38 @@ unreachable = sa.Table(
     at("next_try_at"),
 )
 """Destinations with which there was no connection when they were last tried."""
+
+confirmation = sa.Table(
+    "confirmation",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    uid("transaction_uid", nullable=False),
+    sa.Column("delivery_id", sa.Integer, sa.ForeignKey(delivery.c.id), nullable=False, index=True),
+    at("at"),
+    sa.UniqueConstraint("transaction_uid", "delivery_id"),
+)
+"""Which deliveries a destination was asked to commit itself to, by which transaction."""
+
+commitment = sa.Table(
+    "commitment",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("caller", sa.Text, nullable=False),
+    uid("transaction_uid", nullable=False),
+    sa.Column("duplicate", sa.Boolean, nullable=False),
+    sa.Column("asked", sa.JSON, nullable=False),
+    sa.Column("status", closed(DeliveryStatus, "status"), nullable=False),
+    *lease(),
+    sa.Column("last_status", sa.Integer),
+    sa.Column("last_message", sa.Text),
+    at("asked_at"),
+    at("ended_at", nullable=True),
+    sa.UniqueConstraint("caller", "transaction_uid", "duplicate"),
+    sa.CheckConstraint(WHOLE_LEASE, "lease"),
+)
+"""What callers asked the node to keep, and whether it has reported; `duplicate` is a request under
+the transaction UID of another one."""
+sa.Index("ix_commitment_status_due_at", commitment.c.status, commitment.c.due_at)
 
 acknowledgement = sa.Table(
     "acknowledgement",

@@ -8,6 +8,8 @@ from node.worklist.archive import Archive
 from node.worklist.arrivals import Arrivals
 from node.worklist.audit import Audit
 from node.worklist.cases import Cases
+from node.worklist.commitments import Commitments
+from node.worklist.confirmations import Confirmations
 from node.worklist.database import Database, require_head
 from node.worklist.feedback import Feedback
 from node.worklist.inspection import Inspection
@@ -47,6 +49,10 @@ class Worklist:
         For the worker.
     outbox
         For who sends results.
+    commitments
+        For who promises callers to keep objects.
+    confirmations
+        For who asks destinations to keep results.
     patients
         For the patient index.
     views
@@ -90,6 +96,8 @@ class Worklist:
         self.quarantine = Quarantine(self._database)
         self.cases = Cases(self._database)
         self.outbox = Outbox(self._database)
+        self.commitments = Commitments(self._database)
+        self.confirmations = Confirmations(self._database)
         self.patients = Patients(self._database)
         self.views = Views(self._database)
         self.listing = Listing(self._database)

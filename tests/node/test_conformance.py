@@ -8,6 +8,7 @@ import pytest
 
 from node.case_folder import CaseFolder
 from node.cases.report import write_report
+from node.committed import FailureReason
 from node.dicom.net import association, retrieve
 from node.dicom.net.associate_request import ContextResult
 from node.dicom.write.source import SERIES_NUMBERS
@@ -33,7 +34,7 @@ def uids(text: str) -> set[str]:
 
 def test_accepted_sop_classes_and_transfer_syntaxes_are_listed_and_no_others() -> None:
     accepted = {str(cx.abstract_syntax) for cx in association.contexts_in()}
-    accepted -= {*association.PATIENT_ROOT, *association.STUDY_ROOT}
+    accepted -= {*association.PATIENT_ROOT, *association.STUDY_ROOT, association.COMMITMENT}
     accepted |= set(association.ACCEPTED_TRANSFER_SYNTAXES)
     assert uids(section("### 2.2")) == accepted
 
@@ -60,6 +61,13 @@ def test_query_and_retrieve_services_are_listed_with_their_keys() -> None:
     for level in Level:
         told |= set(re.findall(r"\b[A-Z][A-Za-z]+[a-z](?:UID|ID)?\b|\bSOP\w+", listed[level]))
         assert matched(level) <= told, level
+
+
+def test_storage_commitment_and_its_failure_reasons_are_listed() -> None:
+    text = section("### 2.8")
+    assert uids(text) == {association.COMMITMENT, association.COMMITMENT_INSTANCE}
+    listed = dict(re.findall(r"^\| ([A-Z_]+) \| ([0-9A-F]{4}) \|", text, re.M))
+    assert listed == {reason.name: f"{reason:04X}" for reason in FailureReason}
 
 
 def test_resources_of_dicomweb_are_listed(tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ def purge(
 ) -> None:
     """Remove the received files of studies, and say what stays and why.
 
-    Rows stay, with what was found. What is not delivered, in quarantine or worked on stays, and the
-    results of a suspected study that nobody acknowledged. It is noted in the audit trail.
+    Rows stay, with what was found. What is not delivered, in quarantine or worked on stays, what
+    the node has committed itself to keep, and the results of a suspected study that nobody
+    acknowledged. It is noted in the audit trail.
     """
     from node.clock import utc_now
     from node.jobs import purge_by_hand
@@ -48,7 +49,7 @@ def purge(
             wanted = [worklist.views.find(study)]
         else:
             wanted = worklist.retention.all_old(
-                now - timedelta(days=older_than or 0.0), results=results
+                now - timedelta(days=older_than or 0.0), now, results=results
             )
         for line in purge_by_hand(settings, worklist, wanted, now, results=results, yes=yes):
             say(line)

@@ -22,6 +22,8 @@ from node.dicom.net.association import (
     ACCEPTED_SOP_CLASSES,
     ACCEPTED_TRANSFER_SYNTAXES,
     ANNOUNCING_SOP_CLASSES,
+    COMMITMENT,
+    COMMITMENT_INSTANCE,
     FIND_SOP_CLASSES,
     GET_SOP_CLASSES,
     MOVE_SOP_CLASSES,
@@ -37,7 +39,9 @@ from node.dicom.net.gathered import GatheredBytes, Scratch
 from node.dicom.net.incoming import (
     AnsweredOnce,
     AttributesRequest,
+    CommitmentRequest,
     QueryRequest,
+    ReportAnswer,
     Request,
     StoreRequest,
     SubOperations,
@@ -139,8 +143,9 @@ class IncomingAssociation:
     def accept(self, request: AssociateRequest) -> None:
         """Accept the request, and of its presentation contexts those that the node serves."""
         served = {str(cx.abstract_syntax): cx.transfer_syntax for cx in contexts_in()}
-        roles = {uid: scu for uid, scu in request.scp_roles.items() if uid in STORAGE_SOP_CLASSES}
-        here = {uid: scu and uid in ACCEPTED_SOP_CLASSES for uid, scu in roles.items()}
+        offered = request.scp_roles.items()
+        roles = {uid: scu for uid, scu in offered if uid in (*STORAGE_SOP_CLASSES, COMMITMENT)}
+        here = {uid: scu and uid in served for uid, scu in roles.items()}
         for uid in here:
             served.setdefault(uid, list(ACCEPTED_TRANSFER_SYNTAXES))
         contexts = {number: cx.negotiate(served) for number, cx in request.contexts.items()}
@@ -158,7 +163,8 @@ class IncomingAssociation:
     def requests(self) -> Iterator[Request]:
         """Yield each request, to be answered before the next; end at the release request.
 
-        They are C-STORE, N-CREATE, N-SET, C-FIND, C-MOVE and C-GET. Every other request is answered
+        They are C-STORE, N-CREATE, N-SET, C-FIND, C-MOVE and C-GET, and for storage commitment
+        N-ACTION, N-EVENT-REPORT and the answer to a report of ours. Every other request is answered
         here.
 
         Raises
@@ -228,6 +234,30 @@ class IncomingAssociation:
             told = zip((Field.COMPLETED, Field.FAILED, Field.WARNING), counts[1:], strict=True)
             fields |= {field: us(min(count, 0xFFFF)) for field, count in told}
         self._respond(request.context_id, fields, identifier)
+
+    def report(self, context_id: int, message_id: int, event_type: int, information: bytes) -> None:
+        """Send a report of storage commitment; the peer's answer comes as one of the requests.
+
+        Parameters
+        ----------
+        context_id
+            Of the request that is reported on.
+        information
+            The Event Information in the transfer syntax of that context.
+        """
+        fields: CommandSet = {
+            Field.AFFECTED_SOP_CLASS_UID: COMMITMENT.encode("ascii"),
+            Field.COMMAND_FIELD: us(Command.N_EVENT_REPORT_RQ),
+            Field.MESSAGE_ID: us(message_id),
+            Field.AFFECTED_SOP_INSTANCE_UID: COMMITMENT_INSTANCE.encode("ascii"),
+            Field.EVENT_TYPE_ID: us(event_type),
+        }
+        self._respond(context_id, fields, information)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the peer has sent nothing that was not read yet."""
+        return not self._connection.is_waiting()
 
     def is_cancelled(self, request: QueryRequest) -> bool:
         """Return whether the peer has asked to cancel a request that is being answered.
@@ -386,6 +416,35 @@ class IncomingAssociation:
             move_destination=text(message.command, Field.MOVE_DESTINATION).strip(),
         )
 
+    def _action(self, message: Message) -> CommitmentRequest | None:
+        named = (Field.REQUESTED_SOP_CLASS_UID, Field.REQUESTED_SOP_INSTANCE_UID)
+        return self._commitment(message, *named, Field.ACTION_TYPE_ID)
+
+    def _event(self, message: Message) -> CommitmentRequest | None:
+        named = (Field.AFFECTED_SOP_CLASS_UID, Field.AFFECTED_SOP_INSTANCE_UID)
+        return self._commitment(message, *named, Field.EVENT_TYPE_ID)
+
+    def _commitment(
+        self, message: Message, class_field: Field, instance_field: Field, type_field: Field
+    ) -> CommitmentRequest | None:
+        request = self._attributes(message, class_field, instance_field)
+        if request is None:
+            return None
+        return CommitmentRequest(
+            message_id=request.message_id,
+            context_id=request.context_id,
+            sop_class_uid=request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            information=request.dataset,
+            type_id=number(message.command, type_field),
+            command=request.command,
+        )
+
+    def _answered(self, message: Message) -> ReportAnswer:
+        answered = number(message.command, Field.MESSAGE_ID_BEING_RESPONDED_TO)
+        return ReportAnswer(answered, number(message.command, Field.STATUS))
+
     def _echo(self, message: Message) -> None:
         self._respond_with(Status.SUCCESS, message)
 
@@ -432,6 +491,9 @@ _HANDLERS: Mapping[tuple[str, int], _Handler] = {
     **{(uid, Command.C_STORE_RQ): IncomingAssociation._store for uid in ACCEPTED_SOP_CLASSES},
     **{(uid, Command.N_CREATE_RQ): IncomingAssociation._create for uid in ANNOUNCING_SOP_CLASSES},
     (PROCEDURE_STEP, Command.N_SET_RQ): IncomingAssociation._set,
+    (COMMITMENT, Command.N_ACTION_RQ): IncomingAssociation._action,
+    (COMMITMENT, Command.N_EVENT_REPORT_RQ): IncomingAssociation._event,
+    (COMMITMENT, Command.N_EVENT_REPORT_RQ | RESPONSE): IncomingAssociation._answered,
     **{(uid, Command.C_FIND_RQ): IncomingAssociation._query for uid in FIND_SOP_CLASSES},
     **{(uid, Command.C_MOVE_RQ): IncomingAssociation._query for uid in MOVE_SOP_CLASSES},
     **{(uid, Command.C_GET_RQ): IncomingAssociation._query for uid in GET_SOP_CLASSES},

@@ -33,6 +33,8 @@ from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
     PatientRootQueryRetrieveInformationModelMove,
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
@@ -63,6 +65,9 @@ PROCEDURE_STEP = ModalityPerformedProcedureStep
 AVAILABILITY_NOTIFICATION = InstanceAvailabilityNotification
 ANNOUNCING_SOP_CLASSES = (PROCEDURE_STEP, AVAILABILITY_NOTIFICATION)
 """What tells the node how many images there are."""
+COMMITMENT = StorageCommitmentPushModel
+COMMITMENT_INSTANCE = StorageCommitmentPushModelInstance
+"""The well-known SOP instance of which every commitment is requested and reported (PS3.4 J.3.5)."""
 PATIENT_ROOT = (
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelMove,
@@ -107,7 +112,7 @@ class AssociationLost(Exception):
 class Status(IntEnum):
     """The DIMSE status codes that the node answers with.
 
-    They are those of PS3.4 B.2.3, C.4, F.7 and R.3, and of PS3.7 annex C.
+    They are those of PS3.4 B.2.3, C.4, F.7, J.3 and R.3, and of PS3.7 annex C.
     """
 
     SUCCESS = 0x0000
@@ -115,10 +120,13 @@ class Status(IntEnum):
     PROCESSING_FAILURE = 0x0110
     DUPLICATE_SOP_INSTANCE = 0x0111
     NO_SUCH_SOP_INSTANCE = 0x0112
+    NO_SUCH_EVENT_TYPE = 0x0113
+    INVALID_ARGUMENT_VALUE = 0x0115
     INVALID_SOP_INSTANCE = 0x0117
     NO_SUCH_SOP_CLASS = 0x0118
     MISSING_ATTRIBUTE = 0x0120
     SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NO_SUCH_ACTION = 0x0123
     NOT_AUTHORISED = 0x0124
     UNRECOGNISED_OPERATION = 0x0211
     RESOURCE_LIMITATION = 0x0213
@@ -184,7 +192,8 @@ def contexts_in() -> list[Any]:
         build_context(uid, list(ACCEPTED_TRANSFER_SYNTAXES)) for uid in ACCEPTED_SOP_CLASSES
     ]
     told = [build_context(uid, list(UNCOMPRESSED)) for uid in ANNOUNCING_SOP_CLASSES]
-    asked = [build_context(uid, list(UNCOMPRESSED)) for uid in (*PATIENT_ROOT, *STUDY_ROOT)]
+    others = (*PATIENT_ROOT, *STUDY_ROOT, COMMITMENT)
+    asked = [build_context(uid, list(UNCOMPRESSED)) for uid in others]
     return [*contexts, *told, *asked, build_context(Verification)]
 
 

@@ -74,6 +74,42 @@ class QueryRequest:
     move_destination: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CommitmentRequest:
+    """One N-ACTION or N-EVENT-REPORT request of storage commitment (PS3.7 10.1.4 and 10.1.1).
+
+    Attributes
+    ----------
+    information
+        The Action or Event Information in the transfer syntax; None if it exceeds the limit, and
+        was dropped.
+    type_id
+        Action Type ID or Event Type ID.
+    """
+
+    message_id: int
+    context_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    information: bytes | None
+    type_id: int
+    command: int
+
+    @property
+    def reports(self) -> bool:
+        """Whether it is an N-EVENT-REPORT."""
+        return self.command == Command.N_EVENT_REPORT_RQ
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAnswer:
+    """The peer's response to an N-EVENT-REPORT of ours; `message_id` is that of our request."""
+
+    message_id: int
+    status: int
+
+
 class SubOperations(NamedTuple):
     """How many C-STORE sub-operations of a C-MOVE or C-GET stand how (PS3.7 C.4.2)."""
 
@@ -83,5 +119,5 @@ class SubOperations(NamedTuple):
     warning: int
 
 
-AnsweredOnce = StoreRequest | AttributesRequest
-Request = AnsweredOnce | QueryRequest
+AnsweredOnce = StoreRequest | AttributesRequest | CommitmentRequest
+Request = AnsweredOnce | QueryRequest | ReportAnswer
