@@ -158,6 +158,20 @@ class Orthanc:
         with urlopen(f"{self.url}{path}", timeout=30) as response:
             return bytes(response.read())
 
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path))
+
+    def send(self, path: str, body: Any, method: str = "POST") -> Any:
+        """Send JSON; return what Orthanc answers, None if nothing."""
+        request = Request(f"{self.url}{path}", data=json.dumps(body).encode(), method=method)
+        with urlopen(request, timeout=30) as response:
+            answer = response.read()
+        return json.loads(answer) if answer else None
+
+    def delete(self, path: str) -> None:
+        with urlopen(Request(f"{self.url}{path}", method="DELETE"), timeout=30):
+            pass
+
     def instances(self, study_instance_uid: str) -> dict[str, str]:
         """Return SOP Instance UID -> Orthanc's id of every instance of a study."""
         query = {
