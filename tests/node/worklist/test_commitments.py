@@ -150,3 +150,20 @@ def test_a_result_that_was_stored_and_given_up_is_superseded_by_the_next(
     assert case is not None and case.supersedes is not None
     older = worklist.outbox.predecessor(case.id, "sr")
     assert older is not None and older.series_instance_uid == "1.2.3"
+
+
+@pytest.mark.usefixtures("filed")
+def test_a_clock_that_is_set_back_shortens_no_promise_and_holds_no_request(
+    worklist: Worklist, filed: tuple[Reference, ...]
+) -> None:
+    worklist.processes.reckon(NOW)
+    until = NOW + timedelta(days=30)
+    worklist.commitments.keep(filed, until)
+    owe(worklist)
+    duty = worklist.commitments.ask("CT7", asked(ONE), "r", 60, NOW)
+    worklist.commitments.release(duty, "r", NOW)
+    earlier = NOW - 60 * MINUTE
+    worklist.processes.reckon(earlier)
+    assert worklist.commitments.kept_until(STUDY) == until
+    assert len(worklist.confirmations.claim("w", 60, earlier)) == 2
+    assert worklist.commitments.claim("w", 60, earlier) is not None
