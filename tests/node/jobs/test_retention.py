@@ -16,6 +16,7 @@ from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cases.explain import explain_study
 from node.cli import app
+from node.committed import Reference
 from node.errors import Retryable
 from node.jobs.tidying import Tidying
 from node.settings import Destination, Retention, Rule
@@ -193,6 +194,26 @@ def test_a_study_with_objects_in_quarantine_stays(node: WatchedNode, clock: Cloc
         STUDY, results=False, unacknowledged=timedelta(0), now=clock.now
     )
     assert found.why == "objects of it are in quarantine"
+
+
+def test_what_the_node_has_committed_itself_to_stays_until_its_term_is_over(
+    node: WatchedNode, clock: Clock
+) -> None:
+    read_study(node, clock)
+    clock.wait(999 * DAY)
+    image = HEAD.build()[0]
+    named = [Reference(image.SOPClassUID, image.SOPInstanceUID)]
+    until = clock.now + timedelta(days=30)
+    assert set(node.worklist.commitments.keep(named, until)) == {image.SOPInstanceUID}
+    clock.wait(29 * DAY)
+    assert tidying(node).by_rules() == 0
+    found = node.worklist.retention.kept(
+        STUDY, results=False, unacknowledged=timedelta(0), now=clock.now
+    )
+    assert found.why == "the node has committed itself to keep objects of it"
+    clock.wait(2 * DAY)
+    assert tidying(node).by_rules() > 0
+    assert node.worklist.commitments.keep(named, until) == {}, "what was purged is not promised"
 
 
 @pytest.mark.parametrize("bleed", [True])
