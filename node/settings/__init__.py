@@ -3,6 +3,7 @@
 from node.settings.assemble import Assemble
 from node.settings.audit import Audit
 from node.settings.backup import Backup
+from node.settings.coverage import Coverage
 from node.settings.deliver import Deliver
 from node.settings.destination import EVENTS, Destination, Escalation, Event, Hl7, Mail, Webhook
 from node.settings.file import DEFAULT_FILE, Log, Settings, load
@@ -24,6 +25,7 @@ __all__ = [
     "Caller",
     "ClientTls",
     "DEFAULT_FILE",
+    "Coverage",
     "Decode",
     "Deliver",
     "Destination",

@@ -12,6 +12,7 @@ from node.errors import BadConfiguration
 from node.settings.assemble import Assemble
 from node.settings.audit import Audit
 from node.settings.backup import Backup
+from node.settings.coverage import Coverage
 from node.settings.deliver import Deliver
 from node.settings.destination import Destination, Escalation, Hl7, Mail, Webhook
 from node.settings.health import Health
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     triage: Triage = Triage()
     deliver: Deliver = Deliver()
     pull: Pull = Pull()
+    coverage: Coverage = Coverage()
     web: Web = Web()
     work: Work = Work()
     retention: Retention = Retention()
@@ -67,13 +69,13 @@ class Settings(BaseSettings):
         return folder.expanduser()
 
     @model_validator(mode="after")
-    def _asks_a_source(self) -> Self:
+    def _asks_sources_that_it_has(self) -> Self:
         names = [source.name for source in self.pull.sources]
-        if self.assemble.ask and self.assemble.ask not in names:
-            known = ", ".join(names) or "none is configured"
-            raise ValueError(
-                f"assemble.ask: {self.assemble.ask!r} is none of pull.sources ({known})"
-            )
+        asked = {"assemble.ask": (self.assemble.ask,), "coverage.ask": self.coverage.ask}
+        for key, name in ((key, name) for key, some in asked.items() for name in some if name):
+            if name not in names:
+                known = ", ".join(names) or "none is configured"
+                raise ValueError(f"{key}: {name!r} is none of pull.sources ({known})")
         return self
 
     @property
