@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from node.announced import ListedSeries, ListedStudy
 from node.dicom.net.association import Status
 from node.dicom.net.retrieve import Take, dimse_archive, dimse_index
 from node.errors import BadConfiguration
@@ -21,6 +22,12 @@ class Archive(Protocol):
 
     def modalities(self, study: str) -> dict[str, str]:
         """Return the Modality of each series of a study, by its UID."""
+
+    def performed(self, dates: str, limit: int) -> tuple[list[ListedStudy], bool]:
+        """Return the CT studies of a range of dates, and whether there are more than `limit`."""
+
+    def series(self, study: str) -> list[ListedSeries]:
+        """Return the series of a study."""
 
     def count(self, study: str, series: str) -> int | None:
         """Return how many objects a series has; 0 if it is unknown, None if it is not told."""

@@ -24,6 +24,8 @@ from node.worklist.confirmations import Confirmations, Settled, Stored
 from node.worklist.copies import backup, require_sound, restore
 from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
+from node.worklist.coverage import Coverage, Gap, Known, Round, Uncovered
+from node.worklist.database import backup, upgrade
 from node.worklist.events import Event
 from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
@@ -74,6 +76,7 @@ __all__ = [
     "Confirmations",
     "Correction",
     "Counted",
+    "Coverage",
     "Decision",
     "Deed",
     "DeliveryLine",
@@ -93,6 +96,11 @@ __all__ = [
     "JobLine",
     "Jobs",
     "Kept",
+    "Gap",
+    "IllegalMove",
+    "JobLine",
+    "Jobs",
+    "Known",
     "LeaseLost",
     "Level",
     "Listed",
@@ -118,6 +126,7 @@ __all__ = [
     "READ_ELSEWHERE",
     "Retention",
     "Role",
+    "Round",
     "Row",
     "Said",
     "ScanLine",
@@ -129,6 +138,7 @@ __all__ = [
     "Step",
     "Stored",
     "Tell",
+    "Uncovered",
     "Unlisted",
     "UnlistedReport",
     "Unreachable",

@@ -10,6 +10,7 @@ from node.worklist.audit import Audit
 from node.worklist.cases import Cases
 from node.worklist.commitments import Commitments
 from node.worklist.confirmations import Confirmations
+from node.worklist.coverage import Coverage
 from node.worklist.database import Database, require_head
 from node.worklist.feedback import Feedback
 from node.worklist.inspection import Inspection
@@ -71,6 +72,8 @@ class Worklist:
         For who answers for the node.
     processes
         For a process of the node, and who asks which run.
+    coverage
+        For who compares it with what an archive lists.
     jobs
         For who does something again and again, and who asks after it.
     retention
@@ -107,6 +110,7 @@ class Worklist:
         self.archive = Archive(self._database)
         self.statistics = Statistics(self._database)
         self.processes = Processes(self._database)
+        self.coverage = Coverage(self._database)
         self.jobs = Jobs(self._database)
         self.retention = Retention(self._database)
         self.inspection = Inspection(self._database)

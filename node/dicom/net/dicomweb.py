@@ -3,14 +3,17 @@
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from dicomweb_client.session_utils import create_session, create_session_from_user_pass
 from dicomweb_client.web import DICOMwebClient
+from pydicom.datadict import tag_for_keyword
 from pydicom.errors import InvalidDicomError
 from requests import HTTPError, RequestException
 from requests.exceptions import SSLError
 
+from node.announced import OF_SERIES, OF_STUDY, ListedSeries, ListedStudy
 from node.dicom.net.retrieve import Take
 from node.dicom.read.header import DAMAGE
 from node.errors import Retryable
@@ -73,6 +76,24 @@ class WebArchive:
         """Return the Modality of each series of a study, by its UID; raises as `studies`."""
         found = self._search(self._client.search_for_series, study)
         return {_value(item, SERIES): _value(item, MODALITY) for item in found}
+
+    def performed(self, dates: str, limit: int) -> tuple[list[ListedStudy], bool]:
+        """Return the CT studies of these dates, and whether there are more than `limit`.
+
+        `dates` is a date or a range of dates as DICOM writes them; raises as `studies`.
+        """
+        found = self._search(
+            self._client.search_for_studies,
+            limit=limit + 1,
+            fields=list(OF_STUDY),
+            search_filters={"StudyDate": dates, "ModalitiesInStudy": "CT"},
+        )
+        return [ListedStudy.of(partial(_named, item)) for item in found[:limit]], len(found) > limit
+
+    def series(self, study: str) -> list[ListedSeries]:
+        """Return the series of a study; raises as `studies`."""
+        found = self._search(self._client.search_for_series, study, fields=list(OF_SERIES))
+        return [ListedSeries.of(partial(_named, item)) for item in found]
 
     def count(self, study: str, series: str) -> int | None:
         """Return NumberOfSeriesRelatedInstances of a series; raises as `studies`.
@@ -144,3 +165,9 @@ def _value(item: Mapping[str, Any], tag: str) -> str:
     """Return an attribute's first value in the DICOM JSON model (PS3.18 F.2)."""
     values = item.get(tag, {}).get("Value") or [""]
     return str(values[0])
+
+
+def _named(item: Mapping[str, Any], keyword: str) -> str:
+    """Return an attribute's values as DICOM writes them, by its keyword; "" if it is absent."""
+    values = item.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or []
+    return "\\".join("" if value is None else str(value) for value in values)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -14,6 +15,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from node.announced import OF_SERIES, OF_STUDY, ListedSeries, ListedStudy
 from node.dicom.net.association import (
     ACCEPTED_SOP_CLASSES,
     ACCEPTED_TRANSFER_SYNTAXES,
@@ -34,6 +36,7 @@ MOVE = StudyRootQueryRetrieveInformationModelMove
 PENDING = (0xFF00, 0xFF01)
 UNKNOWN_DESTINATION = 0xA801
 SOME_FAILED = 0xB000
+CANCELLED = 0xFE00
 
 
 @contextmanager
@@ -127,6 +130,27 @@ class DimseArchive:
         found = self._find("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="")
         return {text(ds, "SeriesInstanceUID"): text(ds, "Modality") for ds in found}
 
+    def performed(self, dates: str, limit: int) -> tuple[list[ListedStudy], bool]:
+        """Return the CT studies of these dates, and whether there are more than `limit`.
+
+        A peer that does not match ModalitiesInStudy lists studies of other modalities too. Beyond
+        the limit the query is cancelled (PS3.4 C.4.1.1.3.1). Raises as `studies`.
+
+        Parameters
+        ----------
+        dates
+            A date or a range of dates as DICOM writes them (PS3.4 C.2.2.2.5).
+        """
+        keys = dict.fromkeys(OF_STUDY, "") | {"StudyDate": dates, "ModalitiesInStudy": "CT"}
+        found = self._find("STUDY", limit=limit, **keys)
+        return [ListedStudy.of(partial(text, ds)) for ds in found[:limit]], len(found) > limit
+
+    def series(self, study: str) -> list[ListedSeries]:
+        """Return the series of a study; raises as `studies`."""
+        keys = dict.fromkeys(OF_SERIES, "") | {"StudyInstanceUID": study}
+        found = self._find("SERIES", **keys)
+        return [ListedSeries.of(partial(text, ds)) for ds in found]
+
     def count(self, study: str, series: str) -> int | None:
         """Return NumberOfSeriesRelatedInstances of a series; raises as `studies`.
 
@@ -185,15 +209,20 @@ class DimseArchive:
         for answer, _ in answers:
             yield _number(answer, "Completed") + _number(answer, "Warning")
 
-    def _find(self, level: str, **keys: str | None) -> list[Dataset]:
+    def _find(self, level: str, *, limit: float = math.inf, **keys: str | None) -> list[Dataset]:
+        """Return the answers; beyond the limit the query is cancelled, and one more is returned."""
         wanted = _identifier(level, keys)
         answers = self._ask(self._assoc.send_c_find, "C-FIND", wanted, FIND)
-        found, until = [], time.monotonic() + self._query_s
+        found: list[Dataset] = []
+        until = time.monotonic() + self._query_s
         for _, ds in answers:
             if time.monotonic() > until:
                 raise Retryable(f"{self._name}: its answers to a C-FIND do not end")
-            if ds is not None:
-                found.append(ds)
+            if ds is None or len(found) > limit:
+                continue  # what was under way when the query was cancelled
+            found.append(ds)
+            if len(found) > limit:
+                self._assoc.send_c_cancel(1, query_model=FIND)
         return found
 
     def _ask(
@@ -217,6 +246,8 @@ class DimseArchive:
         for answer, found in answers:
             if "Status" not in answer:
                 raise Retryable(f"{self._name}: the association ended before the {what}'s answer")
+            if answer.Status == CANCELLED and what == "C-FIND":
+                return  # as `_find` asked for
             if answer.Status not in PENDING and answer.Status != Status.SUCCESS:
                 raise Retryable(f"{self._name}: {self._why(answer, what)}")
             yield answer, found
