@@ -85,8 +85,16 @@ class ListedStudy:
     @classmethod
     def of(cls, value: Value) -> "ListedStudy":
         """Return the study that an answer describes."""
-        *words, modalities, images = map(value, OF_STUDY)
-        return cls(*words, frozenset(modalities.split("\\")) - {""}, _number(images))
+        return cls(
+            value("StudyInstanceUID"),
+            study_date=value("StudyDate"),
+            study_time=value("StudyTime"),
+            patient_id=value("PatientID"),
+            accession_number=value("AccessionNumber"),
+            study_description=value("StudyDescription"),
+            modalities=frozenset(value("ModalitiesInStudy").split("\\")) - {""},
+            images=_number(value("NumberOfStudyRelatedInstances")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +112,14 @@ class ListedSeries:
     @classmethod
     def of(cls, value: Value) -> "ListedSeries":
         """Return the series that an answer describes."""
-        *words, images = map(value, OF_SERIES)
-        return cls(*words, _number(images))
+        return cls(
+            value("SeriesInstanceUID"),
+            modality=value("Modality"),
+            series_description=value("SeriesDescription"),
+            body_part=value("BodyPartExamined"),
+            protocol_name=value("ProtocolName"),
+            images=_number(value("NumberOfSeriesRelatedInstances")),
+        )
 
 
 def _number(text: str) -> int | None:

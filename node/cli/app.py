@@ -11,6 +11,7 @@ import typer
 from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
 from node.cli.commands.cases import cases
+from node.cli.commands.coverage import coverage
 from node.cli.commands.deliveries import deliveries
 from node.cli.commands.installation import db, doctor, serve
 from node.cli.commands.jobs import jobs
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import": import_,
     "pull": pull,
     "worklist": worklist,
+    "coverage": coverage,
     "echo": echo,
     "send": send,
     "replay": replay,

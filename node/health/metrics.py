@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from node.settings import Settings
 from node.states import Priority
-from node.worklist import Worklist
+from node.worklist import Gap, Worklist
 
 WINDOW = timedelta(days=1)
 """Studies that came in it count for the figures of results; a day, since nights differ."""
@@ -49,6 +49,7 @@ class NodeMetrics(Collector):
         yield from self._deliveries(now)
         yield from self._unreachable(now)
         yield from self._running(now)
+        yield from self._coverage(now)
         yield from self._disk()
 
     def _queue(self, now: datetime) -> Iterator[Metric]:
@@ -158,6 +159,33 @@ class NodeMetrics(Collector):
             "1 if a job failed when it last ran.",
             ["job"],
             {(job.name,): int(job.fails) for job in jobs},
+        )
+
+    def _coverage(self, now: datetime) -> Iterator[Metric]:
+        found = self._worklist.coverage.standing(self._settings.coverage, now)
+        numbers = Counter((one.source, one.gap.lower()) for one in found.gaps)
+        answered = {line.name: line.last and line.last.answered_at for line in found.sources}
+        yield _gauge(
+            "ichnode_coverage_studies",
+            "Head CTs that a source lists and that are not all here, by what lacks.",
+            ["source", "gap"],
+            {
+                (line.name, gap.lower()): numbers[line.name, gap.lower()]
+                for line in found.sources
+                for gap in Gap
+            },
+        )
+        yield _gauge(
+            "ichnode_coverage_unknown",
+            "1 if it is not known what never came from a source, since it does not answer.",
+            ["source"],
+            {(line.name,): int(bool(line.trouble)) for line in found.sources},
+        )
+        yield _gauge(
+            "ichnode_coverage_answered_timestamp_seconds",
+            "When a source was last compared with the worklist, in seconds since 1970.",
+            ["source"],
+            {(name,): at.timestamp() for name, at in answered.items() if at},
         )
 
     def _disk(self) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
+from node.coverage import look
 from node.folder_lock import Turn
 from node.jobs import upkeep
 from node.jobs.copying import copy_database
@@ -56,4 +57,7 @@ def agenda(
     if settings.backup.folder:
         every = settings.backup.every_hours * HOUR
         jobs.append(Job("backup", every, lambda: copy_database(settings, clock())))
+    if settings.coverage.ask:
+        asking = partial(look, settings, worklist.coverage, clock)
+        jobs.append(Job("coverage", settings.coverage.every, asking))
     return jobs

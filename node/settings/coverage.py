@@ -1,5 +1,7 @@
 """Settings of coverage: which archives are asked for studies that never came."""
 
+from datetime import timedelta
+
 from pydantic import Field
 
 from node.settings.section import Section
@@ -19,3 +21,13 @@ class Coverage(Section):
     most_studies: int = Field(
         500, ge=1, description="answers of a round; a source that has more is said to be cut off"
     )
+
+    @property
+    def every(self) -> timedelta:
+        """The time between two rounds."""
+        return timedelta(minutes=self.every_min)
+
+    @property
+    def grace(self) -> timedelta:
+        """How long a study is on its way."""
+        return timedelta(minutes=self.grace_min)

@@ -26,6 +26,7 @@ from node.web.site import Site, permitted, signed
 from node.web.who import Role, address_of, who
 from node.worklist import (
     Actor,
+    CoverageStanding,
     Deed,
     DeliveryStatus,
     DestinationLine,
@@ -59,6 +60,7 @@ class Running:
     """By destination."""
     unsent: tuple[Unsent, ...]
     jobs: tuple[JobLine, ...]
+    coverage: CoverageStanding
     disk_free: int | None
     disk_total: int | None
     """Bytes of the data folder's disk."""
@@ -127,6 +129,7 @@ class AdminPage:
             unreachable={one.destination: one for one in worklist.outbox.unreachable()},
             unsent=tuple(worklist.outbox.unsent(limit=UNSENT_SHOWN)),
             jobs=tuple(worklist.jobs.listed()),
+            coverage=self._site.watching.coverage(),
             disk_free=free,
             disk_total=total,
         )

@@ -34,6 +34,7 @@ from node.web.sign_in import SignIn
 from node.web.site import Site, templates
 from node.web.stream import Streams
 from node.web.study_page import StudyPage
+from node.web.watching import Watching
 from node.worklist import NotFound, Worklist
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ def app(
         What is served beside the pages.
     """
     live = LiveList(worklist.listing, clock)
-    site = Site(worklist, settings, clock, live, pictures, templates(clock))
+    watching = Watching(worklist, settings, clock)
+    site = Site(worklist, settings, clock, live, pictures, watching, templates(clock))
     streams = Streams(live, settings.web.max_live_clients)
     made = Starlette(
         routes=[

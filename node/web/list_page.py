@@ -48,8 +48,9 @@ class ListPage:
         )
         self._site.live.look()
         selection = self._site.live.select(wanted)
-        down = self._site.worklist.outbox.unreachable()
-        return self._site.page(request, "list.html", selection=selection, down=down)
+        down, coverage = self._site.worklist.outbox.unreachable(), self._site.watching.coverage()
+        shown = {"selection": selection, "down": down, "coverage": coverage}
+        return self._site.page(request, "list.html", **shown)
 
     async def changes(self, request: Request) -> Response:
         """Return the order of a page of the list, and those of its rows that the page lacks."""
@@ -69,6 +70,7 @@ class ListPage:
             "order": [one.listed.number for one in selection.rows],
             "rows": {one.listed.number: self._row(one, may_say) for one in lacking},
             "summary": self._site.render("summary.html", selection=selection, down=down),
+            "watch": self._site.render("watch.html", coverage=self._site.watching.coverage()),
             "loud": selection.counts["SUSPECTED"],
             "new": {one.listed.number: wording.announced(one.row) for one in lacking},
         }

@@ -14,6 +14,7 @@ from node.visible import visible
 from node.web import guard, live_list, wording
 from node.web.live_list import LiveList
 from node.web.pictures import Pictures
+from node.web.watching import ROWS, Watching
 from node.web.who import MAY_GIVE_FEEDBACK, User, address_of, who
 from node.wording import UNCERTAIN
 from node.worklist import Actor, Role, Worklist
@@ -28,6 +29,7 @@ class Site:
     clock: Callable[[], datetime]
     live: LiveList
     pictures: Pictures
+    watching: Watching
     templates: Environment
 
     def render(self, name: str, **values: object) -> str:
@@ -87,6 +89,7 @@ def templates(clock: Callable[[], datetime]) -> Environment:
         "UNCERTAIN": UNCERTAIN,
         "RANGES": tuple(live_list.RANGES),
         "KINDS": live_list.KINDS,
+        "WATCHED": ROWS,
     }
     made.filters |= {
         "since": lambda row: wording.acquired(row, clock()),

@@ -25,6 +25,8 @@ from node.worklist.copies import backup, require_sound, restore
 from node.worklist.corrections import Correction
 from node.worklist.database import upgrade
 from node.worklist.coverage import Coverage, Gap, Known, Round, Uncovered
+from node.worklist.coverage import Coverage, Gap, Known, Round, SourceLine, Uncovered
+from node.worklist.coverage import Standing as CoverageStanding
 from node.worklist.database import backup, upgrade
 from node.worklist.events import Event
 from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
@@ -77,6 +79,7 @@ __all__ = [
     "Correction",
     "Counted",
     "Coverage",
+    "CoverageStanding",
     "Decision",
     "Deed",
     "DeliveryLine",
@@ -133,6 +136,7 @@ __all__ = [
     "Session",
     "Settled",
     "Signature",
+    "SourceLine",
     "Standing",
     "Statistics",
     "Step",

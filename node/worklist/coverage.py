@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.announced import Shows, Told
+from node.settings import Coverage as Asked
 from node.worklist.chains import NotFound
 from node.worklist.database import Database, insert
 from node.worklist.tables import instance, quarantine, series
@@ -22,6 +23,10 @@ from node.worklist.watch_tables import coverage_round, performed_study
 KEPT = timedelta(days=8)
 """How long a row is kept that a source lists no more and that is settled: longer than the longest
 `coverage.hours`, so that no study is asked about twice."""
+
+LATE = 3
+"""A source that was not asked for this many intervals is not asked. Chosen: a node that starts
+again may skip one."""
 
 
 class Gap(StrEnum):
@@ -96,6 +101,60 @@ class Round:
         """Return the object of `ichnode coverage --json`; a stable interface."""
         answered = self.answered_at and self.answered_at.isoformat()
         return asdict(self) | {"asked_at": self.asked_at.isoformat(), "answered_at": answered}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """A source that is asked, the last round, and why what lacks of it is not known; "" if it is.
+
+    `last` is None before the first round.
+    """
+
+    name: str
+    last: Round | None
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of coverage now: the studies that lack, and how each source does."""
+
+    gaps: tuple[Uncovered, ...]
+    sources: tuple[SourceLine, ...]
+
+    def of(self, gap: Gap) -> list[Uncovered]:
+        """Return the studies with this gap."""
+        return [one for one in self.gaps if one.gap is gap]
+
+    @property
+    def never_seen(self) -> int:
+        """How many studies were performed and never seen."""
+        return len(self.of(Gap.NEVER_SEEN))
+
+    @property
+    def in_part(self) -> int:
+        """How many studies came in part."""
+        return len(self.of(Gap.IN_PART))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person must know, in sentences; none if all that is listed came."""
+        perhaps = sum(one.shows is Shows.PERHAPS for one in self.of(Gap.NEVER_SEEN))
+        unsure = f", {perhaps} of them perhaps no head" if perhaps else ""
+        said = []
+        if self.never_seen:
+            said.append(f"Performed, never seen: {self.never_seen} head CT{unsure}")
+        if self.in_part:
+            said.append(f"Came in part: {self.in_part} head CT")
+        return [*said, *(line.trouble for line in self.sources if line.trouble)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object of `ichnode coverage --json`; a stable interface."""
+        sources = [
+            {"name": line.name, "trouble": line.trouble, "last": line.last and line.last.to_json()}
+            for line in self.sources
+        ]
+        return {"studies": [one.to_json() for one in self.gaps], "sources": sources}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +248,16 @@ class Coverage:
         newest = sorted(found, key=lambda one: one.performed, reverse=True)
         return sorted(newest, key=lambda one: list(Gap).index(one.gap))
 
+    def standing(self, asked: Asked, now: datetime) -> Standing:
+        """Return what lacks by the settings in force, and how each source that they name does."""
+        last = {one.source: one for one in self.rounds()}
+        names = dict.fromkeys((*asked.ask, *last))
+        lines = (
+            SourceLine(name, last.get(name), _trouble(name, last.get(name), asked, now))
+            for name in names
+        )
+        return Standing(tuple(self.uncovered(now, asked.grace)), tuple(lines))
+
     def set_aside(self, study_uid: str, by: str, now: datetime) -> None:
         """Record that a person looked after a study: it is no longer listed.
 
@@ -210,6 +279,24 @@ _OPEN = sa.and_(
     performed_study.c.shows != Shows.OTHER,
 )
 """What is missed unless it is found to be here."""
+
+
+def _trouble(name: str, last: Round | None, asked: Asked, now: datetime) -> str:
+    """Return why it is not known what lacks of a source; "" if it is known."""
+    unknown = "what never came from it is not known"
+    if name not in asked.ask:
+        return ""
+    if last is None:
+        return f"{name} was not asked yet: {unknown}"
+    answered = last.answered_at
+    since = f"since {answered.astimezone():%d %b %H:%M}" if answered else "yet"
+    if last.error is not None:
+        return f"{name} did not answer {since}, {unknown}: {last.error}"
+    if answered is None or now - answered > LATE * asked.every:
+        return f"{name} was not asked {since}, {unknown}: see the job coverage"
+    if last.cut_off:
+        return f"{name} lists more than {asked.most_studies} studies: some were not compared"
+    return ""
 
 
 def _settled(row: sa.Row[Any]) -> bool:

@@ -46,6 +46,7 @@ def worklist(
     from rich.live import Live
 
     from node.cli.console.worklist import EMPTY, on_one_screen, worklist_table
+    from node.clock import utc_now
     from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
@@ -60,6 +61,8 @@ def worklist(
         if not as_json:
             for down in worklist.outbox.unreachable():
                 say(str(down))
+            for warning in worklist.coverage.standing(settings.coverage, utc_now()).warnings:
+                say(f"{warning} (`ichnode coverage`)", fault=True)
 
 
 def _rows(

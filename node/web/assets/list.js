@@ -43,6 +43,8 @@ function take(answer, asked) {
   waiting = { order: answer.order, made: { ...waiting?.made, ...made } };
   bare();
   fill(document.getElementById("summary"), answer.summary);
+  if (take.watch !== answer.watch) fill(document.getElementById("watch"), answer.watch);
+  take.watch = answer.watch;
   titled(answer.loud ? `(${answer.loud}) ` : "");
   ages();
   const otherView = JSON.stringify({ ...asked, known: 0 }) !== take.view;
