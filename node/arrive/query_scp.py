@@ -289,7 +289,7 @@ class QueryScp:
         return self._archive.stored(*(uids[name] for name in _UIDS))
 
     def _mover(self, request: QueryRequest, caller: str) -> Send:
-        peers = self._settings.deliver.archives
+        peers = self._settings.deliver.owed_to(canary=False)
         named = [peer for peer in peers if peer.ae_title.strip() == request.move_destination]
         if not named:
             raise Refusal(Status.UNKNOWN_DESTINATION, "no such AE title among deliver.destinations")

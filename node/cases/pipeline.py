@@ -182,7 +182,8 @@ def _report(case: Case, node: Node) -> Outcome:
         manifest.require_sources(plan, node.root)
     manifest.note(folder, "report")
     when = datetime.fromisoformat(plan.decided_at)
-    archives = node.settings.deliver.archives
+    canary = node.views.is_canary(case.study_instance_uid)
+    archives = node.settings.deliver.owed_to(canary=canary)
     asked = {kind for destination in archives for kind in destination.send}
     objects = write_report(plan, result, folder, when, node.decode, asked)
     owed = tuple(

@@ -3,6 +3,7 @@
 from node.settings.assemble import Assemble
 from node.settings.audit import Audit
 from node.settings.backup import Backup
+from node.settings.canary import Canary
 from node.settings.coverage import Coverage
 from node.settings.deliver import Deliver
 from node.settings.destination import EVENTS, Destination, Escalation, Event, Hl7, Mail, Webhook
@@ -25,6 +26,7 @@ __all__ = [
     "Caller",
     "ClientTls",
     "DEFAULT_FILE",
+    "Canary",
     "Coverage",
     "Decode",
     "Deliver",

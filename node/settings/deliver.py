@@ -41,6 +41,10 @@ class Deliver(Section):
         """Who gets objects, by C-STORE."""
         return tuple(one for one in self.destinations if one.how == "dicom")
 
+    def owed_to(self, *, canary: bool) -> tuple[Destination, ...]:
+        """Return who gets the objects of a patient's study, or of a canary: never the same."""
+        return tuple(one for one in self.archives if one.canary is canary)
+
     @property
     def messaged(self) -> tuple[Destination, ...]:
         """Who gets messages."""

@@ -102,6 +102,9 @@ class Destination(Section):
         description='which objects it gets (dicom), of these and "gsps" (outline) and "key" '
         "(key slice)",
     )
+    canary: bool = Field(
+        False, description="whether it gets the canary's objects, and no patient's (dicom)"
+    )
     events: tuple[Event, ...] = Field(
         EVENTS,
         description="which messages it gets: the first result, a priority raised, a result "
@@ -126,6 +129,8 @@ class Destination(Section):
             raise ValueError(f'{self.name}: how = "{self.how}" needs {" and ".join(missing)}')
         if self.tls.is_on and self.how != "dicom":
             raise ValueError(f'{self.name}: tls is for how = "dicom"')
+        if self.canary and self.how != "dicom":
+            raise ValueError(f'{self.name}: canary = true is for how = "dicom"')
         if self.how == "webhook" and not re.fullmatch(_URL, self.webhook.url):
             raise ValueError(f"{self.name}: webhook.url must be https://HOST[:PORT]/PATH")
         if self.how == "mail":

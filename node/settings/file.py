@@ -12,6 +12,7 @@ from node.errors import BadConfiguration
 from node.settings.assemble import Assemble
 from node.settings.audit import Audit
 from node.settings.backup import Backup
+from node.settings.canary import Canary
 from node.settings.coverage import Coverage
 from node.settings.deliver import Deliver
 from node.settings.destination import Destination, Escalation, Hl7, Mail, Webhook
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     deliver: Deliver = Deliver()
     pull: Pull = Pull()
     coverage: Coverage = Coverage()
+    canary: Canary = Canary()
     web: Web = Web()
     work: Work = Work()
     retention: Retention = Retention()
@@ -76,6 +78,15 @@ class Settings(BaseSettings):
             if name not in names:
                 known = ", ".join(names) or "none is configured"
                 raise ValueError(f"{key}: {name!r} is none of pull.sources ({known})")
+        return self
+
+    @model_validator(mode="after")
+    def _alarms_whom_it_can(self) -> Self:
+        able = [one.name for one in self.deliver.messaged if one.how in ("mail", "webhook")]
+        for name in self.canary.alarm:
+            if name not in able:
+                known = ", ".join(able) or "none is configured"
+                raise ValueError(f"canary.alarm: {name!r} gets no mail and no webhook ({known})")
         return self
 
     @property

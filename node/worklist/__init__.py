@@ -16,6 +16,8 @@ from node.worklist.archive import (
 )
 from node.worklist.arrivals import Arrivals
 from node.worklist.audit import Actor, Audit, AuditEntry, AuditLine
+from node.worklist.audit import Actor, Audit, AuditEntry
+from node.worklist.canaries import Alarm, Canaries, Canary, Finding
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
@@ -63,6 +65,7 @@ __all__ = [
     "Account",
     "Accounts",
     "Actor",
+    "Alarm",
     "Announcements",
     "Archive",
     "ArchivedObject",
@@ -73,6 +76,8 @@ __all__ = [
     "AuditLine",
     "BadName",
     "BadQuery",
+    "Canaries",
+    "Canary",
     "Cases",
     "Commitments",
     "Confirmations",
@@ -92,6 +97,7 @@ __all__ = [
     "Event",
     "Feedback",
     "FileOfRow",
+    "Finding",
     "Found",
     "Held",
     "Inspection",

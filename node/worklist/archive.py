@@ -20,7 +20,8 @@ from node.worklist.archive_tables import archived_object, archived_series, archi
 from node.worklist.database import Database, insert
 from node.worklist.matching import BadQuery
 from node.worklist.studies import priorities
-from node.worklist.tables import case, instance
+from node.worklist.tables import case, instance, series
+from node.worklist.watch_tables import is_no_canary
 
 Value = str | int | None | Sequence[str]
 Found = Mapping[str, Value]
@@ -115,14 +116,21 @@ class Archive:
 
     def unlisted(self, limit: int) -> list[Unlisted]:
         """Return received objects that the tables do not know as they are now, the newest first."""
-        query = sa.select(instance.c.id, instance.c.path, instance.c.sha256)
-        query = query.where(~instance.c.catalogued).order_by(instance.c.id.desc()).limit(limit)
+        patients = is_no_canary(series.c.study_instance_uid)
+        query = sa.select(instance.c.id, instance.c.path, instance.c.sha256).join(series)
+        query = (
+            query.where(~instance.c.catalogued, patients)
+            .order_by(instance.c.id.desc())
+            .limit(limit)
+        )
         with self._database.read() as db:
             return [Unlisted(*row) for row in db.execute(query)]
 
     def unlisted_reports(self, limit: int) -> list[UnlistedReport]:
         """Return cases whose report the tables do not know as it is now."""
-        query = sa.select(case.c.id, case.c.reported_at).where(~case.c.catalogued)
+        patients = is_no_canary(series.c.study_instance_uid)
+        query = sa.select(case.c.id, case.c.reported_at).join(series)
+        query = query.where(~case.c.catalogued, patients)
         with self._database.read() as db:
             rows = db.execute(query.order_by(case.c.id.desc()).limit(limit)).all()
         return [UnlistedReport(row.id, case_folder(row.id), row.reported_at) for row in rows]

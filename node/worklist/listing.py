@@ -17,6 +17,7 @@ from node.worklist.database import Database
 from node.worklist.rows import Row
 from node.worklist.studies import Listed, listed_studies, of_studies, of_study, recent, study_rows
 from node.worklist.tables import case, event, series, study
+from node.worklist.watch_tables import is_no_canary
 
 EVENTS_AGAIN = 100
 """So many events before the last one seen count as new: PostgreSQL gives out their numbers before
@@ -64,18 +65,22 @@ class Listing:
             return set(db.execute(happened.union(arrived)).scalars()), newest
 
     def studies(self, study_uids: Collection[str]) -> list[Listed]:
-        """Return these studies, in no order; an unknown UID is left out."""
+        """Return these studies, in no order; an unknown UID is left out, and so is a canary."""
         uids, found = list(study_uids), list[Listed]()
+        patients = is_no_canary(series.c.study_instance_uid)
         with self._database.read() as db:
             for start in range(0, len(uids), BATCH):
-                found += listed_studies(db, of_studies(uids[start : start + BATCH]))
+                some = of_studies(uids[start : start + BATCH])
+                found += listed_studies(db, sa.and_(some, patients))
         return found
 
     def named(self, text: str, limit: int = 50) -> list[Listed]:
         """Return the newest studies with exactly this accession number or patient ID."""
         same = sa.or_(study.c.accession_number == text, study.c.patient_id == text)
         newest = study.c.first_received_at.desc()
-        query = sa.select(study.c.study_instance_uid).where(same).order_by(newest).limit(limit)
+        patients = is_no_canary(study.c.study_instance_uid)
+        query = sa.select(study.c.study_instance_uid).where(same, patients)
+        query = query.order_by(newest).limit(limit)
         with self._database.read() as db:
             return listed_studies(db, of_studies(db.execute(query).scalars().all()))
 
@@ -106,6 +111,7 @@ class Listing:
             .where(this.c.study_instance_uid == study_uid, study.c.patient_id != "")
             .where(study.c.patient_birth_date == this.c.patient_birth_date)
             .where(study.c.study_instance_uid != study_uid)
+            .where(is_no_canary(study.c.study_instance_uid))
             .order_by(study.c.first_received_at.desc())
             .limit(limit)
         )

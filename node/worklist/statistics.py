@@ -26,6 +26,7 @@ from node.worklist.tables import (
     series,
     study,
 )
+from node.worklist.watch_tables import is_no_canary
 
 ANSWERS = 500
 """Newest answers that are searched for the last one of each destination. A choice."""
@@ -113,7 +114,7 @@ class Statistics:
         query = (
             sa.select(case.c.state, sa.func.count(), sa.func.min(last))
             .join_from(case, series)
-            .where(NOT_SUPERSEDED)
+            .where(NOT_SUPERSEDED, is_no_canary(series.c.study_instance_uid))
             .group_by(case.c.state)
         )
         with self._database.read() as db:
@@ -149,9 +150,12 @@ class Statistics:
             }
 
     def last_arrival(self) -> datetime | None:
-        """Return when the last object came; None if none ever did."""
+        """Return when the last object of a patient came; None if none ever did."""
+        newest = series.c.last_received_at.desc()
+        last = sa.select(series.c.last_received_at).order_by(newest).limit(1)
+        last = last.where(is_no_canary(series.c.study_instance_uid))
         with self._database.read() as db:
-            found: datetime | None = db.scalar(sa.select(sa.func.max(series.c.last_received_at)))
+            found: datetime | None = db.scalar(last)
         return found
 
     def quarantined(self) -> int:
@@ -271,7 +275,7 @@ def _standing(since: datetime) -> sa.CTE:
         )
         .join_from(case, series)
         .join(study)
-        .where(study.c.first_received_at >= since)
+        .where(study.c.first_received_at >= since, is_no_canary(study.c.study_instance_uid))
         .group_by(case.c.series_instance_uid, case.c.part)
         .cte("chain")
     )

@@ -14,6 +14,7 @@ from node.states import Priority, State
 from node.worklist.chains import NOT_SUPERSEDED, NotFound
 from node.worklist.rows import DeliveryLine, Row, speaking_for_study
 from node.worklist.tables import acknowledgement, case, delivery, quarantine, series, study
+from node.worklist.watch_tables import is_no_canary
 
 DONE = (State.DELIVERED, State.SKIPPED)
 """A case in one of these states needs nothing more."""
@@ -111,9 +112,13 @@ def of_studies(study_uids: Collection[str]) -> sa.ColumnElement[bool]:
 
 
 def recent(since: datetime | None) -> sa.ColumnElement[bool]:
-    """Return the condition that a study got a slice since then, or that it is not done with."""
+    """Return the condition that a study got a slice since then, or that it is not done with.
+
+    A canary never does: it is no patient's.
+    """
+    patients = is_no_canary(series.c.study_instance_uid)
     if since is None:
-        return sa.true()
+        return patients
     new = sa.select(series.c.study_instance_uid).where(series.c.last_received_at >= since)
     seen = sa.select(acknowledgement.c.study_instance_uid).where(
         acknowledgement.c.undone_at.is_(None)
@@ -124,7 +129,7 @@ def recent(since: datetime | None) -> sa.ColumnElement[bool]:
         .where(case.c.state.not_in(DONE), NOT_SUPERSEDED)
         .where(series.c.study_instance_uid.not_in(seen))
     )
-    return series.c.study_instance_uid.in_(new.union(unfinished))
+    return sa.and_(series.c.study_instance_uid.in_(new.union(unfinished)), patients)
 
 
 def _acknowledged(row: Row, seen: sa.Row[Any]) -> Row:

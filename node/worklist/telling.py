@@ -21,6 +21,7 @@ from node.worklist.events import note
 from node.worklist.rows import READ_ELSEWHERE, Row
 from node.worklist.studies import one_study
 from node.worklist.tables import delivery, news, study
+from node.worklist.watch_tables import canary
 
 Tell = Callable[[News, frozenset[str]], Sequence[tuple[str, Parcel]]]
 """Leaves an news on disk for good; returns what is owed of it, and to which destinations.
@@ -70,8 +71,11 @@ def announce(db: sa.Connection, study_uid: str, tell: Tell, now: datetime) -> No
     """Owe messages if the study has news.
 
     What still waits to be sent to the same destination is withdrawn, since the new message says
-    what stands now. Where a suspicion is taken back, nobody is told of it any more.
+    what stands now. Where a suspicion is taken back, nobody is told of it any more. Of a canary
+    nobody is told.
     """
+    if db.execute(sa.select(canary).where(canary.c.study_instance_uid == study_uid)).first():
+        return
     of = sa.select(study).where(study.c.study_instance_uid == study_uid)
     patient = db.execute(of.with_for_update()).one()  # others who move cases of the study wait
     row, last = one_study(db, study_uid), _last(db, study_uid)

@@ -14,6 +14,7 @@ from node.worklist.open_cases import OPEN, OpenCase, open_cases
 from node.worklist.rows import Row, ScanLine, in_order, speaking_for_study
 from node.worklist.studies import case_rows, of_study, one_study, recent, study_rows
 from node.worklist.tables import case, series, study
+from node.worklist.watch_tables import canary, is_no_canary
 
 
 class Views:
@@ -67,10 +68,18 @@ class Views:
     def counts(self) -> Mapping[State, int]:
         """Return how many cases stand in each state; superseded ones are left out."""
         number = sa.func.count().label("number")
-        query = sa.select(case.c.state, number).where(NOT_SUPERSEDED).group_by(case.c.state)
+        patients = is_no_canary(series.c.study_instance_uid)
+        query = sa.select(case.c.state, number).join_from(case, series).where(NOT_SUPERSEDED)
+        query = query.where(patients).group_by(case.c.state)
         with self._database.read() as db:
             found = {row.state: row.number for row in db.execute(query)}
         return dict.fromkeys(State, 0) | found
+
+    def is_canary(self, study_uid: str) -> bool:
+        """Return whether a study is a phantom that the node sent to itself."""
+        this = sa.select(canary.c.sent_at).where(canary.c.study_instance_uid == study_uid)
+        with self._database.read() as db:
+            return db.execute(this).first() is not None
 
     def find(self, name: str) -> str:
         """Return the UID of the study that a person means.

@@ -7,6 +7,7 @@ from node.worklist.announcements import Announcements
 from node.worklist.archive import Archive
 from node.worklist.arrivals import Arrivals
 from node.worklist.audit import Audit
+from node.worklist.canaries import Canaries
 from node.worklist.cases import Cases
 from node.worklist.commitments import Commitments
 from node.worklist.confirmations import Confirmations
@@ -72,6 +73,8 @@ class Worklist:
         For who answers for the node.
     processes
         For a process of the node, and who asks which run.
+    canaries
+        For who tries the node by a phantom.
     coverage
         For who compares it with what an archive lists.
     jobs
@@ -110,6 +113,7 @@ class Worklist:
         self.archive = Archive(self._database)
         self.statistics = Statistics(self._database)
         self.processes = Processes(self._database)
+        self.canaries = Canaries(self._database)
         self.coverage = Coverage(self._database)
         self.jobs = Jobs(self._database)
         self.retention = Retention(self._database)

@@ -142,13 +142,13 @@ class DimseArchive:
             A date or a range of dates as DICOM writes them (PS3.4 C.2.2.2.5).
         """
         keys = dict.fromkeys(OF_STUDY, "") | {"StudyDate": dates, "ModalitiesInStudy": "CT"}
-        found = self._find("STUDY", limit=limit, **keys)
+        found = self._answers("STUDY", keys, limit)
         return [ListedStudy.of(partial(text, ds)) for ds in found[:limit]], len(found) > limit
 
     def series(self, study: str) -> list[ListedSeries]:
         """Return the series of a study; raises as `studies`."""
         keys = dict.fromkeys(OF_SERIES, "") | {"StudyInstanceUID": study}
-        found = self._find("SERIES", **keys)
+        found = self._answers("SERIES", keys)
         return [ListedSeries.of(partial(text, ds)) for ds in found]
 
     def count(self, study: str, series: str) -> int | None:
@@ -209,7 +209,12 @@ class DimseArchive:
         for answer, _ in answers:
             yield _number(answer, "Completed") + _number(answer, "Warning")
 
-    def _find(self, level: str, *, limit: float = math.inf, **keys: str | None) -> list[Dataset]:
+    def _find(self, level: str, **keys: str | None) -> list[Dataset]:
+        return self._answers(level, keys)
+
+    def _answers(
+        self, level: str, keys: Mapping[str, str | None], limit: float = math.inf
+    ) -> list[Dataset]:
         """Return the answers; beyond the limit the query is cancelled, and one more is returned."""
         wanted = _identifier(level, keys)
         answers = self._ask(self._assoc.send_c_find, "C-FIND", wanted, FIND)
