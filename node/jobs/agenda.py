@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
+from node.canary import send, watch
 from node.coverage import look
 from node.folder_lock import Turn
 from node.jobs import upkeep
@@ -17,6 +18,8 @@ from node.worklist import Worklist
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+WATCH = timedelta(seconds=15)
+"""How often the answers of canaries are looked at: a fraction of `canary.limit_s`. Chosen."""
 
 
 @contextmanager
@@ -60,4 +63,9 @@ def agenda(
     if settings.coverage.ask:
         asking = partial(look, settings, worklist.coverage, clock)
         jobs.append(Job("coverage", settings.coverage.every, asking))
+    if settings.canary.every_min:
+        flying, watching = (
+            partial(work, settings, worklist.canaries, clock) for work in (send, watch)
+        )
+        jobs += [Job("canary", settings.canary.every, flying), Job("canary watch", WATCH, watching)]
     return jobs

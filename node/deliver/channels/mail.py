@@ -67,9 +67,14 @@ def compose(message: Message, destination: Destination) -> EmailMessage:
 
 def post(destination: Destination, message: Message, settings: Settings) -> Answer:
     """Send one message by SMTP; return how that ended."""
+    return hand_over(compose(message, destination), destination, settings)
+
+
+def hand_over(mail: EmailMessage, destination: Destination, settings: Settings) -> Answer:
+    """Give an e-mail to a destination's server; return how that ended."""
     try:
         with _server(destination, settings) as server:
-            server.send_message(compose(message, destination))
+            server.send_message(mail)
     except BadConfiguration as error:
         return Answer(Verdict.REFUSED, message=str(error))
     except NoConnection as error:

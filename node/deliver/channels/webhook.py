@@ -70,12 +70,25 @@ def signature(key: str, timestamp: str, content: bytes) -> str:
 
 def post(destination: Destination, message: Message, settings: Settings) -> Answer:
     """POST one message; return how that ended."""
-    content, timestamp = body(message, destination), str(int(time.time()))
+    return post_signed(body(message, destination), message.key, destination, settings)
+
+
+def post_signed(
+    content: bytes, key_of_message: str, destination: Destination, settings: Settings
+) -> Answer:
+    """POST JSON with its signature; return how that ended.
+
+    Parameters
+    ----------
+    key_of_message
+        The same whenever it is sent again.
+    """
+    timestamp = str(int(time.time()))
     try:
         key = secret(destination.webhook.secret_variable)
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": message.key,
+            "Idempotency-Key": key_of_message,
             "X-Ichnode-Timestamp": timestamp,
             "X-Ichnode-Signature": f"sha256={signature(key, timestamp, content)}",
         }

@@ -1,0 +1,147 @@
+"""A canary's way: it is sent through the node's own door, read back, judged, and removed."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from node.canary import phantom
+from node.canary.judging import judge
+from node.case_folder import CaseFolder
+from node.deliver import Verdict, tell
+from node.dicom.net.store_scu import send_files
+from node.dicom.read.identity import read_identity
+from node.dicom.write.ct import new_study
+from node.errors import BadObject, IchnodeError, Retryable
+from node.settings import Destination, Settings
+from node.worklist import Alarm, Canaries, Canary, Row
+
+ALARM = "canary"
+"""What its alarm is called."""
+
+
+class NotTold(Retryable):
+    """A destination was not told of an alarm."""
+
+
+def send(settings: Settings, canaries: Canaries, clock: Callable[[], datetime]) -> None:
+    """Send a phantom through the node's own door, unless one is under way.
+
+    Raises
+    ------
+    Retryable
+        If the door did not take it; the alarm is raised.
+    """
+    if canaries.waiting():
+        return
+    drawn, uid = phantom.load(), new_study()
+    canaries.send(uid, drawn.sha256, clock())
+    with tempfile.TemporaryDirectory(prefix="canary-", dir=settings.data_dir) as folder:
+        try:
+            files = phantom.write(drawn, uid, clock(), Path(folder))
+            answers = list(send_files(files, door(settings), settings))
+            refused = [one.message or f"status {one.status}" for one in answers if not one.stored]
+        except (IchnodeError, OSError) as error:
+            refused = [str(error)]
+    if refused:
+        trouble = f"the node's own door did not take the phantom: {refused[0]}"
+        canaries.end(uid, clock(), trouble=trouble)
+        canaries.raise_alarm(ALARM, trouble, clock())
+        raise Retryable(trouble)
+
+
+def door(settings: Settings) -> Destination:
+    """Return the node's own storage SCP as a peer of this machine."""
+    receive = settings.receive
+    host = "127.0.0.1" if receive.host in ("0.0.0.0", "::", "") else receive.host
+    return Destination(
+        name="the node's own door", ae_title=receive.ae_title, host=host, port=receive.port
+    )
+
+
+def watch(settings: Settings, canaries: Canaries, clock: Callable[[], datetime]) -> None:
+    """Judge the answers that came, raise or end the alarm, tell it, and remove old phantoms.
+
+    Raises
+    ------
+    NotTold
+        If a destination was not told; the next call tries again.
+    """
+    for sent in canaries.waiting():
+        _judge(sent, settings, canaries, clock())
+    remove_old(settings, canaries, clock())
+    tell_all(settings, canaries, clock())
+
+
+def _judge(sent: Canary, settings: Settings, canaries: Canaries, now: datetime) -> None:
+    row = canaries.answer(sent.study_instance_uid)
+    before = row and row.bundle and canaries.reference(row.bundle, sent.phantom)
+    judged = judge(sent, row, before or None, settings.canary, now)
+    if judged.waits:
+        return
+    trouble = judged.trouble
+    if row is not None and trouble is None:
+        trouble = _unlike_the_phantom(row, settings)
+    door_s = row and row.door_to_flag_s
+    uid = sent.study_instance_uid
+    canaries.end(uid, now, trouble=trouble, found=judged.found, door_to_flag_s=door_s)
+    if trouble is None:
+        canaries.end_alarm(ALARM, now)
+    else:
+        canaries.raise_alarm(ALARM, trouble, now)
+
+
+def _unlike_the_phantom(row: Row, settings: Settings) -> str | None:
+    """Return what is wrong with the report of a phantom, read back from disk; None if nothing is.
+
+    What a destination holds is known by its answer.
+    """
+    path = settings.data_dir / CaseFolder(settings.data_dir, row.folder).object_path("sr")
+    try:
+        identity, _ = read_identity(path)
+    except BadObject as error:
+        return f"the phantom's report cannot be read back: {error}"
+    if identity.study_instance_uid != row.study_instance_uid:
+        return "the phantom's report is of another study"
+    if identity.patient.patient_id != phantom.WORDS:
+        return "the phantom's report names another patient"
+    return None
+
+
+def tell_all(settings: Settings, canaries: Canaries, now: datetime) -> None:
+    """Tell each destination of `canary.alarm` of what is wrong and of its end; raises as `watch`."""
+    failed = []
+    to = [one for one in settings.deliver.messaged if one.name in settings.canary.alarm]
+    for alarm in canaries.alarms():
+        for destination in to:
+            if not _is_news(alarm, destination.name):
+                continue
+            answer = tell(alarm, destination, settings, now)
+            if answer.verdict is Verdict.STORED:
+                canaries.told(alarm, destination.name, of_end=alarm.ended_at is not None)
+            else:
+                failed.append(f"{destination.name}: {answer.message}")
+    if failed:
+        raise NotTold(f"an alarm was not told to {'; '.join(failed)}")
+
+
+def _is_news(alarm: Alarm, name: str) -> bool:
+    """Return whether a destination has not heard of an alarm, or of the end of one it heard of."""
+    if alarm.ended_at is None:
+        return name not in alarm.told
+    return alarm.told.get(name) is False
+
+
+def remove_old(settings: Settings, canaries: Canaries, now: datetime) -> None:
+    """Delete what is left of phantoms older than `canary.keep_hours`: the files, then the rows."""
+    before = now - timedelta(hours=settings.canary.keep_hours)
+    waiting = {one.study_instance_uid for one in canaries.waiting()}
+    for uid, files, folders in canaries.old(before):
+        if uid in waiting:
+            continue
+        for path in files:
+            (settings.data_dir / path).unlink(missing_ok=True)
+        for folder in folders:
+            shutil.rmtree(settings.data_dir / folder, ignore_errors=True)
+        canaries.purge(uid, now)
