@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-soak ohif fuzz lint sbom audit pictures bench precision clean
+.PHONY: demo test test-fast test-soak ohif fuzz lint sbom audit pictures canary bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -57,6 +57,9 @@ audit: .venv/.installed-test  # by hand, where its service can be reached: known
 
 pictures: .venv/.installed-test  # docs/*.png, of phantoms
 	$(BIN)/python -m tests.pictures
+
+canary: .venv/.installed-test  # node/canary/phantom.npz, the head that the node sends to itself
+	$(BIN)/python -m training.phantoms.canary
 
 bench: .venv/.installed
 	$(BIN)/ichnode bench

@@ -75,6 +75,8 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("node/audit/syslog.py", "node.audit.forward", "inside node.audit"),
     ("node/serve.py", "node.audit.syslog", "the door of node.audit is its package"),
     ("node/serve.py", "node.health.metrics", "the door of node.health is its package"),
+    ("node/canary/phantom.py", "node.canary.flight", "inside node.canary"),
+    ("node/serve.py", "node.canary.judging", "the door of node.canary is its package"),
     ("node/jobs/scheduler.py", "node.jobs.agenda", "inside node.jobs"),
     ("node/serve.py", "node.jobs.agenda", "the door of node.jobs is its package"),
     ("node/serve.py", "node.deliver.loop", "the door of node.deliver is its package"),
@@ -83,7 +85,7 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("node/serve.py", "node.cases.choice", "the doors of node.cases"),
     ("node/cases/report.py", "node.dicom.write.codes", "the doors of node.dicom"),
 ]
-WINGS = ["arrive", "cases", "cli", "deliver", "dicom", "jobs", "web", "worklist"]
+WINGS = ["arrive", "canary", "cases", "cli", "deliver", "dicom", "jobs", "web", "worklist"]
 
 
 @pytest.fixture(scope="session")

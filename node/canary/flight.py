@@ -56,7 +56,11 @@ def door(settings: Settings) -> Destination:
     receive = settings.receive
     host = "127.0.0.1" if receive.host in ("0.0.0.0", "::", "") else receive.host
     return Destination(
-        name="the node's own door", ae_title=receive.ae_title, host=host, port=receive.port
+        name="the node's own door",
+        ae_title=receive.ae_title,
+        host=host,
+        port=receive.port,
+        tls=settings.canary.tls,
     )
 
 
@@ -83,7 +87,7 @@ def _judge(sent: Canary, settings: Settings, canaries: Canaries, now: datetime) 
     trouble = judged.trouble
     if row is not None and trouble is None:
         trouble = _unlike_the_phantom(row, settings)
-    door_s = row and row.door_to_flag_s
+    door_s = None if row is None else row.door_to_flag_s
     uid = sent.study_instance_uid
     canaries.end(uid, now, trouble=trouble, found=judged.found, door_to_flag_s=door_s)
     if trouble is None:
@@ -110,7 +114,7 @@ def _unlike_the_phantom(row: Row, settings: Settings) -> str | None:
 
 
 def tell_all(settings: Settings, canaries: Canaries, now: datetime) -> None:
-    """Tell each destination of `canary.alarm` of what is wrong and of its end; raises as `watch`."""
+    """Tell whom `canary.alarm` names of what is wrong, and of its end; raises as `watch`."""
     failed = []
     to = [one for one in settings.deliver.messaged if one.name in settings.canary.alarm]
     for alarm in canaries.alarms():

@@ -47,7 +47,7 @@ def judge(
         What the bundle found at first; None before that.
     """
     late = now - sent.sent_at >= limits.limit
-    found = row and found_in(row)
+    found = None if row is None else found_in(row)
     if row is not None and row.state in _ENDED_BADLY:
         return Judged(trouble=f"the phantom is {row.state}: {row.reason}", found=found)
     if row is None or row.priority is Priority.PENDING:
@@ -82,9 +82,9 @@ def changed(found: Finding, before: Finding, limits: Limits) -> str:
 def _undelivered(row: Row) -> str:
     """Return which destinations did not get the result, with the last words of each."""
     words = {
-        line.destination: line.message or "no answer yet"
+        line.destination: line.last_message or "no answer yet"
         for line in row.deliveries
-        if line.status is not DeliveryStatus.SENT
+        if line.status != DeliveryStatus.SENT
     }
     if not words:
         return f"the phantom's report is not done: it stands at {row.state}"

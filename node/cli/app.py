@@ -10,6 +10,7 @@ import typer
 
 from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
+from node.cli.commands.canary import canary
 from node.cli.commands.cases import cases
 from node.cli.commands.coverage import coverage
 from node.cli.commands.deliveries import deliveries
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "pull": pull,
     "worklist": worklist,
     "coverage": coverage,
+    "canary": canary,
     "echo": echo,
     "send": send,
     "replay": replay,

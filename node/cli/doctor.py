@@ -241,6 +241,28 @@ def check_collector(settings: Settings) -> Iterator[Check]:
         yield Check("ok", what, "answers, by TLS")
 
 
+def check_watching(settings: Settings) -> Iterator[Check]:
+    """Say what the canary and the comparison with archives tell."""
+    try:
+        with Worklist(settings.url) as worklist:
+            canary = worklist.canaries.standing(settings.canary, utc_now())
+            coverage = worklist.coverage.standing(settings.coverage, utc_now())
+    except IchnodeError:
+        return  # as the check of the database says
+    if not canary.on:
+        yield Check("note", "canary", "none is sent: set canary.every_min")
+    elif canary.trouble:
+        yield Check("bad" if canary.sound else "note", "canary", canary.trouble)
+    else:
+        yield Check("ok", "canary", "came back, and was read as before")
+    if not settings.coverage.ask:
+        yield Check("note", "coverage", "no archive is asked what never came: set coverage.ask")
+    elif coverage.warnings:
+        yield from (Check("bad", "coverage", warning) for warning in coverage.warnings)
+    else:
+        yield Check("ok", "coverage", "every head CT that the sources list came")
+
+
 CHECKS: tuple[Examination, ...] = (
     check_disk,
     check_database,
@@ -253,4 +275,5 @@ CHECKS: tuple[Examination, ...] = (
     check_destinations,
     check_sources,
     check_collector,
+    check_watching,
 )

@@ -50,6 +50,7 @@ class NodeMetrics(Collector):
         yield from self._unreachable(now)
         yield from self._running(now)
         yield from self._coverage(now)
+        yield from self._canary(now)
         yield from self._disk()
 
     def _queue(self, now: datetime) -> Iterator[Metric]:
@@ -186,6 +187,29 @@ class NodeMetrics(Collector):
             "When a source was last compared with the worklist, in seconds since 1970.",
             ["source"],
             {(name,): at.timestamp() for name, at in answered.items() if at},
+        )
+
+    def _canary(self, now: datetime) -> Iterator[Metric]:
+        found = self._worklist.canaries.standing(self._settings.canary, now)
+        sound = found.sound
+        yield _gauge(
+            "ichnode_canary_alarm",
+            "1 if the canary is silent, changed or undelivered; no value where none is sent.",
+            [],
+            {(): int(bool(found.trouble))} if found.on else {},
+        )
+        yield _gauge(
+            "ichnode_canary_sound_timestamp_seconds",
+            "When the last canary was sent that came back as it should, in seconds since 1970.",
+            [],
+            {(): sound.sent_at.timestamp()} if sound else {},
+        )
+        door_s = sound.door_to_flag_s if sound else None
+        yield _gauge(
+            "ichnode_canary_door_to_flag_seconds",
+            "Seconds from the last slice of that canary to its priority.",
+            [],
+            {(): door_s} if door_s is not None else {},
         )
 
     def _disk(self) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from node.settings.section import Section
+from node.settings.tls import ClientTls
 
 
 class Canary(Section):
@@ -24,6 +25,7 @@ class Canary(Section):
         (), description="destinations by mail or webhook that get alarms, by their names"
     )
     keep_hours: float = Field(24.0, gt=0, description="phantoms are removed after, hours")
+    tls: ClientTls = ClientTls()
 
     @property
     def every(self) -> timedelta:

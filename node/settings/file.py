@@ -81,7 +81,9 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _alarms_whom_it_can(self) -> Self:
+    def _can_fly_and_alarm(self) -> Self:
+        if self.canary.every_min and self.receive.tls.is_on and not self.canary.tls.is_on:
+            raise ValueError("canary.tls: the node's own port speaks TLS alone, so ca is needed")
         able = [one.name for one in self.deliver.messaged if one.how in ("mail", "webhook")]
         for name in self.canary.alarm:
             if name not in able:

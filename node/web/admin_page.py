@@ -23,10 +23,10 @@ from node.settings import Destination, Settings
 from node.web import figures, guard
 from node.web.figures import Day, Figures
 from node.web.site import Site, permitted, signed
+from node.web.watching import Watched
 from node.web.who import Role, address_of, who
 from node.worklist import (
     Actor,
-    CoverageStanding,
     Deed,
     DeliveryStatus,
     DestinationLine,
@@ -60,7 +60,7 @@ class Running:
     """By destination."""
     unsent: tuple[Unsent, ...]
     jobs: tuple[JobLine, ...]
-    coverage: CoverageStanding
+    watched: Watched
     disk_free: int | None
     disk_total: int | None
     """Bytes of the data folder's disk."""
@@ -129,7 +129,7 @@ class AdminPage:
             unreachable={one.destination: one for one in worklist.outbox.unreachable()},
             unsent=tuple(worklist.outbox.unsent(limit=UNSENT_SHOWN)),
             jobs=tuple(worklist.jobs.listed()),
-            coverage=self._site.watching.coverage(),
+            watched=self._site.watching.now(),
             disk_free=free,
             disk_total=total,
         )

@@ -48,8 +48,8 @@ class ListPage:
         )
         self._site.live.look()
         selection = self._site.live.select(wanted)
-        down, coverage = self._site.worklist.outbox.unreachable(), self._site.watching.coverage()
-        shown = {"selection": selection, "down": down, "coverage": coverage}
+        down, watched = self._site.worklist.outbox.unreachable(), self._site.watching.now()
+        shown = {"selection": selection, "down": down, "watched": watched}
         return self._site.page(request, "list.html", **shown)
 
     async def changes(self, request: Request) -> Response:
@@ -70,7 +70,7 @@ class ListPage:
             "order": [one.listed.number for one in selection.rows],
             "rows": {one.listed.number: self._row(one, may_say) for one in lacking},
             "summary": self._site.render("summary.html", selection=selection, down=down),
-            "watch": self._site.render("watch.html", coverage=self._site.watching.coverage()),
+            "watch": self._site.render("watch.html", watched=self._site.watching.now()),
             "loud": selection.counts["SUSPECTED"],
             "new": {one.listed.number: wording.announced(one.row) for one in lacking},
         }

@@ -1,16 +1,25 @@
-"""What the node knows that no row of the list shows: studies that never came."""
+"""What no row of the list shows: studies that never came, and a node that does not read."""
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from node.settings import Settings
-from node.worklist import CoverageStanding, Worklist
+from node.worklist import CanaryStanding, CoverageStanding, Worklist
 
 SHARED_S = 5
 """For how long open pages share one answer of the database."""
 ROWS = 20
 """Studies that are listed above the list; the rest is counted, and `ichnode coverage` has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What stands above the list."""
+
+    coverage: CoverageStanding
+    canary: CanaryStanding
 
 
 class Watching:
@@ -21,10 +30,10 @@ class Watching:
     ) -> None:
         self._worklist, self._settings, self._clock = worklist, settings, clock
         self._lock = threading.Lock()
-        self._read: tuple[int, CoverageStanding] | None = None
+        self._read: tuple[int, Watched] | None = None
 
-    def coverage(self) -> CoverageStanding:
-        """Return which studies never came, and of which sources that is not known.
+    def now(self) -> Watched:
+        """Return what a person must know beside the list.
 
         Raises
         ------
@@ -35,6 +44,11 @@ class Watching:
         turn = int(now.timestamp() // SHARED_S)
         with self._lock:
             if self._read is None or self._read[0] != turn:
-                found = self._worklist.coverage.standing(self._settings.coverage, now)
-                self._read = turn, found
+                self._read = turn, self._look(now)
             return self._read[1]
+
+    def _look(self, now: datetime) -> Watched:
+        return Watched(
+            self._worklist.coverage.standing(self._settings.coverage, now),
+            self._worklist.canaries.standing(self._settings.canary, now),
+        )

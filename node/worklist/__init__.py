@@ -16,8 +16,7 @@ from node.worklist.archive import (
 )
 from node.worklist.arrivals import Arrivals
 from node.worklist.audit import Actor, Audit, AuditEntry, AuditLine
-from node.worklist.audit import Actor, Audit, AuditEntry
-from node.worklist.canaries import Alarm, Canaries, Canary, Finding
+from node.worklist.canaries import Alarm, Canaries, Canary, CanaryStanding, Finding
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
@@ -25,11 +24,9 @@ from node.worklist.commitments import Commitments, Duty, Held
 from node.worklist.confirmations import Confirmations, Settled, Stored
 from node.worklist.copies import backup, require_sound, restore
 from node.worklist.corrections import Correction
-from node.worklist.database import upgrade
-from node.worklist.coverage import Coverage, Gap, Known, Round, Uncovered
 from node.worklist.coverage import Coverage, Gap, Known, Round, SourceLine, Uncovered
 from node.worklist.coverage import Standing as CoverageStanding
-from node.worklist.database import backup, upgrade
+from node.worklist.database import upgrade
 from node.worklist.events import Event
 from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
 from node.worklist.filing import Arrival
@@ -78,6 +75,7 @@ __all__ = [
     "BadQuery",
     "Canaries",
     "Canary",
+    "CanaryStanding",
     "Cases",
     "Commitments",
     "Confirmations",

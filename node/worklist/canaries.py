@@ -5,13 +5,14 @@ by nothing that a header says: no patient's study can be taken for one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from node.case_folder import case_folder
+from node.settings import Canary as Limits
 from node.states import Priority
 from node.worklist.database import Database
 from node.worklist.rows import Row
@@ -23,6 +24,7 @@ from node.worklist.tables import (
     event,
     instance,
     procedure_step,
+    purge,
     series,
     study,
 )
@@ -77,6 +79,34 @@ class Alarm:
     raised_at: datetime
     ended_at: datetime | None
     told: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStanding:
+    """How the node stands by its canaries.
+
+    Attributes
+    ----------
+    on
+        Whether canaries are sent by the settings in force.
+    sound
+        The last one with which nothing was wrong; None before the first.
+    trouble
+        What is wrong, in a sentence; "" if nothing is.
+    """
+
+    on: bool
+    sound: Canary | None
+    trouble: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object of `ichnode canary --json`; a stable interface."""
+        sound = self.sound and {
+            **asdict(self.sound),
+            "sent_at": self.sound.sent_at.isoformat(),
+            "ended_at": self.sound.ended_at and self.sound.ended_at.isoformat(),
+        }
+        return {"on": self.on, "trouble": self.trouble, "sound": sound}
 
 
 class Canaries:
@@ -147,12 +177,35 @@ class Canaries:
             query = query.where(canary.c.ended_at.is_not(None), canary.c.trouble.is_(None))
         with self._database.read() as db:
             row = db.execute(query).one_or_none()
-        return row and _canary(row)
+        return None if row is None else _canary(row)
 
     def answer(self, study_uid: str) -> Row | None:
         """Return how a phantom stands in the worklist; None if nothing of it came."""
         with self._database.read() as db:
             return next(iter(study_rows(db, of_study(study_uid))), None)
+
+    def standing(self, limits: Limits, now: datetime) -> CanaryStanding:
+        """Return how the node stands; silence is told also where nothing judges answers any more.
+
+        Parameters
+        ----------
+        limits
+            The settings in force.
+        """
+        sound = self.last(sound=True)
+        if not limits.every_min:
+            return CanaryStanding(False, sound, "")
+        alarms = self.standing_alarms()
+        if alarms:
+            since = f"{alarms[0].raised_at.astimezone():%d %b %H:%M}"
+            return CanaryStanding(True, sound, f"{alarms[-1].said} (since {since})")
+        if sound is None:
+            none_yet = "none came back yet: whether the node receives and reads is not known"
+            return CanaryStanding(True, None, none_yet)
+        if now - sound.sent_at > 2 * limits.every + limits.limit:
+            at = f"{sound.sent_at.astimezone():%d %b %H:%M}"
+            return CanaryStanding(True, sound, f"none came back since {at}: see the jobs")
+        return CanaryStanding(True, sound, "")
 
     # --- alarms ----------------------------------------------------------------------------------
 
@@ -213,7 +266,7 @@ class Canaries:
             )
             db.execute(case.delete().where(case.c.series_instance_uid.in_(mine)))
             db.execute(instance.delete().where(instance.c.series_instance_uid.in_(mine)))
-            for table in (series, announcement, procedure_step, study):
+            for table in (series, announcement, procedure_step, purge, study):
                 db.execute(table.delete().where(table.c.study_instance_uid == study_uid))
 
 
@@ -231,7 +284,7 @@ def _files(db: sa.Connection, study_uid: str) -> tuple[tuple[str, ...], tuple[st
 def _reference(db: sa.Connection, bundle: str, phantom: str) -> Finding | None:
     this = sa.and_(canary.c.bundle == bundle, canary.c.phantom == phantom, canary.c.reference)
     row = db.execute(sa.select(canary).where(this).limit(1)).one_or_none()
-    return row and _finding(row)
+    return None if row is None else _finding(row)
 
 
 def _finding(row: sa.Row[Any]) -> Finding | None:

@@ -301,3 +301,17 @@ def test_an_identity_provider_is_configured_wholly(wrong: dict[str, object], sai
 def test_a_viewers_address_is_one_that_only_opens_something(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         Viewer(name="X", url=url)
+
+
+def test_a_canary_must_speak_tls_where_the_node_s_own_port_does() -> None:
+    tls = {"certificate": "cert.pem", "key": "key.pem"}
+    canary: dict[str, object] = {"every_min": 10}
+    with pytest.raises(ValueError, match=r"canary\.tls"):
+        Settings(receive={"tls": tls}, canary=canary)  # type: ignore[arg-type]
+    canary["tls"] = {"ca": "cert.pem"}
+    assert Settings(receive={"tls": tls}, canary=canary).canary.tls.is_on  # type: ignore[arg-type]
+
+
+def test_coverage_asks_sources_that_there_are() -> None:
+    with pytest.raises(ValueError, match=r"coverage\.ask: 'archive' is none of pull\.sources"):
+        Settings(coverage={"ask": ["archive"]})  # type: ignore[arg-type]

@@ -61,8 +61,11 @@ def worklist(
         if not as_json:
             for down in worklist.outbox.unreachable():
                 say(str(down))
-            for warning in worklist.coverage.standing(settings.coverage, utc_now()).warnings:
+            now = utc_now()
+            for warning in worklist.coverage.standing(settings.coverage, now).warnings:
                 say(f"{warning} (`ichnode coverage`)", fault=True)
+            if trouble := worklist.canaries.standing(settings.canary, now).trouble:
+                say(f"canary: {trouble}", fault=True)
 
 
 def _rows(

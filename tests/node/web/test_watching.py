@@ -1,4 +1,4 @@
-"""Studies that never came stand above the list and on the admin page, and are metrics."""
+"""What no row shows stands above the list, on the admin page and in metrics: what never came."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +9,10 @@ from starlette.testclient import TestClient
 from node.announced import ListedStudy, Shows, Told
 from node.dicom.read.pixels import load_volume
 from node.health.metrics import NodeMetrics
-from node.settings import Coverage, Pull, Settings, Source
+from node.settings import Canary, Coverage, Pull, Settings, Source
+from node.states import Priority
 from node.web import Pictures, app
-from node.worklist import Worklist
+from node.worklist import Finding, Worklist
 from tests.support.listed import NOW
 
 EARLIER = NOW - timedelta(hours=2)
@@ -95,3 +96,41 @@ def test_the_metrics_count_what_never_came_and_what_is_not_known(
     assert found["ichnode_coverage_studies", "archive", "in_part"] == 0
     assert found["ichnode_coverage_unknown", "archive"] == 1
     assert found["ichnode_coverage_answered_timestamp_seconds", "archive"] == NOW.timestamp()
+
+
+def canary_settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, canary=Canary(every_min=10, limit_s=60))
+
+
+def test_the_canary_s_alarm_stands_above_the_list_and_on_the_admin_page(
+    worklist: Worklist, tmp_path: Path
+) -> None:
+    worklist.canaries.raise_alarm("canary", "no result of the phantom", EARLIER)
+    pictures = Pictures(tmp_path, load_volume, load_volume, 64)
+    application = app(worklist, canary_settings(tmp_path), pictures, lambda: NOW)
+    browser = TestClient(application, base_url="http://localhost", client=("127.0.0.1", 50000))
+    for page in ("/", "/admin"):
+        assert "no result of the phantom (since" in browser.get(page).text
+
+
+@pytest.mark.parametrize(("ago", "alarm"), [(timedelta(minutes=5), 0), (timedelta(hours=1), 1)])
+def test_a_canary_that_nobody_judges_any_more_is_an_alarm_too(
+    worklist: Worklist, tmp_path: Path, ago: timedelta, alarm: int
+) -> None:
+    worklist.canaries.send("1.7.5", "f" * 64, NOW - ago)
+    found = Finding(Priority.SUSPECTED, 0.98, 21.0, "bundle@1")
+    worklist.canaries.end("1.7.5", NOW - ago, found=found, door_to_flag_s=4.5)
+    metrics = {
+        sample.name: sample.value
+        for metric in NodeMetrics(canary_settings(tmp_path), worklist, lambda: NOW).collect()
+        for sample in metric.samples
+    }
+    assert metrics["ichnode_canary_alarm"] == alarm
+    assert metrics["ichnode_canary_door_to_flag_seconds"] == 4.5
+    assert metrics["ichnode_canary_sound_timestamp_seconds"] == (NOW - ago).timestamp()
+
+
+def test_a_canary_that_never_came_back_is_no_good_sign(worklist: Worklist) -> None:
+    limits = Canary(every_min=10)
+    assert "none came back yet" in worklist.canaries.standing(limits, NOW).trouble
+    assert worklist.canaries.standing(Canary(), NOW).trouble == ""

@@ -1,0 +1,36 @@
+"""Alarms about the node: what a webhook gets, and that a repeat is known as one."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from node.deliver import Verdict, tell
+from node.deliver.channels.webhook import signature
+from node.settings import Destination, Settings, Webhook
+from node.worklist import Alarm
+from tests.support.listeners import status, web_peer
+
+AT = datetime(2026, 11, 29, 18, 0, tzinfo=UTC)
+ALARM = Alarm(7, "canary", "no result of the phantom within 300 s", AT, None, {})
+
+
+def test_a_webhook_gets_the_alarm_and_its_end_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK", "key")
+    with web_peer(status(500), status(204)) as peer:
+        hook = Webhook(url=f"http://127.0.0.1:{peer.port}/alarms", secret_variable="HOOK")
+        to = Destination(name="hook", how="webhook", webhook=hook)
+        assert tell(ALARM, to, Settings(), AT).verdict is Verdict.AGAIN
+        assert tell(ALARM, to, Settings(), AT).verdict is Verdict.STORED
+        ended = replace(ALARM, ended_at=AT)
+        assert tell(ended, to, Settings(), AT).verdict is Verdict.STORED
+    first, again, end = peer.messages
+    said = json.loads(again.body)
+    assert (said["schema"], said["event"], said["what"]) == ("ichnode-alarm/1", "alarm", "canary")
+    assert said["said"] == ALARM.said and said["raised_at"] == AT.isoformat()
+    assert json.loads(end.body)["event"] == "alarm_ended"
+    assert first.headers["Idempotency-Key"] == again.headers["Idempotency-Key"]
+    assert again.headers["Idempotency-Key"] != end.headers["Idempotency-Key"]
+    signed = signature("key", again.headers["X-Ichnode-Timestamp"], again.body)
+    assert again.headers["X-Ichnode-Signature"] == f"sha256={signed}"
