@@ -21,6 +21,7 @@ from node.cli.commands.purging import purge
 from node.cli.commands.quarantine import quarantine
 from node.cli.commands.reading import analyse, bench, demo
 from node.cli.commands.reviewing import feedback
+from node.cli.commands.sending import pause, resume
 from node.cli.commands.training import evaluate, export, train
 from node.cli.commands.users import user
 from node.cli.commands.worklist import explain, replay, worklist
@@ -39,6 +40,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "send": send,
     "replay": replay,
     "explain": explain,
+    "pause": pause,
+    "resume": resume,
     "doctor": doctor,
     "jobs": jobs,
     "purge": purge,

@@ -91,10 +91,10 @@ def check_database(settings: Settings) -> Iterator[Check]:
     try:
         with Worklist(settings.url) as worklist:
             counts = ", ".join(f"{n} {state}" for state, n in worklist.views.counts().items() if n)
-            unreachable = worklist.outbox.unreachable()
+            held_up = worklist.outbox.held_up()
         yield Check("ok", "database", f"cases: {counts or 'none yet'}")
-        for down in unreachable:
-            yield Check("note", "deliveries wait", str(down))
+        for one in held_up:
+            yield Check("note", "deliveries wait", str(one))
     except IchnodeError as error:
         yield Check("bad", "database", str(error))
 

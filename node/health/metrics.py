@@ -132,6 +132,14 @@ class NodeMetrics(Collector):
             {(one.destination,): _seconds(now, one.since) for one in down},
         )
 
+        paused = self._worklist.outbox.paused()
+        yield _gauge(
+            "ichnode_sending_paused_seconds",
+            "Seconds since a person paused sending; none while it goes on.",
+            [],
+            {} if paused is None else {(): _seconds(now, paused.since)},
+        )
+
     def _running(self, now: datetime) -> Iterator[Metric]:
         yield _gauge(
             "ichnode_process_silent_seconds",

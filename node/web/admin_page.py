@@ -31,6 +31,7 @@ from node.worklist import (
     DeliveryStatus,
     DestinationLine,
     JobLine,
+    Paused,
     Queued,
     Unreachable,
     Unsent,
@@ -58,6 +59,7 @@ class Running:
     """With its settings; None if it is set no more."""
     unreachable: Mapping[str, Unreachable]
     """By destination."""
+    paused: Paused | None
     unsent: tuple[Unsent, ...]
     jobs: tuple[JobLine, ...]
     watched: Watched
@@ -126,6 +128,7 @@ class AdminPage:
         return Running(
             queue=tuple(worklist.statistics.queue()),
             destinations=tuple((line, named.get(line.name)) for line in lines),
+            paused=worklist.outbox.paused(),
             unreachable={one.destination: one for one in worklist.outbox.unreachable()},
             unsent=tuple(worklist.outbox.unsent(limit=UNSENT_SHOWN)),
             jobs=tuple(worklist.jobs.listed()),

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from node.case_folder import CaseFolder, case_folder
 from node.web import guard, wording
-from node.web.live_list import DAY, KINDS, RANGES, SHARED_S, Held, Wanted
+from node.web.live_list import DAY, KINDS, RANGES, SHARED_S, Held, Selection, Wanted
 from node.web.site import Site
 from node.web.who import MAY_GIVE_FEEDBACK, who
 
@@ -48,8 +48,8 @@ class ListPage:
         )
         self._site.live.look()
         selection = self._site.live.select(wanted)
-        down, watched = self._site.worklist.outbox.unreachable(), self._site.watching.now()
-        shown = {"selection": selection, "down": down, "watched": watched}
+        watched = self._site.watching.now()
+        shown = {"selection": selection, "watched": watched, **self._held_up()}
         return self._site.page(request, "list.html", **shown)
 
     async def changes(self, request: Request) -> Response:
@@ -61,7 +61,6 @@ class ListPage:
     def _changes(self, asked: dict[str, Any], may_say: bool) -> dict[str, Any]:
         self._site.live.look()
         selection = self._site.live.select(wanted_by(asked))
-        down = self._site.worklist.outbox.unreachable()
         known = asked.get("known")
         known = known if isinstance(known, dict) else {}
         lacking = [one for one in selection.rows if known.get(str(one.listed.number)) != one.tag]
@@ -69,11 +68,19 @@ class ListPage:
             "version": selection.version,
             "order": [one.listed.number for one in selection.rows],
             "rows": {one.listed.number: self._row(one, may_say) for one in lacking},
-            "summary": self._site.render("summary.html", selection=selection, down=down),
+            "summary": self._summary(selection),
             "watch": self._site.render("watch.html", watched=self._site.watching.now()),
             "loud": selection.counts["SUSPECTED"],
             "new": {one.listed.number: wording.announced(one.row) for one in lacking},
         }
+
+    def _summary(self, selection: Selection) -> str:
+        return self._site.render("summary.html", selection=selection, **self._held_up())
+
+    def _held_up(self) -> dict[str, Any]:
+        """Return what a summary says of deliveries that do not leave."""
+        outbox = self._site.worklist.outbox
+        return {"paused": outbox.paused(), "down": outbox.unreachable()}
 
     def _row(self, held: Held, may_say: bool) -> str:
         """Return a row's HTML; pages that lack the same row share it for a while."""

@@ -38,6 +38,7 @@ from node.worklist.matching import BadQuery
 from node.worklist.open_cases import OPEN, OpenCase
 from node.worklist.outbox import Outbox
 from node.worklist.patients import Patients, PatientStudy
+from node.worklist.pauses import Paused
 from node.worklist.processes import Process, Processes
 from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
 from node.worklist.retention import Kept, Purge, Retention
@@ -123,6 +124,7 @@ __all__ = [
     "Outdated",
     "PatientStudy",
     "Patients",
+    "Paused",
     "Process",
     "Processes",
     "Purge",

@@ -72,7 +72,7 @@ class Deed(StrEnum):
     ECHOED = "ECHOED"
     """A destination was asked whether it answers."""
     DELIVERIES = "DELIVERIES"
-    """Deliveries were tried again or given up."""
+    """Deliveries were tried again or given up, or sending was paused or resumed."""
     PURGED = "PURGED"
     """Files of a study were removed, by rule or by a person's will."""
     QUARANTINE = "QUARANTINE"

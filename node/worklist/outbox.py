@@ -10,7 +10,7 @@ from node.identity import Identity
 from node.news import KIND
 from node.records import Delivery, Parcel, Predecessor
 from node.states import Priority
-from node.worklist import corrections, jobs, unreachable, unsent
+from node.worklist import corrections, jobs, pauses, unreachable, unsent
 from node.worklist.audit import Actor, recorded
 from node.worklist.columns import Deed, DeliveryStatus
 from node.worklist.corrections import Correction
@@ -18,6 +18,7 @@ from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import AWAITED, close_if_sent
+from node.worklist.pauses import Paused
 from node.worklist.tables import audit, case, delivery, instance, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
 from node.worklist.unreachable import Unreachable
@@ -67,7 +68,7 @@ class Outbox:
             .join_from(delivery, case)
             .where(delivery.c.status == DeliveryStatus.OWED, is_free(delivery, now), only)
             .where(sa.or_(delivery.c.kind != KIND, ~_overtakes(now)))
-            .where(unreachable.may_be_tried(now))
+            .where(unreachable.may_be_tried(now), pauses.is_sending())
             .order_by(_URGENT.desc(), delivery.c.id)
             .with_for_update(skip_locked=True, of=delivery)
         )
@@ -185,6 +186,26 @@ class Outbox:
         """Return the destinations that do not answer, by name."""
         with self._database.read() as db:
             return unreachable.listed(db)
+
+    def pause(self, by: Actor, why: str, now: datetime) -> Paused:
+        """Have nothing claimed until `resume`, by a person's will; return since when it is so."""
+        with self._database.write() as db:
+            return pauses.begin(db, by, why, now)
+
+    def resume(self, by: Actor, now: datetime) -> Paused | None:
+        """Have what is owed claimed again; return the pause that is over, if there was one."""
+        with self._database.write() as db:
+            return pauses.end(db, by, now)
+
+    def paused(self) -> Paused | None:
+        """Return the pause under way."""
+        with self._database.read() as db:
+            return pauses.current(db)
+
+    def held_up(self) -> list[Paused | Unreachable]:
+        """Return what keeps deliveries from leaving; as text, each is a line for people."""
+        paused = self.paused()
+        return [*([] if paused is None else [paused]), *self.unreachable()]
 
     def never_send(self, owed: Delivery, worker: str, reason: str, now: datetime) -> None:
         """Record that a parcel must not leave as it is: the delivery is DEAD.

@@ -331,7 +331,7 @@ def _mark(db: sa.Connection, study_uid: str, results: bool, now: datetime) -> No
     )
     db.execute(
         study.update()
-        .where(_UID == study_uid)
+        .where(study.c.study_instance_uid == study_uid)
         .values(pixels_purged_at=now, purged_until=_received())
     )
     if results:
@@ -356,7 +356,7 @@ def _lock(db: sa.Connection, study_uid: str) -> None:
     """Hold the rows of the study's cases, then its own, as who files an image or moves a case."""
     cases = case.c.series_instance_uid.in_(_series_of(study_uid))
     db.execute(sa.select(case.c.id).where(cases).order_by(case.c.id).with_for_update()).all()
-    this = sa.select(_UID).where(_UID == study_uid).with_for_update()
+    this = sa.select(_UID).where(study.c.study_instance_uid == study_uid).with_for_update()
     if db.execute(this).first() is None:
         raise NotFound(f"no study {study_uid}")
 

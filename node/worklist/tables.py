@@ -188,6 +188,17 @@ unreachable = sa.Table(
 )
 """Destinations with which there was no connection when they were last tried."""
 
+pause = sa.Table(
+    "pause",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    at("since"),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.CheckConstraint("id = 1", "one"),
+)
+"""While it has its row, nothing is sent."""
+
 confirmation = sa.Table(
     "confirmation",
     metadata,

@@ -59,8 +59,8 @@ def worklist(
                     live.update(on_one_screen(rows(), console))
         print_list(rows(), worklist_table, EMPTY, as_json=as_json)
         if not as_json:
-            for down in worklist.outbox.unreachable():
-                say(str(down))
+            for one in worklist.outbox.held_up():
+                say(str(one))
             now = utc_now()
             for warning in worklist.coverage.standing(settings.coverage, now).warnings:
                 say(f"{warning} (`ichnode coverage`)", fault=True)

@@ -33,6 +33,8 @@ COMMANDS = [
     "send",
     "replay",
     "explain",
+    "pause",
+    "resume",
     "doctor",
     "jobs",
     "purge",

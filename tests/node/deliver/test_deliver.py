@@ -800,3 +800,28 @@ def test_what_is_owed_leaves_though_the_clock_is_set_back_under_the_scheduler(
         finally:
             stop.set()
             role.join()
+
+
+class TestAPause:
+    def test_nothing_is_sent_until_it_is_over_and_then_all_of_it(self, tmp_path):
+        ada = Actor("Ada", "terminal")
+        with (
+            answering(0x0000) as (destination, requests),
+            outbox_to(tmp_path, destination) as outbox,
+        ):
+            sent = outbox.worklist.outbox
+            begun = sent.pause(ada, "the PACS moves", outbox.now)
+            outbox.owe(*report(tmp_path))
+            assert outbox.drain() == 0 and not requests
+            again = sent.pause(Actor("Bob", "terminal"), "", outbox.now)
+            assert again == begun == sent.paused()
+            assert sent.held_up() == [begun]
+            assert "by Ada (the PACS moves)" in str(begun)
+            outbox.wait(minutes=90)
+            assert outbox.drain() == 0 and not requests
+            assert sent.resume(ada, outbox.now) == begun
+            assert outbox.drain() == len(requests) == 3
+            assert sent.resume(ada, outbox.now) is None
+            trail = [(one.who, one.about) for one in outbox.worklist.audit.entries()]
+            assert ("Ada", "sending paused: the PACS moves") in trail
+            assert ("Ada", "sending resumed") in trail

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from node.health import answering
 from node.health.readiness import conditions
 from node.settings import Health, Receive, Settings
-from node.worklist import Process, Worklist
+from node.worklist import Actor, Process, Worklist
 from tests.support.databases import new_database
 from tests.support.disks import small_disk
 from tests.support.peers import free_port
@@ -113,6 +113,7 @@ def test_metrics_are_read_by_prometheus_own_parser(asked: httpx.Client, worklist
     worklist.jobs.ran("send", "the disk is full", NOW)
     since = NOW - timedelta(seconds=90)
     worklist.outbox.not_reached("PACS", "w", "no connection", (10.0, 60.0), since)
+    worklist.outbox.pause(Actor("Ada", "terminal"), "", since)
     found = {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(asked.get("/metrics").text)
@@ -123,6 +124,7 @@ def test_metrics_are_read_by_prometheus_own_parser(asked: httpx.Client, worklist
     assert found["ichnode_quarantined",] == 0
     assert found["ichnode_process_silent_seconds", "work of one machine", "work"] == 7
     assert found["ichnode_destination_unreachable_seconds", "PACS"] == 90
+    assert found["ichnode_sending_paused_seconds",] == 90
     assert found["ichnode_job_failing", "send"] == 1
     assert found["ichnode_disk_bytes", "free"] > 0
 

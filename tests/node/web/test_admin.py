@@ -25,7 +25,7 @@ from node.web import Pictures, app
 from node.web.figures import Share, figures, grouped, middle_and_tail, week
 from node.web.guard import HEADER
 from node.web.who import Role, User
-from node.worklist import Counted, DeliveryStatus, Mistake, Opinion, Worklist
+from node.worklist import Actor, Counted, DeliveryStatus, Mistake, Opinion, Worklist
 from tests.support.browsing import chromium, serious_faults
 from tests.support.listed import ASSEMBLED, NEGATIVE, NOW, SR, SUSPECTED, report, study
 from training.statistics import wilson
@@ -109,6 +109,16 @@ def test_a_destination_that_does_not_answer_is_shown_with_its_next_try(
     since = NOW.astimezone().strftime("%d %b %H:%M")
     assert f"has not answered since {since} no connection to it; tried 1 times, again in 10" in text
     assert f"PACS has not answered since {since}: 1 results wait." in words(browser.get("/").text)
+
+
+def test_a_pause_is_shown_to_all_and_never_as_markup(
+    worklist: Worklist, browser: TestClient
+) -> None:
+    worklist.outbox.pause(Actor("Ada", "terminal"), "<b>the PACS moves</b>", NOW)
+    for path in ("/", "/admin"):
+        html = browser.get(path).text
+        assert "paused" in html.lower() and "by Ada" in html
+        assert "&lt;b&gt;the PACS moves" in html and "<b>the PACS" not in html
 
 
 def unreachable(worklist: Worklist) -> None:
