@@ -793,7 +793,7 @@ def test_what_is_owed_leaves_though_the_clock_is_set_back_under_the_scheduler(
         )
         role.start()
         try:
-            wait_until(lambda: len(outbox.worklist.statistics.jobs()) == 2)
+            wait_until(lambda: len(outbox.worklist.jobs.listed()) == 2)
             SetBack.by = timedelta(hours=1)
             outbox.owe(*report(tmp_path))
             wait_until(lambda: len(requests) == 3)
