@@ -5,12 +5,11 @@ from io import BytesIO
 from typing import TypeVar
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.committed import CommitmentAsked, CommitmentReport, FailureReason, Reference
 from node.dicom.read.elements import items, short, uid
-from node.dicom.read.header import DAMAGE
+from node.dicom.read.sparing import DAMAGE, read_sparingly
 from node.errors import BadObject
 
 T = TypeVar("T")
@@ -62,6 +61,6 @@ def _read(make: Callable[[Dataset], T], encoded: bytes, transfer_syntax_uid: str
     implicit = transfer_syntax_uid == ImplicitVRLittleEndian
     little = transfer_syntax_uid != ExplicitVRBigEndian
     try:
-        return make(read_dataset(BytesIO(encoded), implicit, little, bytelength=len(encoded)))
+        return make(read_sparingly(BytesIO(encoded), implicit=implicit, little=little))
     except (*DAMAGE, OSError) as error:
         raise BadObject(f"it cannot be decoded ({type(error).__name__})") from error
