@@ -17,7 +17,7 @@ from node.errors import Permanent
 from node.worklist.audit import Actor, recorded
 from node.worklist.columns import Deed, Role
 from node.worklist.database import Clash, Database
-from node.worklist.tables import account, session
+from node.worklist.people_tables import account, session
 
 SEEN_EVERY = timedelta(seconds=30)
 """How exactly it is noted when a session was last used."""

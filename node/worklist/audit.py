@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from node.worklist.chained import GENESIS, faults, linked
 from node.worklist.columns import Deed
 from node.worklist.database import Database, insert
-from node.worklist.tables import audit, audit_forwarding, study
+from node.worklist.people_tables import audit, audit_forwarding
+from node.worklist.tables import study
 
 
 @dataclass(frozen=True, slots=True)

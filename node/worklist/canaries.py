@@ -16,6 +16,7 @@ from node.settings import Canary as Limits
 from node.states import Priority
 from node.worklist.database import Database
 from node.worklist.rows import Row
+from node.worklist.running_tables import purge
 from node.worklist.studies import of_study, study_rows
 from node.worklist.tables import (
     announcement,
@@ -24,7 +25,6 @@ from node.worklist.tables import (
     event,
     instance,
     procedure_step,
-    purge,
     series,
     study,
 )

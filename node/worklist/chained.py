@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.worklist.tables import audit
+from node.worklist.people_tables import audit
 
 GENESIS = "0" * 64
 """What the first row holds as the digest before it."""

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.worklist.database import Database, insert
-from node.worklist.tables import job
+from node.worklist.running_tables import job
 
 LATE = timedelta(seconds=120)
 """A job that is due, or was last noted, so long ago does not run. The jobs that send are noted each

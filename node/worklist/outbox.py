@@ -19,7 +19,8 @@ from node.worklist.events import note
 from node.worklist.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.owing import AWAITED, close_if_sent
 from node.worklist.pauses import Paused
-from node.worklist.tables import audit, case, delivery, instance, series
+from node.worklist.people_tables import audit
+from node.worklist.tables import case, delivery, instance, series
 from node.worklist.telling import EscalationStep, escalate, unacknowledged
 from node.worklist.unreachable import Unreachable
 from node.worklist.unsent import Unsent

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from node.worklist.audit import Actor, recorded
 from node.worklist.columns import Deed
-from node.worklist.tables import pause
+from node.worklist.running_tables import pause
 
 
 @dataclass(frozen=True, slots=True)

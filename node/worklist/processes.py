@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from node.worklist import steps
 from node.worklist.database import Database, insert
-from node.worklist.tables import process
+from node.worklist.running_tables import process
 
 FORGOTTEN = timedelta(days=1)
 """After this silence a process is no longer listed; chosen, so that the next day still shows it."""

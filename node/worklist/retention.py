@@ -22,13 +22,13 @@ from node.worklist.columns import Deed, DeliveryStatus
 from node.worklist.database import Database
 from node.worklist.events import note
 from node.worklist.rows import Row
+from node.worklist.running_tables import purge
 from node.worklist.studies import one_study
 from node.worklist.tables import (
     acknowledgement,
     case,
     delivery,
     instance,
-    purge,
     quarantine,
     series,
     study,

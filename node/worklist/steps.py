@@ -10,17 +10,16 @@ import sqlalchemy as sa
 
 from node.worklist.columns import Utc
 from node.worklist.database import insert
+from node.worklist.running_tables import clock, unreachable
 from node.worklist.tables import (
     announcement,
     case,
-    clock,
     commitment,
     delivery,
     instance,
     procedure_step,
     series,
     study,
-    unreachable,
 )
 
 SMALLEST = timedelta(seconds=30)

@@ -12,10 +12,8 @@ from node.news import What
 from node.states import Priority, State
 from node.worklist.columns import (
     Decision,
-    Deed,
     DeliveryStatus,
     Mistake,
-    Role,
     at,
     catalogued,
     closed,
@@ -177,28 +175,6 @@ delivery = sa.Table(
 """`ask_at`: when to ask a destination that stored the object to commit itself to it; else None."""
 sa.Index("ix_delivery_status_due_at", delivery.c.status, delivery.c.due_at)
 
-unreachable = sa.Table(
-    "unreachable",
-    metadata,
-    sa.Column("destination", sa.Text, primary_key=True),
-    at("since"),
-    sa.Column("why", sa.Text, nullable=False),
-    sa.Column("tries", sa.Integer, nullable=False),
-    at("next_try_at"),
-)
-"""Destinations with which there was no connection when they were last tried."""
-
-pause = sa.Table(
-    "pause",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    at("since"),
-    sa.Column("who", sa.Text, nullable=False),
-    sa.Column("why", sa.Text, nullable=False),
-    sa.CheckConstraint("id = 1", "one"),
-)
-"""While it has its row, nothing is sent."""
-
 confirmation = sa.Table(
     "confirmation",
     metadata,
@@ -354,121 +330,3 @@ announcement = sa.Table(
     sa.CheckConstraint("images >= 0", "images"),
 )
 """How many images a series has, told from outside; also of studies of which nothing has come."""
-
-account = sa.Table(
-    "account",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("login", sa.Text, nullable=False, unique=True),
-    sa.Column("role", closed(Role, "role"), nullable=False),
-    sa.Column("password_hash", sa.Text),
-    sa.Column("issuer", sa.Text),
-    sa.Column("subject", sa.Text),
-    at("created_at"),
-    at("disabled_at", nullable=True),
-    sa.UniqueConstraint("issuer", "subject"),
-    sa.CheckConstraint(
-        "(password_hash IS NULL) = (subject IS NOT NULL) AND (issuer IS NULL) = (subject IS NULL)",
-        "signs_in_one_way",
-    ),
-)
-
-session = sa.Table(
-    "session",
-    metadata,
-    sa.Column("digest", sa.String(64), primary_key=True),
-    sa.Column("account_id", sa.Integer, sa.ForeignKey(account.c.id), nullable=False, index=True),
-    sa.Column("csrf", sa.Text, nullable=False),
-    at("created_at"),
-    at("seen_at"),
-    at("expires_at"),
-)
-
-audit = sa.Table(
-    "audit",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    at("at"),
-    sa.Column("what", closed(Deed, "what"), nullable=False),
-    sa.Column("who", sa.Text, nullable=False),
-    uid("study_instance_uid", index=True),
-    sa.Column("about", sa.Text),
-    sa.Column("address", sa.Text, nullable=False),
-    sa.Column("session", sa.String(64)),
-    sa.Column("previous", sa.String(64), nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),
-    sa.Index("ix_audit_at", "at"),
-)
-VIEWS = "what IN ('STUDY', 'PICTURES', 'KEY_SLICE')"
-sa.Index(
-    "uq_audit_view",
-    audit.c.session,
-    audit.c.what,
-    audit.c.study_instance_uid,
-    unique=True,
-    sqlite_where=sa.text(VIEWS),
-    postgresql_where=sa.text(VIEWS),
-)
-
-audit_forwarding = sa.Table(
-    "audit_forwarding",
-    metadata,
-    sa.Column("collector", sa.Text, primary_key=True),
-    sa.Column("last_id", sa.Integer, nullable=False),
-    at("at"),
-)
-"""Up to which row of the audit trail each collector has it."""
-
-job = sa.Table(
-    "job",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    at("ran_at", nullable=True),
-    sa.Column("error", sa.Text),
-    at("failed_at", nullable=True),
-    at("next_at", nullable=True),
-    sa.CheckConstraint("(error IS NULL) = (failed_at IS NULL)", "failed"),
-)
-"""What the node does again and again; `error` is of the last run that failed, `next_at` of a job
-that has a time."""
-
-process = sa.Table(
-    "process",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("role", sa.Text, nullable=False),
-    at("started_at"),
-    at("ready_at", nullable=True),
-    at("seen_at"),
-)
-"""Which processes of the node run; the row of one that was killed stays, and grows old."""
-
-clock = sa.Table(
-    "clock",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    at("at"),
-)
-"""One row: what the time was when a process last noted it."""
-
-purge = sa.Table(
-    "purge",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    uid(
-        "study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False, index=True
-    ),
-    sa.Column("results", sa.Boolean, nullable=False),
-    sa.Column("series", sa.JSON, nullable=False),
-    sa.Column("objects", sa.Integer, nullable=False),
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("why", sa.Text, nullable=False),
-    at("at"),
-    at("done_at", nullable=True),
-    sa.Index("ix_purge_done_at", "done_at"),
-)
-"""Whose files were removed, when and why; without `done_at` that is under way. `instance.purged_at`
-says so of each object, `case.purged_at` of the results, and `study.pixels_purged_at` while an
-object of the study is purged; images came since where its last one came after `purged_until`."""

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from node.worklist.columns import DeliveryStatus
 from node.worklist.database import insert
 from node.worklist.leases import FREE
-from node.worklist.tables import delivery, unreachable
+from node.worklist.running_tables import unreachable
+from node.worklist.tables import delivery
 
 
 @dataclass(frozen=True, slots=True)

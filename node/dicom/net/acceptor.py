@@ -4,14 +4,15 @@ pynetdicom is not used here: its acceptor takes two threads that poll each other
 that is to be stored as it came, trusts a PDU's 32-bit length, admits a caller whose check fails
 with an error, and aborts a request in which anything is odd. What remains for an acceptor is small:
 the states of PS3.8 9.2 from an association's acceptance to its end, and the requests of PS3.7 that
-`IncomingAssociation` has a handler for.
+`asked_by` knows.
 """
 
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from tempfile import TemporaryFile
 
+from node.dicom.net.asked import asked_by
 from node.dicom.net.associate_request import (
     AssociateRequest,
     ContextResult,
@@ -19,15 +20,9 @@ from node.dicom.net.associate_request import (
     encode_acceptance,
 )
 from node.dicom.net.association import (
-    ACCEPTED_SOP_CLASSES,
     ACCEPTED_TRANSFER_SYNTAXES,
-    ANNOUNCING_SOP_CLASSES,
     COMMITMENT,
     COMMITMENT_INSTANCE,
-    FIND_SOP_CLASSES,
-    GET_SOP_CLASSES,
-    MOVE_SOP_CLASSES,
-    PROCEDURE_STEP,
     STORAGE_SOP_CLASSES,
     AssociationLost,
     Rejection,
@@ -38,12 +33,8 @@ from node.dicom.net.association import (
 from node.dicom.net.gathered import GatheredBytes, Scratch
 from node.dicom.net.incoming import (
     AnsweredOnce,
-    AttributesRequest,
-    CommitmentRequest,
     QueryRequest,
-    ReportAnswer,
     Request,
-    StoreRequest,
     SubOperations,
 )
 from node.dicom.net.message import (
@@ -356,103 +347,13 @@ class IncomingAssociation:
 
     def _serve(self, message: Message) -> Request | None:
         """Return what the caller has to do for a request; None if it is done already."""
-        command = number(message.command, Field.COMMAND_FIELD)
-        sop_class, _ = self._accepted[message.context_id]
-        anywhere = _ANYWHERE.get(command, IncomingAssociation._refuse)
-        return _HANDLERS.get((sop_class, command), anywhere)(self, message)
-
-    def _store(self, message: Message) -> StoreRequest | None:
-        sop_class, _ = self._accepted[message.context_id]
-        if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
-            self._respond_with(Status.SOP_CLASS_NOT_SUPPORTED, message)
+        asked = asked_by(message, *self._accepted[message.context_id])
+        if isinstance(asked, Status):
+            self._respond_with(asked, message)
             return None
-        return StoreRequest(
-            message_id=number(message.command, Field.MESSAGE_ID),
-            context_id=message.context_id,
-            sop_class_uid=sop_class,
-            sop_instance_uid=text(message.command, Field.AFFECTED_SOP_INSTANCE_UID),
-            file=message.dataset,
-            dropped=message.dropped,
-        )
-
-    def _create(self, message: Message) -> AttributesRequest | None:
-        named = (Field.AFFECTED_SOP_CLASS_UID, Field.AFFECTED_SOP_INSTANCE_UID)
-        return self._attributes(message, *named)
-
-    def _set(self, message: Message) -> AttributesRequest | None:
-        named = (Field.REQUESTED_SOP_CLASS_UID, Field.REQUESTED_SOP_INSTANCE_UID)
-        return self._attributes(message, *named)
-
-    def _attributes(
-        self, message: Message, class_field: Field, instance_field: Field
-    ) -> AttributesRequest | None:
-        sop_class, syntax = self._accepted[message.context_id]
-        if text(message.command, class_field) != sop_class:
-            self._respond_with(Status.NO_SUCH_SOP_CLASS, message)
-            return None
-        return AttributesRequest(
-            message_id=number(message.command, Field.MESSAGE_ID),
-            context_id=message.context_id,
-            sop_class_uid=sop_class,
-            sop_instance_uid=text(message.command, instance_field),
-            transfer_syntax_uid=syntax,
-            dataset=_joined(message),
-            command=number(message.command, Field.COMMAND_FIELD),
-        )
-
-    def _query(self, message: Message) -> QueryRequest | None:
-        sop_class, syntax = self._accepted[message.context_id]
-        if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
-            self._respond_with(Status.SOP_CLASS_NOT_SUPPORTED, message)
-            return None
-        self._cancelled = None
-        return QueryRequest(
-            message_id=number(message.command, Field.MESSAGE_ID),
-            context_id=message.context_id,
-            sop_class_uid=sop_class,
-            transfer_syntax_uid=syntax,
-            identifier=_joined(message),
-            command=number(message.command, Field.COMMAND_FIELD),
-            move_destination=text(message.command, Field.MOVE_DESTINATION).strip(),
-        )
-
-    def _action(self, message: Message) -> CommitmentRequest | None:
-        named = (Field.REQUESTED_SOP_CLASS_UID, Field.REQUESTED_SOP_INSTANCE_UID)
-        return self._commitment(message, *named, Field.ACTION_TYPE_ID)
-
-    def _event(self, message: Message) -> CommitmentRequest | None:
-        named = (Field.AFFECTED_SOP_CLASS_UID, Field.AFFECTED_SOP_INSTANCE_UID)
-        return self._commitment(message, *named, Field.EVENT_TYPE_ID)
-
-    def _commitment(
-        self, message: Message, class_field: Field, instance_field: Field, type_field: Field
-    ) -> CommitmentRequest | None:
-        request = self._attributes(message, class_field, instance_field)
-        if request is None:
-            return None
-        return CommitmentRequest(
-            message_id=request.message_id,
-            context_id=request.context_id,
-            sop_class_uid=request.sop_class_uid,
-            sop_instance_uid=request.sop_instance_uid,
-            transfer_syntax_uid=request.transfer_syntax_uid,
-            information=request.dataset,
-            type_id=number(message.command, type_field),
-            command=request.command,
-        )
-
-    def _answered(self, message: Message) -> ReportAnswer:
-        answered = number(message.command, Field.MESSAGE_ID_BEING_RESPONDED_TO)
-        return ReportAnswer(answered, number(message.command, Field.STATUS))
-
-    def _echo(self, message: Message) -> None:
-        self._respond_with(Status.SUCCESS, message)
-
-    def _cancel(self, _message: Message) -> None:
-        """Do nothing: a C-CANCEL has no response, and what it means is answered already."""
-
-    def _refuse(self, message: Message) -> None:
-        self._respond_with(Status.UNRECOGNISED_OPERATION, message)
+        if isinstance(asked, QueryRequest):
+            self._cancelled = None
+        return asked
 
     def _respond_with(self, status: Status, message: Message) -> None:
         """Answer a request with a status, and with its own SOP class and instance UID."""
@@ -474,34 +375,6 @@ class IncomingAssociation:
         self._connection.write_message(context_id, command, longest, dataset)
 
 
-def _joined(message: Message) -> bytes | None:
-    """Return a dataset; None if it is longer than attributes or an identifier may be."""
-    return None if message.dataset is None else message.dataset.read()
-
-
 def _comment(text: str) -> bytes:
     """Return an Error Comment: 64 characters at most (LO)."""
     return text.encode("ascii", "replace").replace(b"\\", b"/")[:64]
-
-
-_Handler = Callable[[IncomingAssociation, Message], Request | None]
-"""It answers the request itself and returns None, or returns what the caller has to answer."""
-
-_HANDLERS: Mapping[tuple[str, int], _Handler] = {
-    **{(uid, Command.C_STORE_RQ): IncomingAssociation._store for uid in ACCEPTED_SOP_CLASSES},
-    **{(uid, Command.N_CREATE_RQ): IncomingAssociation._create for uid in ANNOUNCING_SOP_CLASSES},
-    (PROCEDURE_STEP, Command.N_SET_RQ): IncomingAssociation._set,
-    (COMMITMENT, Command.N_ACTION_RQ): IncomingAssociation._action,
-    (COMMITMENT, Command.N_EVENT_REPORT_RQ): IncomingAssociation._event,
-    (COMMITMENT, Command.N_EVENT_REPORT_RQ | RESPONSE): IncomingAssociation._answered,
-    **{(uid, Command.C_FIND_RQ): IncomingAssociation._query for uid in FIND_SOP_CLASSES},
-    **{(uid, Command.C_MOVE_RQ): IncomingAssociation._query for uid in MOVE_SOP_CLASSES},
-    **{(uid, Command.C_GET_RQ): IncomingAssociation._query for uid in GET_SOP_CLASSES},
-}
-"""What serves each request under the SOP class of its context."""
-
-_ANYWHERE: Mapping[int, _Handler] = {
-    Command.C_ECHO_RQ: IncomingAssociation._echo,
-    Command.C_CANCEL_RQ: IncomingAssociation._cancel,
-}
-"""What serves a request under every SOP class; any other is answered UNRECOGNISED_OPERATION."""

@@ -2,10 +2,14 @@
 
 from alembic import context
 
-from node.worklist import archive_tables, watch_tables
+from node.worklist.archive_tables import archived_study
+from node.worklist.people_tables import account
+from node.worklist.running_tables import job
+from node.worklist.tables import metadata
+from node.worklist.watch_tables import performed_study
 
-metadata = archive_tables.archived_study.metadata
-assert metadata is watch_tables.performed_study.metadata  # of all tables
+for table in (archived_study, account, job, performed_study):
+    assert table.metadata is metadata  # which has the tables of each module
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from node.worklist import Actor, Deed, Worklist
-from node.worklist.tables import audit
+from node.worklist.people_tables import audit
 
 T0 = datetime(2026, 11, 20, 3, 15, tzinfo=UTC)
 NIGHT = Actor("Dr. Night", "192.0.2.7", "1")
