@@ -1,6 +1,4 @@
-"""The tables of how the node runs: its jobs and processes, its clock, what it purged, and what keeps
-deliveries from leaving.
-"""
+"""The tables of how the node runs: jobs, processes, clock, purges, and why nothing is sent."""
 
 import sqlalchemy as sa
 
