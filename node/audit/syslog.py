@@ -23,6 +23,7 @@ TIMEOUT_S = 15.0
 """Longest silence of a collector; chosen."""
 RESET_S = 0.2
 """How long a reset may follow an answered close; chosen."""
+LEFT = "it left before it had everything"
 OFTEN = "so that nothing tells whether it has the events: if it always does, see audit.await_close"
 
 
@@ -92,33 +93,46 @@ def reach(settings: Audit) -> None:
 
 def _require_taken(connection: ssl.SSLSocket, settings: Audit) -> None:
     """Close, and raise OSError unless the peer has read everything."""
-    _send_close(connection)
-    try:
-        connection.recv(1)  # raises what it may say instead, as that it refuses our certificate
-    except ssl.SSLZeroReturnError:
-        pass
-    except ssl.SSLEOFError as error:
-        if settings.await_close:
-            raise ConnectionAbortedError(f"it left without an answer, {OFTEN}") from error
+    connection.settimeout(0)
+    _require_here(connection)
+    if not _send_close(connection):
+        connection.settimeout(TIMEOUT_S)
+        try:
+            connection.recv(1)  # raises what it may say instead, as that it refuses us
+        except ssl.SSLZeroReturnError:
+            pass
+        except ssl.SSLEOFError as error:
+            if settings.await_close:
+                raise ConnectionAbortedError(f"it left without an answer, {OFTEN}") from error
     watch = select.poll()
     watch.register(connection, 0)  # errors alone
     if watch.poll(1000 * RESET_S) or _unacknowledged(connection):
-        raise ConnectionAbortedError("it left before it had everything")
+        raise ConnectionAbortedError(LEFT)
 
 
-def _send_close(connection: ssl.SSLSocket) -> None:
-    """Send a close_notify without waiting for the answer: `unwrap` takes any alert for one."""
-    connection.settimeout(0)
+def _require_here(connection: ssl.SSLSocket) -> None:
+    """Raise OSError if the peer has closed, or said what is wrong, before we close."""
+    try:
+        if not connection.recv(4096):
+            raise ConnectionAbortedError(LEFT)
+    except ssl.SSLWantReadError:
+        pass
+
+
+def _send_close(connection: ssl.SSLSocket) -> bool:
+    """Send a close_notify; return whether it was answered at once.
+
+    Of an answer that comes later `unwrap` would not tell whether it is another alert.
+    """
     while True:
         try:
             connection.unwrap()
         except ssl.SSLWantReadError:
-            break
+            return False
         except ssl.SSLWantWriteError:
             select.select([], [connection], [], TIMEOUT_S)
         else:
-            raise ConnectionAbortedError("it left before it had everything")
-    connection.settimeout(TIMEOUT_S)
+            return True
 
 
 def _unacknowledged(connection: socket.socket) -> int:
