@@ -21,12 +21,13 @@ Code = tuple[str, str, str]
 """Value, coding scheme and meaning."""
 
 DCM = "DCM"
-APPLICATION, ACCESSED, TRANSFERRED, EXPORT, PROCEDURE, QUERY, ALERT, AUTHENTICATION = (
+APPLICATION, ACCESSED, TRANSFERRED, DELETED, EXPORT, PROCEDURE, QUERY, ALERT, AUTHENTICATION = (
     (value, DCM, meaning)
     for value, meaning in (
         ("110100", "Application Activity"),
         ("110103", "DICOM Instances Accessed"),
         ("110104", "DICOM Instances Transferred"),
+        ("110105", "DICOM Study Deleted"),
         ("110106", "Export"),
         ("110111", "Procedure Record"),
         ("110112", "Query"),
@@ -55,6 +56,7 @@ EVENTS: Mapping[Deed, tuple[Code, str]] = {
     **dict.fromkeys((Deed.FEEDBACK, Deed.UNDONE), (PROCEDURE, "U")),
     **dict.fromkeys((Deed.QUERIED, Deed.LIST), (QUERY, "E")),
     **dict.fromkeys((Deed.ACCOUNT, Deed.QUARANTINE, Deed.DELIVERIES, Deed.ECHOED), (ALERT, "E")),
+    Deed.PURGED: (DELETED, "D"),
     Deed.STORED: (TRANSFERRED, "C"),
     Deed.RETRIEVED: (TRANSFERRED, "R"),
     Deed.DELIVERED: (TRANSFERRED, "R"),

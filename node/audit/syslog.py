@@ -95,15 +95,15 @@ def _require_taken(connection: ssl.SSLSocket, settings: Audit) -> None:
     """Close, and raise OSError unless the peer has read everything."""
     connection.settimeout(0)
     _require_here(connection)
-    if not _send_close(connection):
-        connection.settimeout(TIMEOUT_S)
-        try:
+    try:
+        if not _send_close(connection):
+            connection.settimeout(TIMEOUT_S)
             connection.recv(1)  # raises what it may say instead, as that it refuses us
-        except ssl.SSLZeroReturnError:
-            pass
-        except ssl.SSLEOFError as error:
-            if settings.await_close:
-                raise ConnectionAbortedError(f"it left without an answer, {OFTEN}") from error
+    except ssl.SSLZeroReturnError:
+        pass
+    except ssl.SSLEOFError as error:
+        if settings.await_close:
+            raise ConnectionAbortedError(f"it left without an answer, {OFTEN}") from error
     watch = select.poll()
     watch.register(connection, 0)  # errors alone
     if watch.poll(1000 * RESET_S) or _unacknowledged(connection):
