@@ -186,7 +186,7 @@ def test_a_dead_destination_raises_an_alarm_with_its_last_words(flown: Flown) ->
 
     def tried() -> bool:
         answer = flown.worklist.canaries.answer(uid)
-        return bool(answer and any(line.attempts for line in answer.deliveries))
+        return bool(answer and any(line.last_message for line in answer.deliveries))
 
     wait_until(tried, READ_S)
     flown.watch()
