@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-soak ohif fuzz lint sbom audit pictures canary bench precision clean
+.PHONY: demo test test-fast test-soak test-postgresql ohif fuzz lint sbom audit pictures canary bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -23,6 +23,9 @@ test-fast: .venv/.installed-test  # for the hand: no peers, no networks, no real
 
 test-soak: .venv/.installed-test  # by hand: what takes minutes each
 	$(PYTEST) -m soak
+
+test-postgresql: .venv/.installed-test  # by hand: nodes on PostgreSQL, where they stand on SQLite else
+	$(PYTEST) --postgresql tests/node
 
 ohif: var/ohif/package/dist/index.html  # the viewer OHIF for its tests, 50 MB by npm
 var/ohif/package/dist/index.html: Makefile

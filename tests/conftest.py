@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,29 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 MARKED = {"data": "data", "networks": "networks", "detector": "networks"}
 """The marker of each test that uses a fixture."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the nodes of the tests stand on PostgreSQL (`make test-postgresql`)."""
+    what = "the nodes of the tests keep their worklist in PostgreSQL, each test in a new database"
+    parser.addoption("--postgresql", action="store_true", help=what)
+
+
+@pytest.fixture(autouse=True)
+def _on_postgresql(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variable that every node takes its database from, where that is asked for."""
+    if request.config.getoption("postgresql"):
+        databases: Iterator[str] = request.getfixturevalue("new_databases")
+        monkeypatch.setenv("ICHNODE_DATABASE_URL", next(databases))
+
+
+@pytest.fixture(scope="session")
+def new_databases() -> Iterator[Iterator[str]]:
+    """Addresses of databases of the newest schema in a PostgreSQL cluster, without rows."""
+    from tests.support.postgresql import cluster, copies
+
+    with cluster() as url:
+        yield copies(url)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """A PostgreSQL cluster of the tests' own, on a Unix socket, gone when they end."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -8,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from node.worklist import upgrade
 from tests.conftest import require
 
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/nowhere"))
@@ -56,6 +60,20 @@ def cluster() -> Iterator[str]:
     """Run a cluster; yield the URL of its database."""
     with running_cluster() as found:
         yield found.url
+
+
+def copies(url: str) -> Iterator[str]:
+    """Yield addresses of new databases of the newest schema, copied from the one at `url`."""
+    upgrade(url)
+    server = sa.create_engine(
+        sa.make_url(url).set(database="template1"), isolation_level="AUTOCOMMIT"
+    )
+    for number in itertools.count():
+        name = f"test_{number}"
+        with server.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE postgres"))
+        server.dispose()
+        yield sa.make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 def _run(program: str, *arguments: str) -> None:
