@@ -25,7 +25,7 @@ test-soak: .venv/.installed-test  # by hand: what takes minutes each
 	$(PYTEST) -m soak
 
 test-postgresql: .venv/.installed-test  # by hand: nodes on PostgreSQL, where they stand on SQLite else
-	$(PYTEST) --postgresql tests/node
+	$(PYTEST) --postgresql -m "not (sqlite or soak)" tests/node
 
 ohif: var/ohif/package/dist/index.html  # the viewer OHIF for its tests, 50 MB by npm
 var/ohif/package/dist/index.html: Makefile

@@ -286,6 +286,7 @@ def test_a_message_over_the_limit_is_refused(node: Node) -> None:
     assert answered(node, PROCEDURE_STEP, asked, *parts) == Status.RESOURCE_LIMITATION
 
 
+@pytest.mark.sqlite
 def test_a_message_that_the_database_cannot_take_is_a_failure(node: Node) -> None:
     node.worklist.close()
     (node.settings.data_dir / "ichnode.sqlite").rename(node.settings.data_dir / "gone")

@@ -276,6 +276,7 @@ def test_who_waits_for_the_turn_to_write_gives_up_too(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.sqlite
 def test_locked_database_answers_out_of_resources(tmp_path, files, monkeypatch):
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
     with listening_node(tmp_path) as node:

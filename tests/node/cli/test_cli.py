@@ -204,6 +204,7 @@ def test_the_version_is_told() -> None:
     assert code == 0 and re.fullmatch(r"ichnode \d+\.\d+\.\d+\S*\n", text)
 
 
+@pytest.mark.sqlite
 def test_without_config_the_installation_s_file_is_taken_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +297,7 @@ def test_disagreements_go_to_the_review_without_a_name(tmp_path: Path) -> None:
     assert code == 2 and "cannot be written" in error
 
 
+@pytest.mark.sqlite
 def test_a_backup_is_the_database_at_one_moment_and_is_the_owners_alone(tmp_path: Path) -> None:
     config = tmp_path / "ichnode.toml"
     config.write_text(f'data_dir = "{tmp_path}"\n')

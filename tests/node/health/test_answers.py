@@ -78,6 +78,7 @@ def test_a_role_that_does_not_run_is_named(
     assert answer.text.count("NOT") == 1
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_and_a_database_that_is_away_are_named(
     tmp_path: Path, worklist: Worklist, settings: Settings
 ) -> None:

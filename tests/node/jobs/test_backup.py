@@ -19,6 +19,8 @@ from node.worklist import Actor, Deed, Worklist, backup, restore
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive, work
 
+pytestmark = pytest.mark.sqlite
+
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
 
 

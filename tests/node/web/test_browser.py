@@ -14,7 +14,7 @@ from tests.support.listed import ASSEMBLED, NEGATIVE, SUSPECTED, report, study
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive, work, working_node
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.peer, pytest.mark.sqlite, pytest.mark.timeout(240)]
 DESK, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
