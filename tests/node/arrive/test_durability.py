@@ -147,6 +147,8 @@ FAULTS: dict[str, tuple[object, str, Exception]] = {
     ),
 }
 
+OUTAGES = {"the database is locked", "the commit fails"}
+
 
 @pytest.mark.parametrize("where", FAULTS)
 def test_nothing_that_was_acknowledged_is_missing_whatever_step_fails(
@@ -157,8 +159,9 @@ def test_nothing_that_was_acknowledged_is_missing_whatever_step_fails(
         answers = send_all(node, tmp_path)
     require_whole(node, answers, acknowledged)
     failed = [sent for sent in answers if sent.status != Status.SUCCESS]
-    # Where the objects of a group are tried again alone, the fault may have gone by then.
-    assert len(failed) <= 1
+    # An outage concerns all of a group. Else its objects are tried again alone; the fault may have
+    # gone by then.
+    assert len(failed) <= (len(SEEDS) if where in OUTAGES else 1)
     again = [sent for one in failed for sent in node.send(one.path)]
     require_whole(node, again, acknowledged)
     assert [sent.status for sent in again] == [Status.SUCCESS] * len(failed)
@@ -226,7 +229,7 @@ def test_an_object_that_fails_in_a_group_fails_alone(
     assert len(rows(node)) == len(SEEDS) - 1
 
 
-def test_a_database_that_is_away_is_met_twice_and_not_by_each_in_turn(
+def test_a_database_that_is_away_is_met_once_and_not_by_each_in_turn(
     node, acknowledged, tmp_path, monkeypatch
 ):
     files = {seed: ct_series(tmp_path / seed, 1, seed=seed) for seed in SEEDS}
@@ -241,6 +244,6 @@ def test_a_database_that_is_away_is_met_twice_and_not_by_each_in_turn(
         monkeypatch.setattr(filing, "look_up", lambda *_: (_ for _ in ()).throw(away))
         sending += [pool.submit(node.send, *files[seed]) for seed in others]
         answers = [future.result()[0] for future in sending]
-    assert len(transactions) == 3
+    assert len(transactions) == 2
     assert {sent.status for sent in answers[1:]} == {Status.OUT_OF_RESOURCES}
     require_whole(node, answers, acknowledged)
