@@ -13,6 +13,7 @@ from node.jobs.tidying import Tidying
 from node.settings import Retention, Rule, Settings
 from node.worklist import Worklist
 from node.worklist import tables as t
+from node.worklist.running_tables import purge
 from tests.support.databases import new_database
 from tests.support.working import Clock
 
@@ -45,7 +46,7 @@ class Year:
     def used_mb(self) -> int:
         """Return what lies on the disk."""
         with self.engine.begin() as db:
-            gone = db.scalar(sa.select(sa.func.coalesce(sa.func.sum(t.purge.c.size), 0))) or 0
+            gone = db.scalar(sa.select(sa.func.coalesce(sa.func.sum(purge.c.size), 0))) or 0
             kept = sa.select(sa.func.count()).where(t.case.c.purged_at.is_(None))
             return self.number * STUDY_MB - (gone >> 20) + (db.scalar(kept) or 0) * RESULTS_MB
 
