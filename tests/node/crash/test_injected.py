@@ -1,0 +1,123 @@
+"""A role is killed at each of its durable steps, and goes on where it stood.
+
+Each life of a role dies at the first step at which none died before, until one comes through: so
+each kind of step is met once, whatever number of files and objects there is.
+"""
+
+import pytest
+
+from node.cases.worker import work_once
+from node.clock import utc_now
+from node.serve import Role
+from node.worklist import Worklist
+from tests.support.crashing import (
+    Crashing,
+    crashing_node,
+    head,
+    require_delivered_once,
+    require_kept,
+    require_no_second_copy,
+    require_read_once,
+)
+from tests.support.peers import wait_until
+from tests.support.watched import WatchedNode
+from tests.support.working import Predictor, receive_files
+
+pytestmark = pytest.mark.slow
+
+STEPS = {
+    "receive": {
+        "before fsync partial/*",
+        "before rename received/*/*",
+        "after rename received/*/*",
+        "before fsync received/*",
+        "before commit arrivals.add_all",
+        "after commit arrivals.add_all",
+        "before answer",
+        "after answer",
+        "before commit arrivals.release",
+        "after commit arrivals.release",
+    },
+    "work": {
+        *(f"before commit cases.claim {state}" for state in ("RECEIVING", "ASSEMBLED", "TRIAGED")),
+        *(f"after commit cases.claim {state}" for state in ("RECEIVING", "ASSEMBLED", "TRIAGED")),
+        *(f"before fsync cases/*/{name}.json" for name in ("series", "findings", "manifest")),
+        *(f"before rename cases/*/report/{kind}.dcm" for kind in ("seg", "sr", "text", "capture")),
+        *(f"before commit cases.finish {state}" for state in ("ASSEMBLED", "TRIAGED", "REPORTED")),
+        *(f"after commit cases.finish {state}" for state in ("ASSEMBLED", "TRIAGED", "REPORTED")),
+    },
+    "deliver": {
+        "before commit outbox.claim REPORTED",
+        "after commit outbox.claim REPORTED",
+        "before send_c_store store_scu._send",
+        "after send_c_store store_scu._send",
+        "before commit outbox.delivered REPORTED",
+        "after commit outbox.delivered REPORTED",
+        "before commit outbox.delivered DELIVERED",
+        "after commit outbox.delivered DELIVERED",
+    },
+}
+"""Where each role must have died, among others."""
+
+
+@pytest.fixture
+def node(tmp_path):
+    with crashing_node(tmp_path) as node:
+        yield node
+
+
+def require_deaths(node: Crashing, role: Role) -> None:
+    """Fail unless a role died at each of its steps."""
+    assert STEPS[role] - set(node.mortals.deaths(role)) == set()
+
+
+def live_and_die(node: Crashing, role: Role, is_done) -> None:
+    """Start a role again and again, until it is done; each time but the last it dies."""
+    while not is_done():
+        life = node.mortals.start(role, doomed=True)
+        wait_until(lambda life=life: life.is_over or is_done(), 60)
+        node.kill(life)
+
+
+def test_receiver_that_is_killed_at_each_step_loses_nothing_that_it_acknowledged(node):
+    files, sent = head(1), False
+    while not sent:
+        life = node.mortals.start("receive", doomed=True)
+        node.mortals.wait_until_listening(life)
+        sent = node.modality.send(files)
+        node.kill(life)
+        require_kept(node)
+    require_no_second_copy(node)
+    assert len(node.modality.acknowledged) == len(files)
+    require_deaths(node, "receive")
+
+
+def filled(node: Crashing, number: int, *, read: bool) -> None:
+    """Let the node receive a study, and read and report it, without a death."""
+    settings = node.settings
+    with Worklist(settings.url) as worklist:
+        working = WatchedNode.on(worklist, settings, Predictor, utc_now)
+        receive_files(head(number), working)
+        while read and work_once(working, "worker"):
+            pass
+
+
+def test_worker_that_is_killed_at_each_step_reads_a_study_once(node):
+    filled(node, 1, read=False)
+    live_and_die(node, "work", lambda: node.states()["REPORTED"] == 1)
+    require_deaths(node, "work")
+    deliverer = node.mortals.start("deliver")
+    wait_until(lambda: node.states()["DELIVERED"] == 1, 60)
+    node.kill(deliverer)
+    require_read_once(node, 1)
+    require_delivered_once(node, 1)
+    assert node.repeats == 0
+
+
+def test_deliverer_that_is_killed_at_each_step_brings_each_object_once(node):
+    filled(node, 1, read=True)
+    live_and_die(node, "deliver", lambda: node.states()["DELIVERED"] == 1)
+    require_deaths(node, "deliver")
+    require_read_once(node, 1)
+    require_delivered_once(node, 1)
+    assert 0 < node.repeats <= len(node.mortals.deaths("deliver")) * node.in_flight

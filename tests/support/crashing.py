@@ -1,0 +1,148 @@
+"""A node whose roles are killed, and the reckoning: its books against those of its peers."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from node.settings import Assemble, Deliver, Receive, Settings, Work
+from node.states import State
+from tests.support.builder import HEAD, encoded
+from tests.support.databases import new_database
+from tests.support.ledgers import Archive, Modality, archive, dataset_of
+from tests.support.mortal import Life, Mortals
+from tests.support.peers import free_port
+
+RESULT = ("Segmentation", "Comprehensive 3D SR", "Basic Text SR", "Secondary Capture Image")
+"""What is owed of a head that bleeds, to each destination."""
+LATEST = 600.0
+"""Seconds that no lease and no wait for further images reaches here: a node goes on because it
+knows, and a lease runs out because the test says so."""
+
+
+def head(number: int) -> list[bytes]:
+    """Return the files of a study of its own, which bleeds."""
+    return [encoded(ds) for ds in HEAD(study=f"study {number}", patient=f"P{number}").build()]
+
+
+class Crashing:
+    """A node whose roles are started and killed, and its peers."""
+
+    def __init__(self, folder: Path, archives: Sequence[Archive]) -> None:
+        self.archives = archives
+        self.settings = Settings(
+            data_dir=folder / "data",
+            receive=Receive(host="127.0.0.1", port=free_port(), min_free_mb=0),
+            assemble=Assemble(grace_s=0, idle_s=LATEST, prior_after_days=0),
+            work=Work(poll_s=0.02, lease_s=LATEST, max_interruptions=10_000),
+            deliver=Deliver(
+                timeout_s=LATEST / 2,
+                retry_s=0.1,
+                max_retry_s=0.2,
+                destinations=tuple(one.destination for one in archives),
+            ),
+        )
+        new_database(self.settings.url)
+        self.modality = Modality(self.settings.receive.port)
+        self.mortals = Mortals(self.settings, folder / "roles")
+
+    def rows(self, query: str, *values: object) -> list[Any]:
+        """Return what a query finds in the worklist."""
+        with closing(sqlite3.connect(self.settings.data_dir / "ichnode.sqlite")) as db:
+            return db.execute(query, values).fetchall()
+
+    def kill(self, life: Life) -> None:
+        """Kill a process, and let the leases that it had run out."""
+        life.kill()
+        database = self.settings.data_dir / "ichnode.sqlite"
+        with closing(sqlite3.connect(database, timeout=30)) as db:
+            for table in ("delivery", '"case"'):
+                db.execute(
+                    f"UPDATE {table} SET lease_until = '2000-01-01 00:00:00.000000'"
+                    " WHERE claimed_by LIKE ?",
+                    (f"%-{life.pid}-%",),
+                )
+            db.commit()
+
+    def states(self) -> Counter[str]:
+        """Return how many cases are in each state."""
+        return Counter(state for (state,) in self.rows('SELECT state FROM "case"'))
+
+    @property
+    def in_flight(self) -> int:
+        """How many objects may be on their way when the deliverer dies: one a thread."""
+        return 2 * len(self.archives) + 1
+
+    @property
+    def repeats(self) -> int:
+        """How often an archive got an object that it had."""
+        return sum(one.repeats for one in self.archives)
+
+
+@contextmanager
+def crashing_node(folder: Path) -> Iterator[Crashing]:
+    """Make a node with an empty worklist and two destinations; all it started is killed."""
+    with archive("FIRST") as first, archive("SECOND") as second:
+        node = Crashing(folder, (first, second))
+        try:
+            yield node
+        finally:
+            node.mortals.end()
+
+
+def require_kept(node: Crashing) -> None:
+    """Fail unless what was acknowledged is held: each object once, byte for byte."""
+    held = node.rows("SELECT sop_instance_uid, path, sha256 FROM instance")
+    digests = {}
+    for uid, path, noted in held:
+        file = (node.settings.data_dir / path).read_bytes()
+        assert sha256(file).hexdigest() == noted
+        digests[uid] = sha256(dataset_of(file)).hexdigest()
+    acknowledged = node.modality.acknowledged
+    assert {uid: digests.get(uid) for uid in acknowledged} == acknowledged
+    assert len(held) == len(digests)
+    assert node.rows("SELECT * FROM quarantine") == []
+
+
+def require_no_second_copy(node: Crashing) -> None:
+    """Fail if the spool holds a file that is no object of the worklist."""
+    files = {
+        path.relative_to(node.settings.data_dir).as_posix()
+        for path in (node.settings.data_dir / "received").rglob("*.dcm")
+    }
+    assert files == {path for (path,) in node.rows("SELECT path FROM instance")}
+
+
+def require_read_once(node: Crashing, studies: int) -> None:
+    """Fail unless each study has one case, which came to its result once."""
+    cases = node.rows('SELECT id, state, supersedes, attempts FROM "case"')
+    assert len(cases) == studies
+    assert {tuple(others) for _, *others in cases} == {(State.DELIVERED, None, 0)}
+    moves = Counter(
+        node.rows("SELECT case_id, json_extract(detail, '$.state') FROM event WHERE what = 'moved'")
+    )
+    states = (State.ASSEMBLED, State.TRIAGED, State.REPORTED)
+    assert moves == {(case, str(state)): 1 for case, *_ in cases for state in states}
+
+
+def require_delivered_once(node: Crashing, studies: int) -> None:
+    """Fail unless each archive has one result of each study, and each object of it as one.
+
+    An object that came more than once came under one UID with the same bytes, so that an archive
+    holds it once (PS3.4 B.2.3: a C-STORE of an instance that is there).
+    """
+    owed = node.rows("SELECT destination, dedup_key, status FROM delivery")
+    assert {status for _, _, status in owed} == {"SENT"}
+    for one in node.archives:
+        mine = [uid for name, uid, _ in owed if name == one.destination.name]
+        assert sorted(mine) == sorted(one.got), "what is noted as sent is what the archive has"
+        assert all(len(set(times)) == 1 for times in one.got.values()), "one UID, other bytes"
+        kinds = Counter(
+            (times[0].study_instance_uid, times[0].sop_class_uid) for times in one.got.values()
+        )
+        assert set(kinds.values()) == {1}, "a second result under other UIDs"
+        assert len(kinds) == studies * len(RESULT)
+    assert {frozenset(one.got) for one in node.archives} == {frozenset(node.archives[0].got)}

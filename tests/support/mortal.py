@@ -1,0 +1,206 @@
+"""The node's roles as processes that a test kills: at any moment, or at a durable step.
+
+They are forked from a process that has imported them, so that a life costs little. The worker has
+the predictor without networks, and decodes in its own process.
+
+A durable step is what outlives the process or is seen outside it: a file is synced or renamed, a
+transaction that changed something is committed, an answer or an object goes out. Each has a place:
+what is done, with which file or in which function.
+"""
+
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from pynetdicom.association import Association
+
+from node.cases import decoding, detector
+from node.dicom.net.acceptor import IncomingAssociation
+from node.dicom.read.pixels import load_volume
+from node.log import configure
+from node.serve import Role, run_role
+from node.settings import Settings
+from node.worklist.database import Database
+from tests.support.peers import listening, wait_until
+from tests.support.working import Predictor
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(
+    [
+        "tests.support.mortal",
+        *(f"node.arrive.{name}" for name in ("storage_scp", "query_scp", "commitment_scp")),
+        *("node.arrive.index", "node.arrive.asking", "node.cases.worker", "node.cases.pipeline"),
+        *("node.deliver", "node.jobs"),
+    ]
+)
+STATES = """SELECT group_concat(DISTINCT state) FROM "case" """
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Life:
+    """One process of a role, from its start to its death."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
+    @property
+    def is_over(self) -> bool:
+        return not self._process.is_alive()
+
+    def kill(self) -> None:
+        """Kill the process (SIGKILL), and return once it is dead."""
+        self._process.kill()
+        self._process.join()
+
+
+class Mortals:
+    """Starts roles on a node's settings; notes, in a folder, at which steps they died."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self._lives: list[Life] = []
+        folder.mkdir()
+
+    def start(self, role: Role, *, doomed: bool = False) -> Life:
+        """Start a role.
+
+        Parameters
+        ----------
+        doomed
+            It dies at the first durable step at whose place none of its role has died.
+        """
+        notes = self.folder / f"{role}.deaths"
+        process = FORKED.Process(
+            target=_live, args=(role, self.settings, self.folder, notes if doomed else None)
+        )
+        process.start()
+        self._lives.append(Life(process))
+        return self._lives[-1]
+
+    def end(self) -> None:
+        """Kill all that was started."""
+        for life in self._lives:
+            life.kill()
+
+    def deaths(self, role: Role) -> list[str]:
+        """Return the places at which processes of a role died, in their order."""
+        return _noted(self.folder / f"{role}.deaths")
+
+    def wait_until_listening(self, life: Life) -> None:
+        """Return once the storage SCP takes connections, or is dead."""
+        port = self.settings.receive.port
+        wait_until(lambda: life.is_over or listening(port), 60)
+
+    def logs(self) -> str:
+        """Return the end of what each role logged."""
+        return "\n".join(path.read_text()[-4000:] for path in sorted(self.folder.glob("*.log")))
+
+
+def _noted(notes: Path) -> list[str]:
+    return notes.read_text().splitlines() if notes.exists() else []
+
+
+def _live(role: Role, settings: Settings, folder: Path, notes: Path | None) -> None:
+    """Run a role in this process; nothing but its death ends it."""
+    with (folder / f"{role}.log").open("ab") as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    configure("INFO", as_json=False)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    detector.load_detector = lambda _: Predictor()  # type: ignore[assignment,return-value]
+    decoding.decoding_process = lambda _: nullcontext(load_volume)  # type: ignore[assignment]
+    if notes is not None:
+        _Fate(notes, settings.data_dir).impose()
+    run_role(role, settings, threading.Event())
+
+
+class _Fate:
+    """Kills this process at the first step whose place is not noted, and notes it."""
+
+    def __init__(self, notes: Path, data_dir: Path) -> None:
+        self._notes, self._data_dir = notes, data_dir
+        self._known = set(_noted(notes))
+        self._lock = threading.Lock()
+
+    def impose(self) -> None:
+        """Watch the durable steps of this process from now on."""
+        self._watch(os, "fsync", lambda file: self._name(Path(f"/proc/self/fd/{file}").readlink()))
+        self._watch(os, "rename", lambda _, to: self._name(Path(to)), after=True)
+        self._watch(Association, "send_c_store", lambda *_, **__: _function(), after=True)
+        self._watch(IncomingAssociation, "answer", lambda *_, **__: "", after=True)
+        self._watch_commits()
+
+    def _watch(
+        self, holder: Any, name: str, place: Callable[..., str], *, after: bool = False
+    ) -> None:
+        """Let each call be a step; a second one after it, where that differs."""
+        real = getattr(holder, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            where = place(*args, **kwargs)
+            self._step(f"before {name} {where}".rstrip())
+            result = real(*args, **kwargs)
+            if after:
+                self._step(f"after {name} {where}".rstrip())
+            return result
+
+        setattr(holder, name, watched)
+
+    def _watch_commits(self) -> None:
+        """Let the commit of each transaction that changed something be two steps."""
+        real = Database.write
+
+        @contextmanager
+        def write(database: Database) -> Iterator[Any]:
+            where = _function()
+            with real(database) as db:
+                connection: Any = db.connection.dbapi_connection
+                before = connection.total_changes
+                yield db
+                changed = connection.total_changes > before
+                if where.startswith(("cases.", "outbox.")):
+                    where += f" {db.exec_driver_sql(STATES).scalar_one()}"
+                if changed:
+                    self._step(f"before commit {where}")
+            if changed:
+                self._step(f"after commit {where}")
+
+        Database.write = write  # type: ignore[method-assign,assignment]
+
+    def _name(self, path: Path) -> str:
+        """Return the file's name in the data folder, with no number that differs by chance."""
+        if not path.is_relative_to(self._data_dir):
+            return path.name
+        first, *others = path.relative_to(self._data_dir).parts or ("data_dir",)
+        by_chance = re.compile(r"^([0-9a-f]{2}|[0-9a-f]{32}.*|[0-9]+)$")
+        return "/".join((first, *(by_chance.sub("*", one) for one in others)))
+
+    def _step(self, place: str) -> None:
+        with self._lock:
+            if place in self._known:
+                return
+            with self._notes.open("a") as notes:
+                notes.write(f"{place}\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _function() -> str:
+    """Return the innermost function of the node that is being run, but for the database's own."""
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        file = Path(frame.f_code.co_filename)
+        if file.is_relative_to(ROOT / "node") and file.name != "database.py":
+            return f"{file.stem}.{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "elsewhere"
