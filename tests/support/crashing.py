@@ -1,23 +1,35 @@
 """A node whose roles are killed, and the reckoning: its books against those of its peers."""
 
+import copy
 import sqlite3
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from pydicom import dcmread
+
+from node.case_folder import CaseFolder, case_folder
+from node.serve import Role
 from node.settings import Assemble, Deliver, Receive, Settings, Work
 from node.states import State
+from node.worklist import upgrade
 from tests.support.builder import HEAD, encoded
 from tests.support.databases import new_database
 from tests.support.ledgers import Archive, Modality, archive, dataset_of
 from tests.support.mortal import Life, Mortals
-from tests.support.peers import free_port
+from tests.support.peers import free_port, wait_until
 
 RESULT = ("Segmentation", "Comprehensive 3D SR", "Basic Text SR", "Secondary Capture Image")
 """What is owed of a head that bleeds, to each destination."""
+ROLES: tuple[Role, ...] = ("receive", "work", "deliver")
+BACKLOG = 3
+"""Studies that are under way at a time."""
 LATEST = 600.0
 """Seconds that no lease and no wait for further images reaches here: a node goes on because it
 knows, and a lease runs out because the test says so."""
@@ -31,10 +43,10 @@ def head(number: int) -> list[bytes]:
 class Crashing:
     """A node whose roles are started and killed, and its peers."""
 
-    def __init__(self, folder: Path, archives: Sequence[Archive]) -> None:
+    def __init__(self, folder: Path, archives: Sequence[Archive], data_dir: Path) -> None:
         self.archives = archives
         self.settings = Settings(
-            data_dir=folder / "data",
+            data_dir=data_dir,
             receive=Receive(host="127.0.0.1", port=free_port(), min_free_mb=0),
             assemble=Assemble(grace_s=0, idle_s=LATEST, prior_after_days=0),
             work=Work(poll_s=0.02, lease_s=LATEST, max_interruptions=10_000),
@@ -45,7 +57,6 @@ class Crashing:
                 destinations=tuple(one.destination for one in archives),
             ),
         )
-        new_database(self.settings.url)
         self.modality = Modality(self.settings.receive.port)
         self.mortals = Mortals(self.settings, folder / "roles")
 
@@ -54,22 +65,49 @@ class Crashing:
         with closing(sqlite3.connect(self.settings.data_dir / "ichnode.sqlite")) as db:
             return db.execute(query, values).fetchall()
 
+    def on(self, data_dir: Path, folder: Path) -> Self:
+        """Return the node as it goes on from another data folder, with the same peers."""
+        other = copy.copy(self)
+        other.settings = self.settings.model_copy(update={"data_dir": data_dir})
+        other.mortals = Mortals(other.settings, folder)
+        return other
+
+    def start(self) -> dict[Role, Life]:
+        """Start all roles."""
+        return {role: self.mortals.start(role) for role in ROLES}
+
     def kill(self, life: Life) -> None:
         """Kill a process, and let the leases that it had run out."""
         life.kill()
+        self.let_leases_run_out(f"%-{life.pid}-%")
+
+    def let_leases_run_out(self, claimed_by: str = "%") -> None:
+        """Let the time pass that a dead process's claims last."""
         database = self.settings.data_dir / "ichnode.sqlite"
         with closing(sqlite3.connect(database, timeout=30)) as db:
             for table in ("delivery", '"case"'):
                 db.execute(
                     f"UPDATE {table} SET lease_until = '2000-01-01 00:00:00.000000'"
                     " WHERE claimed_by LIKE ?",
-                    (f"%-{life.pid}-%",),
+                    (claimed_by,),
                 )
             db.commit()
+
+    def wait_until_delivered(self, studies: int, within_s: float = 120) -> None:
+        """Return once so many cases are DELIVERED; fail with the roles' logs if they are not."""
+        try:
+            wait_until(lambda: self.states()["DELIVERED"] >= studies, within_s)
+        except BaseException as late:
+            raise AssertionError(f"{self.states()}\n{self.mortals.logs()}") from late
 
     def states(self) -> Counter[str]:
         """Return how many cases are in each state."""
         return Counter(state for (state,) in self.rows('SELECT state FROM "case"'))
+
+    @property
+    def delivered(self) -> int:
+        """How many studies' results the first archive has."""
+        return len(self.archives[0].got) // len(RESULT)
 
     @property
     def in_flight(self) -> int:
@@ -83,17 +121,58 @@ class Crashing:
 
 
 @contextmanager
-def crashing_node(folder: Path) -> Iterator[Crashing]:
+def crashing_node(folder: Path, data_dir: Path | None = None) -> Iterator[Crashing]:
     """Make a node with an empty worklist and two destinations; all it started is killed."""
     with archive("FIRST") as first, archive("SECOND") as second:
-        node = Crashing(folder, (first, second))
+        node = Crashing(folder, (first, second), data_dir or folder / "data")
+        # A copied file is in memory alone: where the power fails, it is made as `db upgrade` does.
+        (new_database if data_dir is None else upgrade)(node.settings.url)
         try:
             yield node
         finally:
             node.mortals.end()
 
 
-def require_kept(node: Crashing) -> None:
+class Load:
+    """Studies that are sent while the block runs, each until all of it is taken.
+
+    A study is begun when fewer than `BACKLOG` are under way: what is sent again is one of these.
+    """
+
+    def __init__(self, node: Crashing) -> None:
+        self._node, self._over, self._lock = node, threading.Event(), threading.Lock()
+        self._numbers = count(1)
+        self.files: list[list[bytes]] = []
+        """Of each study that was begun."""
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(2)
+        self._senders = [self._pool.submit(self._send) for _ in range(2)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Begin no further study, and return once all is taken that was begun."""
+        self._over.set()
+        self._pool.shutdown()
+        for sender in self._senders:
+            sender.result()
+
+    def _send(self) -> None:
+        while not self._over.is_set():
+            if len(self.files) - self._node.delivered > BACKLOG:
+                self._over.wait(0.05)
+                continue
+            with self._lock:
+                self.files.append(head(next(self._numbers)))
+                files = self.files[-1]
+            while not self._node.modality.send(files):
+                threading.Event().wait(0.05)
+
+
+def require_kept(node: Crashing, acknowledged: Mapping[str, str]) -> None:
     """Fail unless what was acknowledged is held: each object once, byte for byte."""
     held = node.rows("SELECT sop_instance_uid, path, sha256 FROM instance")
     digests = {}
@@ -101,7 +180,6 @@ def require_kept(node: Crashing) -> None:
         file = (node.settings.data_dir / path).read_bytes()
         assert sha256(file).hexdigest() == noted
         digests[uid] = sha256(dataset_of(file)).hexdigest()
-    acknowledged = node.modality.acknowledged
     assert {uid: digests.get(uid) for uid in acknowledged} == acknowledged
     assert len(held) == len(digests)
     assert node.rows("SELECT * FROM quarantine") == []
@@ -146,3 +224,18 @@ def require_delivered_once(node: Crashing, studies: int) -> None:
         assert set(kinds.values()) == {1}, "a second result under other UIDs"
         assert len(kinds) == studies * len(RESULT)
     assert {frozenset(one.got) for one in node.archives} == {frozenset(node.archives[0].got)}
+
+
+def require_whole(node: Crashing) -> None:
+    """Fail unless the database is sound, and what its rows say of files is on disk."""
+    assert node.rows("PRAGMA integrity_check") == [("ok",)]
+    assert node.rows("PRAGMA foreign_key_check") == []
+    root = node.settings.data_dir
+    for case, state in node.rows('SELECT id, state FROM "case"'):
+        folder = CaseFolder(root, case_folder(case))
+        if state != State.RECEIVING:
+            folder.require_plan()
+        if state not in (State.RECEIVING, State.ASSEMBLED):
+            folder.require_findings()
+    for path, uid in node.rows("SELECT payload_path, dedup_key FROM delivery"):
+        assert dcmread(root / path).SOPInstanceUID == uid

@@ -64,6 +64,22 @@ class Life:
         self._process.kill()
         self._process.join()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the process do nothing while the block runs."""
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_until(lambda: self.is_over or set(self._states()) == {"T"})
+        try:
+            yield
+        finally:
+            if not self.is_over:
+                os.kill(self.pid, signal.SIGCONT)
+
+    def _states(self) -> Iterator[str]:
+        """The state of each thread (proc_pid_stat(5))."""
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            yield (thread / "stat").read_text().rpartition(")")[2].split()[0]
+
 
 class Mortals:
     """Starts roles on a node's settings; notes, in a folder, at which steps they died."""
@@ -73,17 +89,20 @@ class Mortals:
         self._lives: list[Life] = []
         folder.mkdir()
 
-    def start(self, role: Role, *, doomed: bool = False) -> Life:
+    def start(self, role: Role, *, doomed: bool = False, forgetful: bool = False) -> Life:
         """Start a role.
 
         Parameters
         ----------
         doomed
             It dies at the first durable step at whose place none of its role has died.
+        forgetful
+            It syncs no file, though the database does.
         """
         notes = self.folder / f"{role}.deaths"
         process = FORKED.Process(
-            target=_live, args=(role, self.settings, self.folder, notes if doomed else None)
+            target=_live,
+            args=(role, self.settings, self.folder, notes if doomed else None, forgetful),
         )
         process.start()
         self._lives.append(Life(process))
@@ -112,7 +131,9 @@ def _noted(notes: Path) -> list[str]:
     return notes.read_text().splitlines() if notes.exists() else []
 
 
-def _live(role: Role, settings: Settings, folder: Path, notes: Path | None) -> None:
+def _live(
+    role: Role, settings: Settings, folder: Path, notes: Path | None, forgetful: bool
+) -> None:
     """Run a role in this process; nothing but its death ends it."""
     with (folder / f"{role}.log").open("ab") as log:
         os.dup2(log.fileno(), sys.stderr.fileno())
@@ -122,6 +143,8 @@ def _live(role: Role, settings: Settings, folder: Path, notes: Path | None) -> N
     decoding.decoding_process = lambda _: nullcontext(load_volume)  # type: ignore[assignment]
     if notes is not None:
         _Fate(notes, settings.data_dir).impose()
+    if forgetful:
+        os.fsync = lambda _: None
     run_role(role, settings, threading.Event())
 
 

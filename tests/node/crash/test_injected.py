@@ -86,7 +86,7 @@ def test_receiver_that_is_killed_at_each_step_loses_nothing_that_it_acknowledged
         node.mortals.wait_until_listening(life)
         sent = node.modality.send(files)
         node.kill(life)
-        require_kept(node)
+        require_kept(node, node.modality.acknowledged)
     require_no_second_copy(node)
     assert len(node.modality.acknowledged) == len(files)
     require_deaths(node, "receive")
