@@ -15,20 +15,24 @@ from typing import Any, Self
 from pydicom import dcmread
 
 from node.case_folder import CaseFolder, case_folder
+from node.cases.worker import work_once
+from node.clock import utc_now
 from node.serve import Role
 from node.settings import Assemble, Deliver, Receive, Settings, Work
 from node.states import State
-from node.worklist import upgrade
+from node.worklist import Worklist, upgrade
 from tests.support.builder import HEAD, encoded
 from tests.support.databases import new_database
 from tests.support.ledgers import Archive, Modality, archive, dataset_of
 from tests.support.mortal import Life, Mortals
 from tests.support.peers import free_port, wait_until
+from tests.support.watched import WatchedNode
+from tests.support.working import Predictor, receive_files
 
 RESULT = ("Segmentation", "Comprehensive 3D SR", "Basic Text SR", "Secondary Capture Image")
 """What is owed of a head that bleeds, to each destination."""
 ROLES: tuple[Role, ...] = ("receive", "work", "deliver")
-BACKLOG = 3
+BACKLOG = 5
 """Studies that are under way at a time."""
 LATEST = 600.0
 """Seconds that no lease and no wait for further images reaches here: a node goes on because it
@@ -71,6 +75,10 @@ class Crashing:
         other.settings = self.settings.model_copy(update={"data_dir": data_dir})
         other.mortals = Mortals(other.settings, folder)
         return other
+
+    def set(self, **sections: Any) -> None:
+        """Change sections of the settings, before a role is started."""
+        self.settings = self.mortals.settings = self.settings.model_copy(update=sections)
 
     def start(self) -> dict[Role, Life]:
         """Start all roles."""
@@ -131,6 +139,16 @@ def crashing_node(folder: Path, data_dir: Path | None = None) -> Iterator[Crashi
             yield node
         finally:
             node.mortals.end()
+
+
+def filled(node: Crashing, number: int, *, read: bool) -> None:
+    """Let the node receive a study, and read and report it, without a death."""
+    settings = node.settings
+    with Worklist(settings.url) as worklist:
+        working = WatchedNode.on(worklist, settings, Predictor, utc_now)
+        receive_files(head(number), working)
+        while read and work_once(working, "worker"):
+            pass
 
 
 class Load:

@@ -6,13 +6,11 @@ each kind of step is met once, whatever number of files and objects there is.
 
 import pytest
 
-from node.cases.worker import work_once
-from node.clock import utc_now
 from node.serve import Role
-from node.worklist import Worklist
 from tests.support.crashing import (
     Crashing,
     crashing_node,
+    filled,
     head,
     require_delivered_once,
     require_kept,
@@ -20,8 +18,6 @@ from tests.support.crashing import (
     require_read_once,
 )
 from tests.support.peers import wait_until
-from tests.support.watched import WatchedNode
-from tests.support.working import Predictor, receive_files
 
 pytestmark = pytest.mark.slow
 
@@ -90,16 +86,6 @@ def test_receiver_that_is_killed_at_each_step_loses_nothing_that_it_acknowledged
     require_no_second_copy(node)
     assert len(node.modality.acknowledged) == len(files)
     require_deaths(node, "receive")
-
-
-def filled(node: Crashing, number: int, *, read: bool) -> None:
-    """Let the node receive a study, and read and report it, without a death."""
-    settings = node.settings
-    with Worklist(settings.url) as worklist:
-        working = WatchedNode.on(worklist, settings, Predictor, utc_now)
-        receive_files(head(number), working)
-        while read and work_once(working, "worker"):
-            pass
 
 
 def test_worker_that_is_killed_at_each_step_reads_a_study_once(node):
