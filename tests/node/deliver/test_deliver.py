@@ -19,7 +19,7 @@ from node import outages
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cli.pacs import archive
-from node.deliver.loop import Job, deliver, drain
+from node.deliver.loop import POLL_S, Job, deliver, drain
 from node.dicom.net.association import contexts_archive, contexts_echo
 from node.dicom.net.requestor import associated
 from node.dicom.net.store_scu import echo, send_files
@@ -663,6 +663,40 @@ def test_a_bleed_does_not_wait_for_a_peer_that_hangs_with_much_to_take(tmp_path)
             outbox.owe(bleed, seed="bleed", to="well")
             with delivering(outbox):
                 wait_until(lambda: filed(tmp_path / "pacs"), within_s=3)
+
+
+@pytest.mark.slow
+def test_no_destination_waits_for_another_that_takes_much_and_answers_nothing(tmp_path):
+    (tmp_path / "pacs").mkdir()
+    let_go, asked = threading.Event(), []
+
+    def hang(event: evt.Event):
+        asked.append(event)
+        let_go.wait(60)
+        return 0x0000
+
+    ae = AE("HANGS")
+    handlers = [(evt.EVT_C_STORE, hang)]
+    server = ae.start_server(
+        ("127.0.0.1", 0), block=False, contexts=contexts_archive(), evt_handlers=handlers
+    )
+    hangs = peer("HANGS", server.server_address[1])
+    with archive("PACS", tmp_path / "pacs") as port:
+        well = Destination(name="well", ae_title="PACS", host="127.0.0.1", port=port)
+        quiet = {"priority": Priority.NOT_SUSPECTED}
+        with outbox_to(tmp_path, hangs, timeout_s=300.0, destinations=(hangs, well)) as outbox:
+            outbox.owe(*report(tmp_path, 40, seed="many"), seed="many", **quiet)
+            with delivering(outbox):
+                wait_until(lambda: asked)
+                time.sleep(3 * POLL_S)  # each thread has looked for work
+                (one,) = report(tmp_path, 1, seed="one")
+                outbox.owe(one, seed="one", to="well", **quiet)
+                try:
+                    wait_until(lambda: filed(tmp_path / "pacs"))
+                    assert len(asked) == 1
+                finally:
+                    let_go.set()
+    ae.shutdown()
 
 
 # By hand
