@@ -269,6 +269,15 @@ class TestArrivals:
         assert worklist.arrivals.study("1.7.1")[0].released_at is None
         assert worklist.arrivals.study("1.7.1")[0].last_received_at == at(4)
 
+    def test_a_release_makes_void_what_a_worker_decides_without_it(
+        self, worklist: Worklist
+    ) -> None:
+        receive(worklist)
+        case = claimed(worklist, now=at(3))
+        worklist.arrivals.release(["1.8.1"], at(4))
+        worklist.cases.finish(case, "w1", Waiting("may still come", at(63)), at(5))
+        assert claimed(worklist, now=at(5)).id == case.id
+
     def test_a_release_makes_the_undecided_cases_of_the_study_due(self, worklist: Worklist) -> None:
         receive(worklist, series=1)
         receive(worklist, series=2)
