@@ -353,7 +353,10 @@ def replace_cut_short(db: sa.Connection, header: Header, now: datetime) -> None:
 
 
 def release(db: sa.Connection, series_uids: Sequence[str], now: datetime) -> None:
-    """Mark the series released, and the undecided cases of their studies due: it is evidence."""
+    """Mark the series released, and the undecided cases of their studies due: it is evidence.
+
+    What a worker decides of one meanwhile, without it, is void.
+    """
     studies = sa.select(series.c.study_instance_uid).where(
         series.c.series_instance_uid.in_(series_uids)
     )
@@ -368,8 +371,9 @@ def release(db: sa.Connection, series_uids: Sequence[str], now: datetime) -> Non
     db.execute(
         case.update()
         .where(case.c.series_instance_uid.in_(siblings))
-        .where(case.c.state == State.RECEIVING, case.c.due_at > now)
-        .values(due_at=now)
+        .where(case.c.state == State.RECEIVING)
+        .where(sa.or_(case.c.claimed_by.is_not(None), case.c.due_at > now))
+        .values(due_at=now, **FREE)
     )
 
 
