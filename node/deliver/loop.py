@@ -18,7 +18,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -27,6 +27,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from node import outages
 from node.deliver.answer import Answer, Verdict
+from node.deliver.busy import Busy
 from node.deliver.channels import CHANNELS
 from node.deliver.committing import ask_what_is_due, report_what_is_due
 from node.errors import IchnodeError
@@ -68,6 +69,7 @@ def drain(
     clock: Callable[[], datetime],
     worker: str,
     urgent_to: str | None = None,
+    busy: Busy | None = None,
 ) -> int:
     """Send what is due now; return how many parcels arrived.
 
@@ -75,29 +77,47 @@ def drain(
     ----------
     urgent_to
         Send only what suspected current cases owe to this destination; None sends all.
+    busy
+        Nothing is sent to a destination to which another who shares this one sends.
     """
     lease_s = 2 * settings.deliver.timeout_s
+    busy = Busy() if busy is None else busy
     arrived = 0
     while True:
         now = clock()
-        batch = outbox.claim(worker, lease_s, now, BATCH, urgent_to=urgent_to)
-        if not batch:
-            return arrived
-        valid_until = now + timedelta(seconds=lease_s / 2)
-        failed: Counter[str] = Counter()
-        for owed, answer in CHANNELS[batch[0].parcel.channel].send(batch, settings, outbox):
-            if answer.verdict is Verdict.DOWN:
-                _wait_for(owed.destination, answer.message, settings, outbox, clock(), worker)
-                break
-            arrived += answer.verdict is Verdict.STORED
-            _note(owed, answer, settings, outbox, clock(), worker)
-            if answer.verdict in (Verdict.AGAIN, Verdict.REFUSED, Verdict.FINAL):
-                failed[f"{_log_words(answer)} (status {_hex(answer.status)})"] += 1
-            if clock() > valid_until:  # what is left goes out when its lease has run out
-                break
-        for why, objects in failed.items():
-            say = log_event("not_delivered", destination=batch[0].destination, objects=objects)
-            logger.warning("not delivered: %s", why, extra=say)
+        claim = partial(outbox.claim, worker, lease_s, now, BATCH, urgent_to=urgent_to)
+        with busy.claimed(claim) as batch:
+            if not batch:
+                return arrived
+            valid_until = now + timedelta(seconds=lease_s / 2)
+            arrived += _send(batch, settings, outbox, clock, worker, valid_until)
+
+
+def _send(
+    batch: Sequence[Delivery],
+    settings: Settings,
+    outbox: Outbox,
+    clock: Callable[[], datetime],
+    worker: str,
+    valid_until: datetime,
+) -> int:
+    """Send deliveries of one destination and record the answers; return how many arrived."""
+    arrived = 0
+    failed: Counter[str] = Counter()
+    for owed, answer in CHANNELS[batch[0].parcel.channel].send(batch, settings, outbox):
+        if answer.verdict is Verdict.DOWN:
+            _wait_for(owed.destination, answer.message, settings, outbox, clock(), worker)
+            break
+        arrived += answer.verdict is Verdict.STORED
+        _note(owed, answer, settings, outbox, clock(), worker)
+        if answer.verdict in (Verdict.AGAIN, Verdict.REFUSED, Verdict.FINAL):
+            failed[f"{_log_words(answer)} (status {_hex(answer.status)})"] += 1
+        if clock() > valid_until:  # what is left goes out when its lease has run out
+            break
+    for why, objects in failed.items():
+        say = log_event("not_delivered", destination=batch[0].destination, objects=objects)
+        logger.warning("not delivered: %s", why, extra=say)
+    return arrived
 
 
 def _wait_for(
@@ -212,7 +232,8 @@ def deliver(
     """Empty the outbox until `stop` is set.
 
     Each destination has a thread for urgent parcels alone, so that none waits for what goes to a
-    peer that hangs, nor for the parcels of other studies. The rest share a few threads.
+    peer that hangs, nor for the parcels of other studies. For the rest each destination has one
+    thread at a time, so that none waits for another.
 
     Parameters
     ----------
@@ -222,7 +243,7 @@ def deliver(
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it warns when a job is late
     names = [destination.name for destination in settings.deliver.destinations]
     shared = len(names) + 1
-    met = Outages("deliver")
+    met, busy = Outages("deliver"), Busy()
     scheduler = BackgroundScheduler(
         executors={"default": ThreadPoolExecutor(len(names) + shared)}, timezone=UTC
     )
@@ -230,7 +251,7 @@ def deliver(
         scheduler.add_job(
             Job(
                 f"send what is urgent to {urgent_to}" if urgent_to else "send",
-                partial(_drain, settings, outbox, clock, urgent_to),
+                partial(_drain, settings, outbox, clock, urgent_to, None if urgent_to else busy),
                 outbox,
                 clock,
                 met,
@@ -296,9 +317,13 @@ def _add_commitment(
 
 
 def _drain(
-    settings: Settings, outbox: Outbox, clock: Callable[[], datetime], urgent_to: str | None
+    settings: Settings,
+    outbox: Outbox,
+    clock: Callable[[], datetime],
+    urgent_to: str | None,
+    busy: Busy | None,
 ) -> int:
-    return drain(settings, outbox, clock, claimant(), urgent_to)
+    return drain(settings, outbox, clock, claimant(), urgent_to, busy)
 
 
 class Job:

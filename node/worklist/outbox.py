@@ -1,6 +1,6 @@
 """What goes out: one row for each parcel owed to each destination."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,6 +49,7 @@ class Outbox:
         limit: int = 20,
         *,
         urgent_to: str | None = None,
+        besides: Collection[str] = (),
     ) -> list[Delivery]:
         """Return due deliveries of one channel and destination, now this worker's.
 
@@ -60,6 +61,8 @@ class Outbox:
         ----------
         urgent_to
             Only those of suspected current cases to this destination; None takes all.
+        besides
+            Destinations whose deliveries are left out.
         """
         only: sa.ColumnElement[bool] = sa.true()
         if urgent_to is not None:
@@ -69,6 +72,7 @@ class Outbox:
             .join_from(delivery, case)
             .where(delivery.c.status == DeliveryStatus.OWED, is_free(delivery, now), only)
             .where(sa.or_(delivery.c.kind != KIND, ~_overtakes(now)))
+            .where(delivery.c.destination.not_in(besides))
             .where(unreachable.may_be_tried(now), pauses.is_sending())
             .order_by(_URGENT.desc(), delivery.c.id)
             .with_for_update(skip_locked=True, of=delivery)
