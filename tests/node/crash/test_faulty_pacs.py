@@ -17,7 +17,7 @@ from node.settings import Destination
 from tests.support.crashing import RESULT, crashing_node, filled
 from tests.support.peers import mute_peer, storescp, wait_until
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow]
+pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.sqlite]
 
 TRIES = 3
 STALLS_S = "60"

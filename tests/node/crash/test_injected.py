@@ -19,7 +19,7 @@ from tests.support.crashing import (
 )
 from tests.support.peers import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 STEPS = {
     "receive": {

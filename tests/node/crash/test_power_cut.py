@@ -18,7 +18,7 @@ from tests.support.crashing import (
 )
 from tests.support.disks import raw_disk
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 CUTS_S = (0.4, 0.7, 1.1, 0.9)
 """Seconds from one cut to the next."""
