@@ -58,12 +58,20 @@ class Sender:
     def __init__(self, peer: Destination, syntax: str) -> None:
         self._name = peer.name
         self._socket = socket.create_connection((peer.host, peer.port), TIMEOUT_S)
+        try:
+            self._longest = self._associate(peer.ae_title, syntax)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _associate(self, called: str, syntax: str) -> int:
+        """Request the association; return the longest PDU that the peer takes."""
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(_request(peer.ae_title, syntax))
+        self._socket.sendall(_request(called, syntax))
         kind, body = self._pdu()
         if kind != ASSOCIATE_AC:
-            raise Retryable(f"{peer.name} rejects the association")
-        self._longest = _max_pdu(body) or 1 << 18
+            raise Retryable(f"{self._name} rejects the association")
+        return _max_pdu(body) or 1 << 18
 
     def __enter__(self) -> "Sender":
         return self
