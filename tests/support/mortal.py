@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ class Life:
     def _states(self) -> Iterator[str]:
         """The state of each thread (proc_pid_stat(5))."""
         for thread in Path(f"/proc/{self.pid}/task").iterdir():
-            yield (thread / "stat").read_text().rpartition(")")[2].split()[0]
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                yield (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 class Mortals:
