@@ -1,8 +1,7 @@
 """`ichnode serve`: runs each role in a process of its own, and starts again one that dies.
 
-receive and web answer the network, work reads, deliver sends what the outbox holds and runs the
-jobs of the node (`node.jobs`). They meet in the database alone, so each can also run by itself,
-under systemd or on another machine.
+The roles (`node.roles`) meet in the database alone, so each can also run by itself, under systemd
+or on another machine. SIGHUP has all of them read their settings anew.
 """
 
 import logging
@@ -13,27 +12,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from errno import EADDRINUSE
-from functools import cache, partial
 from pathlib import Path
-from typing import Literal
 
-from node.audit import Trail, forwarding, noted_or_logged
-from node.clock import utc_now
-from node.errors import BadConfiguration, IchnodeError
-from node.health import Pulse, StopEvent, answering, notify, pulse
+from node.errors import BadConfiguration
+from node.folder_lock import holder
+from node.health import StopEvent, notify
+from node.in_force import InForce
 from node.log import event
-from node.outages import outage_of, require_room, sit_out
-from node.settings import LOOPBACK, Settings, source
-from node.worklist import Actor, Audit, AuditLine, Deed, Worklist, claimant
+from node.roles import ROLES, Role
+from node.settings import LOOPBACK, Settings
+from node.worklist import Worklist
 
 logger = logging.getLogger(__name__)
 
-Role = Literal["receive", "work", "deliver", "web"]
-ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
 RESTART_S = (0.5, 30.0)
 """First and longest wait before a role that died is started again. An estimate; nothing was
 measured."""
@@ -41,126 +35,6 @@ measured."""
 PORTS_S = 15.0
 """How long a new node waits for its ports. It must exceed the time in which the roles of a node
 that was killed end: the receiver takes up to 10 s to store what it has begun."""
-
-
-def run_role(role: Role, settings: Settings, stop: threading.Event) -> None:
-    """Run one role in this process until `stop` is set; sit out an outage that it meets."""
-    logger.info("started", extra=event("role_started", role=role))
-    while True:
-        try:
-            with (
-                Worklist(settings.url) as worklist,
-                pulse(role, worklist.processes, utc_now, stop) as alive,
-                _noted(role, worklist.audit),
-            ):
-                _RUN[role](settings, worklist, stop, alive)
-            break
-        except (IchnodeError, OSError) as error:
-            outage = outage_of(error)
-            if outage is None or stop.is_set():
-                raise
-            sit_out(outage, role, partial(_require_over, settings), stop)
-    logger.info("stopped", extra=event("role_stopped", role=role))
-
-
-def _require_over(settings: Settings) -> None:
-    """Raise an Outage if the disk, or the database, cannot be used."""
-    require_room(settings.data_dir)
-    with Worklist(settings.url):
-        pass
-
-
-@contextmanager
-def _noted(role: Role, audit: Audit) -> Iterator[None]:
-    """Note in the audit trail that a role starts, and that it stops."""
-    node = Actor("ichnode", socket.gethostname())
-    about = f"{role}, process {os.getpid()}"
-    noted_or_logged(audit, AuditLine(node, Deed.STARTED, utc_now(), about=about))
-    try:
-        yield
-    finally:
-        noted_or_logged(audit, AuditLine(node, Deed.STOPPED, utc_now(), about=about))
-
-
-def _receive(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
-    from node.arrive.commitment_scp import CommitmentScp
-    from node.arrive.index import patient_index
-    from node.arrive.query_scp import QueryScp
-    from node.arrive.storage_scp import Receiver
-
-    trail = Trail(worklist.audit, utc_now)
-    queries = QueryScp(settings, worklist.archive, trail)
-    promises = (worklist.commitments, worklist.confirmations)
-    commitment = CommitmentScp(settings, *promises, utc_now)
-    handles = (worklist.arrivals, worklist.announcements)
-    with (
-        trail,
-        Receiver(settings, *handles, utc_now, queries, trail, commitment),
-        patient_index(settings, worklist.patients, utc_now),
-    ):
-        alive.ready()
-        while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`
-            pass
-
-
-def _work(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
-    from node.arrive.asking import asker
-    from node.cases.decoding import decoding_process
-    from node.cases.detector import load_detector
-    from node.cases.pipeline import Node
-    from node.cases.worker import work
-
-    detector = cache(lambda: load_detector(settings))
-    detector()  # loaded before the first case arrives
-    node = Node.on(worklist, settings, detector, utc_now)
-    if settings.assemble.ask:
-        asked = source(settings.assemble.ask, settings)
-        ask = asker(asked, settings, worklist.announcements, utc_now)
-        node = replace(node, ask=ask)
-    name = claimant()
-    alive.tell_if_hangs(lambda: worklist.cases.give_back(name, attempts=1))
-    with decoding_process(settings.decode) as decode:
-        alive.ready()
-        work(replace(node, decode=decode), name, stop)
-
-
-def _deliver(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
-    from node.deliver import deliver
-    from node.jobs import scheduled
-
-    promises = (worklist.commitments, worklist.confirmations)
-    with (
-        scheduled(settings, worklist, utc_now, stop),
-        forwarding(settings, worklist.audit, utc_now),
-    ):
-        alive.ready()
-        deliver(settings, worklist.outbox, utc_now, stop, promises)
-
-
-def _web(settings: Settings, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
-    from node.arrive.catalogue import Catalogue
-    from node.web import dicomweb_service, serve_page
-
-    trail = Trail(worklist.audit, utc_now)
-    archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now, trail)
-    catalogue = Catalogue(worklist.archive, settings.data_dir)
-    keeping = threading.Thread(target=catalogue.keep_current, args=(stop,), name="catalogue")
-    keeping.start()
-    try:
-        with trail, answering(settings, worklist, utc_now, stop):
-            alive.ready()
-            serve_page(settings, worklist, utc_now, stop, [archive])
-    finally:
-        stop.set()
-        keeping.join()
-
-
-_RUN: dict[Role, Callable[[Settings, Worklist, threading.Event, Pulse], None]] = {
-    "receive": _receive,
-    "work": _work,
-    "deliver": _deliver,
-    "web": _web,
-}
 
 
 def stop_on_signal() -> threading.Event:
@@ -173,9 +47,48 @@ def stop_on_signal() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         # In a thread: the handler may interrupt a `stop.wait` that holds the event's own lock.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
-    if os.environ.get(_SUPERVISED):
+    if is_supervised():
         threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
     return stop
+
+
+def reload_on_signal(in_force: InForce) -> None:
+    """Have SIGHUP read the settings anew."""
+    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=in_force.reload).start())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def ask_to_reload(folder: Path) -> int:
+    """Have the supervisor of a data folder read its settings anew; return its process id.
+
+    Raises
+    ------
+    BadConfiguration
+        If there is none, or it is another user's.
+    """
+    process = holder(folder) or ""
+    if not process.isdigit():
+        raise BadConfiguration(f"no `ichnode serve` runs all roles on {folder}")
+    try:
+        os.kill(int(process), signal.SIGHUP)
+    except OSError as error:
+        raise BadConfiguration(f"process {process}: {error.strerror}") from error
+    return int(process)
+
+
+def is_supervised() -> bool:
+    """Return whether a supervisor started this process."""
+    return _SUPERVISED in os.environ
+
+
+@contextmanager
+def _reload_waits() -> Iterator[None]:
+    """Have a process that is started here keep a SIGHUP until it can serve it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 _SUPERVISED = "ICHNODE_SUPERVISED"
@@ -250,17 +163,24 @@ def cannot_listen(host: str, port: int) -> OSError | None:
     return None
 
 
-def supervise(config: Path | None, stop: threading.Event) -> None:
-    """Run all roles as child processes until `stop` is set; start again one that dies."""
-    children = {role: _Child(role, config) for role in ROLES}
+def supervise(config: Path | None, in_force: InForce, stop: threading.Event) -> None:
+    """Run all roles as child processes until `stop` is set; start again one that dies.
+
+    A reload of the settings is handed on to them.
+    """
+    children = [_Child(role, config) for role in ROLES]
     notify("READY=1")
-    while not stop.wait(0.2):
-        notify("WATCHDOG=1")
-        for child in children.values():
-            child.keep_alive()
-    for child in children.values():
-        child.terminate()
-    for child in children.values():
+    while not stop.is_set():
+        turn = in_force.turn(stop)
+        while not turn.wait(0.2):
+            notify("WATCHDOG=1")
+            for child in children:
+                child.keep_alive()
+        for child in children:
+            child.reload()
+    for child in children:
+        child.end()
+    for child in children:
         child.process.wait()
 
 
@@ -279,7 +199,8 @@ class _Child:
         self.started = time.monotonic()
         environment = {**os.environ, _SUPERVISED: "1"}
         environment.pop("NOTIFY_SOCKET", None)  # systemd hears the supervisor alone
-        return subprocess.Popen(self.command, stdin=subprocess.PIPE, env=environment)
+        with _reload_waits():
+            return subprocess.Popen(self.command, stdin=subprocess.PIPE, env=environment)
 
     def keep_alive(self) -> None:
         """Start the process again if it died and its wait is over."""
@@ -292,7 +213,10 @@ class _Child:
         logger.error("died, starting again", extra=event("role_died", role=self.role, code=code))
         self.process = self._start()
 
-    def terminate(self) -> None:
+    def reload(self) -> None:
+        """Ask the process to read its settings anew."""
+        self.process.send_signal(signal.SIGHUP)
+
+    def end(self) -> None:
         """Ask the process to finish its current work and stop."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        self.process.terminate()

@@ -97,6 +97,10 @@ class QueryScp:
         self._apart = Apart(settings.decode)
         self._places = threading.Semaphore(max(1, settings.receive.max_associations // 4))
 
+    def take(self, settings: Settings) -> None:
+        """Go by other destinations of C-MOVE from now on."""
+        self._settings = settings
+
     def serve(
         self,
         request: QueryRequest,

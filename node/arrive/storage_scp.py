@@ -146,6 +146,15 @@ class Receiver:
         self._thread.join()
         self._connections.end(STOP_TIMEOUT_S)
 
+    def take(self, settings: Settings) -> None:
+        """Go by other callers, rights and peers from now on; open associations keep theirs."""
+        receive = settings.receive
+        self._admission = Admission.of(receive.ae_title, receive.allowed_callers, receive.callers)
+        if self._queries is not None:
+            self._queries.take(settings)
+        if self._commitment is not None:
+            self._commitment.settings = settings
+
     @property
     def connections(self) -> int:
         """How many connections are open, with an association or without."""

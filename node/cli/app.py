@@ -14,7 +14,7 @@ from node.cli.commands.canary import canary
 from node.cli.commands.cases import cases
 from node.cli.commands.coverage import coverage
 from node.cli.commands.deliveries import deliveries
-from node.cli.commands.installation import db, doctor, serve
+from node.cli.commands.installation import db, doctor, reload, serve
 from node.cli.commands.jobs import jobs
 from node.cli.commands.peers import echo, send
 from node.cli.commands.purging import purge
@@ -29,6 +29,7 @@ from training.review_commands import app as review
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "serve": serve,
+    "reload": reload,
     "demo": demo,
     "analyse": analyse,
     "import": import_,

@@ -29,14 +29,24 @@ LEASE_S = 300.0
 Clock = Callable[[], datetime]
 RetryAt = Callable[[int, datetime], datetime | None]
 """When to try again after so many earlier failures; None gives up."""
+IsOver = Callable[[], bool]
+"""Whether to begin nothing more."""
+
+
+def _never() -> bool:
+    return False
 
 
 def report_what_is_due(
-    settings: Settings, commitments: Commitments, clock: Clock, retry_at: RetryAt
+    settings: Settings,
+    commitments: Commitments,
+    clock: Clock,
+    retry_at: RetryAt,
+    is_over: IsOver = _never,
 ) -> int:
-    """Send callers the reports that are due; return how many took theirs."""
+    """Send callers the reports that are due, until `is_over`; return how many took theirs."""
     worker, taken = claimant(), 0
-    while (duty := commitments.claim(worker, LEASE_S, clock())) is not None:
+    while not is_over() and (duty := commitments.claim(worker, LEASE_S, clock())) is not None:
         say = {"caller": ascii(duty.caller), "transaction": duty.asked.transaction_uid}
         try:
             _report(duty, settings, commitments, clock)
@@ -73,11 +83,13 @@ def _listener(caller: str, settings: Settings) -> Destination | None:
     return next((one for one in archives if one.ae_title.strip() == caller), None)
 
 
-def ask_what_is_due(settings: Settings, confirmations: Confirmations, clock: Clock) -> int:
-    """Ask destinations to keep what they have stored; return of how many objects they were."""
+def ask_what_is_due(
+    settings: Settings, confirmations: Confirmations, clock: Clock, is_over: IsOver = _never
+) -> int:
+    """Ask destinations to keep what they have, until `is_over`; return of how many objects."""
     worker, asked = claimant(), 0
     lease_s = 4 * settings.deliver.timeout_s + LISTEN_S
-    while stored := confirmations.claim(worker, lease_s, clock()):
+    while not is_over() and (stored := confirmations.claim(worker, lease_s, clock())):
         say = {"destination": stored[0].destination, "objects": len(stored)}
         trouble, wait_s = "", settings.deliver.ask_again_s
         try:

@@ -70,8 +70,9 @@ def drain(
     worker: str,
     urgent_to: str | None = None,
     busy: Busy | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Send what is due now; return how many parcels arrived.
+    """Send what is due now, until `is_over`; return how many parcels arrived.
 
     Parameters
     ----------
@@ -83,12 +84,12 @@ def drain(
     lease_s = 2 * settings.deliver.timeout_s
     busy = Busy() if busy is None else busy
     arrived = 0
-    while True:
+    while not is_over():
         now = clock()
         claim = partial(outbox.claim, worker, lease_s, now, BATCH, urgent_to=urgent_to)
         with busy.claimed(claim) as batch:
             if not batch:
-                return arrived
+                break
             valid_until = now + timedelta(seconds=lease_s / 2)
             arrived += _send(batch, settings, outbox, clock, worker, valid_until)
 
@@ -251,7 +252,15 @@ def deliver(
         scheduler.add_job(
             Job(
                 f"send what is urgent to {urgent_to}" if urgent_to else "send",
-                partial(_drain, settings, outbox, clock, urgent_to, None if urgent_to else busy),
+                partial(
+                    _drain,
+                    settings,
+                    outbox,
+                    clock,
+                    urgent_to,
+                    None if urgent_to else busy,
+                    stop.is_set,
+                ),
                 outbox,
                 clock,
                 met,
@@ -269,7 +278,7 @@ def deliver(
             coalesce=True,
         )
     if promises is not None:
-        _add_commitment(scheduler, settings, outbox, clock, met, promises)
+        _add_commitment(scheduler, settings, outbox, clock, met, promises, stop.is_set)
     scheduler.start()
     looked_at = datetime.now(UTC)
     while not stop.wait(1.0):  # not for ever: a signal's handler runs between two waits
@@ -292,6 +301,7 @@ def _add_commitment(
     clock: Callable[[], datetime],
     met: Outages,
     promises: tuple[Commitments, Confirmations],
+    is_over: Callable[[], bool],
 ) -> None:
     """Add the jobs of storage commitment: each has threads of its own, since peers may hang."""
     commitments, confirmations = promises
@@ -301,8 +311,9 @@ def _add_commitment(
         commitments,
         clock,
         lambda attempts, now: _retry_at(attempts, Verdict.AGAIN, settings, now),
+        is_over,
     )
-    asking = partial(ask_what_is_due, settings, confirmations, clock)
+    asking = partial(ask_what_is_due, settings, confirmations, clock, is_over)
     for name, work in (("report commitments", reporting), ("ask for commitments", asking)):
         threads = 1 + len(settings.deliver.archives)
         scheduler.add_executor(ThreadPoolExecutor(threads), name)
@@ -322,8 +333,9 @@ def _drain(
     clock: Callable[[], datetime],
     urgent_to: str | None,
     busy: Busy | None,
+    is_over: Callable[[], bool],
 ) -> int:
-    return drain(settings, outbox, clock, claimant(), urgent_to, busy)
+    return drain(settings, outbox, clock, claimant(), urgent_to, busy, is_over)
 
 
 class Job:

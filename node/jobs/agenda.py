@@ -24,14 +24,17 @@ WATCH = timedelta(seconds=15)
 
 @contextmanager
 def scheduled(
-    settings: Settings, worklist: Worklist, clock: Callable[[], datetime], stop: threading.Event
+    in_force: Callable[[], Settings],
+    worklist: Worklist,
+    clock: Callable[[], datetime],
+    stop: threading.Event,
 ) -> Iterator[None]:
     """Run the node's jobs while the block runs; `stop` is set when it is left.
 
     Another process on the same data folder runs none, and takes over when this one ends.
     """
-    jobs = agenda(settings, worklist, clock, stop)
-    with running(jobs, worklist.jobs, Turn(settings.data_dir, "jobs.lock"), clock):
+    jobs = agenda(in_force, worklist, clock, stop)
+    with running(jobs, worklist.jobs, Turn(in_force().data_dir, "jobs.lock"), clock):
         try:
             yield
         finally:
@@ -39,12 +42,13 @@ def scheduled(
 
 
 def agenda(
-    settings: Settings,
+    in_force: Callable[[], Settings],
     worklist: Worklist,
     clock: Callable[[], datetime],
     stop: threading.Event,
 ) -> list[Job]:
-    """Return the jobs that these settings ask for."""
+    """Return the jobs that the settings ask for; each run goes by the settings of its moment."""
+    settings = in_force()
     free_mb = partial(upkeep.free_mb, settings)
     tidying = Tidying(settings, worklist.retention, clock, free_mb, stop.is_set)
 
@@ -61,11 +65,13 @@ def agenda(
         every = settings.backup.every_hours * HOUR
         jobs.append(Job("backup", every, lambda: copy_database(settings, clock())))
     if settings.coverage.ask:
-        asking = partial(look, settings, worklist.coverage, clock)
-        jobs.append(Job("coverage", settings.coverage.every, asking))
+        every = settings.coverage.every
+        jobs.append(Job("coverage", every, lambda: look(in_force(), worklist.coverage, clock)))
     if settings.canary.every_min:
-        flying, watching = (
-            partial(work, settings, worklist.canaries, clock) for work in (send, watch)
-        )
-        jobs += [Job("canary", settings.canary.every, flying), Job("canary watch", WATCH, watching)]
+        jobs += [
+            Job(
+                "canary", settings.canary.every, lambda: send(in_force(), worklist.canaries, clock)
+            ),
+            Job("canary watch", WATCH, lambda: watch(in_force(), worklist.canaries, clock)),
+        ]
     return jobs

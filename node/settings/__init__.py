@@ -7,7 +7,7 @@ from node.settings.canary import Canary
 from node.settings.coverage import Coverage
 from node.settings.deliver import Deliver
 from node.settings.destination import EVENTS, Destination, Escalation, Event, Hl7, Mail, Webhook
-from node.settings.file import DEFAULT_FILE, Log, Settings, load
+from node.settings.file import DEFAULT_FILE, Log, Settings, load, with_changes
 from node.settings.health import Health
 from node.settings.peers import peer, source
 from node.settings.pull import Pull, Source
@@ -57,4 +57,5 @@ __all__ = [
     "load",
     "peer",
     "source",
+    "with_changes",
 ]

@@ -2,6 +2,7 @@
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -125,11 +126,34 @@ def load(path: Path | None = None) -> Settings:
             values = tomllib.loads(path.read_text())
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise BadConfiguration(f"{path}: {error}") from error
+    return _checked(values, str(path or "environment"))
+
+
+def with_changes(settings: Settings, changed: Settings, keys: Iterable[str]) -> Settings:
+    """Return settings that differ in these keys alone, which may name whole sections.
+
+    Raises
+    ------
+    BadConfiguration
+        If the result does not hold together: then these keys depend on others that changed too.
+    """
+    values, new = settings.model_dump(), changed.model_dump()
+    for key in keys:
+        *sections, name = key.split(".")
+        old_place, new_place = values, new
+        for section in sections:
+            old_place, new_place = old_place[section], new_place[section]
+        old_place[name] = new_place[name]
+    return _checked(values, "these changes are in force only after a restart")
+
+
+def _checked(values: dict[str, Any], where: str) -> Settings:
+    """Return the settings of these values; `where` is what an error begins with."""
     try:
         return Settings(**values)
     except ValidationError as error:
         lines = [_explain(item["loc"], item["type"], item["msg"]) for item in error.errors()]
-        raise BadConfiguration(f"{path or 'environment'}: {'; '.join(lines)}") from error
+        raise BadConfiguration(f"{where}: {'; '.join(lines)}") from error
 
 
 def _explain(loc: tuple[int | str, ...], kind: str, message: str) -> str:

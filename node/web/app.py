@@ -52,6 +52,8 @@ def app(
 ) -> Starlette:
     """Return the web application; its `state.streams` are the open pages.
 
+    `state.take` is called with settings that came into force while it runs.
+
     Parameters
     ----------
     hosts
@@ -92,6 +94,7 @@ def app(
     made.state.open_feedback_as = settings.web.open_feedback_as
     made.state.behind_proxy = bool(settings.web.behind_proxy)
     made.state.streams = streams
+    made.state.take = site.take
     return made
 
 

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 
 import uvicorn
@@ -26,14 +26,24 @@ from node.worklist import Worklist
 logger = logging.getLogger(__name__)
 
 
+def _nothing_new(_: Callable[[Settings], None]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def serve_page(
     settings: Settings,
     worklist: Worklist,
     clock: Callable[[], datetime],
     stop: threading.Event,
     also: Sequence[BaseRoute] = (),
+    telling: Callable[[Callable[[Settings], None]], AbstractContextManager[None]] = _nothing_new,
 ) -> None:
     """Serve the page, and what `also` adds, until `stop` is set.
+
+    Parameters
+    ----------
+    telling
+        Calls what it is given with the settings that come into force, while its block runs.
 
     Raises
     ------
@@ -50,7 +60,8 @@ def serve_page(
         application = app(worklist, settings, drawn, clock, names(settings), also)
         server = uvicorn.Server(_config(application, settings.web))
         thread = threading.Thread(target=server.run, args=([listening],), name="page")
-        with _said_seldom("uvicorn.error", "asyncio", "node.web.provider_sign_in"):
+        noisy = ("uvicorn.error", "asyncio", "node.web.provider_sign_in")
+        with _said_seldom(*noisy), telling(application.state.take):
             thread.start()
             while thread.is_alive() and not stop.wait(0.2):
                 pass

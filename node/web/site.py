@@ -20,9 +20,9 @@ from node.wording import UNCERTAIN
 from node.worklist import Actor, Role, Worklist
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Site:
-    """Everything that answers a request."""
+    """Everything that answers a request; `settings` are those in force, which may change."""
 
     worklist: Worklist
     settings: Settings
@@ -31,6 +31,11 @@ class Site:
     pictures: Pictures
     watching: Watching
     templates: Environment
+
+    def take(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self.settings = settings
+        self.watching.take(settings)
 
     def render(self, name: str, **values: object) -> str:
         """Return a template filled in."""

@@ -32,6 +32,10 @@ class Watching:
         self._lock = threading.Lock()
         self._read: tuple[int, Watched] | None = None
 
+    def take(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+
     def now(self) -> Watched:
         """Return what a person must know beside the list.
 

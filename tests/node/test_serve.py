@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from node.cases.pipeline import Node
 from node.cli import app
 from node.folder_lock import holder, locked
-from node.serve import run_role
+from node.in_force import InForce
+from node.roles import run_role
 from node.settings import Assemble, Pull, Receive, Settings, Source
 from node.worklist import Worklist
 from tests.support.builder import HEAD, T0, encoded, received
@@ -61,12 +62,18 @@ def test_the_worker_asks_the_source_that_is_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     nodes: list[Node] = []
-    monkeypatch.setattr("node.cases.worker.work", lambda node, *_: nodes.append(node))
+    stop = threading.Event()
+
+    def work(node: Node, *_: object) -> None:
+        nodes.append(node)
+        stop.set()
+
+    monkeypatch.setattr("node.cases.worker.work", work)
     monkeypatch.setattr("node.cases.detector.load_detector", lambda _: None)
     source = Source(name="archive", ae_title="PACS", host="127.0.0.1", port=free_port())
     chosen = Settings(data_dir=tmp_path, assemble=Assemble(ask=named), pull=Pull(sources=(source,)))
     new_database(chosen.url)
-    run_role("work", chosen, threading.Event())
+    run_role("work", InForce(None, chosen), stop)
     (node,) = nodes
     long_ago = replace(received([encoded(HEAD.build()[0])]), last_received_at=T0 - YEARS)
     assert node.ask(long_ago) is False
@@ -220,7 +227,7 @@ def test_a_role_that_starts_in_an_outage_waits_until_it_is_over(
         chosen = Settings(data_dir=tmp_path / "data", receive=Receive(port=free_port()))
         new_database(chosen.url)
         disk.forbid_writing()
-        role = threading.Thread(target=run_role, args=("receive", chosen, stop))
+        role = threading.Thread(target=run_role, args=("receive", InForce(None, chosen), stop))
         role.start()
         try:
             wait_until(lambda: actions(caplog).count("role_waits") == 1)

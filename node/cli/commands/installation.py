@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, configured
+from node.cli.commands.invocation import Config, chosen, configured
 from node.errors import BadConfiguration
 
 db = typer.Typer(no_args_is_help=True, help="The worklist's database.")
@@ -22,18 +22,22 @@ def serve(
     """
     from node.disk import make_private
     from node.folder_lock import locked
+    from node.in_force import InForce
+    from node.roles import ROLES, run_role
     from node.serve import (
-        ROLES,
+        is_supervised,
+        reload_on_signal,
         require_good_certificate,
         require_ports,
         require_safe_page,
-        run_role,
         stop_on_signal,
         supervise,
     )
     from node.worklist import upgrade
 
     with configured(config) as settings:
+        in_force = InForce(chosen(config), settings, said_by_another=is_supervised())
+        reload_on_signal(in_force)
         known = {name: name for name in ROLES}
         make_private(settings.data_dir)
         if role == "all":
@@ -44,11 +48,23 @@ def serve(
                 if not settings.database_url:
                     upgrade(settings.url, idle_s=settings.assemble.idle_s)
                 require_safe_page(settings)
-                supervise(config, stop)
+                supervise(config, in_force, stop)
         elif role in known:
-            run_role(known[role], settings, stop_on_signal())
+            run_role(known[role], in_force, stop_on_signal())
         else:
             raise BadConfiguration(f"no role {role!r}: all, {', '.join(ROLES)}")
+
+
+def reload(config: Config = None) -> None:
+    """Have the running node read its settings anew: callers, destinations and sources.
+
+    Other changed settings wait for a restart; the node's log names them. For roles that run each by
+    themselves: `systemctl reload 'ichnode-*.service'`.
+    """
+    from node.serve import ask_to_reload
+
+    with configured(config) as settings:
+        typer.echo(f"process {ask_to_reload(settings.data_dir)} reads its settings anew")
 
 
 def doctor(config: Config = None) -> None:

@@ -125,7 +125,9 @@ def test_jobs_run_again_and_again_and_one_that_nobody_foresaw_to_fail_is_noted(
 def test_health_names_what_does_not_run(settings: Settings, worklist: Worklist, turn: Turn) -> None:
     for role in ("receive", "work", "web"):
         worklist.processes.beat(Process(role, role, NOW, NOW, NOW))
-    jobs = {job.name: job for job in agenda(settings, worklist, lambda: NOW, threading.Event())}
+    jobs = {
+        job.name: job for job in agenda(lambda: settings, worklist, lambda: NOW, threading.Event())
+    }
     Run(jobs["health"], worklist.jobs, turn, lambda: NOW)()
     (line,) = worklist.jobs.listed()
     assert line.error == "deliver: does not run" and line.fails
@@ -135,7 +137,9 @@ def test_the_watermark_warns_before_images_are_refused(
     worklist: Worklist, turn: Turn, tmp_path: Path
 ) -> None:
     short = Settings(data_dir=tmp_path, receive=Receive(min_free_mb=1 << 40))
-    jobs = {job.name: job for job in agenda(short, worklist, lambda: NOW, threading.Event())}
+    jobs = {
+        job.name: job for job in agenda(lambda: short, worklist, lambda: NOW, threading.Event())
+    }
     Run(jobs["watermark"], worklist.jobs, turn, lambda: NOW)()
     (line,) = worklist.jobs.listed()
     assert line.error and f"below {1 << 40} MB images are refused" in line.error

@@ -1,0 +1,165 @@
+"""What each role runs: receive and web answer the network, work reads, deliver sends.
+
+deliver also runs the jobs of the node (`node.jobs`). Settings that change while a role runs come
+into force at once (`node.in_force`): receive and web take them in place, work and deliver finish
+what they are at with the older ones.
+"""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial
+from typing import Literal
+
+from node.audit import Trail, forwarding, noted_or_logged
+from node.clock import utc_now
+from node.errors import IchnodeError
+from node.health import Pulse, answering, pulse
+from node.in_force import InForce
+from node.log import event
+from node.outages import outage_of, require_room, sit_out
+from node.settings import Settings, source
+from node.worklist import Actor, Audit, AuditLine, Deed, Worklist, claimant
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["receive", "work", "deliver", "web"]
+ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
+MOST_TURNS = 64
+"""Reloads whose sending may still go on at once. A turn ends when its peers have answered, after
+`deliver.timeout_s` at most. Chosen."""
+
+
+def run_role(role: Role, in_force: InForce, stop: threading.Event) -> None:
+    """Run one role in this process until `stop` is set; sit out an outage that it meets."""
+    logger.info("started", extra=event("role_started", role=role))
+    while True:
+        try:
+            with (
+                Worklist(in_force().url) as worklist,
+                pulse(role, worklist.processes, utc_now, stop) as alive,
+                _noted(role, worklist.audit),
+            ):
+                _RUN[role](in_force, worklist, stop, alive)
+            break
+        except (IchnodeError, OSError) as error:
+            outage = outage_of(error)
+            if outage is None or stop.is_set():
+                raise
+            sit_out(outage, role, partial(_require_over, in_force()), stop)
+    logger.info("stopped", extra=event("role_stopped", role=role))
+
+
+def _require_over(settings: Settings) -> None:
+    """Raise an Outage if the disk, or the database, cannot be used."""
+    require_room(settings.data_dir)
+    with Worklist(settings.url):
+        pass
+
+
+@contextmanager
+def _noted(role: Role, audit: Audit) -> Iterator[None]:
+    """Note in the audit trail that a role starts, and that it stops."""
+    node = Actor("ichnode", socket.gethostname())
+    about = f"{role}, process {os.getpid()}"
+    noted_or_logged(audit, AuditLine(node, Deed.STARTED, utc_now(), about=about))
+    try:
+        yield
+    finally:
+        noted_or_logged(audit, AuditLine(node, Deed.STOPPED, utc_now(), about=about))
+
+
+def _receive(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
+    from node.arrive.commitment_scp import CommitmentScp
+    from node.arrive.index import patient_index
+    from node.arrive.query_scp import QueryScp
+    from node.arrive.storage_scp import Receiver
+
+    settings, trail = in_force(), Trail(worklist.audit, utc_now)
+    queries = QueryScp(settings, worklist.archive, trail)
+    promises = (worklist.commitments, worklist.confirmations)
+    commitment = CommitmentScp(settings, *promises, utc_now)
+    handles = (worklist.arrivals, worklist.announcements)
+    with (
+        trail,
+        Receiver(settings, *handles, utc_now, queries, trail, commitment) as receiver,
+        in_force.telling(receiver.take),
+        patient_index(settings, worklist.patients, utc_now),
+    ):
+        alive.ready()
+        while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`
+            pass
+
+
+def _work(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
+    from node.arrive.asking import asker
+    from node.cases.decoding import decoding_process
+    from node.cases.detector import load_detector
+    from node.cases.pipeline import Node
+    from node.cases.worker import work
+
+    detector = cache(lambda: load_detector(in_force()))
+    detector()  # loaded before the first case arrives
+    name = claimant()
+    alive.tell_if_hangs(lambda: worklist.cases.give_back(name, attempts=1))
+    with decoding_process(in_force().decode) as decode:
+        alive.ready()
+        while not stop.is_set():
+            turn, settings = in_force.turn(stop), in_force()
+            node = Node.on(worklist, settings, detector, utc_now, decode)
+            if settings.assemble.ask:
+                asked = source(settings.assemble.ask, settings)
+                ask = asker(asked, settings, worklist.announcements, utc_now)
+                node = replace(node, ask=ask)
+            work(node, name, turn)
+
+
+def _deliver(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
+    from node.deliver import deliver
+    from node.jobs import scheduled
+
+    promises = (worklist.commitments, worklist.confirmations)
+    with (
+        scheduled(in_force, worklist, utc_now, stop),
+        forwarding(in_force(), worklist.audit, utc_now),
+        ThreadPoolExecutor(MOST_TURNS, "deliver") as turns,
+    ):
+        alive.ready()
+        while not stop.is_set():  # what one turn is at ends while the next begins
+            turn = in_force.turn(stop)
+            to = (in_force(), worklist.outbox, utc_now, turn, promises)
+            sending = turns.submit(deliver, *to)
+            while not turn.wait(1.0):
+                if sending.done():
+                    sending.result()
+
+
+def _web(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
+    from node.arrive.catalogue import Catalogue
+    from node.web import dicomweb_service, serve_page
+
+    settings, trail = in_force(), Trail(worklist.audit, utc_now)
+    archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now, trail)
+    catalogue = Catalogue(worklist.archive, settings.data_dir)
+    keeping = threading.Thread(target=catalogue.keep_current, args=(stop,), name="catalogue")
+    keeping.start()
+    try:
+        with trail, answering(settings, worklist, utc_now, stop):
+            alive.ready()
+            serve_page(settings, worklist, utc_now, stop, [archive], in_force.telling)
+    finally:
+        stop.set()
+        keeping.join()
+
+
+_RUN: dict[Role, Callable[[InForce, Worklist, threading.Event, Pulse], None]] = {
+    "receive": _receive,
+    "work": _work,
+    "deliver": _deliver,
+    "web": _web,
+}
