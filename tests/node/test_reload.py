@@ -182,9 +182,9 @@ class Load(threading.Thread):
         self.studies: set[str] = set()
 
     def run(self) -> None:
-        while not self.enough.is_set():
+        while not self.enough.wait(0.5):  # or results could not go out as fast
             number = len(self.studies)
-            files = ct_series(self.folder / str(number), seed=f"{self.folder.name}{number}")
+            files = ct_series(self.folder / str(number), 20, seed=f"{self.folder.name}{number}")
             self.studies.add(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
             self.answers += self.send(files)
 
