@@ -209,13 +209,14 @@ if __name__ == "__main__":
             decode(SeriesPlan(uid("name_process"), "", (), ""), Path())
         except ProcessLookupError as named:
             print(named, flush=True)
-        time.sleep(3600)
+        decode(SeriesPlan(uid("{deed}"), "", (), ""), Path()) if "{deed}" else time.sleep(3600)
 """
 
 
-def test_the_process_does_not_outlive_a_worker_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deed", ["", "hang"], ids=["idle", "at work"])
+def test_the_process_does_not_outlive_a_worker_that_is_killed(deed: str, tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
-    script.write_text(WORKER)
+    script.write_text(WORKER.format(deed=deed))
     where = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=where) as worker:
         assert worker.stdout is not None

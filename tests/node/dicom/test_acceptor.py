@@ -64,6 +64,9 @@ def command(field: int, *, sop_class: bytes = CTImageStorage.encode(), dataset: 
     )
 
 
+ECHO = command(0x0030, dataset=False)
+
+
 def pdv(context: int, control: int, value: bytes) -> bytes:
     return struct.pack(">LBB", len(value) + 2, context, control) + value
 
@@ -288,6 +291,8 @@ def test_object_of_many_small_fragments_takes_the_memory_of_its_bytes():
         (struct.pack(">BxL", 4, LONGEST_PDU_BYTES + 1), "a PDU of"),
         (struct.pack(">BxL", 0x47, 0), "type 71"),
         (data(pdv(STORE_CONTEXT, 3, command(0x0001)), pdv(ECHO_CONTEXT, 2, b"x")), "in another"),
+        (data(pdv(STORE_CONTEXT, 1, ECHO[:20]), pdv(ECHO_CONTEXT, 3, ECHO[20:])), "in another"),
+        (data(pdv(STORE_CONTEXT, 3, command(0x0001)), pdv(1, 3, ECHO)), "inside a message"),
         (data(*[pdv(STORE_CONTEXT, 1, b"")] * 99), "without a byte"),
         (data(pdv(STORE_CONTEXT, 3, command(0x0001)), *[pdv(1, 0, b"")] * 99), "without a byte"),
         (request(), "ASSOCIATE_RQ in an association"),
