@@ -1,12 +1,33 @@
 """What a process that runs codecs may take. Linux only."""
 
+import os
 import resource
+import signal
+import threading
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 
 
 def forbid_core_dump() -> None:
     """Have the process leave no core dump: it would show a patient."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_with_parent() -> None:
+    """Have this process of `multiprocessing` end as soon as the one that started it has, however.
+
+    The kernel's own signal for that (PR_SET_PDEATHSIG) comes with the end of the parent's thread.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def limit_memory(memory_mb: int) -> None:

@@ -24,7 +24,7 @@ from models.volume import Volume
 from node.dicom.read.damage import Crashed
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Interrupted, Refused
-from node.limits import forbid_core_dump, limit_memory
+from node.limits import end_with_parent, forbid_core_dump, limit_memory
 from node.log import configure, event
 from node.records import SeriesPlan
 from node.settings import Decode
@@ -193,6 +193,7 @@ def _serve(line: Connection, load: Decoder, limits: Decode) -> None:
     # A signal to the group is meant for the worker, which ends its case and then its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with_parent()
     forbid_core_dump()
     configure("WARNING", as_json=False)  # libraries quote headers; nothing goes out as it is
     limit_memory(limits.memory_mb)

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from typing import ParamSpec, TypeVar
 
 from node.errors import BadObject
-from node.limits import forbid_core_dump, limit_memory
+from node.limits import end_with_parent, forbid_core_dump, limit_memory
 from node.log import configure
 from node.settings import Decode
 
@@ -66,8 +66,9 @@ class Apart:
 
 
 def _begin(memory_mb: int) -> None:
-    """Limit the process, which a signal to the group does not end."""
+    """Limit the process, which ends with its parent and by no signal to the group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     forbid_core_dump()
     configure("WARNING", as_json=False)  # libraries quote headers; nothing goes out as it is
     limit_memory(memory_mb)

@@ -129,6 +129,11 @@ class MessageAssembly:
         return self._add_dataset(fragment)
 
     def _add_command(self, fragment: Pdv) -> Message | None:
+        if self._command is not None:
+            raise ProtocolError(AbortReason.UNEXPECTED_PDU, "a command inside a message")
+        if self._encoded and fragment.context_id != self._context_id:
+            raise ProtocolError(AbortReason.INVALID_PARAMETER, "a command in another context")
+        self._context_id = fragment.context_id
         self._encoded += fragment.value
         if len(self._encoded) > LONGEST_COMMAND_BYTES:
             raise ProtocolError(AbortReason.INVALID_PARAMETER, "endless command")
@@ -136,7 +141,6 @@ class MessageAssembly:
             return None
         self._command = decode_command(self._encoded)
         if number(self._command, Field.COMMAND_DATA_SET_TYPE) != NO_DATASET:
-            self._context_id = fragment.context_id
             self._dataset = self._gather(fragment.context_id, self._command)
             return None
         return Message(fragment.context_id, self._command, BytesIO())

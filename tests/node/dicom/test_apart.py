@@ -1,19 +1,14 @@
 """A codec that crashes, hangs or eats memory costs one answer."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from node.dicom.archive.apart import Apart
 from node.errors import BadObject
 from node.settings import Decode
-from tests.support import ROOT
-from tests.support.peers import wait_until
 
 
 @pytest.fixture
@@ -35,40 +30,3 @@ def test_a_fault_costs_its_call_and_no_other(apart: Apart) -> None:
         assert apart.run(len, "abc") == 3
     with pytest.raises(BadObject, match="^this one$"):
         apart.run(refuse, "this one")
-
-
-PARENT = """
-import os, threading, time
-from node.dicom.archive.apart import Apart
-from node.settings import Decode
-
-if __name__ == "__main__":
-    apart = Apart(Decode(timeout_s=3600))
-    print(apart.run(os.getpid), flush=True)
-    {then}
-    time.sleep(3600)
-"""
-
-
-@pytest.mark.parametrize(
-    "then",
-    ["pass", "threading.Thread(target=apart.run, args=(time.sleep, 3600), daemon=True).start()"],
-    ids=["idle", "at work"],
-)
-def test_the_process_does_not_outlive_a_parent_that_is_killed(then: str, tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT.format(then=then))
-    where = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=where) as parent:
-        assert parent.stdout is not None
-        child = Path("/proc") / parent.stdout.readline().decode().strip() / "status"
-        assert runs(child)
-        parent.kill()
-    wait_until(lambda: not runs(child))
-
-
-def runs(process: Path) -> bool:
-    try:
-        return "\nState:\tZ" not in process.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
