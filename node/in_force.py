@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakSet
 
 from node.errors import BadConfiguration
+from node.faults import faults
 from node.log import event
 from node.settings import Settings, load, with_changes
 
@@ -113,6 +114,8 @@ class InForce:
             changed = list(_differences(self._settings.model_dump(), settings.model_dump()))
             waiting = list(_differences(settings.model_dump(), read.model_dump()))
             self._say(changed, waiting)
+            for fault in (one for one in faults(settings) if one not in faults(self._settings)):
+                logger.log(self._level, "in the new settings: %s", fault, extra=event("fault"))
             self._settings = settings
             for take in self._takers:
                 take(settings)

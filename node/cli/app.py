@@ -12,6 +12,7 @@ from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
 from node.cli.commands.canary import canary
 from node.cli.commands.cases import cases
+from node.cli.commands.configuration import config
 from node.cli.commands.coverage import coverage
 from node.cli.commands.deliveries import deliveries
 from node.cli.commands.installation import db, doctor, reload, serve
@@ -57,6 +58,7 @@ GROUPS = {
     "deliveries": deliveries,
     "user": user,
     "audit": audit,
+    "config": config,
     "db": db,
     "review": review,
 }

@@ -13,6 +13,8 @@ from node.settings.peers import peer, source
 from node.settings.pull import Pull, Source
 from node.settings.receive import Adt, Caller, Receive
 from node.settings.retention import Retention, Rule
+from node.settings.section import Section, sections, values
+from node.settings.shown import as_toml
 from node.settings.tls import ClientTls, ServerTls, is_this_machine
 from node.settings.web import LOOPBACK, Oidc, Token, Viewer, Web
 from node.settings.work import BUNDLES, Decode, Triage, Work
@@ -44,6 +46,7 @@ __all__ = [
     "Receive",
     "Retention",
     "Rule",
+    "Section",
     "ServerTls",
     "Settings",
     "Source",
@@ -53,9 +56,12 @@ __all__ = [
     "Web",
     "Webhook",
     "Work",
+    "as_toml",
     "is_this_machine",
     "load",
     "peer",
+    "sections",
     "source",
+    "values",
     "with_changes",
 ]
