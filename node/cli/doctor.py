@@ -92,9 +92,13 @@ def check_database(settings: Settings) -> Iterator[Check]:
         with Worklist(settings.url) as worklist:
             counts = ", ".join(f"{n} {state}" for state, n in worklist.views.counts().items() if n)
             held_up = worklist.outbox.held_up()
+            dead = worklist.commitments.dead()
         yield Check("ok", "database", f"cases: {counts or 'none yet'}")
         for one in held_up:
             yield Check("note", "deliveries wait", str(one))
+        for reports in dead:
+            remedy = "set its host and port in receive.callers, and have it ask again"
+            yield Check("note", "reports of commitment", f"{reports}; {remedy}")
     except IchnodeError as error:
         yield Check("bad", "database", str(error))
 

@@ -27,6 +27,7 @@ from node.web.watching import Watched
 from node.web.who import Role, address_of, who
 from node.worklist import (
     Actor,
+    DeadReports,
     Deed,
     DeliveryStatus,
     DestinationLine,
@@ -61,6 +62,7 @@ class Running:
     """By destination."""
     paused: Paused | None
     unsent: tuple[Unsent, ...]
+    dead_reports: tuple[DeadReports, ...]
     jobs: tuple[JobLine, ...]
     watched: Watched
     disk_free: int | None
@@ -131,6 +133,7 @@ class AdminPage:
             paused=worklist.outbox.paused(),
             unreachable={one.destination: one for one in worklist.outbox.unreachable()},
             unsent=tuple(worklist.outbox.unsent(limit=UNSENT_SHOWN)),
+            dead_reports=tuple(worklist.commitments.dead()),
             jobs=tuple(worklist.jobs.listed()),
             watched=self._site.watching.now(),
             disk_free=free,

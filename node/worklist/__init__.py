@@ -20,7 +20,7 @@ from node.worklist.canaries import Alarm, Canaries, Canary, CanaryStanding, Find
 from node.worklist.cases import Cases
 from node.worklist.chains import IllegalMove, NotFound
 from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
-from node.worklist.commitments import Commitments, Duty, Held
+from node.worklist.commitments import Commitments, DeadReports, Duty, Held
 from node.worklist.confirmations import Confirmations, Settled, Stored
 from node.worklist.copies import backup, require_sound, restore
 from node.worklist.corrections import Correction
@@ -85,6 +85,7 @@ __all__ = [
     "Coverage",
     "CoverageStanding",
     "Decision",
+    "DeadReports",
     "Deed",
     "DeliveryLine",
     "DeliveryStatus",

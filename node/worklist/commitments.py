@@ -60,6 +60,26 @@ class Held:
     unsettled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DeadReports:
+    """Reports to one caller that were given up: it does not know what the node keeps.
+
+    Attributes
+    ----------
+    why
+        How the last try of the newest one failed.
+    """
+
+    caller: str
+    reports: int
+    last_at: datetime
+    why: str
+
+    def __str__(self) -> str:
+        many = "1 report" if self.reports == 1 else f"{self.reports} reports"
+        return f"{many} of storage commitment to {self.caller} given up: {self.why}"
+
+
 class Commitments:
     """The worklist as those see it who promise callers to keep objects."""
 
@@ -137,6 +157,27 @@ class Commitments:
         with self._database.read() as db:
             until: datetime | None = db.scalar(last)
         return until
+
+    def dead(self) -> list[DeadReports]:
+        """Return the reports that were given up, by caller, the newest first."""
+        this = commitment.c
+        newest = (
+            sa.select(
+                this.caller,
+                this.ended_at,
+                this.last_message,
+                sa.func.count().over(partition_by=this.caller).label("reports"),
+                sa.func.row_number()
+                .over(partition_by=this.caller, order_by=(this.ended_at.desc(), this.id.desc()))
+                .label("place"),
+            )
+            .where(this.status == DeliveryStatus.DEAD)
+            .subquery()
+        )
+        query = sa.select(newest).where(newest.c.place == 1).order_by(newest.c.ended_at.desc())
+        with self._database.read() as db:
+            rows = db.execute(query).all()
+        return [DeadReports(r.caller, r.reports, r.ended_at, r.last_message or "") for r in rows]
 
     def reported(self, duty: Duty, worker: str, now: datetime) -> None:
         """Record that the caller took the report."""

@@ -1,6 +1,7 @@
 """What `ichnode doctor` says of an installation, sound and broken."""
 
 import re
+from datetime import UTC, datetime
 from errno import EIO
 from pathlib import Path
 
@@ -8,12 +9,17 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
-from node.cli.doctor import check_callers, check_certificates
+from node.cli.doctor import check_callers, check_certificates, check_database
+from node.committed import CommitmentAsked, Reference
 from node.settings import Caller, ClientTls, Deliver, Destination, Receive, ServerTls, Settings
+from node.worklist import Worklist
 from tests.support.certificates import Authority, Pair
+from tests.support.databases import new_database
 from tests.support.disks import small_disk
 from tests.support.listeners import ack, mllp_peer, smtp_peer, status, web_peer
 from tests.support.peers import free_port, storescp
+
+NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
 
 
 def doctor(folder: Path, toml: str, *, before: tuple[str, ...] = ()) -> tuple[int, str]:
@@ -219,3 +225,14 @@ def test_a_check_that_fails_is_a_bad_line_and_the_others_are_made(
     code, said = doctor(tmp_path, "")
     assert code == 1 and "✗ bad detector [Errno 5] Input/output error" in said
     assert "who may send" in said
+
+
+def test_reports_of_commitment_that_were_given_up_are_noted(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    new_database(settings.url)
+    asked = CommitmentAsked("1.2.9", (Reference("1.2", "1.3"),))
+    with Worklist(settings.url) as worklist:
+        duty = worklist.commitments.ask("CT7", asked, "r", 60, NOW)
+        worklist.commitments.failed(duty, "r", "no host and port", None, NOW)
+    notes = [one.found for one in check_database(settings) if one.verdict == "note"]
+    assert len(notes) == 1 and notes[0].startswith("1 report of storage commitment to CT7 given up")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import expect
 from starlette.testclient import TestClient
 
+from node.committed import CommitmentAsked, Reference
 from node.outcomes import NotAnalysed
 from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
@@ -81,6 +82,16 @@ def dead(worklist: Worklist, number: int = 1) -> int:
     (owed,) = worklist.outbox.claim("w", 60, NOW)
     worklist.outbox.failed(owed, "w", 0xA700, "out of <resources>", None, NOW)
     return owed.id
+
+
+def test_reports_of_commitment_that_were_given_up_stand_on_the_page(
+    worklist: Worklist, browser: TestClient
+) -> None:
+    assert "Reports of storage commitment" not in browser.get("/admin").text
+    asked = CommitmentAsked("1.2.9", (Reference("1.2", "1.3"),))
+    duty = worklist.commitments.ask("CT<7>", asked, "r", 60, NOW)
+    worklist.commitments.failed(duty, "r", "no host and port", None, NOW)
+    assert "CT&lt;7&gt; 1 no host and port" in words(browser.get("/admin").text)
 
 
 def test_the_page_counts_what_happened(worklist: Worklist, browser: TestClient) -> None:

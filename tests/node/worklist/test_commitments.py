@@ -167,3 +167,13 @@ def test_a_clock_that_is_set_back_shortens_no_promise_and_holds_no_request(
     assert worklist.commitments.kept_until(STUDY) == until
     assert len(worklist.confirmations.claim("w", 60, earlier)) == 2
     assert worklist.commitments.claim("w", 60, earlier) is not None
+
+
+def test_reports_that_were_given_up_are_told_by_caller_the_newest_first(worklist: Worklist) -> None:
+    for caller, transaction, minute in (("CT7", "1.1", 0), ("CT7", "1.2", 1), ("MR", "1.3", 2)):
+        duty = worklist.commitments.ask(caller, asked(ONE, transaction=transaction), "r", 60, NOW)
+        again = None if caller == "CT7" else NOW + MINUTE
+        worklist.commitments.failed(duty, "r", f"no {transaction}", again, NOW + minute * MINUTE)
+    (dead,) = worklist.commitments.dead()
+    assert str(dead) == "2 reports of storage commitment to CT7 given up: no 1.2"
+    assert dead.last_at == NOW + MINUTE
