@@ -82,18 +82,6 @@ class Receive(Section):
     adt: Adt = Adt()
 
     @model_validator(mode="after")
-    def _knows_where_callers_are(self) -> Self:
-        parts = {f"allowed_callers: {text!r}": text.partition("@") for text in self.allowed_callers}
-        places = {where: place for where, (_, at, place) in parts.items() if at}
-        places |= {f"callers: {one.ae_title}": one.address for one in self.callers if one.address}
-        for where, place in places.items():
-            try:
-                ip_network(place)
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
-        return self
-
-    @model_validator(mode="after")
     def _lets_nobody_in_unseen(self) -> Self:
         if any(caller.certificate for caller in self.callers) and not self.tls.ca:
             raise ValueError(
@@ -104,6 +92,18 @@ class Receive(Section):
                 "callers beyond this machine would send patients' images in clear: set certificate "
                 "and key in [receive.tls], or insecure = true in [receive] to allow it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_where_callers_are(self) -> Self:
+        parts = {f"allowed_callers: {text!r}": text.partition("@") for text in self.allowed_callers}
+        places = {where: place for where, (_, at, place) in parts.items() if at}
+        places |= {f"callers: {one.ae_title}": one.address for one in self.callers if one.address}
+        for where, place in places.items():
+            try:
+                ip_network(place)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
         return self
 
     @property

@@ -62,7 +62,7 @@ def test_callers_come_into_force_and_a_port_waits(
     [
         ("[receive", "Expected"),
         ("[receive]\nport = 70000", r"receive.port"),
-        ('[receive]\nallowed_callers = ["CT2@ct2.local"]', "CT2@ct2.local"),
+        ('[receive]\ninsecure = true\nallowed_callers = ["CT2@ct2.local"]', "CT2@ct2.local"),
         (
             '[receive]\nallowed_callers = ["CT2"]\ntls = {certificate = "a", key = "b"}',
             "in force only after a restart: receive: .*in clear",

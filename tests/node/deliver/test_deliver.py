@@ -326,6 +326,27 @@ def test_status_is_kept_verbatim_and_decides_when_to_try_again(tmp_path, status,
             assert len(requests) == 2
 
 
+def test_a_destination_that_is_not_known_yet_is_tried_again_soon(tmp_path):
+    """The worker may know a new destination before the role that delivers does."""
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path, 1))
+        drain(Settings(data_dir=tmp_path / "node"), outbox.worklist.outbox, outbox.clock, "w")
+        (line,) = outbox.lines
+        assert (line.status, line.attempts) == ("OWED", 1)
+        outbox.wait(seconds=10)
+        assert outbox.drain() == len(requests) == 1
+
+
+def test_nothing_more_is_begun_once_it_is_over(tmp_path):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path, 1))
+        assert (
+            drain(outbox.settings, outbox.worklist.outbox, outbox.clock, "w", None, lambda: True)
+            == 0
+        )
+        assert not requests
+
+
 def test_waits_double_up_to_the_longest(tmp_path):
     with (
         answering(0xA700) as (pacs, _),
