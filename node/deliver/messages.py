@@ -50,7 +50,7 @@ def send_each(
     for owed in batch:
         if not found:
             missing = f"no destination {name!r} of {how} is set"
-            yield owed, Answer(Verdict.REFUSED, message=missing)
+            yield owed, Answer(Verdict.AGAIN, message=missing)
             continue
         message = _message(owed, settings)
         if message is None:

@@ -27,7 +27,7 @@ def send(
             if delivery.high_priority is high
         }
         if name not in peers:
-            missing = Answer(Verdict.REFUSED, message=f"no destination {name!r} is set")
+            missing = Answer(Verdict.AGAIN, message=f"no destination {name!r} is set")
             yield from ((delivery, missing) for delivery in owed.values())
             continue
         for path, delivery in list(owed.items()):
