@@ -185,7 +185,7 @@ class Load(threading.Thread):
         while not self.enough.wait(0.5):  # or results could not go out as fast
             number = len(self.studies)
             files = ct_series(self.folder / str(number), 20, seed=f"{self.folder.name}{number}")
-            self.studies.add(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+            self.studies.add(study_of(files))
             self.answers += self.send(files)
 
     def has_sent(self, studies: int) -> bool:
@@ -232,7 +232,7 @@ def test_a_node_under_load_gets_a_destination_and_loses_a_caller(
 def _reloaded_while_sending(
     node: RunningNode, folder: Path, ports: tuple[int, int, int], destinations: str
 ) -> set[str]:
-    """Reload while CT2 sends, who may then no more; return the study that it has sent."""
+    """Reload while CT2 sends, who may then no more; return the studies that it has sent."""
     before = roles(node)
     files = ct_series(folder / "open", seed="open")
     answers = sent(node, files, "CT2")
@@ -240,11 +240,16 @@ def _reloaded_while_sending(
     rewrite(node, toml((*ports[:2], free_port()), '["CT1"]', destinations))
     done = CliRunner().invoke(app, ["reload", "--config", str(node.config)])
     assert done.exit_code == 0, done.output
-    other = ct_series(folder / "other", seed="other")
-    wait_until(lambda: not any(one.reached for one in sent(node, other, "CT2")), 30)
+    studies, other = {study_of(files)}, ct_series(folder / "other", seed="other")
+    while all(one.stored for one in sent(node, other, "CT2")):  # until the receiver knows
+        studies.add(study_of(other))
     assert all(answer.stored for answer in answers), "an open association goes on"
     assert roles(node) == before, "no process was started again"
-    return {dcmread(files[0], stop_before_pixels=True).StudyInstanceUID}
+    return studies
+
+
+def study_of(files: list[Path]) -> str:
+    return str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
 
 
 @pytest.mark.slow
