@@ -52,10 +52,26 @@ def stop_on_signal() -> threading.Event:
     return stop
 
 
-def reload_on_signal(in_force: InForce) -> None:
-    """Have SIGHUP read the settings anew."""
-    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=in_force.reload).start())
+def reload_on_signal(in_force: InForce, stop: threading.Event) -> None:
+    """Have SIGHUP read the settings anew; where it says that the terminal is gone, set `stop`."""
+    began_with_terminal = _has_terminal()
+
+    def act() -> None:
+        if began_with_terminal and not _has_terminal():
+            stop.set()
+        else:
+            in_force.reload()
+
+    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=act).start())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def ask_to_reload(folder: Path) -> int:

@@ -2,9 +2,12 @@
 
 import logging
 import os
+import pty
 import re
 import signal
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,6 +110,31 @@ def test_nobody_can_be_asked_to_reload_where_no_node_runs(tmp_path: Path) -> Non
     config.write_text(f'data_dir = "{tmp_path}"\n')
     refused = CliRunner().invoke(app, ["reload", "--config", str(config)])
     assert refused.exit_code == 2 and "no `ichnode serve` runs all roles" in refused.output
+
+
+SERVER = """
+from node.in_force import InForce
+from node.serve import reload_on_signal, stop_on_signal
+from node.settings import Settings
+stop = stop_on_signal()
+reload_on_signal(InForce(None, Settings()), stop)
+print("ready", flush=True)
+while not stop.wait(0.1):
+    pass
+"""
+
+
+def test_a_node_ends_with_its_terminal() -> None:
+    child, terminal = pty.fork()
+    if not child:
+        os.execv(sys.executable, [sys.executable, "-c", SERVER])
+    with os.fdopen(terminal, "rb", buffering=0) as line:
+        assert b"ready" in line.read(100)
+        os.kill(child, signal.SIGHUP)  # the terminal is there: a reload
+        time.sleep(0.5)
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 # A whole node

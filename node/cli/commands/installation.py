@@ -37,12 +37,12 @@ def serve(
 
     with configured(config) as settings:
         in_force = InForce(chosen(config), settings, said_by_another=is_supervised())
-        reload_on_signal(in_force)
+        stop = stop_on_signal()
+        reload_on_signal(in_force, stop)
         known = {name: name for name in ROLES}
         make_private(settings.data_dir)
         if role == "all":
             with locked(settings.data_dir):
-                stop = stop_on_signal()
                 require_good_certificate(settings)
                 require_ports(settings, stop)
                 if not settings.database_url:
@@ -50,7 +50,7 @@ def serve(
                 require_safe_page(settings)
                 supervise(config, in_force, stop)
         elif role in known:
-            run_role(known[role], in_force, stop_on_signal())
+            run_role(known[role], in_force, stop)
         else:
             raise BadConfiguration(f"no role {role!r}: all, {', '.join(ROLES)}")
 
