@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from typing import Literal
@@ -126,7 +126,8 @@ def _deliver(in_force: InForce, worklist: Worklist, stop: threading.Event, alive
     promises = (worklist.commitments, worklist.confirmations)
     with (
         scheduled(in_force, worklist, utc_now, stop),
-        forwarding(in_force(), worklist.audit, utc_now),
+        forwarding(in_force(), worklist.audit, utc_now) as forwarder,
+        in_force.telling(forwarder.take) if forwarder else nullcontext(),
         ThreadPoolExecutor(MOST_TURNS, "deliver") as turns,
     ):
         alive.ready()

@@ -192,7 +192,7 @@ def supervise(config: Path | None, in_force: InForce, stop: threading.Event) -> 
             notify("WATCHDOG=1")
             for child in children:
                 child.keep_alive()
-        for child in children:
+        for child in children if not stop.is_set() else ():
             child.reload()
     for child in children:
         child.end()

@@ -46,6 +46,10 @@ class Forwarder:
             sent += len(entries)
         return sent
 
+    def take(self, settings: Settings) -> None:
+        """Name destinations by other settings from now on; the collector stays."""
+        self._settings = settings
+
     def keep_sending(self, stop: threading.Event) -> None:
         """Send what comes until `stop` is set; say once that the collector is away."""
         wait_s, away = POLL_S, ""
