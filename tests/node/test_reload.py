@@ -86,6 +86,19 @@ def test_a_faulty_file_is_said_in_a_line_and_changes_nothing(
     assert re.search(says, line), line
 
 
+def test_a_secret_that_the_process_does_not_have_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    file = File(tmp_path / "ichnode.toml", CALLERS)
+    hook = 'webhook = {url = "https://hooks.example/x", secret_variable = "NO_SUCH_VARIABLE"}'
+    text = f'{CALLERS}[[deliver.destinations]]\nname = "hook"\nhow = "webhook"\n{hook}\n'
+    assert file.becomes(text).deliver.destinations
+    assert sum("NO_SUCH_VARIABLE is not set" in line for line in said(caplog)) == 1
+    file.becomes(text)
+    assert sum("NO_SUCH_VARIABLE is not set" in line for line in said(caplog)) == 1, "said once"
+
+
 def test_a_turn_ends_with_a_reload_and_with_the_node(tmp_path: Path) -> None:
     file, stop = File(tmp_path / "ichnode.toml", CALLERS), threading.Event()
     first = file.in_force.turn(stop)
