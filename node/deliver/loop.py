@@ -92,6 +92,7 @@ def drain(
                 break
             valid_until = now + timedelta(seconds=lease_s / 2)
             arrived += _send(batch, settings, outbox, clock, worker, valid_until)
+    return arrived
 
 
 def _send(
