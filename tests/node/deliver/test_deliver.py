@@ -340,10 +340,9 @@ def test_a_destination_that_is_not_known_yet_is_tried_again_soon(tmp_path):
 def test_nothing_more_is_begun_once_it_is_over(tmp_path):
     with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
         outbox.owe(*report(tmp_path, 1))
-        assert (
-            drain(outbox.settings, outbox.worklist.outbox, outbox.clock, "w", None, lambda: True)
-            == 0
-        )
+        owing = outbox.worklist.outbox
+        arrived = drain(outbox.settings, owing, outbox.clock, "w", is_over=lambda: True)
+        assert arrived == 0
         assert not requests
 
 
