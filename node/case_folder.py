@@ -267,17 +267,6 @@ class CaseFolder:
         """Return where an object of the report lies, relative to the data folder."""
         return (Path(self.relative) / _REPORT / _object_name(kind)).as_posix()
 
-    def delete(self) -> None:
-        """Remove the folder with all that lies in it, if it is there.
-
-        Raises
-        ------
-        OSError
-            If it cannot be removed.
-        """
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.path)
-
     def copy_report(self, to: Path) -> None:
         """Copy the files of the report, if there is one, into the folder `to`."""
         if self.report.is_dir():

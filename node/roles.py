@@ -18,6 +18,7 @@ from typing import Literal
 
 from node.audit import Trail, forwarding, noted_or_logged
 from node.clock import utc_now
+from node.depot import depot_of
 from node.errors import IchnodeError
 from node.health import Pulse, answering, pulse
 from node.in_force import InForce
@@ -58,6 +59,7 @@ def run_role(role: Role, in_force: InForce, stop: threading.Event) -> None:
 def _require_over(settings: Settings) -> None:
     """Raise an Outage if the disk, or the database, cannot be used."""
     require_room(settings.data_dir)
+    depot_of(settings).require_reachable()
     with Worklist(settings.url):
         pass
 
@@ -146,7 +148,7 @@ def _web(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pu
 
     settings, trail = in_force(), Trail(worklist.audit, utc_now)
     archive = dicomweb_service(settings, worklist.archive, worklist.arrivals, utc_now, trail)
-    catalogue = Catalogue(worklist.archive, settings.data_dir)
+    catalogue = Catalogue(worklist.archive, depot_of(settings))
     keeping = threading.Thread(target=catalogue.keep_current, args=(stop,), name="catalogue")
     keeping.start()
     try:

@@ -38,6 +38,7 @@ LIBRARIES = {  # where its import is forbidden, of all the modules that may not 
     "matplotlib": "node/dicom/write/capture.py",
     "monai": "node/cases/triage.py",
     "nibabel": "models/volume.py",
+    "obstore": "node/arrive/spool.py",
     "openvino": "node/cases/detector.py",
     "pydantic": "node/records.py",
     "pydantic_settings": "node/serve.py",
@@ -77,6 +78,8 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("node/serve.py", "node.health.metrics", "the door of node.health is its package"),
     ("node/canary/phantom.py", "node.canary.flight", "inside node.canary"),
     ("node/serve.py", "node.canary.judging", "the door of node.canary is its package"),
+    ("node/depot/folder.py", "node.depot.remote", "inside node.depot"),
+    ("node/serve.py", "node.depot.bucket", "the door of node.depot is its package"),
     ("node/jobs/scheduler.py", "node.jobs.agenda", "inside node.jobs"),
     ("node/serve.py", "node.jobs.agenda", "the door of node.jobs is its package"),
     ("node/serve.py", "node.deliver.loop", "the door of node.deliver is its package"),
@@ -85,7 +88,9 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("node/serve.py", "node.cases.choice", "the doors of node.cases"),
     ("node/cases/report.py", "node.dicom.write.codes", "the doors of node.dicom"),
 ]
-WINGS = ["arrive", "canary", "cases", "cli", "deliver", "dicom", "jobs", "web", "worklist"]
+WINGS = [
+    *("arrive", "canary", "cases", "cli", "deliver", "depot", "dicom", "jobs", "web", "worklist"),
+]
 
 
 @pytest.fixture(scope="session")

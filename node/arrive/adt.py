@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from node.depot import Depot, depot_of
 from node.dicom.read.identity import read_person_name
 from node.disk import sync_file, sync_folder
 from node.errors import BadObject, IchnodeError
@@ -135,7 +136,7 @@ class PatientIndex:
         if not changed:
             logger.info("ADT: nothing here changes", extra=said)
             return "AA"
-        kept = _keep(self._settings.data_dir, data)
+        kept = _keep(depot_of(self._settings), data)
         patients = [
             PatientIdentity(change.patient_id, change.birth_date or each.patient.birth_date)
             for each in changed
@@ -149,12 +150,12 @@ class PatientIndex:
         birth_date = change.birth_date or each.patient.birth_date
         if each.patient != PatientIdentity(change.patient_id, birth_date):
             return True
-        root = self._settings.data_dir
+        depot = depot_of(self._settings)
         if each.message is not None:
-            name = _person(Received.of((root / each.message).read_bytes()))[0]
+            name = _person(Received.of(depot.bring(each.message).read_bytes()))[0]
         else:
             try:
-                name = read_person_name(root / each.image)
+                name = read_person_name(depot.bring(each.image))
             except BadObject:
                 return False
         return bool(change.name) and not same_name(name, change.name)
@@ -178,10 +179,10 @@ class PatientIndex:
         return f"{header(fields)}\r{segment('MSA', {1: code, 2: about})}\r".encode()
 
 
-def _keep(root: Path, data: bytes) -> StoredObject:
-    """Leave a message on disk for good, under its digest."""
+def _keep(depot: Depot, data: bytes) -> StoredObject:
+    """Store a message for good, under its digest."""
     digest = sha256(data).hexdigest()
-    folder = root / FOLDER
+    folder = depot.root / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{digest}.hl7"
     partial = path.with_suffix(".partial")
@@ -189,5 +190,7 @@ def _keep(root: Path, data: bytes) -> StoredObject:
     sync_file(partial)
     partial.rename(path)
     sync_folder(folder)
-    sync_folder(root)
-    return StoredObject(path.relative_to(root).as_posix(), digest, len(data))
+    sync_folder(depot.root)
+    place = path.relative_to(depot.root).as_posix()
+    depot.keep(place)
+    return StoredObject(place, digest, len(data))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from node.case_folder import CaseFolder
+from node.depot import Depot
 from node.dicom.archive.attributes import read_attributes
 from node.dicom.archive.metadata import KeptMetadata
 from node.disk import sha256_of
@@ -34,10 +35,10 @@ class Unready(Retryable):
 class Catalogue:
     """Describes objects for the archive's tables; threads may share it."""
 
-    def __init__(self, archive: Archive, root: Path) -> None:
+    def __init__(self, archive: Archive, depot: Depot) -> None:
         self._archive = archive
-        self._root = root
-        self._metadata = KeptMetadata(root)
+        self._depot = depot
+        self._metadata = KeptMetadata(depot.root)
         self._turn = threading.Lock()
 
     def require_current(self, within_s: float = 5.0) -> None:
@@ -105,21 +106,21 @@ class Catalogue:
 
     def _received(self, found: Unlisted) -> "_Read | None":
         try:
-            return _read(self._root, found.path, found.sha256)
+            return _read(self._depot.bring(found.path), found.path, found.sha256)
         except (OSError, BadObject) as error:
             say = event("not_catalogued", sha256=found.sha256)
             logger.error("not in the archive's index: %s", _why(error), extra=say)
             return None
 
     def _made(self, found: UnlistedReport) -> list["_Read"]:
-        folder = CaseFolder(self._root, found.folder)
+        folder = CaseFolder(self._depot.seen(found.folder), found.folder)
         manifest = folder.read_manifest() or {}
         read = []
         for name in manifest.get("objects", {}):
             path = folder.report / Path(name).name
             try:
-                relative = path.relative_to(self._root).as_posix()
-                read.append(_read(self._root, relative, sha256_of(path)))
+                relative = path.relative_to(folder.root).as_posix()
+                read.append(_read(path, relative, sha256_of(path)))
             except (OSError, BadObject) as error:
                 say = event("not_catalogued", case=found.case_id)
                 logger.error("not in the archive's index: %s", _why(error), extra=say)
@@ -137,11 +138,11 @@ def _why(error: Exception) -> str:
     return error.strerror or "" if isinstance(error, OSError) else str(error)
 
 
-def _read(root: Path, path: str, sha256: str) -> _Read:
-    described = read_attributes(root / path)
+def _read(file: Path, path: str, sha256: str) -> _Read:
+    described = read_attributes(file)
     study = {_column(keyword): value for keyword, value in described.study.items()}
     rows = _columns(described.object)
-    rows |= {"path": path, "sha256": sha256, "size": (root / path).stat().st_size}
+    rows |= {"path": path, "sha256": sha256, "size": file.stat().st_size}
     return _Read(Entry(study, _columns(described.series), rows), described.metadata)
 
 

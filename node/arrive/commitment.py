@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from node.arrive.spool import StoredBytes
 from node.committed import CommitmentReport, FailureReason, Reference
+from node.depot import depot_of
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES, Status
 from node.dicom.read.commitment import read_report
 from node.errors import BadObject, IchnodeError
@@ -29,7 +30,7 @@ def judged(
         return CommitmentReport(asked.transaction_uid, (), dict.fromkeys(asked.references, reason))
     until = now + timedelta(days=settings.receive.commitment_days)
     kept = commitments.keep(asked.references, until)
-    stored_bytes = StoredBytes(settings.data_dir)
+    stored_bytes = StoredBytes(depot_of(settings))
     reasons = {
         one: _objection(one, kept.get(one.sop_instance_uid), stored_bytes)
         for one in asked.references
@@ -51,6 +52,8 @@ def _objection(
         return FailureReason.CLASS_INSTANCE_CONFLICT
     try:
         damaged = stored_bytes.altered(kept.path, kept.sha256) is not None
+        if not stored_bytes.holds(kept.path):
+            return FailureReason.NO_SUCH_OBJECT_INSTANCE
     except FileNotFoundError:
         return FailureReason.NO_SUCH_OBJECT_INSTANCE
     except OSError as error:

@@ -154,7 +154,7 @@ def _add(
         caller=caller,
         now=now,
         cut_short=opened.cut_short,
-        is_there=(spool.root / stored.path).exists,
+        is_there=lambda: spool.depot.holds(stored.path),
     )
 
 

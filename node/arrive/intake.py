@@ -12,6 +12,7 @@ from pathlib import Path
 
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
+from node.depot import depot_of
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES, Status, part10_prefix
 from node.dicom.read import part10
 from node.dicom.read.header import named_class, read_header
@@ -66,7 +67,8 @@ class Intake:
         clock: Callable[[], datetime],
         kinds: Collection[str] | None = None,
     ) -> None:
-        self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
+        depot = depot_of(settings)
+        self._spool = Spool(depot.root, settings.receive.min_free_mb, depot)
         self._longest_header = settings.receive.max_header_mb << 20
         self._max_bytes = settings.receive.max_object_mb << 20
         self._arrivals = arrivals

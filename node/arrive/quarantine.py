@@ -6,11 +6,11 @@ A released object is read from disk again; its bytes must still be those that we
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from node.arrive.spool import StoredBytes
+from node.depot import Depot
 from node.dicom.read.header import OpenObject, open_object
-from node.errors import BadObject, IchnodeError, Permanent
+from node.errors import BadObject, IchnodeError, Outage, Permanent
 from node.records import Header, StoredObject
 from node.worklist import Decision, NotFound, Quarantine, Quarantined, Signature, Standing, Worklist
 
@@ -72,17 +72,17 @@ def chosen(worklist: Worklist, numbers: Sequence[int], study: str | None) -> lis
     return found
 
 
-def examine(entry: Quarantined, quarantine: Quarantine, root: Path) -> Examined:
+def examine(entry: Quarantined, quarantine: Quarantine, depot: Depot) -> Examined:
     """Return what the bytes of an entry say, and what they contradict in the worklist."""
     try:
-        header = _opened(entry.stored, root).header
+        header = _opened(entry.stored, depot).header
     except IchnodeError as error:
         return Examined(entry, None, None, str(error))
     return Examined(entry, header, quarantine.standing(header), None)
 
 
 def release(
-    entries: Sequence[Quarantined], quarantine: Quarantine, root: Path, signed: Signature
+    entries: Sequence[Quarantined], quarantine: Quarantine, depot: Depot, signed: Signature
 ) -> list[Decided]:
     """File objects because a person says so; see `node.worklist.Quarantine.release`.
 
@@ -97,7 +97,7 @@ def release(
     headers, stay = {}, {}
     for entry in entries:
         try:
-            opened = _opened(entry.stored, root)
+            opened = _opened(entry.stored, depot)
             if opened.cut_short:
                 raise BadObject(f"{opened.cut_short}; send the whole object")
             headers[entry.number] = opened.header
@@ -110,7 +110,7 @@ def release(
 def discard(
     entries: Iterable[Quarantined],
     quarantine: Quarantine,
-    root: Path,
+    depot: Depot,
     signed: Signature,
     *,
     delete: bool = False,
@@ -124,22 +124,23 @@ def discard(
     IllegalMove
         If one of them was released or deleted before.
     """
-    return [_discard(entry, quarantine, root, signed, delete) for entry in entries]
+    return [_discard(entry, quarantine, depot, signed, delete) for entry in entries]
 
 
 def _discard(
-    entry: Quarantined, quarantine: Quarantine, root: Path, signed: Signature, delete: bool
+    entry: Quarantined, quarantine: Quarantine, depot: Depot, signed: Signature, delete: bool
 ) -> Decided:
-    stored_bytes = StoredBytes(root)
-    path = stored_bytes.locate(entry.stored.path)
+    stored_bytes = StoredBytes(depot)
+    path = depot.root / entry.stored.path
     age = stored_bytes.age(entry.stored.path, signed.at)
     young = delete and age is not None and age < SETTLED_AFTER
     decision = quarantine.discard(entry.number, signed, delete=delete and not young)
     if decision is Decision.DELETED:
         try:
             stored_bytes.delete(entry.stored.path)
-        except OSError as error:
-            return Decided(entry, note=f"{path} could not be deleted: {error.strerror}")
+        except (OSError, Outage) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            return Decided(entry, note=f"{path} could not be deleted: {why}")
         return Decided(entry, note="its bytes are deleted")
     if young:
         return Decided(entry, note=f"its bytes came just now and stay at {path}: delete them later")
@@ -148,7 +149,7 @@ def _discard(
     return Decided(entry, note=f"its bytes stay at {path}")
 
 
-def _opened(stored: StoredObject, root: Path) -> OpenObject:
+def _opened(stored: StoredObject, depot: Depot) -> OpenObject:
     """Return the object without its pixels, if the bytes are still those that were received.
 
     Raises
@@ -156,7 +157,7 @@ def _opened(stored: StoredObject, root: Path) -> OpenObject:
     BadObject
         If they are gone, altered, or no DICOM object that can be filed.
     """
-    stored_bytes = StoredBytes(root)
+    stored_bytes = StoredBytes(depot)
     path = stored_bytes.locate(stored.path)
     try:
         if stored_bytes.altered(stored.path, stored.sha256) is not None:

@@ -10,6 +10,7 @@ from node.arrive.spool import StoredBytes
 from node.arrive.sub_operations import Send, getting, moving
 from node.arrive.vouched import vouched
 from node.audit import MOVE_TO, Trail, query_words
+from node.depot import depot_of
 from node.dicom.archive.apart import Apart
 from node.dicom.archive.identifier import (
     Identifier,
@@ -92,8 +93,8 @@ class QueryScp:
         self._trail = trail
         self._settings = settings
         self._archive = archive
-        self._catalogue = Catalogue(archive, settings.data_dir)
-        self._bytes = StoredBytes(settings.data_dir)
+        self._catalogue = Catalogue(archive, depot_of(settings))
+        self._bytes = StoredBytes(depot_of(settings))
         self._apart = Apart(settings.decode)
         self._places = threading.Semaphore(max(1, settings.receive.max_associations // 4))
 

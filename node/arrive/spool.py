@@ -18,6 +18,7 @@ from tempfile import TemporaryFile
 from typing import BinaryIO, Literal, get_args
 from uuid import uuid4
 
+from node.depot import Depot
 from node.disk import sha256_of, sync_folder
 from node.errors import Outage
 from node.records import StoredObject
@@ -38,19 +39,19 @@ class NoSpace(Outage):
 
 @dataclass(frozen=True, slots=True)
 class StoredBytes:
-    """The bytes of stored objects, as they lie on disk now.
+    """The bytes of stored objects, as they are stored now.
 
     Attributes
     ----------
-    root
-        The data folder, which the paths of stored objects are relative to.
+    depot
+        Where they are stored.
     """
 
-    root: Path
+    depot: Depot
 
     def locate(self, path: str) -> Path:
-        """Return where the file of a stored object lies."""
-        return self.root / path
+        """Return where the file of a stored object lies; it is brought here if need be."""
+        return self.depot.bring(path)
 
     def altered(self, path: str, sha256: str) -> str | None:
         """Return the SHA-256 of a file that changed since it was received, None if it did not.
@@ -68,12 +69,14 @@ class StoredBytes:
         found = sha256_of(self.locate(path))
         return None if found == sha256 else found
 
+    def holds(self, path: str) -> bool:
+        """Return whether a file is stored, wherever there is a copy of it."""
+        return self.depot.holds(path)
+
     def age(self, path: str, now: datetime) -> timedelta | None:
         """Return how long ago a file was written last, None if it is gone."""
-        file = self.locate(path)
-        if not file.exists():
-            return None
-        return timedelta(seconds=now.timestamp() - file.stat().st_mtime)
+        written_at = self.depot.written_at(path)
+        return None if written_at is None else now - written_at
 
     def delete(self, path: str) -> None:
         """Delete a file, if it is still there.
@@ -83,29 +86,31 @@ class StoredBytes:
         OSError
             If it cannot be deleted.
         """
-        self.locate(path).unlink(missing_ok=True)
+        self.depot.drop(path)
 
 
 class Spool:
-    """Writes objects below `root` and names them by their content.
+    """Stores objects and names them by their content.
 
     Parameters
     ----------
     root
-        The data folder, which the paths of stored objects are relative to.
+        The folder that the paths of stored objects are relative to.
     min_free_mb
         `put` refuses bytes when less than this is free, MiB, so that the database and the results
         still fit.
+    depot
+        What keeps them, whose root that is; None: the folder alone.
     """
 
-    def __init__(self, root: Path, min_free_mb: int) -> None:
-        self.root = root
+    def __init__(self, root: Path, min_free_mb: int, depot: Depot | None = None) -> None:
+        self.root, self.depot = root, depot or Depot(root)
         self._min_free = min_free_mb << 20
         self._make_folders()
         self._remove_leftovers()
 
     def put(self, chunks: Iterable[bytes | memoryview], area: Area) -> StoredObject:
-        """Write the bytes, and return when they are on disk for good.
+        """Write the bytes, and return when they are on disk, and in the object store, for good.
 
         The same bytes get the same path.
 
@@ -113,6 +118,8 @@ class Spool:
         ------
         NoSpace
             If less than `min_free_mb` is free, or writing fails.
+        Outage
+            If the object store does not take them now.
         """
         try:
             return self._write(chunks, area)
@@ -143,6 +150,7 @@ class Spool:
         try:
             sha256, size = _write_and_sync(partial, chunks)
             path = Path(area, sha256[:2], f"{sha256}.dcm")
+            self.depot.keep(path.as_posix(), partial)
             partial.rename(self.root / path)
         except BaseException:
             partial.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from node.arrive.places import Places
 from node.arrive.query_scp import QueryScp
 from node.arrive.spool import Spool
 from node.audit import Trail
+from node.depot import depot_of
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.associate_request import AssociateRequest
 from node.dicom.net.association import AssociationLost, Status
@@ -94,7 +95,8 @@ class Receiver:
         self._arrivals = arrivals
         self._announcements = announcements
         self._clock = clock
-        self._spool = Spool(settings.data_dir, settings.receive.min_free_mb)
+        depot = depot_of(settings)
+        self._spool = Spool(depot.root, settings.receive.min_free_mb, depot)
         receive = settings.receive
         self._admission = Admission.of(receive.ae_title, receive.allowed_callers, receive.callers)
         self._tls = Renewing(receive.tls) if receive.tls.is_on else None

@@ -1,6 +1,5 @@
 """A canary's way: it is sent through the node's own door, read back, judged, and removed."""
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from node.canary import phantom
 from node.canary.judging import judge
 from node.case_folder import CaseFolder
 from node.deliver import Verdict, tell
+from node.depot import depot_of
 from node.dicom.net.store_scu import send_files
 from node.dicom.read.identity import read_identity
 from node.dicom.write.ct import new_study
@@ -101,7 +101,8 @@ def _unlike_the_phantom(row: Row, settings: Settings) -> str | None:
 
     What a destination holds is known by its answer.
     """
-    path = settings.data_dir / CaseFolder(settings.data_dir, row.folder).object_path("sr")
+    depot = depot_of(settings)
+    path = depot.bring(CaseFolder(depot.root, row.folder).object_path("sr"))
     try:
         identity, _ = read_identity(path)
     except BadObject as error:
@@ -139,13 +140,14 @@ def _is_news(alarm: Alarm, name: str) -> bool:
 
 def remove_old(settings: Settings, canaries: Canaries, now: datetime) -> None:
     """Delete what is left of phantoms older than `canary.keep_hours`: the files, then the rows."""
+    depot = depot_of(settings)
     before = now - timedelta(hours=settings.canary.keep_hours)
     waiting = {one.study_instance_uid for one in canaries.waiting()}
     for uid, files, folders in canaries.old(before):
         if uid in waiting:
             continue
         for path in files:
-            (settings.data_dir / path).unlink(missing_ok=True)
+            depot.drop(path)
         for folder in folders:
-            shutil.rmtree(settings.data_dir / folder, ignore_errors=True)
+            depot.drop_folder(folder)
         canaries.purge(uid, now)

@@ -18,6 +18,7 @@ from node.cases.completeness import closing
 from node.cases.eligibility import CURABLE, Verdict, judge
 from node.cases.header_words import Contrast
 from node.cases.parts import parts
+from node.depot import depot_of
 from node.dicom.read.geometry import stack
 from node.errors import Refused
 from node.outcomes import Planned
@@ -172,7 +173,7 @@ def explain_study(name: str, worklist: Worklist, settings: Settings, now: dateti
 
 
 def _plan(row: Row, settings: Settings) -> SeriesPlan | None:
-    return CaseFolder(settings.data_dir, row.folder).read_plan()
+    return CaseFolder(depot_of(settings).seen(row.folder), row.folder).read_plan()
 
 
 def explain(

@@ -14,6 +14,7 @@ from typing import Any
 
 from node.arrive.spool import StoredBytes
 from node.case_folder import CaseFolder
+from node.depot import Depot
 from node.errors import Permanent
 from node.records import Case, ReportObject, SeriesPlan, SliceRef
 from node.states import State
@@ -97,7 +98,7 @@ def _sources(refs: Iterable[SliceRef]) -> dict[str, dict[str, Any]]:
 # --- replay --------------------------------------------------------------------------------------
 
 
-def require_sources(plan: SeriesPlan, root: Path) -> None:
+def require_sources(plan: SeriesPlan, depot: Depot) -> None:
     """Make sure that each planned object is on disk as it was received.
 
     Raises
@@ -105,7 +106,7 @@ def require_sources(plan: SeriesPlan, root: Path) -> None:
     Permanent
         If one is lost or changed; the message names it.
     """
-    stored_bytes = StoredBytes(root)
+    stored_bytes = StoredBytes(depot)
     for path, sha256 in {ref.path: ref.sha256 for ref in (*plan.slices, *plan.copies)}.items():
         try:
             found = stored_bytes.altered(path, sha256)

@@ -16,10 +16,11 @@ from node.cases.patient import corrected
 from node.cases.report import write_report
 from node.cases.scans import said_of
 from node.cases.triage import triage
+from node.depot import Depot, depot_of
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
 from node.outcomes import Failed, NotAnalysed, Outcome, Planned, Reported, Waiting
-from node.records import Case, Parcel, Series
+from node.records import Case, Parcel, Series, SeriesPlan
 from node.settings import Assemble, Settings
 from node.states import Reason, State
 from node.worklist import Arrivals, Cases, Outbox, Views, Worklist
@@ -68,9 +69,14 @@ class Node:
         return cls(settings, *handles, detector, clock, decode, ask)
 
     @property
+    def depot(self) -> Depot:
+        """Where the bytes are stored."""
+        return depot_of(self.settings)
+
+    @property
     def root(self) -> Path:
-        """The data folder that all stored paths are relative to."""
-        return self.settings.data_dir
+        """The folder that all stored paths are relative to."""
+        return self.depot.root
 
     def folder(self, case: Case) -> CaseFolder:
         """Return the case's folder, made if need be."""
@@ -82,14 +88,16 @@ class Node:
 def run_stage(case: Case, node: Node) -> Outcome:
     """Run the stage of the case's state; a Refused raised in it becomes NotAnalysed.
 
-    What the stage left in the case folder is on disk for good when this returns.
+    What the stage left in the case folder is stored for good when this returns.
     """
+    node.depot.take_up(case.folder)
     try:
         outcome = PIPELINE[case.state](case, node)
     except Refused as refused:
         outcome = NotAnalysed(refused.code, str(refused))
     if outcome.state is not case.state:
         node.folder(case).make_durable()
+        node.depot.keep_folder(case.folder)
     return outcome
 
 
@@ -146,6 +154,7 @@ def _triage(case: Case, node: Node) -> Outcome:
     """ASSEMBLED -> TRIAGED or NOT_ANALYSED; leaves the findings."""
     folder = node.folder(case)
     plan = folder.require_plan()
+    _bring(plan, node)
     detector = node.detector()
     manifest.note(
         folder,
@@ -176,10 +185,11 @@ def _report(case: Case, node: Node) -> Outcome:
     scans = said_of(node.views.scans(case.study_instance_uid))
     in_part = case.reason or "" if case.state is State.TRIAGED else ""
     plan = dataclasses.replace(plan, scans=scans, in_part=in_part)
-    plan = corrected(plan, node.outbox, case.id, node.root)
+    plan = corrected(plan, node.outbox, case.id, node.depot)
+    _bring(plan, node)
     before = folder.read_manifest()
     if before is not None and case.state is State.TRIAGED:
-        manifest.require_sources(plan, node.root)
+        manifest.require_sources(plan, node.depot)
     manifest.note(folder, "report")
     when = datetime.fromisoformat(plan.decided_at)
     canary = node.views.is_canary(case.study_instance_uid)
@@ -195,6 +205,11 @@ def _report(case: Case, node: Node) -> Outcome:
     after = manifest.write(folder, case, plan, objects, _timings(case, node))
     compared = None if before is None else manifest.compare(before, after)
     return Reported(owed, compared)
+
+
+def _bring(plan: SeriesPlan, node: Node) -> None:
+    """Have the images of a plan here."""
+    node.depot.bring_all(ref.path for ref in (*plan.slices, *plan.copies))
 
 
 def _timings(case: Case, node: Node) -> dict[str, str | None]:

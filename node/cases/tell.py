@@ -24,6 +24,7 @@ def teller(node: Node) -> Tell | None:
             folder.write_message(PurePosixPath(said.path).name, said.to_bytes())
         except OSError as error:
             raise Outage(f"cannot write to {folder.path}: {error.strerror}") from error
+        node.depot.keep(said.path)
         return [(one.name, said.parcel(one.how)) for one in wanted if concerns(one, said, may_know)]
 
     return tell

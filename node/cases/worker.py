@@ -31,6 +31,7 @@ def work(node: Node, name: str, stop: threading.Event) -> None:
 
     def require_over() -> None:
         require_room(node.root)
+        node.depot.require_reachable()
         node.cases.give_back(name)
 
     while not stop.is_set():
@@ -69,6 +70,7 @@ def _run(case: Case, node: Node, name: str) -> None:
     if outcome is None:
         return
     node.cases.finish(case, name, outcome, node.clock(), teller(node))
+    node.depot.leave(case.folder)
     if outcome.state is not case.state:
         moved = event("moved", case=case.id, stage=str(case.state), **_result(outcome))
         logger.info("%s -> %s", case.state, outcome.state, extra=moved)
@@ -134,6 +136,7 @@ def _require_over(outage: Outage, case: Case, node: Node, name: str) -> None:
     """Give what the worker holds back and raise the outage if it lasts."""
     try:
         require_room(node.root)
+        node.depot.require_reachable()
         node.cases.renew(case.id, name, node.settings.work.lease_s, node.clock())
     except Outage:
         with suppress(Outage):

@@ -18,7 +18,7 @@ from node.cases.pipeline import PIPELINE, Node
 from node.cases.worker import work_once
 from node.clock import utc_now
 from node.errors import BadObject
-from node.settings import Settings
+from node.settings import Settings, Storage
 from node.states import State
 from node.worklist import Row, Worklist, upgrade
 
@@ -86,6 +86,7 @@ def _private(settings: Settings, folder: Path) -> Settings:
         update={
             "data_dir": folder,
             "database_url": "",
+            "storage": Storage(),
             "assemble": settings.assemble.model_copy(
                 update={"grace_s": 0.0, "idle_s": 0.0, "prior_after_days": 0}
             ),

@@ -14,6 +14,7 @@ from node.cases.detector import load_detector
 from node.cli.console.terminal import outside, terminal
 from node.clock import utc_now
 from node.deliver import probe
+from node.depot import depot_of
 from node.dicom.net.association import Status
 from node.dicom.net.tls import good_until
 from node.errors import IchnodeError, Outage
@@ -84,6 +85,22 @@ def check_disk(settings: Settings) -> Iterator[Check]:
         f"data folder {settings.data_dir.absolute()}",
         f"writable, {free_mb} MB free; below {settings.receive.min_free_mb} MB we answer A700",
     )
+
+
+def check_storage(settings: Settings) -> Iterator[Check]:
+    """Check that an object can be put in the object store, if there is one."""
+    storage = settings.storage
+    if not storage.is_on:
+        return
+    what = f"object store {storage.url}" + (f" at {storage.endpoint}" if storage.endpoint else "")
+    try:
+        depot_of(settings).require_reachable()
+    except (IchnodeError, OSError) as error:
+        found = f"{error}; the roles wait until it is over, and go on by themselves"
+        yield Check("bad", what, found)
+        return
+    plain = storage.endpoint.startswith("http://") and storage.insecure
+    yield Check("note" if plain else "ok", what, "writable" + ("; not encrypted" if plain else ""))
 
 
 def check_database(settings: Settings) -> Iterator[Check]:
@@ -269,6 +286,7 @@ def check_watching(settings: Settings) -> Iterator[Check]:
 
 CHECKS: tuple[Examination, ...] = (
     check_disk,
+    check_storage,
     check_database,
     check_detector,
     check_node,

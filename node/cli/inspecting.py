@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
+from node.depot import Depot
 from node.worklist import FileOfRow, Worklist
 
 NAMED = 10
 """Files that are named; the rest is counted."""
 
 
-def inspected(worklist: Worklist, root: Path) -> tuple[bool, list[str]]:
+def inspected(worklist: Worklist, depot: Depot) -> tuple[bool, list[str]]:
     """Return whether something is wrong, and what was found, a line each.
 
     Parameters
@@ -21,7 +21,7 @@ def inspected(worklist: Worklist, root: Path) -> tuple[bool, list[str]]:
     faults = [f"database: {fault}" for fault in worklist.inspection.faults()]
     faults += [f"audit trail: {fault}" for fault in worklist.audit.faults()[0]]
     counted: Counter[str] = Counter()
-    missing = list(_missing(worklist, root, counted))
+    missing = list(_missing(worklist, depot, counted))
     faults += missing[:NAMED]
     if len(missing) > NAMED:
         faults.append(f"and {len(missing) - NAMED} more files")
@@ -35,16 +35,16 @@ def inspected(worklist: Worklist, root: Path) -> tuple[bool, list[str]]:
     ]
 
 
-def _missing(worklist: Worklist, root: Path, counted: Counter[str]) -> Iterator[str]:
+def _missing(worklist: Worklist, depot: Depot, counted: Counter[str]) -> Iterator[str]:
     for one in worklist.inspection.files():
         counted[one.what] += 1
-        if fault := _fault(one, root / one.path):
+        if fault := _fault(one, depot):
             yield f"{one.what}: {one.path}: {fault}"
 
 
-def _fault(one: FileOfRow, path: Path) -> str:
+def _fault(one: FileOfRow, depot: Depot) -> str:
     try:
-        size = path.stat().st_size
+        size = depot.size(one.path)
     except OSError as error:
         return error.strerror or "cannot be read"
     if one.size is not None and size != one.size:

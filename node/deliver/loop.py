@@ -18,7 +18,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -30,7 +31,7 @@ from node.deliver.answer import Answer, Verdict
 from node.deliver.busy import Busy
 from node.deliver.channels import CHANNELS
 from node.deliver.committing import ask_what_is_due, report_what_is_due
-from node.errors import IchnodeError
+from node.errors import IchnodeError, Outage
 from node.log import event as log_event
 from node.outages import Outages, outage_of
 from node.records import Delivery
@@ -106,7 +107,7 @@ def _send(
     """Send deliveries of one destination and record the answers; return how many arrived."""
     arrived = 0
     failed: Counter[str] = Counter()
-    for owed, answer in CHANNELS[batch[0].parcel.channel].send(batch, settings, outbox):
+    for owed, answer in _sent(batch, settings, outbox, worker):
         if answer.verdict is Verdict.DOWN:
             _wait_for(owed.destination, answer.message, settings, outbox, clock(), worker)
             break
@@ -120,6 +121,18 @@ def _send(
         say = log_event("not_delivered", destination=batch[0].destination, objects=objects)
         logger.warning("not delivered: %s", why, extra=say)
     return arrived
+
+
+def _sent(
+    batch: Sequence[Delivery], settings: Settings, outbox: Outbox, worker: str
+) -> Iterator[tuple[Delivery, Answer]]:
+    """Send a batch; what an outage keeps from being sent is given back, which is no attempt."""
+    try:
+        yield from CHANNELS[batch[0].parcel.channel].send(batch, settings, outbox)
+    except Outage:
+        with suppress(Outage):
+            outbox.give_back(worker)
+        raise
 
 
 def _wait_for(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from node.deliver.answer import Answer, Verdict
+from node.depot import depot_of
 from node.errors import BadConfiguration
 from node.news import News, What, read_news
 from node.records import Delivery
@@ -64,7 +65,7 @@ def send_each(
 
 def _message(owed: Delivery, settings: Settings) -> Message | None:
     parcel = owed.parcel
-    said = read_news(settings.data_dir / parcel.path, parcel.address["sha256"])
+    said = read_news(depot_of(settings).bring(parcel.path), parcel.address["sha256"])
     if said is None:
         return None
     minutes = parcel.address.get("escalation")

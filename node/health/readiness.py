@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from node.depot import depot_of
 from node.errors import IchnodeError
 from node.settings import Settings
 from node.worklist import Process, Worklist
@@ -25,13 +26,25 @@ class Ready:
 
 
 def conditions(settings: Settings, worklist: Worklist, now: datetime) -> list[Ready]:
-    """Return whether the database answers, the disk has room, and each role runs somewhere."""
+    """Return whether database and storage answer, and each role runs somewhere."""
     try:
         processes = worklist.processes.listed()
     except IchnodeError as error:
-        return [Ready("database", False, str(error)), *_disk(settings)]
+        return [Ready("database", False, str(error)), *_bytes(settings)]
     roles = (_role(role, processes, now) for role in settings.health.roles)
-    return [Ready("database", True, "answers"), *_disk(settings), *roles]
+    return [Ready("database", True, "answers"), *_bytes(settings), *roles]
+
+
+def _bytes(settings: Settings) -> Iterator[Ready]:
+    yield from _disk(settings)
+    if not settings.storage.is_on:
+        return
+    try:
+        depot_of(settings).require_reachable()
+    except (IchnodeError, OSError) as error:
+        yield Ready("object store", False, str(error))
+    else:
+        yield Ready("object store", True, "answers")
 
 
 def _disk(settings: Settings) -> Iterator[Ready]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from node.arrive.spool import StoredBytes
-from node.case_folder import CaseFolder
+from node.depot import depot_of
 from node.dicom.archive.metadata import KeptMetadata
 from node.log import event
 from node.settings import Rule, Settings
@@ -64,13 +64,13 @@ class Tidying:
 
     def remove(self, one: Purge) -> None:
         """Remove the files of a purge, and note that they are gone."""
-        root = self._settings.data_dir
+        depot = depot_of(self._settings)
         place: int | None = 0
         while place is not None:
-            place = self._retention.remove(one, StoredBytes(root).delete, place)
+            place = self._retention.remove(one, StoredBytes(depot).delete, place)
         for folder in self._retention.folders(one):
-            CaseFolder(root, folder).delete()
-        metadata = KeptMetadata(root)
+            depot.drop_folder(folder)
+        metadata = KeptMetadata(depot.root)
         for series in one.series:
             metadata.forget(series)
         self._retention.done(one, self._clock())

@@ -15,6 +15,7 @@ from node.settings.receive import Adt, Caller, Receive
 from node.settings.retention import Retention, Rule
 from node.settings.section import Section, sections, values
 from node.settings.shown import as_toml
+from node.settings.storage import Storage
 from node.settings.tls import ClientTls, ServerTls, is_this_machine
 from node.settings.web import LOOPBACK, Oidc, Token, Viewer, Web
 from node.settings.work import BUNDLES, Decode, Triage, Work
@@ -50,6 +51,7 @@ __all__ = [
     "ServerTls",
     "Settings",
     "Source",
+    "Storage",
     "Token",
     "Triage",
     "Viewer",

@@ -22,6 +22,7 @@ from node.settings.pull import Pull, Source
 from node.settings.receive import Caller, Receive
 from node.settings.retention import Retention, Rule
 from node.settings.section import Section
+from node.settings.storage import Storage
 from node.settings.web import Token, Viewer, Web
 from node.settings.work import Decode, Triage, Work
 
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
         "",
         description="SQLAlchemy URL; empty is data_dir/ichnode.sqlite (secret: use the variable)",
     )
+    storage: Storage = Storage()
     receive: Receive = Receive()
     assemble: Assemble = Assemble()
     decode: Decode = Decode()
@@ -79,6 +81,12 @@ class Settings(BaseSettings):
             if name not in names:
                 known = ", ".join(names) or "none is configured"
                 raise ValueError(f"{key}: {name!r} is none of pull.sources ({known})")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_its_rows_too(self) -> Self:
+        if self.storage.is_on and not self.url.startswith("postgresql"):
+            raise ValueError("storage.url: an object store needs PostgreSQL, set database_url")
         return self
 
     @model_validator(mode="after")

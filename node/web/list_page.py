@@ -10,6 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from node.case_folder import CaseFolder, case_folder
+from node.depot import depot_of
 from node.web import guard, wording
 from node.web.live_list import DAY, KINDS, RANGES, SHARED_S, Held, Selection, Wanted
 from node.web.site import Site
@@ -106,7 +107,7 @@ class ListPage:
         return FileResponse(path, media_type="image/png")
 
     def _picture(self, folder: str) -> Path:
-        return CaseFolder(self._site.settings.data_dir, folder).picture
+        return CaseFolder(depot_of(self._site.settings).seen(folder), folder).picture
 
     def healthz(self, _: Request) -> Response:
         """Return how many cases stand in each state."""

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from PIL import Image
 from models.volume import Volume
 from models.windows import BRAIN, Window
 from node.case_folder import CaseFolder, case_folder
+from node.depot import Depot
 from node.dicom.read.pixels import Decoder
 from node.errors import Permanent, Refused, Retryable
 from node.records import SeriesPlan, SliceRef
@@ -77,8 +77,8 @@ class Pictures:
         How much the decoded series may take together; the last one stays in any case.
     """
 
-    def __init__(self, data_dir: Path, quick: Decoder, whole: Decoder, memory_mb: int) -> None:
-        self._data_dir = data_dir
+    def __init__(self, depot: Depot, quick: Decoder, whole: Decoder, memory_mb: int) -> None:
+        self._depot = depot
         self._quick, self._whole = quick, whole
         self._bytes = memory_mb << 20
         self._stacks: OrderedDict[Key, Stack] = OrderedDict()
@@ -177,14 +177,18 @@ class Pictures:
 
     # --- from the case's folder -------------------------------------------------------------------
 
+    def _folder(self, case_id: int) -> CaseFolder:
+        folder = case_folder(case_id)
+        return CaseFolder(self._depot.seen(folder), folder)
+
     def _key(self, case_id: int) -> Key:
-        written = CaseFolder(self._data_dir, case_folder(case_id)).written_at()
+        written = self._folder(case_id).written_at()
         if written is None:
             raise NoPicture("no series was chosen for this case yet")
         return case_id, written
 
     def _plan(self, case_id: int) -> SeriesPlan:
-        plan = CaseFolder(self._data_dir, case_folder(case_id)).read_plan_as_read()
+        plan = self._folder(case_id).read_plan_as_read()
         if plan is None:
             raise NoPicture("no series was chosen for this case yet")
         return plan
@@ -193,7 +197,7 @@ class Pictures:
         """Return the (y, x) masks of the slices on which something is outlined."""
         with self._lock:
             if key not in self._masks:
-                mask = CaseFolder(self._data_dir, case_folder(key[0])).read_mask()
+                mask = self._folder(key[0]).read_mask()
                 planes = () if mask is None else np.flatnonzero(mask.any(axis=(1, 2)))
                 self._masks[key] = (
                     {int(z): mask[z].copy() for z in planes} if mask is not None else {}
@@ -232,7 +236,8 @@ class Pictures:
 
     def _decoded(self, decode: Decoder, plan: SeriesPlan) -> Volume:
         try:
-            return decode(plan, self._data_dir)
+            self._depot.bring_all(ref.path for ref in (*plan.slices, *plan.copies))
+            return decode(plan, self._depot.root)
         except Refused as error:
             raise NoPicture(f"the images cannot be shown: {error}") from error
         except OSError as error:

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from node.cases.decoding import decoding_process
+from node.depot import depot_of
 from node.errors import BadConfiguration, Retryable
 from node.log import event
 from node.settings import LOOPBACK as THIS_MACHINE
@@ -150,7 +151,7 @@ def _config(application: Starlette, web: Web) -> uvicorn.Config:
 def _pictures(settings: Settings) -> Iterator[Pictures]:
     limits, memory_mb = settings.decode, settings.web.pictures_mb
     with decoding_process(limits) as quick, decoding_process(limits) as whole:
-        pictures = Pictures(settings.data_dir, quick, whole, memory_mb)
+        pictures = Pictures(depot_of(settings), quick, whole, memory_mb)
         pictures.warm_up()
         try:
             yield pictures

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from models.windows import BONE, BRAIN, STROKE, Window
 from node.case_folder import CaseFolder, case_folder
 from node.cases.explain import Explanation, explain_study
+from node.depot import depot_of
 from node.errors import IchnodeError
 from node.web.live_list import Held
 from node.web.site import Site
@@ -138,7 +139,8 @@ class StudyPage:
         return JSONResponse(self._site.pictures.sides(case, self._slices(case).first))
 
     def _slices(self, case: int) -> Slices:
-        return slices_of(CaseFolder(self._site.settings.data_dir, case_folder(case)))
+        folder = case_folder(case)
+        return slices_of(CaseFolder(depot_of(self._site.settings).seen(folder), folder))
 
     def _uid(self, case: int) -> str:
         return self._site.worklist.listing.study_of_case(case)

@@ -94,6 +94,11 @@ class Outbox:
             )
         return [_delivery(row) for row in rows]
 
+    def give_back(self, worker: str) -> None:
+        """Let go of what a worker holds and did not send; that is no attempt."""
+        with self._database.write() as db:
+            db.execute(delivery.update().where(delivery.c.claimed_by == worker).values(**FREE))
+
     def delivered(self, owed: Delivery, worker: str, status: int, now: datetime) -> bool:
         """Record that the peer took a parcel, with its status verbatim.
 

@@ -315,3 +315,33 @@ def test_a_canary_must_speak_tls_where_the_node_s_own_port_does() -> None:
 def test_coverage_asks_sources_that_there_are() -> None:
     with pytest.raises(ValueError, match=r"coverage\.ask: 'archive' is none of pull\.sources"):
         Settings(coverage={"ask": ["archive"]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("storage", "why"),
+    [
+        ({"url": "s3://bucket"}, "an object store needs PostgreSQL"),
+        ({"url": "https://bucket"}, "s3://bucket/prefix"),
+        ({"url": "s3://key:secret@bucket"}, "without credentials"),
+        ({"endpoint": "https://key:secret@store"}, "without credentials"),
+        ({"endpoint": "http://store.example:9000"}, "not encrypted"),
+        ({"cache_gb": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_storage_that_cannot_work_or_is_not_safe_is_refused(
+    storage: dict[str, object], why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "ichnode.toml"
+    lines = "\n".join(f"{key} = {value!r}" for key, value in storage.items())
+    file.write_text(f"[storage]\n{lines}\n")
+    with pytest.raises(BadConfiguration, match=why):
+        load(file)
+
+
+def test_an_object_store_with_postgresql_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "ichnode.toml"
+    file.write_text(
+        'database_url = "postgresql+psycopg://node@db/ichnode"\n'
+        '[storage]\nurl = "s3://bucket/node"\nendpoint = "http://127.0.0.1:9000"\n'
+    )
+    assert load(file).storage.is_on

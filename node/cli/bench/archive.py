@@ -17,6 +17,7 @@ from node.arrive.intake import Intake
 from node.cli.bench.tables import REPEATS, bench_table, console
 from node.cli.local_node import configure
 from node.clock import utc_now
+from node.depot import depot_of
 from node.errors import Retryable
 from node.settings import Settings, load
 from node.web import dicomweb_service, serve_page
@@ -43,7 +44,7 @@ def measure_archive(folder: Path, studies: int = STUDIES, slices: int = SLICES) 
             _fill(settings, worklist, folder, studies, slices)
         begin = time.monotonic()
         with console.status("describing them for queries"):
-            Catalogue(worklist.archive, settings.data_dir).require_current(within_s=3600)
+            Catalogue(worklist.archive, depot_of(settings)).require_current(within_s=3600)
         filled = time.monotonic() - begin
         table = bench_table(f"an archive of {studies} studies", "what", "first, ms", "then, ms")
         with _served(settings, worklist) as base:

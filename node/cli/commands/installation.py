@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from node.cli.commands.invocation import Config, chosen, configured
+from node.depot import depot_of
 from node.errors import BadConfiguration
 
 db = typer.Typer(no_args_is_help=True, help="The worklist's database.")
@@ -41,6 +42,7 @@ def serve(
         reload_on_signal(in_force, stop)
         known = {name: name for name in ROLES}
         make_private(settings.data_dir)
+        depot_of(settings)  # what cannot be used is said here, before any role starts
         if role == "all":
             with locked(settings.data_dir):
                 require_good_certificate(settings)
@@ -114,7 +116,7 @@ def db_check(config: Config = None) -> None:
     from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        found, lines = inspected(worklist, settings.data_dir)
+        found, lines = inspected(worklist, depot_of(settings))
         for line in lines:
             say(line, fault=found)
         raise typer.Exit(int(found))
@@ -141,5 +143,5 @@ def db_restore(
             restore(settings.url, file, idle_s=settings.assemble.idle_s)
             say(f"the database is that of {file}")
             with Worklist(settings.url) as worklist:
-                for line in inspected(worklist, settings.data_dir)[1]:
+                for line in inspected(worklist, depot_of(settings))[1]:
                     say(line)

@@ -10,6 +10,7 @@ import typer
 
 from node.cli.commands.invocation import Config, Json, configured, print_list
 from node.cli.console.terminal import say
+from node.depot import depot_of
 from node.errors import Permanent
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def quarantine_show(number: EntryNumber, config: Config = None) -> None:
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         entry = worklist.quarantine.get(number)
-        typer.echo(quarantined_object(examine(entry, worklist.quarantine, settings.data_dir)))
+        typer.echo(quarantined_object(examine(entry, worklist.quarantine, depot_of(settings))))
 
 
 @quarantine.command("release")
@@ -112,7 +113,7 @@ def quarantine_release(
         found = release(
             chosen(worklist, numbers(number or []), study),
             worklist.quarantine,
-            settings.data_dir,
+            depot_of(settings),
             signed,
         )
         for result in found:
@@ -146,7 +147,7 @@ def quarantine_discard(
     with decision(config, by, why) as (settings, worklist, signed):
         entries = chosen(worklist, numbers(number or []), study)
         for result in discard(
-            entries, worklist.quarantine, settings.data_dir, signed, delete=delete
+            entries, worklist.quarantine, depot_of(settings), signed, delete=delete
         ):
             say(decided(result, "is discarded"))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from node.deliver.answer import Answer, Verdict
+from node.depot import depot_of
 from node.dicom.net.store_scu import Part10File, Sent, echo, send_files
 from node.dicom.read.identity import strange_in
 from node.errors import BadObject, Retryable
@@ -19,10 +20,11 @@ def send(
     """Send deliveries of one destination, those of high priority first."""
     name = batch[0].destination
     sources = {case: outbox.identities(case) for case in {owed.case_id for owed in batch}}
+    depot = depot_of(settings)
     peers = {peer.name: peer for peer in settings.deliver.archives}
     for high in (True, False):
         owed = {
-            settings.data_dir / delivery.parcel.path: delivery
+            depot.bring(delivery.parcel.path): delivery
             for delivery in batch
             if delivery.high_priority is high
         }

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 from node.arrive.spool import StoredBytes
+from node.depot import Depot
 from node.dicom.archive.attributes import read_attributes
 from node.dicom.archive.metadata import KeptMetadata
 from node.worklist import ArchivedObject
@@ -15,13 +15,13 @@ class Metadata:
 
     Parameters
     ----------
-    root
-        The data folder.
+    depot
+        Where the objects are stored.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._bytes = StoredBytes(root)
-        self._kept = KeptMetadata(root)
+    def __init__(self, depot: Depot) -> None:
+        self._bytes = StoredBytes(depot)
+        self._kept = KeptMetadata(depot.root)
 
     def of(self, objects: Sequence[ArchivedObject], *, one: bool) -> str:
         """Return a JSON array of the objects' metadata; links begin with `HERE`.

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from node.arrive.spool import StoredBytes
 from node.arrive.vouched import vouched
+from node.depot import depot_of
 from node.dicom.archive import frames as pixels
 from node.dicom.archive.apart import Apart
 from node.dicom.archive.frames import NoFrame
@@ -39,8 +40,8 @@ class Retrieval:
 
     def __init__(self, settings: Settings, archive: Archive) -> None:
         self._archive = archive
-        self._bytes = StoredBytes(settings.data_dir)
-        self._metadata = Metadata(settings.data_dir)
+        self._bytes = StoredBytes(depot_of(settings))
+        self._metadata = Metadata(depot_of(settings))
         self._apart = Apart(settings.decode)
 
     def metadata(self, uids: dict[str, str], base: str) -> str:

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from node.arrive.catalogue import Catalogue, Unready
 from node.audit import Trail, query_words
+from node.depot import depot_of
 from node.errors import IchnodeError
 from node.log import event
 from node.settings import Settings
@@ -82,7 +83,7 @@ class _Service:
         self._url = settings.web.url.rstrip("/")
         self._access = Access.of(settings.web.tokens)
         self._archive = archive
-        self._catalogue = Catalogue(archive, settings.data_dir)
+        self._catalogue = Catalogue(archive, depot_of(settings))
         self._retrieval = Retrieval(settings, archive)
         self._storing = Storing(settings, arrivals, clock)
 

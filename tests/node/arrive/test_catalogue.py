@@ -10,6 +10,7 @@ import pytest
 from node.arrive import catalogue as module
 from node.arrive.catalogue import Catalogue, Unready
 from node.arrive.intake import Intake
+from node.depot import Depot
 from node.settings import Receive, Settings
 from node.worklist import Level, Query, Worklist
 from tests.support.databases import new_database
@@ -37,7 +38,7 @@ def test_an_index_that_takes_too_long_is_told_and_goes_on(
     settings: Settings, worklist: Worklist, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 2)
-    catalogue = Catalogue(worklist.archive, settings.data_dir)
+    catalogue = Catalogue(worklist.archive, Depot(settings.data_dir))
     for left in (4, 2):
         with pytest.raises(Unready, match="again later"):
             catalogue.require_current(within_s=0)
@@ -50,13 +51,13 @@ def test_a_file_that_is_gone_keeps_no_other_out(settings: Settings, worklist: Wo
     gone, damaged, *_ = worklist.archive.unlisted(10)
     (settings.data_dir / gone.path).unlink()
     (settings.data_dir / damaged.path).write_bytes(b"no DICOM")
-    Catalogue(worklist.archive, settings.data_dir).require_current()
+    Catalogue(worklist.archive, Depot(settings.data_dir)).require_current()
     assert len(worklist.archive.find(Query(Level.IMAGE))) == 4
 
 
 def test_what_comes_is_described_without_a_query(settings: Settings, worklist: Worklist) -> None:
     stop = threading.Event()
-    catalogue = Catalogue(worklist.archive, settings.data_dir)
+    catalogue = Catalogue(worklist.archive, Depot(settings.data_dir))
     keeping = threading.Thread(target=catalogue.keep_current, args=(stop, 0.01))
     keeping.start()
     try:

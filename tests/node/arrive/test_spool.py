@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.arrive.spool import LEFTOVER_S, PARTIAL, NoSpace, Spool, StoredBytes
+from node.depot import Depot
 from node.errors import Retryable
 
 
@@ -91,7 +92,7 @@ def test_partial_file_of_a_process_that_died_is_removed_at_start_and_a_fresh_one
 
 def test_stored_bytes_are_found_and_known_to_be_those_received(tmp_path):
     stored = Spool(tmp_path, 0).put([b"head and pixels"], "received")
-    held = StoredBytes(tmp_path)
+    held = StoredBytes(Depot(tmp_path))
     path = held.locate(stored.path)
     assert path.read_bytes() == b"head and pixels"
     assert held.altered(stored.path, stored.sha256) is None
@@ -101,7 +102,7 @@ def test_stored_bytes_are_found_and_known_to_be_those_received(tmp_path):
 
 
 def test_lost_bytes_have_neither_digest_nor_age(tmp_path):
-    held = StoredBytes(tmp_path)
+    held = StoredBytes(Depot(tmp_path))
     with pytest.raises(FileNotFoundError):
         held.altered("received/00/gone.dcm", "00")
     assert held.age("received/00/gone.dcm", datetime.now(UTC)) is None
@@ -111,11 +112,11 @@ def test_the_age_of_bytes_counts_from_when_they_were_written(tmp_path):
     stored = Spool(tmp_path, 0).put([b"old"], "quarantine")
     os.utime(tmp_path / stored.path, (0, 1_000_000_000))
     now = datetime.fromtimestamp(1_000_000_090, UTC)
-    assert StoredBytes(tmp_path).age(stored.path, now) == timedelta(seconds=90)
+    assert StoredBytes(Depot(tmp_path)).age(stored.path, now) == timedelta(seconds=90)
 
 
 def test_bytes_can_be_deleted_twice(tmp_path):
     stored = Spool(tmp_path, 0).put([b"discarded"], "quarantine")
     for _ in range(2):
-        StoredBytes(tmp_path).delete(stored.path)
+        StoredBytes(Depot(tmp_path)).delete(stored.path)
     assert files(tmp_path) == []

@@ -17,6 +17,7 @@ from node.arrive.spool import Spool
 from node.cases.explain import explain_study
 from node.cli import app
 from node.committed import Reference
+from node.depot import Depot
 from node.errors import Retryable
 from node.jobs.tidying import Tidying
 from node.settings import Destination, Retention, Rule
@@ -134,7 +135,7 @@ def test_a_purge_stands_in_the_history_and_in_the_audit_trail(
 
 def test_what_was_purged_is_no_longer_offered_to_queries(node: WatchedNode, clock: Clock) -> None:
     read_study(node, clock)
-    catalogue = Catalogue(node.worklist.archive, node.root)
+    catalogue = Catalogue(node.worklist.archive, Depot(node.root))
     catalogue.require_current()
     archive = node.worklist.archive
     made = {one.sop_instance_uid for one in archive.stored([STUDY]) if one.case_id}

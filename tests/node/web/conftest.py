@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from node.depot import Depot
 from node.dicom.read.pixels import load_volume
 from node.settings import Settings, Viewer, Web
 from node.web import Pictures, app
@@ -30,7 +31,7 @@ def worklist(tmp_path: Path) -> Iterator[Worklist]:
 
 def client(worklist: Worklist, tmp_path: Path, **web: object) -> TestClient:
     settings = Settings(data_dir=tmp_path, web=Web.model_validate({"viewers": [OHIF], **web}))
-    pictures = Pictures(tmp_path, load_volume, load_volume, 64)
+    pictures = Pictures(Depot(tmp_path), load_volume, load_volume, 64)
     application = app(worklist, settings, pictures, lambda: NOW)
     return TestClient(application, base_url="http://localhost", client=("127.0.0.1", 50000))
 

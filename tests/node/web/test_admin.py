@@ -19,6 +19,7 @@ from playwright.sync_api import expect
 from starlette.testclient import TestClient
 
 from node.committed import CommitmentAsked, Reference
+from node.depot import Depot
 from node.outcomes import NotAnalysed
 from node.settings import Deliver, Destination, Settings
 from node.states import Priority, State
@@ -51,7 +52,7 @@ def browser(worklist: Worklist, tmp_path: Path, closed_port: int) -> TestClient:
     """A browser at a node with one destination, which does not answer."""
     pacs = Destination(name="PACS", ae_title="PACS", host="127.0.0.1", port=closed_port)
     settings = Settings(data_dir=tmp_path, deliver=Deliver(destinations=(pacs,)))
-    pictures = Pictures(tmp_path, None, None, 64)  # type: ignore[arg-type]
+    pictures = Pictures(Depot(tmp_path), None, None, 64)  # type: ignore[arg-type]
     application = app(worklist, settings, pictures, lambda: NOW)
     return TestClient(application, base_url="http://localhost", client=("127.0.0.1", 50000))
 

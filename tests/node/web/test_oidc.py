@@ -9,6 +9,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from node.depot import Depot
 from node.dicom.read.pixels import load_volume
 from node.errors import BadConfiguration
 from node.settings import Settings, Web
@@ -45,7 +46,7 @@ class Site:
             "admins": ["pacs-admins"],
         }
         self.settings = Settings(data_dir=folder, web=Web.model_validate({"oidc": values | more}))
-        pictures = Pictures(folder, load_volume, load_volume, 64)
+        pictures = Pictures(Depot(folder), load_volume, load_volume, 64)
         self.app = app(worklist, self.settings, pictures, lambda: self.now)
 
     def browser(self) -> TestClient:

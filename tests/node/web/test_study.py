@@ -18,6 +18,7 @@ from models.volume import Volume
 from models.windows import BRAIN
 from node.case_folder import CaseFolder, case_folder
 from node.cases.quality import Quality, gate
+from node.depot import Depot
 from node.dicom.read.pixels import load_volume
 from node.records import Scan as Recorded
 from node.records import SeriesPlan
@@ -148,7 +149,7 @@ def test_series_stay_in_memory_within_the_bound(read: tuple[Worklist, Path]) -> 
         volume = load_volume(plan, folder)
         return replace(volume, hu=np.repeat(np.repeat(volume.hu, 8, 1), 8, 2))
 
-    pictures = Pictures(root, counted, counted, memory_mb=1)
+    pictures = Pictures(Depot(root), counted, counted, memory_mb=1)
     for case in (2, 3):
         (root / "cases" / str(case)).symlink_to(root / "cases" / "1")
 
@@ -256,7 +257,7 @@ def test_a_damaged_case_folder_still_gives_a_page(
 
 
 def test_an_unreadable_picture_raises_no_picture(tmp_path: Path) -> None:
-    pictures = Pictures(tmp_path, load_volume, load_volume, 64)
+    pictures = Pictures(Depot(tmp_path), load_volume, load_volume, 64)
     with pytest.raises(NoPicture, match="no series"):
         pictures.slice_png(1, 0, BRAIN)
     pictures.close()

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
+from node.depot import Depot
 from node.dicom.read.pixels import load_volume
 from node.errors import Retryable
 from node.passwords import Comparison, hashed
@@ -107,7 +108,7 @@ def room(staff: Worklist, tmp_path: Path, clock: Clock) -> Starlette:
 
 def application(worklist: Worklist, folder: Path, clock: Clock, **web: object) -> Starlette:
     settings = Settings(data_dir=folder, web=Web.model_validate(web))
-    pictures = Pictures(folder, load_volume, load_volume, 64)
+    pictures = Pictures(Depot(folder), load_volume, load_volume, 64)
     made = app(worklist, settings, pictures, clock)
     made.state.worklist = worklist
     return made

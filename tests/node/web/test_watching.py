@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from node.announced import ListedStudy, Shows, Told
+from node.depot import Depot
 from node.dicom.read.pixels import load_volume
 from node.health.metrics import NodeMetrics
 from node.settings import Canary, Coverage, Pull, Settings, Source
@@ -27,7 +28,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def browser(worklist: Worklist, settings: Settings) -> TestClient:
-    pictures = Pictures(settings.data_dir, load_volume, load_volume, 64)
+    pictures = Pictures(Depot(settings.data_dir), load_volume, load_volume, 64)
     application = app(worklist, settings, pictures, lambda: NOW)
     return TestClient(application, base_url="http://localhost", client=("127.0.0.1", 50000))
 
@@ -75,7 +76,7 @@ def test_the_admin_page_names_the_study_and_no_patient(
 
 
 def test_nothing_is_said_where_no_source_is_asked(worklist: Worklist, tmp_path: Path) -> None:
-    pictures = Pictures(tmp_path, load_volume, load_volume, 64)
+    pictures = Pictures(Depot(tmp_path), load_volume, load_volume, 64)
     application = app(worklist, Settings(data_dir=tmp_path), pictures, lambda: NOW)
     browser = TestClient(application, base_url="http://localhost", client=("127.0.0.1", 50000))
     assert "not asked" not in browser.get("/").text
@@ -106,7 +107,7 @@ def test_the_canary_s_alarm_stands_above_the_list_and_on_the_admin_page(
     worklist: Worklist, tmp_path: Path
 ) -> None:
     worklist.canaries.raise_alarm("canary", "no result of the phantom", EARLIER)
-    pictures = Pictures(tmp_path, load_volume, load_volume, 64)
+    pictures = Pictures(Depot(tmp_path), load_volume, load_volume, 64)
     application = app(worklist, canary_settings(tmp_path), pictures, lambda: NOW)
     browser = TestClient(application, base_url="http://localhost", client=("127.0.0.1", 50000))
     for page in ("/", "/admin"):

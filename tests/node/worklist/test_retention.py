@@ -50,10 +50,10 @@ def remove(worklist: Worklist, one: Purge) -> list[str]:
 
 def test_studies_are_listed_from_the_longest_untouched(done: Worklist) -> None:
     old = done.retention.old
-    assert old(LATER, results=False) == ["1.7.1", "1.7.2", "1.7.3"]
-    assert old(LATER, results=False, limit=1, after="1.7.1") == ["1.7.2"]
-    assert old(T0 + timedelta(hours=2), results=False) == ["1.7.1"]
-    assert done.retention.all_old(LATER, results=True) == ["1.7.1", "1.7.2", "1.7.3"]
+    assert old(LATER, LATER, results=False) == ["1.7.1", "1.7.2", "1.7.3"]
+    assert old(LATER, LATER, results=False, limit=1, after="1.7.1") == ["1.7.2"]
+    assert old(T0 + timedelta(hours=2), LATER, results=False) == ["1.7.1"]
+    assert done.retention.all_old(LATER, LATER, results=True) == ["1.7.1", "1.7.2", "1.7.3"]
 
 
 def test_a_purge_is_decided_done_and_listed_no_more(done: Worklist) -> None:
@@ -65,7 +65,7 @@ def test_a_purge_is_decided_done_and_listed_no_more(done: Worklist) -> None:
     assert len(done.retention.folders(one)) == 1
     done.retention.done(one, LATER)
     assert not done.retention.under_way()
-    assert done.retention.old(LATER, results=True) == ["1.7.2", "1.7.3"]
+    assert done.retention.old(LATER, LATER, results=True) == ["1.7.2", "1.7.3"]
     assert not [one for one in done.inspection.files() if one.path.startswith("received/1.")]
 
 
@@ -76,7 +76,7 @@ def test_an_object_that_comes_again_takes_its_row_back(done: Worklist) -> None:
     assert file(done, 5, now=LATER) is Arrival.DUPLICATE
     assert "received/1.5" not in remove(done, one)
     later = LATER + timedelta(days=1)
-    assert done.retention.old(later, results=False)[-1] == "1.7.1"
+    assert done.retention.old(later, later, results=False)[-1] == "1.7.1"
     (kept,) = [one for one in done.inspection.files() if one.path.startswith("received/1.")]
     assert (kept.path, kept.size) == ("received/1.5", 7)
 
@@ -86,5 +86,5 @@ def test_an_object_that_comes_again_takes_its_row_back(done: Worklist) -> None:
 )
 def test_what_must_stay_is_not_listed(state: str, done: Worklist, url: str) -> None:
     execute(url, f"UPDATE \"case\" SET {state} WHERE series_instance_uid = '1.8.2'")
-    assert done.retention.all_old(LATER, results=True) == ["1.7.1", "1.7.3"]
+    assert done.retention.all_old(LATER, LATER, results=True) == ["1.7.1", "1.7.3"]
     assert done.retention.decide("1.7.2", BY, "a test", LATER, **RULE) is None
