@@ -22,6 +22,7 @@ from tests.support.peers import ct_series
 
 COMMANDS = [
     "serve",
+    "reload",
     "demo",
     "analyse",
     "import",
@@ -47,6 +48,7 @@ COMMANDS = [
     "deliveries",
     "user",
     "audit",
+    "config",
     "db",
     "review",
 ]
