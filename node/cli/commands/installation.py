@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from node.cli.commands.invocation import Config, chosen, configured
-from node.depot import depot_of
 from node.errors import BadConfiguration
 
 db = typer.Typer(no_args_is_help=True, help="The worklist's database.")
@@ -21,6 +20,7 @@ def serve(
     `--role all` runs each role in a process of its own and starts again what dies. It is refused
     where another one runs on the same data folder.
     """
+    from node.depot import depot_of
     from node.disk import make_private
     from node.folder_lock import locked
     from node.in_force import InForce
@@ -113,6 +113,7 @@ def db_check(config: Config = None) -> None:
     """
     from node.cli.console.terminal import say
     from node.cli.inspecting import inspected
+    from node.depot import depot_of
     from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
@@ -133,6 +134,7 @@ def db_restore(
     """
     from node.cli.console.terminal import say
     from node.cli.inspecting import inspected
+    from node.depot import depot_of
     from node.disk import make_private
     from node.folder_lock import locked
     from node.worklist import Worklist, restore

@@ -10,7 +10,6 @@ import typer
 
 from node.cli.commands.invocation import Config, Json, configured, print_list
 from node.cli.console.terminal import say
-from node.depot import depot_of
 from node.errors import Permanent
 
 if TYPE_CHECKING:
@@ -74,6 +73,7 @@ def quarantine_show(number: EntryNumber, config: Config = None) -> None:
     """
     from node.arrive.quarantine import examine
     from node.cli.console.quarantine import quarantined_object
+    from node.depot import depot_of
     from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
@@ -108,6 +108,7 @@ def quarantine_release(
     """
     from node.arrive.quarantine import chosen, release
     from node.cli.console.quarantine import decided
+    from node.depot import depot_of
 
     with decision(config, by, why) as (settings, worklist, signed):
         found = release(
@@ -143,6 +144,7 @@ def quarantine_discard(
     """
     from node.arrive.quarantine import chosen, discard
     from node.cli.console.quarantine import decided
+    from node.depot import depot_of
 
     with decision(config, by, why) as (settings, worklist, signed):
         entries = chosen(worklist, numbers(number or []), study)
