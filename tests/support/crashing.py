@@ -17,7 +17,7 @@ from pydicom import dcmread
 from node.case_folder import CaseFolder, case_folder
 from node.cases.worker import work_once
 from node.clock import utc_now
-from node.serve import Role
+from node.roles import Role
 from node.settings import Assemble, Deliver, Receive, Settings, Work
 from node.states import State
 from node.worklist import Worklist, upgrade

@@ -25,8 +25,9 @@ from pynetdicom.association import Association
 from node.cases import decoding, detector
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.read.pixels import load_volume
+from node.in_force import InForce
 from node.log import configure
-from node.serve import Role, run_role
+from node.roles import Role, run_role
 from node.settings import Settings
 from node.worklist.database import Database
 from tests.support.peers import listening, wait_until
@@ -146,7 +147,7 @@ def _live(
         _Fate(notes, settings.data_dir).impose()
     if forgetful:
         os.fsync = lambda _: None
-    run_role(role, settings, threading.Event())
+    run_role(role, InForce(None, settings), threading.Event())
 
 
 class _Fate:

@@ -6,7 +6,7 @@ each kind of step is met once, whatever number of files and objects there is.
 
 import pytest
 
-from node.serve import Role
+from node.roles import Role
 from tests.support.crashing import (
     Crashing,
     crashing_node,
