@@ -1,17 +1,14 @@
 """`ichnode cases`: what is not done with, what happened to a case, and a failed one once more."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured, print_list
+from node.cli.commands.invocation import Config, Json, chosen_by_name, configured, print_list
 from node.cli.commands.quarantine import By, numbers
 from node.cli.commands.worklist import NAMES
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration, Permanent
-
-if TYPE_CHECKING:
-    from node.states import State
 
 cases = typer.Typer(
     no_args_is_help=True, help="The series that are read: what waits or failed, and once more."
@@ -32,10 +29,11 @@ def cases_list(
     For example: ichnode cases list --state failed
     """
     from node.cli.console.cases import cases_table
+    from node.states import State
     from node.worklist import OPEN, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        wanted = _states(state or []) or OPEN
+        wanted = chosen_by_name(State, state or []) or OPEN
         found = worklist.views.open_cases(wanted)
         print_list(found, cases_table, "no such case", as_json=as_json)
 
@@ -95,14 +93,3 @@ def cases_retry(
         say(f"{len(chosen) - refused} tried again")
         if refused:
             raise typer.Exit(1)
-
-
-def _states(names: list[str]) -> "set[State]":
-    """Return the states of these names."""
-    from node.states import State
-
-    known = {str(one): one for one in State}
-    wanted = [name.strip().upper().replace(" ", "_").replace("-", "_") for name in names]
-    if unknown := [name for name, each in zip(names, wanted, strict=True) if each not in known]:
-        raise BadConfiguration(f"no state {unknown[0]!r}: {', '.join(known).lower()}")
-    return {known[name] for name in wanted}

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ import typer
 
 from node import log
 from node.cli.console.terminal import say, terminal
-from node.errors import IchnodeError
+from node.errors import BadConfiguration, IchnodeError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,6 +32,7 @@ Config = Annotated[
         "config/ichnode.toml explains each key.",
     ),
 ]
+Chosen = TypeVar("Chosen", bound=StrEnum)
 Row = TypeVar("Row", bound="Printable")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: a stable interface.")]
 
@@ -78,6 +80,22 @@ def chosen(config: Path | None) -> Path | None:
     if config is None and os.access(settings.DEFAULT_FILE, os.R_OK):
         return settings.DEFAULT_FILE
     return config
+
+
+def chosen_by_name(kind: type[Chosen], names: Sequence[str]) -> set[Chosen]:
+    """Return the members of a list of words that a person names; none where they name none.
+
+    Raises
+    ------
+    BadConfiguration
+        If one of the names is no member; the message has those there are.
+    """
+    known = {str(one): one for one in kind}
+    wanted = [name.strip().upper().replace(" ", "_").replace("-", "_") for name in names]
+    if unknown := [name for name, each in zip(names, wanted, strict=True) if each not in known]:
+        what = kind.__name__.lower()
+        raise BadConfiguration(f"no {what} {unknown[0]!r}: {', '.join(known).lower()}")
+    return {known[name] for name in wanted}
 
 
 class Printable(Protocol):

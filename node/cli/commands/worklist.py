@@ -3,14 +3,14 @@
 import json
 import re
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured, print_list
+from node.cli.commands.invocation import Config, Json, chosen_by_name, configured, print_list
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
 
@@ -47,10 +47,11 @@ def worklist(
 
     from node.cli.console.worklist import EMPTY, on_one_screen, worklist_table
     from node.clock import utc_now
+    from node.states import Priority
     from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        wanted = _priorities(priority or [])
+        wanted = chosen_by_name(Priority, priority or []) or set(Priority)
         console = terminal()
         rows = partial(_rows, worklist.views, wanted, since, limit)
         if watch and not as_json:
@@ -102,17 +103,6 @@ def moment(text: str, now: datetime) -> datetime:
     except ValueError:
         known = '"30m", "2h", "3d", "2026-11-29" or "2026-11-29 08:30"'
         raise BadConfiguration(f"{text!r} is no time: write it as {known}") from None
-
-
-def _priorities(names: Sequence[str]) -> set["Priority"]:
-    """Return the priorities of these names, all where there are none."""
-    from node.states import Priority
-
-    known = {str(one): one for one in Priority}
-    wanted = [name.strip().upper().replace(" ", "_").replace("-", "_") for name in names]
-    if unknown := [name for name, each in zip(names, wanted, strict=True) if each not in known]:
-        raise BadConfiguration(f"no priority {unknown[0]!r}: {', '.join(known).lower()}")
-    return {known[name] for name in wanted} or set(Priority)
 
 
 def explain(
