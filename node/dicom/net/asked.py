@@ -5,6 +5,7 @@ request under another SOP class than its context's, one that the node does not s
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from node.dicom.net.association import (
     ACCEPTED_SOP_CLASSES,
@@ -33,13 +34,15 @@ Asked = Request | Status | None
 def asked_by(message: Message, sop_class: str, syntax: str) -> Asked:
     """Return what a message asks under a context of this SOP class and transfer syntax."""
     command = number(message.command, Field.COMMAND_FIELD)
-    read = _READ.get((sop_class, command)) or _ANYWHERE.get(command, _refuse)
-    return read(message, sop_class, syntax)
+    served = _SERVED.get((sop_class, command))
+    if served is None:
+        return _ANYWHERE.get(command, Status.UNRECOGNISED_OPERATION)
+    if served.named_by and text(message.command, served.named_by) != sop_class:
+        return served.refusal
+    return served.read(message, sop_class, syntax)
 
 
-def _store(message: Message, sop_class: str, _syntax: str) -> Asked:
-    if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
-        return Status.SOP_CLASS_NOT_SUPPORTED
+def _store(message: Message, sop_class: str, _syntax: str) -> Request:
     return StoreRequest(
         message_id=number(message.command, Field.MESSAGE_ID),
         context_id=message.context_id,
@@ -50,15 +53,11 @@ def _store(message: Message, sop_class: str, _syntax: str) -> Asked:
     )
 
 
-def _create(message: Message, sop_class: str, syntax: str) -> Asked:
-    if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
-        return Status.NO_SUCH_SOP_CLASS
+def _create(message: Message, sop_class: str, syntax: str) -> Request:
     return _attributes(message, sop_class, syntax, Field.AFFECTED_SOP_INSTANCE_UID)
 
 
-def _set(message: Message, sop_class: str, syntax: str) -> Asked:
-    if text(message.command, Field.REQUESTED_SOP_CLASS_UID) != sop_class:
-        return Status.NO_SUCH_SOP_CLASS
+def _set(message: Message, sop_class: str, syntax: str) -> Request:
     return _attributes(message, sop_class, syntax, Field.REQUESTED_SOP_INSTANCE_UID)
 
 
@@ -76,9 +75,7 @@ def _attributes(
     )
 
 
-def _query(message: Message, sop_class: str, syntax: str) -> Asked:
-    if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
-        return Status.SOP_CLASS_NOT_SUPPORTED
+def _query(message: Message, sop_class: str, syntax: str) -> Request:
     return QueryRequest(
         message_id=number(message.command, Field.MESSAGE_ID),
         context_id=message.context_id,
@@ -90,16 +87,12 @@ def _query(message: Message, sop_class: str, syntax: str) -> Asked:
     )
 
 
-def _action(message: Message, sop_class: str, syntax: str) -> Asked:
-    if text(message.command, Field.REQUESTED_SOP_CLASS_UID) != sop_class:
-        return Status.NO_SUCH_SOP_CLASS
+def _action(message: Message, sop_class: str, syntax: str) -> Request:
     named = (Field.REQUESTED_SOP_INSTANCE_UID, Field.ACTION_TYPE_ID)
     return _commitment(message, sop_class, syntax, *named)
 
 
-def _event(message: Message, sop_class: str, syntax: str) -> Asked:
-    if text(message.command, Field.AFFECTED_SOP_CLASS_UID) != sop_class:
-        return Status.NO_SUCH_SOP_CLASS
+def _event(message: Message, sop_class: str, syntax: str) -> Request:
     named = (Field.AFFECTED_SOP_INSTANCE_UID, Field.EVENT_TYPE_ID)
     return _commitment(message, sop_class, syntax, *named)
 
@@ -119,22 +112,9 @@ def _commitment(
     )
 
 
-def _answered(message: Message, _sop_class: str, _syntax: str) -> Asked:
+def _answered(message: Message, _sop_class: str, _syntax: str) -> Request:
     answered = number(message.command, Field.MESSAGE_ID_BEING_RESPONDED_TO)
     return ReportAnswer(answered, number(message.command, Field.STATUS))
-
-
-def _echo(_message: Message, _sop_class: str, _syntax: str) -> Asked:
-    return Status.SUCCESS
-
-
-def _cancel(_message: Message, _sop_class: str, _syntax: str) -> Asked:
-    """Return nothing: a C-CANCEL has no response, and what it means is answered already."""
-    return None
-
-
-def _refuse(_message: Message, _sop_class: str, _syntax: str) -> Asked:
-    return Status.UNRECOGNISED_OPERATION
 
 
 def _joined(message: Message) -> bytes | None:
@@ -142,20 +122,34 @@ def _joined(message: Message) -> bytes | None:
     return None if message.dataset is None else message.dataset.read()
 
 
-_Read = Callable[[Message, str, str], Asked]
+class _Served(NamedTuple):
+    """A request that is served; it is refused where it names another SOP class than its context."""
 
-_READ: Mapping[tuple[str, int], _Read] = {
-    **{(uid, Command.C_STORE_RQ): _store for uid in ACCEPTED_SOP_CLASSES},
-    **{(uid, Command.N_CREATE_RQ): _create for uid in ANNOUNCING_SOP_CLASSES},
-    (PROCEDURE_STEP, Command.N_SET_RQ): _set,
-    (COMMITMENT, Command.N_ACTION_RQ): _action,
-    (COMMITMENT, Command.N_EVENT_REPORT_RQ): _event,
-    (COMMITMENT, Command.N_EVENT_REPORT_RQ | RESPONSE): _answered,
-    **{(uid, Command.C_FIND_RQ): _query for uid in FIND_SOP_CLASSES},
-    **{(uid, Command.C_MOVE_RQ): _query for uid in MOVE_SOP_CLASSES},
-    **{(uid, Command.C_GET_RQ): _query for uid in GET_SOP_CLASSES},
+    read: Callable[[Message, str, str], Request]
+    named_by: Field | None = Field.AFFECTED_SOP_CLASS_UID
+    refusal: Status = Status.SOP_CLASS_NOT_SUPPORTED
+
+
+_CREATE = _Served(_create, Field.AFFECTED_SOP_CLASS_UID, Status.NO_SUCH_SOP_CLASS)
+_SET = _Served(_set, Field.REQUESTED_SOP_CLASS_UID, Status.NO_SUCH_SOP_CLASS)
+_ACTION = _Served(_action, Field.REQUESTED_SOP_CLASS_UID, Status.NO_SUCH_SOP_CLASS)
+_EVENT = _Served(_event, Field.AFFECTED_SOP_CLASS_UID, Status.NO_SUCH_SOP_CLASS)
+
+_SERVED: Mapping[tuple[str, int], _Served] = {
+    **{(uid, Command.C_STORE_RQ): _Served(_store) for uid in ACCEPTED_SOP_CLASSES},
+    **{(uid, Command.N_CREATE_RQ): _CREATE for uid in ANNOUNCING_SOP_CLASSES},
+    (PROCEDURE_STEP, Command.N_SET_RQ): _SET,
+    (COMMITMENT, Command.N_ACTION_RQ): _ACTION,
+    (COMMITMENT, Command.N_EVENT_REPORT_RQ): _EVENT,
+    (COMMITMENT, Command.N_EVENT_REPORT_RQ | RESPONSE): _Served(_answered, None),
+    **{(uid, Command.C_FIND_RQ): _Served(_query) for uid in FIND_SOP_CLASSES},
+    **{(uid, Command.C_MOVE_RQ): _Served(_query) for uid in MOVE_SOP_CLASSES},
+    **{(uid, Command.C_GET_RQ): _Served(_query) for uid in GET_SOP_CLASSES},
 }
-"""What reads each request under the SOP class of its context."""
+"""What serves each request under the SOP class of its context."""
 
-_ANYWHERE: Mapping[int, _Read] = {Command.C_ECHO_RQ: _echo, Command.C_CANCEL_RQ: _cancel}
-"""What reads a request under every SOP class; any other is answered UNRECOGNISED_OPERATION."""
+_ANYWHERE: Mapping[int, Status | None] = {
+    Command.C_ECHO_RQ: Status.SUCCESS,
+    Command.C_CANCEL_RQ: None,  # it has no response, and what it means is answered already
+}
+"""How a request is answered under every SOP class; any other is answered UNRECOGNISED_OPERATION."""
