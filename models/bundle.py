@@ -17,16 +17,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from models import runtime as runtimes
-from models.detector import Detector, KeySlice, Settings, Subtypes
+from models.detector import Detector
 from models.findings import SUBTYPES
-from models.preprocess import Grid, channels, skull_channels
+from models.preprocess import Grid, channels, neighbour_channels, neighbours, skull_channels
+from models.rules import KeySlice, Opinion, PointName, Settings, Subtypes
 from models.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ WEIGHTS = "models/model.safetensors"
 GOLDEN = "models/golden.safetensors"
 CARD = "docs/README.md"
 SUMS = "SHA256SUMS"
+
+CHOICES = {"subtypes": Subtypes, "key_slice": KeySlice}
+"""What may be chosen of networks, whatever the bundle says."""
 
 TOLERANCE = 0.05
 """Largest difference of 99.9 % of the golden probabilities; their mean may differ by a tenth of it.
@@ -56,6 +60,7 @@ def load_detector(
     *,
     subtypes: Subtypes | Literal["auto"] = "auto",
     key_slice: KeySlice | Literal["auto"] = "auto",
+    operating_point: PointName = "balanced",
 ) -> Detector:
     """Return the bundle's detector, verified.
 
@@ -69,15 +74,17 @@ def load_detector(
         Where OpenVINO's converted networks are kept between runs; with None they are converted at
         each call.
     subtypes, key_slice
-        Which network names subtypes and which picks the key slice, see `models.detector.Settings`;
-        "auto" takes the bundle's own choice. Any other choice is added to the detector's name, as
-        in "name@version+choice".
+        Which network names subtypes and which picks the key slice, see `models.rules.Settings`;
+        "auto" takes the bundle's own choice.
+    operating_point
+        Which of the bundle's operating points is in force. Any other choice than the bundle's own
+        is added to the detector's name, as in "name@version+choice".
 
     Raises
     ------
     BundleError
         If a file's digest is wrong, a file is missing, the golden output is not reproduced, or the
-        bundle lacks the network that is asked for.
+        bundle lacks the network or the operating point that is asked for.
     ValueError
         If this machine lacks the runtime.
     """
@@ -90,6 +97,12 @@ def load_detector(
         subtypes=shipped.subtypes if subtypes == "auto" else subtypes,
         key_slice=shipped.key_slice if key_slice == "auto" else key_slice,
     )
+    if operating_point not in settings.points:
+        raise BundleError(
+            f"bundle {metadata['name']} has no operating point {operating_point!r}; "
+            f"it has {', '.join(map(repr, settings.points))}"
+        )
+    settings = settings.at(operating_point)
     _require_networks(metadata["name"], settings, metadata["networks"])
     detector = _connect(folder, metadata, where, cache_dir, settings)
     chosen = "".join(f"+{choice}" for choice in _other_choices(shipped, settings))
@@ -118,33 +131,59 @@ def _connect(
     def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
         return runtimes.load(lambda: build(part), shape, runtime, cache and cache / part)
 
+    canvases = (runtimes.batch_size(runtime), 4, grid.rows, grid.columns)
+
     return Detector(
         name=metadata["name"],
         weights_sha256=digest,
         runtime=runtime,
         settings=settings,
         strip=predictor("skullstrip", (1, 2, *grid.coarse)),
-        predict=predictor("ensemble", (runtimes.batch_size(runtime), 4, grid.rows, grid.columns)),
+        predict=predictor("ensemble", canvases),
         predict_study=predictor("study", study_shape(networks)) if networks.get("study") else None,
+        predict_slices=predictor("slices", canvases) if networks.get("slices") else None,
     )
 
 
 def _require_networks(bundle: str, settings: Settings, networks: Mapping[str, Any]) -> None:
-    """Raise `BundleError` if a choice needs the study model and the bundle has none."""
-    if networks.get("study"):
-        return
-    for what, wanted, has in (
-        ("subtypes", settings.subtypes, "ensemble"),
-        ("key_slice", settings.key_slice, "lesion"),
+    """Raise `BundleError` if a choice or a rule needs a network that the bundle lacks."""
+    for what, wanted, needs in (
+        ("subtypes", settings.subtypes, {"sequence": "study", "slices": "slices"}),
+        ("key_slice", settings.key_slice, {"attention": "study"}),
     ):
-        if wanted != has:
-            raise BundleError(f"bundle {bundle} has no {what} network {wanted!r}; it has {has!r}")
+        lacking = [choice for choice, part in needs.items() if not networks.get(part)]
+        if wanted in lacking:
+            has = [own for own in get_args(CHOICES[what]) if own not in lacking]
+            raise BundleError(
+                f"bundle {bundle} has no {what} network {wanted!r}; "
+                f"it has {', '.join(map(repr, has))}"
+            )
+    if settings.hears_slices and not networks.get("slices"):
+        raise BundleError(f"bundle {bundle} counts on a network of slices that it lacks")
 
 
 def _other_choices(shipped: Settings, settings: Settings) -> list[str]:
     """Return the choices that differ from the bundle's own: they give other results."""
-    pairs = ((shipped.subtypes, settings.subtypes), (shipped.key_slice, settings.key_slice))
+    pairs = (
+        (shipped.subtypes, settings.subtypes),
+        (shipped.key_slice, settings.key_slice),
+        (shipped.point, settings.point),
+    )
     return [choice for own, choice in pairs if choice != own]
+
+
+def operating_points(folder: Path) -> Mapping[str, float]:
+    """Return the operating points that a bundle offers, by their names; nothing is verified.
+
+    Raises
+    ------
+    BundleError
+        If the folder is no bundle.
+    """
+    try:
+        return read_settings(json.loads((folder / METADATA).read_text())["reader"]).points
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder} is no bundle: {METADATA} cannot be read ({error})") from error
 
 
 def study_shape(networks: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -184,17 +223,27 @@ def read_settings(fields: Mapping[str, Any]) -> Settings:
         key: tuple(value) if isinstance(value, list) else value
         for key, value in fields["grid"].items()
     }
-    return Settings(**{**fields, "grid": Grid(**lattices)})
+    alone = {
+        key: Opinion(**fields[key]) for key in ("ensemble_alone", "slices_alone") if key in fields
+    }
+    return Settings(**{**fields, **alone, "grid": Grid(**lattices)})
 
 
 def golden_output(
     detector: Detector, golden: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """Return "inside", "fused" and "subtypes": what the networks give for the golden input."""
+    """Return what the networks give for the golden input.
+
+    These are "inside", "fused" and "subtypes", and "labels" and "lesion" of a network of slices.
+    """
     (inside,) = detector.strip(skull_channels(golden["coarse_hu"].astype(np.float32)))
-    image = channels(golden["hu"].astype(np.float32), golden["brain"].astype(np.float32))
-    fused, subtypes, *_ = detector.predict(image)
-    return {"inside": inside[0, 0], "fused": fused, "subtypes": subtypes}
+    hu = golden["hu"].astype(np.float32)
+    fused, subtypes, *_ = detector.predict(channels(hu, golden["brain"].astype(np.float32)))
+    found = {"inside": inside[0, 0], "fused": fused, "subtypes": subtypes}
+    if detector.predict_slices:
+        labels, lesion = detector.predict_slices(neighbour_channels(*neighbours(hu)))
+        found |= {"labels": labels, "lesion": lesion}
+    return found
 
 
 def _check_golden(detector: Detector, golden: Mapping[str, NDArray[Any]]) -> None:

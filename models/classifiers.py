@@ -28,15 +28,10 @@ _HEADS = ("fc.", "classifier.", "classif.", "head.", "pre_logits.")
 
 
 def _timm() -> ModuleType:
-    """Return timm, which is imported here because a bundle does not need it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # timm still decorates for torch.jit
-            return importlib.import_module("timm")
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"the backbones need {missing.name}: pip install 'ichnode[train]'", name=missing.name
-        ) from missing
+    """Return timm, which is imported here because who takes `LABELS` does not need it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # timm still decorates for torch.jit
+        return importlib.import_module("timm")
 
 
 class SliceClassifier(nn.Module):
@@ -63,8 +58,6 @@ class SliceClassifier(nn.Module):
     ------
     FileNotFoundError
         If there is no file `weights`.
-    ModuleNotFoundError
-        If timm is not installed.
     ValueError
         If the weights are not the backbone's; the message names what does not fit.
     """

@@ -2,138 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models import mimics
 from models.findings import SUBTYPES, Findings, SliceFinding
 from models.preprocess import (
     Array,
     Canvas,
-    Grid,
     channels,
     coarse_head,
     confirm_head,
     make_canvas,
+    neighbour_channels,
+    neighbours,
     skull_channels,
 )
+from models.rules import Settings
 from models.runtime import Predictor, Runtime, batch_size
 from models.slabs import Slabs, make_slabs
 from models.volume import Volume
-
-Score = Literal["paper", "max", "top-k mean"]
-Subtypes = Literal["ensemble", "sequence"]
-KeySlice = Literal["lesion", "attention"]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the bundle fixes beside the weights.
-
-    Attributes
-    ----------
-    operating_point
-        Triage score from which a volume is suspected, 0..1; locked on the tuning patients.
-    mask_threshold
-        Fused probability from which a voxel belongs to the lesion, 0..1.
-    slope, intercept
-        Of the calibration of a slice's peak, see `calibrate`.
-    score
-        How slice scores become the triage score, see `triage_score`.
-    tau
-        Slice score from which a slice counts as one with hemorrhage. The paper states no value;
-        this one is ours.
-    top_k
-        Slices averaged by the score "top-k mean".
-    uncertain_from
-        Disagreement of the base networks from which a volume is uncertain; locked on the tuning
-        patients.
-    subtypes
-        Which network names subtypes: the head of one base network, or the sequence model.
-    key_slice
-        Which slice to show first: the one with most lesion, or the one with most attention.
-    least_brain_ml, least_bone
-        What counts as a head, see `models.preprocess.confirm_head`.
-    grid
-        The lattices on which the networks' input is sampled.
-    """
-
-    operating_point: float
-    mask_threshold: float = 0.5
-    slope: float = 1.0
-    intercept: float = 0.0
-    score: Score = "top-k mean"
-    tau: float = 0.1
-    top_k: int = 3
-    uncertain_from: float = 1.0
-    subtypes: Subtypes = "ensemble"
-    key_slice: KeySlice = "lesion"
-    least_brain_ml: float = 200.0
-    least_bone: float = 0.4
-    grid: Grid = field(default_factory=Grid)
-
-    def calibrate(self, peaks: Array) -> Array:
-        """Return the probability that a slice bleeds, from its peak.
-
-        It is Platt's logistic on the logit of the peak (ours): the largest of many pixels is not a
-        probability, and networks trained with Dice push it towards 1. The bundle's slope and
-        intercept are fitted on the tuning cases; slope 1 and intercept 0 change nothing.
-
-        Parameters
-        ----------
-        peaks
-            (s,) float32, 0..1.
-
-        Returns
-        -------
-        NDArray
-            (s,) float32, 0..1.
-        """
-        # The logit of 0 and of 1 is infinite.
-        bounded = np.clip(peaks.astype(np.float64), 1e-6, 1 - 1e-6)
-        logits = self.slope * np.log(bounded / (1 - bounded)) + self.intercept
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-
-    def triage(self, slice_scores: Array) -> float:
-        """Return the triage score of calibrated slice scores, see `triage_score`."""
-        return triage_score(slice_scores, self.score, self.tau, self.top_k)
-
-    def disagreement(self, base_peaks: Array) -> float:
-        """Return how far the base networks disagree (ours), 0..0.5.
-
-        It is the standard deviation of the triage scores that each of them would give alone.
-
-        Parameters
-        ----------
-        base_peaks
-            (s, N) float32, 0..1; N base networks.
-        """
-        alone = [self.triage(self.calibrate(peaks)) for peaks in base_peaks.T]
-        return float(np.std(alone))
-
-
-def triage_score(slice_scores: Array, score: Score, tau: float, top_k: int) -> float:
-    """Return the score of a volume from the scores of its slices.
-
-    "paper" is the mean over the slices with hemorrhage, which score `tau` or more. If no slice
-    scores that much, it is the largest score. This score is not monotone: one more weak slice
-    lowers it. "max" and "top-k mean" (ours) are monotone.
-
-    Parameters
-    ----------
-    slice_scores
-        (s,) float32, each slice's calibrated probability, 0..1.
-    """
-    ordered = np.sort(slice_scores)[::-1]
-    if score == "top-k mean":
-        return float(ordered[:top_k].mean())
-    bleeding = ordered[ordered >= tau]
-    if score == "max" or len(bleeding) == 0:
-        return float(ordered[0])
-    return float(bleeding.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +45,11 @@ class DetectorOutput:
         (s, F + 6) float32, the study model's input of each slab (`models.ensemble.Ensemble`).
     attention
         (s,) float32, sums to 1; None without a study model.
+    labels
+        (s, 6) float32, probability of any hemorrhage and of each of `SUBTYPES` by the network of
+        slices, 0..1; None without it.
+    lesion
+        (s, rows, columns) float32, its probability on the canvas, 0..1; None without it.
     """
 
     fused: Array
@@ -162,6 +58,13 @@ class DetectorOutput:
     base_peaks: Array
     study_input: Array
     attention: Array | None = None
+    labels: Array | None = None
+    lesion: Array | None = None
+
+    @property
+    def bleeding(self) -> Array | None:
+        """(s,) float32, probability of any hemorrhage by the network of slices."""
+        return None if self.labels is None else self.labels[:, 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +91,10 @@ class Detector:
     predict_study
         The study model: (1, s, F + 6) -> subtype probabilities (1, s, 5) and attention (1, s);
         None if the bundle has no study model.
+    predict_slices
+        The network of slices, another kind than the ensemble's: (n, 4, rows, columns), see
+        `models.preprocess.neighbour_channels` -> labels (n, 6) and map (n, rows, columns), see
+        `models.lite.SlicesReader`; None if the bundle has none.
     """
 
     name: str
@@ -197,6 +104,7 @@ class Detector:
     strip: Predictor
     predict: Predictor
     predict_study: Predictor | None = None
+    predict_slices: Predictor | None = None
 
     @property
     def operating_point(self) -> float:
@@ -239,18 +147,31 @@ class Detector:
     def infer(
         self, canvas: Canvas, progress: Callable[[int, int], None] | None = None
     ) -> DetectorOutput:
-        """Run the networks: the ensemble batch by batch, then the study model over all slabs."""
-        parts, size, count = [], batch_size(self.runtime), len(canvas.hu)
+        """Run the networks: those of slices batch by batch, then the study model over all."""
+        parts, named, size, count = [], [], batch_size(self.runtime), len(canvas.hu)
+        beside = neighbours(canvas.hu)  # of the whole series: a batch's ends have neighbours too
         for start in range(0, count, size):
             part = slice(start, start + size)
             parts.append(self.predict(channels(canvas.hu[part], canvas.brain[part])))
+            if self.predict_slices:
+                seen = neighbour_channels(*(planes[part] for planes in beside))
+                named.append(self.predict_slices(seen))
             if progress:
                 progress(min(start + size, count), count)
-        fused, subtypes, peaks, study_input = (
-            np.concatenate(each) for each in zip(*parts, strict=True)
-        )
+        fused, subtypes, peaks, study_input = _joined(parts)
         output = DetectorOutput(fused, subtypes, peaks[:, 0], peaks[:, 1:], study_input)
-        return self._with_study(output)
+        return self._with_slices(self._with_study(output), named)
+
+    def _with_slices(
+        self, output: DetectorOutput, batches: Sequence[tuple[Array, ...]]
+    ) -> DetectorOutput:
+        """Add what the network of slices gives, if there is one; its subtypes if asked for."""
+        if not batches:
+            return output
+        labels, lesion = _joined(batches)
+        if self.settings.subtypes == "slices":
+            output = replace(output, subtypes=labels[:, 1:])
+        return replace(output, labels=labels, lesion=lesion)
 
     def _with_study(self, output: DetectorOutput) -> DetectorOutput:
         """Add what the study model gives, if there is one: attention, and subtypes if asked for."""
@@ -266,12 +187,14 @@ class Detector:
     ) -> Findings:
         """Return the findings, with the networks' output brought back to the source slices."""
         rules = self.settings
-        scores = rules.calibrate(output.peaks)
+        scores = rules.calibrate(output.peaks, output.bleeding)
         probability = rules.triage(scores)
-        uncertainty = rules.disagreement(output.base_peaks)
+        uncertainty = rules.uncertainty(output.peaks, output.base_peaks, output.bleeding)
         suspected = probability >= rules.operating_point
-        heat = _heat(output.fused, slabs, canvas)
+        marked = rules.mixed(output.fused, output.lesion)
+        heat = _heat(marked, slabs, canvas)
         mask = _mask(heat, rules.mask_threshold, suspected=suspected)
+        named = mimics.sentences(volume, slabs, canvas, mask, rules.grid) if suspected else ()
         return Findings(
             probability=probability,
             suspected=suspected,
@@ -283,19 +206,26 @@ class Detector:
                 SliceFinding(float(scores[slab]), _by_name(output.subtypes[slab]))
                 for slab in slabs.of_slice
             ),
-            key_slice=_key_slice(output, scores, rules, slabs.of_slice),
+            key_slice=_key_slice(marked, output.attention, scores, rules, slabs.of_slice),
             mask=mask,
             heat=heat,
             bundle=self.name,
             weights_sha256=self.weights_sha256,
             operating_point=rules.operating_point,
+            operating_point_name=rules.point if rules.operating_points else None,
+            mimics=named,
         )
 
 
-def _heat(fused: Array, slabs: Slabs, canvas: Canvas) -> NDArray[np.uint8]:
-    """(s, rows, columns) fused probability -> (z, y, x) 0..255 in the source's geometry."""
+def _joined(batches: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """Return each output of a network over all batches together."""
+    return tuple(np.concatenate(each) for each in zip(*batches, strict=True))
+
+
+def _heat(marked: Array, slabs: Slabs, canvas: Canvas) -> NDArray[np.uint8]:
+    """(s, rows, columns) probability on the canvas -> (z, y, x) 0..255 in the source's geometry."""
     # Back to the pixels of the slabs: (s, y, x), 0..255.
-    planes = canvas.frame.spread(fused * 255, slabs.hu.shape[1:], slabs.spacing_mm)
+    planes = canvas.frame.spread(marked * 255, slabs.hu.shape[1:], slabs.spacing_mm)
     # One plane for each source slice, in the source's orientation: (z, y, x).
     return slabs.restore(np.rint(planes, out=planes).astype(np.uint8)[slabs.of_slice])
 
@@ -317,20 +247,23 @@ def _by_name(probabilities: Array) -> Mapping[str, float]:
 
 
 def _key_slice(
-    output: DetectorOutput, scores: Array, rules: Settings, of_slice: NDArray[np.intp]
+    marked: Array,
+    attention: Array | None,
+    scores: Array,
+    rules: Settings,
+    of_slice: NDArray[np.intp],
 ) -> int | None:
     """Return the index of the source slice to show first; None if no slab shows any lesion.
 
     It is the middle one of the source slices in the slab with most lesion or most attention.
     """
-    fused = output.fused
     # (s,) how much lesion each slab shows: by its map, or by its score if no map shows any.
-    shown = np.where(fused >= rules.mask_threshold, fused, 0).sum((1, 2))
+    shown = np.where(marked >= rules.mask_threshold, marked, 0).sum((1, 2))
     if not shown.any():
         shown = np.where(scores >= rules.tau, scores, 0)
     if not shown.any():
         return None
-    if rules.key_slice == "attention" and output.attention is not None:
-        shown = output.attention
+    if rules.key_slice == "attention" and attention is not None:
+        shown = attention
     members = np.flatnonzero(of_slice == shown.argmax())
     return int(members[len(members) // 2])

@@ -36,7 +36,7 @@ class Findings:
     suspected
         Whether the score reaches the bundle's locked operating point.
     uncertainty
-        Disagreement of the base networks, 0 if they agree, at most 0.5.
+        Disagreement of the networks, 0 if they agree, at most 1.
     uncertain
         Whether the disagreement reaches the bundle's limit, so that a person should decide soon.
     volume_ml
@@ -50,15 +50,19 @@ class Findings:
     mask
         (z, y, x) bool, in the geometry of the volume.
     heat
-        (z, y, x) uint8, fused probability 0..1 scaled to 0..255, in the geometry of the volume.
+        (z, y, x) uint8, the map: 0..1 scaled to 0..255, in the geometry of the volume.
     bundle
         Name and version of the weights, "name@version".
     weights_sha256
         Digest of the bundle's weights, 64 hex digits.
     limitations
         What is wrong with the images and may have misled the detector, in sentences.
+    mimics
+        What marked regions look like instead of blood, in sentences. They clear nothing.
     operating_point
         The score from which a volume is suspected; None in results from before it was noted.
+    operating_point_name
+        Its name, if the bundle offers several.
     """
 
     probability: float
@@ -75,6 +79,8 @@ class Findings:
     weights_sha256: str
     limitations: tuple[str, ...] = ()
     operating_point: float | None = None
+    operating_point_name: str | None = None
+    mimics: tuple[str, ...] = ()
 
     def save(self, values: Path, arrays: Path) -> None:
         """Write mask and heat to `arrays` (NPZ), then all else to `values` (JSON)."""
@@ -94,6 +100,10 @@ class Findings:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values["slices"] = [asdict(finding) for finding in self.slices]
         del values["mask"], values["heat"]
+        if self.operating_point_name is None:  # the digest of older findings stays
+            del values["operating_point_name"]
+        if not self.mimics:
+            del values["mimics"]
         return values
 
     @classmethod
@@ -101,7 +111,8 @@ class Findings:
         """Return what `save` wrote; results from before there was an uncertainty are certain."""
         found: dict[str, Any] = {"uncertainty": 0.0, "uncertain": False}
         found |= json.loads(values.read_text())
-        found["limitations"] = tuple(found.get("limitations", ()))
+        for name in ("limitations", "mimics"):
+            found[name] = tuple(found.get(name, ()))
         slices = tuple(SliceFinding(**finding) for finding in found.pop("slices"))
         with np.load(arrays) as held:
             return cls(**found, slices=slices, mask=held["mask"], heat=held["heat"])

@@ -1,6 +1,6 @@
 """The networks of a bundle, built from its tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,37 +27,55 @@ class Sigmoid(nn.Module):
         return torch.sigmoid(self.network(x))
 
 
+def _builders(sizes: Mapping[str, Any]) -> dict[str, Callable[[], nn.Module]]:
+    """Return what builds each of the bundle's networks with random weights, by its part."""
+    width, depth = sizes["width"], sizes["depth"]
+
+    def ensemble() -> nn.Module:
+        bases = [InceptionUNet(width, depth) for _ in sizes["bases"]]
+        weights = WeightModel(len(bases), literal=sizes["literal_weights"])
+        return Ensemble(bases, weights, sizes["bases"].index(sizes["names_subtypes"]))
+
+    def study() -> nn.Module:
+        return study_model(InceptionUNet(width, depth).classify.in_features, sizes["study"])
+
+    def slices() -> nn.Module:
+        from models.lite import SlicesReader  # timm is imported here and not before
+
+        return SlicesReader(**sizes["slices"])
+
+    optional: dict[str, Callable[[], nn.Module]] = {"study": study, "slices": slices}
+    return {
+        "skullstrip": lambda: Sigmoid(skull_stripper()),
+        "ensemble": ensemble,
+        **{part: build for part, build in optional.items() if sizes.get(part)},
+    }
+
+
 def empty_networks(sizes: Mapping[str, Any]) -> dict[str, nn.Module]:
     """Return the bundle's networks with random weights.
 
     Parameters
     ----------
     sizes
-        metadata.json's "networks": width, depth, bases, names_subtypes, literal_weights, and
-        "study" with the sizes of the sequence and the attention model, if the bundle has these.
+        metadata.json's "networks": width, depth, bases, names_subtypes, literal_weights; "study"
+        with the sizes of the sequence and the attention model, and "slices" with the rows and
+        columns that the network of slices sees, if the bundle has these.
     """
-    bases = [InceptionUNet(sizes["width"], sizes["depth"]) for _ in sizes["bases"]]
-    weights = WeightModel(len(bases), literal=sizes["literal_weights"])
-    networks = {
-        "skullstrip": Sigmoid(skull_stripper()),
-        "ensemble": Ensemble(bases, weights, sizes["bases"].index(sizes["names_subtypes"])),
-    }
-    if study := sizes.get("study"):
-        networks["study"] = study_model(bases[0].classify.in_features, study)
-    return networks
+    return {part: build() for part, build in _builders(sizes).items()}
 
 
 def build_network(
     part: str, sizes: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> nn.Module:
-    """Return "skullstrip", "ensemble" or "study" with its weights, in evaluation mode.
+    """Return "skullstrip", "ensemble", "study" or "slices" with its weights, for evaluation.
 
     Parameters
     ----------
     tensors
         The bundle's weights, named "part.parameter"; float16 becomes float32.
     """
-    network = empty_networks(sizes)[part]
+    network = _builders(sizes)[part]()
     network.load_state_dict(
         {
             name.removeprefix(f"{part}."): torch.from_numpy(

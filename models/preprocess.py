@@ -358,6 +358,29 @@ def channels(hu: Array, brain: Array) -> Array:
     return np.stack((STROKE(hu), soft, BONE(hu), soft * (brain > 0.5)), axis=1)
 
 
+def neighbour_channels(below: Array, hu: Array, above: Array) -> Array:
+    """Return the input channels of a network that sees a slice between its neighbours.
+
+    Parameters
+    ----------
+    below, hu, above
+        (s, y, x) float32, HU of the slices nearer to the feet, of the slices and of those nearer to
+        the vertex.
+
+    Returns
+    -------
+    NDArray
+        (s, 4, y, x) float32, 0..1: below, slice and above in the brain window, then the slice in
+        the stroke window.
+    """
+    return np.stack((BRAIN(below), BRAIN(hu), BRAIN(above), STROKE(hu)), axis=1)
+
+
+def neighbours(hu: Array) -> tuple[Array, Array, Array]:
+    """(s, y, x) -> the slices below, the slices, and those above; the ends are their own."""
+    return np.concatenate((hu[:1], hu[:-1])), hu, np.concatenate((hu[1:], hu[-1:]))
+
+
 def skull_channels(hu: Array) -> Array:
     """(z, y, x) HU of a coarse box -> (1, 2, z, y, x) float32 0..1: brain and bone window."""
     return np.stack((BRAIN(hu), BONE(hu)))[None]

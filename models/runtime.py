@@ -34,6 +34,9 @@ Runtime = Literal["cuda", "openvino", "torch"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 """Fastest first."""
 
+_HINTS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+"""How OpenVINO compiles a network."""
+
 
 class Predictor(Protocol):
     """A network, called with arrays, whatever its framework is."""
@@ -123,6 +126,18 @@ def load(
     return _Torch(network(), shape, runtime)
 
 
+def load_onnx(path: Path) -> Predictor:
+    """Make a network in an ONNX file ready to run, by OpenVINO on the CPU in float32."""
+    core = _openvino().Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", _HINTS)
+
+    def predict(batch: Array) -> tuple[Array, ...]:
+        outputs = compiled(batch)
+        return tuple(np.asarray(outputs[port]) for port in compiled.outputs)
+
+    return predict
+
+
 class _Torch:
     """Torch, channels last: in float32 on the CPU, which is the reference; in bfloat16 on CUDA.
 
@@ -185,8 +200,7 @@ class _OpenVino:
             if stored:
                 _store(partial(openvino.save_model, model, compress_to_fp16=False), stored)
         self._count = shape[0]
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        self._compiled = core.compile_model(model, "CPU", hints)
+        self._compiled = core.compile_model(model, "CPU", _HINTS)
 
     def __call__(self, batch: Array) -> tuple[Array, ...]:
         outputs = self._compiled(_padded(batch, self._count))

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from models.detector import Detector, Settings
+from models.detector import Detector
 from models.ensemble import PEAK_PIXELS
 from models.findings import SUBTYPES
+from models.rules import Settings
 from training.figures import png
 from training.measure import VOLUMES_ML, Result, phantom_cases
-from training.tables import grid
+from training.tables import Table, grid
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -26,7 +27,22 @@ HEADLINE = {
 }
 """Figures of `training.measure.figures` in the first table, and their headers."""
 
-NAMERS = {"sequence": "sequence reader", "ensemble": "second base network's own head"}
+SLICES = TEMPLATE.with_name("model_card_slices.md")
+
+NAMERS = {
+    "sequence": (
+        "sequence reader (Burduja et al., Sensors 2020, 20:5611: a bidirectional LSTM over the "
+        "slices' features)"
+    ),
+    "ensemble": "second base network's own head",
+    "slices": "network of slices",
+}
+
+DOUBTS = {
+    False: "the standard deviation of the triage scores that the five base networks give alone",
+    True: "the difference of the scores that the ensemble and the network of slices give alone",
+}
+"""What makes a study uncertain: without a network of slices, and with one."""
 
 PICTURE = "![Phantoms that were missed or falsely flagged](failures.png)\n"
 
@@ -38,16 +54,23 @@ def model_card(metadata: Mapping[str, Any]) -> str:
     """Fill the template with the metadata's settings and figures; none is written by hand."""
     measured, rules, recipe = metadata["measured"], metadata["reader"], metadata["recipe"]
     held_out = measured["held-out"]
+    began = metadata["ensemble"].get("recipe", recipe)
     return Template(TEMPLATE.read_text()).substitute(
         {key: _number(value) for key, value in rules.items()},
         name=metadata["name"],
         version=metadata["version"],
         peak_pixels=PEAK_PIXELS,
-        subtypes_detector=NAMERS[rules["subtypes"]],
+        subtypes_reader=NAMERS[rules["subtypes"]],
         pictures=PICTURE if measured["held-out phantoms"]["missed"] else "",
         data_sha256=metadata["data_sha256"],
-        seed=recipe["seed"],
-        history=recipe["history"].strip(),
+        seed=began["seed"],
+        history=began["history"].strip(),
+        slices=_slices(metadata),
+        slices_sources=_slices_sources(metadata),
+        doubt=DOUBTS["slices" in metadata["networks"]],
+        points=_points(rules),
+        settled=_settled(metadata["settled_figures"]),
+        tables="".join(_table_of(each) for each in metadata["settled_tables"]),
         caveat=recipe["caveat"].strip(),
         locked_on=metadata["operating_point_locked_on"],
         missed=_cases(held_out["missed"]),
@@ -70,10 +93,16 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             },
         ),
         volumes=_table(
-            ("cases", *VOLUMES_ML, "absolute volume error, mL"),
+            (
+                "cases",
+                *VOLUMES_ML,
+                *(f"Dice, {each}" for each in VOLUMES_ML),
+                "absolute volume error, mL",
+            ),
             {
                 name: [
                     *(_cell(found["sensitivity_by_ml"][each]) for each in VOLUMES_ML),
+                    *(_cell(found["dice_by_ml"][each]) for each in VOLUMES_ML),
                     _cell(found["absolute_volume_error_ml"]),
                 ]
                 for name, found in measured.items()
@@ -81,6 +110,65 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             },
         ),
     )
+
+
+def _slices(metadata: Mapping[str, Any]) -> str:
+    """Say how a network of slices counts, if there is one."""
+    if "slices" not in metadata["networks"]:
+        return ""
+    rules = metadata["reader"]
+    numbers = {key: f"{rules[key]:.3f}" for key in ("slope", "slices_slope", "map_weight")}
+    return Template(SLICES.read_text()).substitute(
+        numbers, **metadata["networks"]["slices"], intercept_signed=f"{rules['intercept']:+.3f}"
+    )
+
+
+def _slices_sources(metadata: Mapping[str, Any]) -> str:
+    """List what a network of slices learnt from, if there is one."""
+    sources = metadata["sources"].get("slices")
+    if not sources:
+        return ""
+    recipe = f"recipe `config/recipes/{metadata['recipe']['name']}.toml`, seed "
+    head = f"\nThe network of slices ({recipe}{metadata['recipe']['seed']}) learnt from:\n"
+    return head + "".join(f"- {source}\n" for source in sources)
+
+
+def _points(rules: Mapping[str, Any]) -> str:
+    """List the operating points to choose from, if there are several."""
+    if not rules["operating_points"]:
+        return ""
+    rows = {name: [f"{point:.3f}"] for name, point in rules["operating_points"].items()}
+    return f"\n{_table(('operating point', 'suspected from'), rows)}\n"
+
+
+def _settled(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the table of the figures that an evaluation gave, if there was one."""
+    if not figures:
+        return ""
+    flat = {name: _flat(row) for name, row in figures.items()}
+    columns = list(dict.fromkeys(column for row in flat.values() for column in row))
+    rows = {name: [row.get(column, "") for column in columns] for name, row in flat.items()}
+    return f"\nAs the evaluation found both kinds together:\n\n{_table(('', *columns), rows)}\n"
+
+
+def _table_of(told: Mapping[str, Any]) -> str:
+    """Return a table of an evaluation under a heading of the card's third level."""
+    return f"#{Table.from_dict(told).markdown()}\n"
+
+
+def _flat(row: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Return the cells of a row of an evaluation's figures, those of its parts beside it."""
+    cells = {}
+    for name, figure in row.items():
+        column = f"{above} {name}".strip()
+        if not isinstance(figure, Mapping):
+            cells[column] = str(_number(figure))
+        elif "value" not in figure:
+            cells |= _flat(figure, column)
+        else:
+            count = f"{figure['count']}/{figure['of']}" if "of" in figure else None
+            cells[column] = _cell({**figure, **({"count": count} if count else {})})
+    return cells
 
 
 def _number(value: object) -> object:

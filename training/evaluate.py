@@ -6,7 +6,7 @@ the same canvas.
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,17 +28,19 @@ from models.weighting import WeightModel
 from training import ranks, stages
 from training import recipe as recipes
 from training.combinations import Combinations, names
-from training.datasets import physionet
 from training.datasets.case import Case
 from training.locking import lock
 from training.measure import (
     CROSS_VALIDATION,
+    FEW,
     LOCKED,
+    Result,
     Witness,
     figures,
+    measured_cohorts,
     phantom_cases,
+    phantom_seeds,
     read_cases,
-    real_cases,
 )
 from training.papers import write
 from training.papers.measured import Measured
@@ -56,9 +58,6 @@ Witnesses = Mapping[str, Witness]
 Trained = Callable[[AnyStage], Any]
 """Gives the network of a sequence or attention stage."""
 
-SMALL = 6
-"""Phantoms of a small evaluation: enough to see every table, too few for any figure."""
-
 
 def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     """Read the test cases, and write every table and figure that the recipe's networks allow.
@@ -73,7 +72,7 @@ def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     folder
         Gets a folder for each data set, with each table as Markdown and JSON and figures as PNG.
     small
-        Read `SMALL` phantoms and no patients: a look at the tables, in a minute or two.
+        Read the phantoms `FEW` and no patients: a look at the tables, in a minute or two.
     """
     recipe = recipes.read(path)
     metadata = json.loads((recipe.bundle / METADATA).read_text())
@@ -81,8 +80,8 @@ def evaluate(path: Path, folder: Path, small: bool = False) -> None:
     if not own:
         train(path)
     detector = load_detector(recipe.bundle)
-    if recipe.folds:
-        _cross_validate(recipe, recipe.folds, detector, folder)
+    if recipe.crossed:
+        _cross_validate(recipe, recipe.crossed, detector, folder)
         return
     whole = build_network("ensemble", sizes, load_file(recipe.bundle / WEIGHTS))
     detector = _with_parts(detector, cast(Ensemble, whole))
@@ -93,6 +92,7 @@ def evaluate(path: Path, folder: Path, small: bool = False) -> None:
         results = read_cases(detector, cases, witnesses)
         measured = Measured(data, recipe, detector.settings, trained, results, arms)
         write(folder / _stem(data), measured)
+        _say(folder / _stem(data), data, results)
 
 
 def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Detector, folder: Path) -> None:
@@ -101,29 +101,43 @@ def _cross_validate(recipe: Recipe, folds: list[Base], bundled: Detector, folder
     The operating point is of the patients that the split does not hold out, calibrated by their own
     slices: they are several times the tuning patients.
     """
-    rules = replace(bundled.settings, slope=1.0, intercept=0.0, subtypes="ensemble")
+    alone = bundled.settings.without_slices()
+    rules = replace(alone, slope=1.0, intercept=0.0, subtypes="ensemble")
     bundled, results = replace(bundled, settings=rules), []
     for stage in folds:
-        alone = Ensemble(
+        network = Ensemble(
             [cast(InceptionUNet, BaseTask(recipe, stage).trained())], WeightModel(1), 0
         )
-        detector = _reading_by(bundled, alone)
-        results += read_cases(detector, real_cases(recipe.physionet, stage.hold_out))
+        detector = _reading_by(bundled, network)
+        for cohort in measured_cohorts(recipe):
+            held = sorted(cohort.part(recipe, stage, "test"), key=int)
+            results += read_cases(detector, cohort.data_set.cases(held))
     found = {key: each for key, each in figures(results, rules).items() if key not in LOCKED}
     cross_validation(found, len(folds)).write(folder)
-    held_out = physionet.read_split(recipe.split).test
-    known = [case for case in results if case.number not in held_out]
+    held_out = {patient for each in measured_cohorts(recipe) for patient in each.split.test}
+    known = [case for case in results if str(case.number) not in held_out]
     locked = {"operating_point": lock(rules, known).operating_point, "patients": len(known)}
     (recipe.runs / CROSS_VALIDATION).write_text(json.dumps({"figures": found, "locked": locked}))
 
 
 def _test_sets(recipe: Recipe, small: bool) -> Mapping[str, Iterator[Case]]:
-    count = SMALL if small else recipe.test_phantoms
-    sets = {f"phantom, {count} of the test range": phantom_cases(range(count), "test")}
-    if not small and recipe.physionet.is_dir():
-        test = physionet.read_split(recipe.split).test
-        sets["PhysioNet CT-ICH, patient-level test"] = real_cases(recipe.physionet, test)
+    seeds = phantom_seeds(len(FEW) if small else recipe.test_phantoms)
+    sets = {f"phantom, {len(seeds)} of the test range": phantom_cases(seeds, "test")}
+    for cohort in [] if small else measured_cohorts(recipe):
+        data = cohort.data_set
+        sets[f"{data.name}, patient-level test"] = data.cases(cohort.split.test)
     return sets
+
+
+def _say(folder: Path, data: str, results: Sequence[Result]) -> None:
+    """Sum up what was read, and where its tables are."""
+    bleeding = sum(case.bleeds for case in results)
+    tables = ", ".join(sorted(each.name for each in folder.glob("*.md")))
+    log.info(
+        "%s: %d cases read, %d bleed; %s in %s",
+        *(data, len(results), bleeding, tables, folder),
+        extra={"action": "evaluated"},
+    )
 
 
 def _stem(data: str) -> str:
@@ -132,16 +146,19 @@ def _stem(data: str) -> str:
 
 def _with_parts(detector: Detector, whole: Ensemble) -> Detector:
     """Return a detector that also reports the ensemble's parts, and its own subtypes."""
-    own_names = replace(detector.settings, subtypes="ensemble")
-    return replace(_reading_by(detector, Combinations(whole)), settings=own_names)
+    found = _reading_by(detector, Combinations(whole))
+    return replace(found, settings=replace(found.settings, subtypes="ensemble"))
 
 
 def _reading_by(detector: Detector, network: nn.Module) -> Detector:
-    """Return a detector with another network in its ensemble's place, and no model of scans."""
+    """Return a detector with another network in its ensemble's place, and no other network."""
     grid = detector.settings.grid
     shape = (runtimes.batch_size(detector.runtime), 4, grid.rows, grid.columns)
     predict = runtimes.load(lambda: network, shape, detector.runtime)
-    return replace(detector, predict=predict, predict_study=None)
+    rules = detector.settings.without_slices()
+    return replace(
+        detector, predict=predict, predict_study=None, predict_slices=None, settings=rules
+    )
 
 
 def _shipped(recipe: Recipe, sizes: Mapping[str, Any]) -> tuple[Witnesses, Trained]:

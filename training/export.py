@@ -8,17 +8,16 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
-from torch import nn
 
 from models import runtime as runtimes
 from models.bundle import (
@@ -31,24 +30,35 @@ from models.bundle import (
     load_detector,
     study_shape,
 )
-from models.detector import Detector, Settings, Subtypes
+from models.detector import Detector
 from models.networks import build_network
 from models.preprocess import Grid
+from models.rules import Settings
 from training import prepared, recipe
 from training.card import failures_picture, model_card
-from training.datasets import physionet
-from training.locking import lock
-from training.measure import CROSS_VALIDATION, figures, phantom_cases, read_cases, real_cases
-from training.phantoms import demo_pair
-from training.recipe import Recipe, Study, Weights
-from training.stages import task
-from training.stages.weights import WeightsTask
+from training.datasets.case import Case
+from training.locking import lock, uncertain_from
+from training.measure import (
+    Result,
+    figures,
+    measured_cohorts,
+    phantom_cases,
+    phantom_seeds,
+    read_cases,
+)
+from training.parts import Parts, Tensors, parts
+from training.phantoms import demo_pair, subtypes_of
+from training.recipe import BadRecipe, Recipe
+from training.settled import Settled, read_settled
+from training.stacking import STACK
 
 log = logging.getLogger(__name__)
 
 FAILURES = "docs/failures.png"
 
-TEST_PHANTOMS = range(100)
+TEST_PHANTOMS = 100
+UNLEARNT = 1_000_000
+"""Seed of the first phantom to tune on."""
 
 LOCKED_ON = (
     "the tuning patients too",
@@ -57,83 +67,93 @@ LOCKED_ON = (
 )
 """For the model card: whose scores the operating point follows from."""
 
-Tensors = Mapping[str, NDArray[np.generic]]
+DESCRIPTION = "Weighted ensemble of five Inception U-Nets after Kang 2023"
+BESIDE = ", and beside it a U-Net of slices between their neighbours over EfficientNet-Lite0"
 
 
 def export(path: Path, folder: Path, bundle_version: str) -> None:
     """Lock, measure and write the bundle of the recipe at `path` into `folder`."""
     plan = recipe.read(path)
-    sizes, tensors = _tensors(plan)
-    split = physionet.read_split(plan.split)
-    grid = plan.grid.lattice
-    named_by: Subtypes = "sequence" if "study" in sizes else "ensemble"
-    unlocked = Settings(operating_point=0.5, subtypes=named_by, grid=grid)
-    detector = _detector(sizes, tensors, unlocked)
-    tuning = read_cases(detector, real_cases(plan.physionet, split.tune))
-    settings, locked_on = lock(detector.settings, tuning), LOCKED_ON[0]
-    if (folds := plan.runs / CROSS_VALIDATION).exists():
-        crossed = json.loads(folds.read_text())
-        settings = replace(settings, operating_point=crossed["locked"]["operating_point"])
-        locked_on = LOCKED_ON[1].format(**crossed["locked"])
-    detector = _detector(sizes, tensors, settings)
-    held_out = read_cases(detector, real_cases(plan.physionet, split.test))
-    phantoms = read_cases(detector, phantom_cases(TEST_PHANTOMS, "test"))
+    if not plan.shipped:
+        raise BadRecipe(f"{plan.name} says shipped = false: its weights are not exported")
+    held, count = parts(plan), min(TEST_PHANTOMS, plan.test_phantoms)
+    settled = read_settled(plan.runs / STACK) if plan.slices else None
+    detector = _detector(held, held.rules)
+    tuning = read_cases(detector, _tuning_cases(plan, count))
+    settings, locked_on = _locked(plan, detector.settings, tuning, settled)
+    detector = _detector(held, settings)
+    phantoms = read_cases(detector, phantom_cases(phantom_seeds(count), "test"))
+    held_out = [
+        result
+        for cohort in measured_cohorts(plan)
+        for result in read_cases(detector, cohort.data_set.cases(cohort.split.test))
+    ]
     measured = {
         "tuning": figures(tuning, settings),
-        "held-out": figures(held_out, settings),
+        "held-out": figures(held_out or phantoms, settings),
         "held-out phantoms": figures(phantoms, settings),
     }
-    if folds.exists():
+    if crossed := _crossed(plan):
         measured["cross-validation, model 1 alone"] = crossed["figures"]
-    metadata = _metadata(plan, bundle_version, sizes, settings, measured)
+    metadata = _metadata(plan, bundle_version, held, settings, measured)
     metadata["operating_point_locked_on"] = locked_on
+    metadata["settled_figures"] = settled.figures if settled else {}
+    metadata["settled_tables"] = [asdict(each) for each in settled.tables] if settled else []
     write_bundle(
         folder,
         metadata,
-        tensors,
-        _golden(sizes, tensors, settings),
+        held.tensors,
+        _golden(held, settings),
         model_card(metadata),
         failures_picture(detector, phantoms),
     )
     log.info("%s", load_detector(folder).name, extra={"action": "exported"})
 
 
-def _tensors(plan: Recipe) -> tuple[dict[str, object], Tensors]:
-    """Sizes and weights of the networks; floats as float16, batch statistics as float32."""
-    stage, *_ = plan.every(Weights)
-    whole = WeightsTask(plan, stage).trained()
-    sizes: dict[str, object] = {
-        "width": plan.network.width,
-        "depth": plan.network.depth,
-        "bases": list(stage.bases),
-        "names_subtypes": stage.names_subtypes,
-        "literal_weights": whole.weights.literal,
-    }
-    stripper = task(plan, plan.named("skullstrip")).trained()
-    parts: dict[str, nn.Module] = {"ensemble": whole, "skullstrip.network": stripper}
-    models = [each for each in plan.stage if isinstance(each, Study)]
-    parts |= {f"study.{each.kind}": task(plan, each).trained() for each in models}
-    if models:
-        features = whole.bases[0].classify.in_features
-        sizes["study"] = {each.kind: each.sizes(features) for each in models}
-    tensors = {}
-    for part, network in parts.items():
-        for name, tensor in network.state_dict().items():
-            if name.endswith("num_batches_tracked"):
-                continue
-            half = tensor.dtype == torch.float32 and "running" not in name
-            tensors[f"{part}.{name}"] = (tensor.half() if half else tensor).contiguous().numpy()
-    return sizes, tensors
+def _locked(
+    plan: Recipe, settings: Settings, tuning: Sequence[Result], settled: Settled | None
+) -> tuple[Settings, str]:
+    """Return the locked settings, and for the model card whose scores they follow from."""
+    settings = lock(settings, tuning)
+    if settled:
+        settings = settled.settle(settings)
+        if "uncertain_from" not in settled.values:
+            settings = replace(settings, uncertain_from=uncertain_from(settings, tuning))
+        return settings, settled.locked_on
+    if crossed := _crossed(plan):
+        locked = crossed["locked"]
+        settings = replace(settings, operating_point=locked["operating_point"])
+        return settings, LOCKED_ON[1].format(**locked)
+    return settings, LOCKED_ON[0]
 
 
-def _detector(
-    sizes: Mapping[str, object], tensors: Tensors, settings: Settings, where: str = "auto"
-) -> Detector:
+def _crossed(plan: Recipe) -> dict[str, Any] | None:
+    """Return what the cross-validation of the recipe's ensemble gave, if there was one."""
+    folds = plan.cross_validation
+    if not folds or not folds.exists():
+        return None
+    found: dict[str, Any] = json.loads(folds.read_text())
+    return found
+
+
+def _tuning_cases(plan: Recipe, count: int) -> Iterator[Case]:
+    """Patients to tune on; without data sets of patients, phantoms that no recipe learns from."""
+    found = measured_cohorts(plan)
+    if not found:
+        seeds = range(UNLEARNT, UNLEARNT + 10 * count)
+        bleeding = [seed for seed in seeds if subtypes_of(seed, "train")][: -(-count // 2)]
+        normal = [seed for seed in seeds if not subtypes_of(seed, "train")][: count // 2]
+        return phantom_cases(bleeding + normal, "train")
+    return chain.from_iterable(each.data_set.cases(each.split.tune) for each in found)
+
+
+def _detector(held: Parts, settings: Settings, where: str = "auto") -> Detector:
     """Return a detector with these weights before they are a bundle."""
-    grid, chosen = settings.grid, runtimes.choose(where)
+    sizes, grid, chosen = held.sizes, settings.grid, runtimes.choose(where)
+    canvases = (runtimes.batch_size(chosen), 4, grid.rows, grid.columns)
 
     def predictor(part: str, shape: tuple[int, ...]) -> runtimes.Predictor:
-        return runtimes.load(lambda: build_network(part, sizes, tensors), shape, chosen)
+        return runtimes.load(lambda: build_network(part, sizes, held.tensors), shape, chosen)
 
     return Detector(
         name="unpublished@0",
@@ -141,14 +161,15 @@ def _detector(
         runtime=chosen,
         settings=settings,
         strip=predictor("skullstrip", (1, 2, *grid.coarse)),
-        predict=predictor("ensemble", (runtimes.batch_size(chosen), 4, grid.rows, grid.columns)),
+        predict=predictor("ensemble", canvases),
         predict_study=predictor("study", study_shape(sizes)) if "study" in sizes else None,
+        predict_slices=predictor("slices", canvases) if "slices" in sizes else None,
     )
 
 
-def _golden(sizes: Mapping[str, object], tensors: Tensors, settings: Settings) -> Tensors:
+def _golden(held: Parts, settings: Settings) -> Tensors:
     """Two slabs and the coarse box of the demo's bleeding phantom, and torch's output for them."""
-    detector = _detector(sizes, tensors, settings, "torch")
+    detector = _detector(held, settings, "torch")
     volume = demo_pair()[0].volume
     _, seen = detector.preprocess(volume)
     pick = np.sort(np.argsort(detector.infer(seen).peaks)[[0, -1]])
@@ -164,12 +185,12 @@ def _golden(sizes: Mapping[str, object], tensors: Tensors, settings: Settings) -
 def _metadata(
     plan: Recipe,
     bundle_version: str,
-    sizes: Mapping[str, object],
+    held: Parts,
     settings: Settings,
     measured: Mapping[str, object],
 ) -> dict[str, object]:
     return {
-        "name": plan.name,
+        "name": held.name(plan),
         "version": bundle_version,
         "changelog": {bundle_version: "see CHANGELOG.md of ichnode"},
         "monai_version": version("monai"),
@@ -177,15 +198,17 @@ def _metadata(
         "numpy_version": version("numpy"),
         "required_packages_version": {"safetensors": version("safetensors")},
         "task": "Triage of intracranial hemorrhage on non-contrast head CT",
-        "description": "Weighted ensemble of five Inception U-Nets after Kang 2023.",
+        "description": DESCRIPTION + (BESIDE if "slices" in held.sizes else "") + ".",
         "authors": "The ichnode authors",
         "copyright": "Copyright the ichnode authors, Apache-2.0",
         "intended_use": "Research use only. Not a medical device.",
         "references": ["Kang et al., Front Neurol 2023, 14:1321964"],
-        "data_source": "PhysioNet CT-ICH 1.0.0, doi 10.3390/data5010014, CC BY 4.0; phantoms",
-        "data_sha256": prepared.digest(plan.physionet),
-        "recipe": plan.model_dump(mode="json"),
-        "networks": sizes,
+        "data_source": held.data_source,
+        "sources": held.sources,
+        "data_sha256": ", ".join(prepared.digest(told.root) for told in plan.patients) or "none",
+        "recipe": {"history": "", "caveat": ""} | plan.as_written,
+        "ensemble": held.origin,
+        "networks": held.sizes,
         "reader": asdict(settings),
         "measured": measured,
         "network_data_format": _data_format(settings.grid),

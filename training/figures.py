@@ -1,7 +1,9 @@
 """Curves of scores as PNG."""
 
+import csv
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,6 +47,48 @@ def reliability_figure(models: Mapping[str, Scores], title: str, data: str) -> b
     axes.set(xlabel="predicted probability", ylabel="share of positives")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="upper left", fontsize="small")
+    return png(figure)
+
+
+def precision_recall_figure(models: Mapping[str, Scores], title: str, data: str) -> bytes:
+    """PNG of PPV against sensitivity, each with its average precision in the legend.
+
+    PPV holds for the share of positives of these cases, which the title says.
+    """
+    figure = Figure(figsize=(7, 5.6), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for name, scores in models.items():
+        if not scores.truth.any():
+            axes.plot([], [], label=f"{name}: no case")
+            continue
+        # From the rates of the ROC curve, behind its first point, at which nothing is called.
+        alarms, hits = (rate[1:] for rate in roc_curve(scores.score, scores.truth))
+        share = scores.truth.mean()
+        precision = share * hits / (share * hits + (1 - share) * alarms)
+        average = float(np.sum(np.diff(hits, prepend=0) * precision))
+        axes.step(hits, precision, where="pre", label=f"{name}: {average:.3f}")
+    share = next(iter(models.values())).truth.mean()
+    axes.set_title(f"{title}\n{data}, {share:.0%} positive - research use only", fontsize="medium")
+    axes.set(xlabel="sensitivity", ylabel="PPV", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="lower left", fontsize="small", title="average precision")
+    return png(figure)
+
+
+def learning_curves(log: Path, stage: str) -> bytes:
+    """PNG of a stage's losses by step, read from its `log.csv`: learnt from, and held out."""
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    step = np.array([float(row["step"]) for row in rows])
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(step, [float(row["loss"]) for row in rows], linewidth=0.6, label="learnt from")
+    held_out = np.array([float(row["held_out"]) for row in rows])
+    seen = np.isfinite(held_out)
+    if seen.any():
+        axes.plot(step[seen], held_out[seen], marker="o", label="held out, averaged weights")
+    axes.set_title(f"{stage} - research use only", fontsize="medium")
+    axes.set(xlabel="step", ylabel="loss")
+    axes.legend(fontsize="small")
     return png(figure)
 
 

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from models.ensemble import peak
 from models.findings import SUBTYPES
 
+BOX_PIXELS = 40
+"""Pixels that bleed at least in a box round blood and oedema; an estimate."""
+
 CLASSES = ("normal", *SUBTYPES)
 """Zhou 2022's exclusive classes, in the order of the classifier's outputs."""
 
@@ -60,6 +63,44 @@ def named(logits: Tensor, labels: Tensor) -> Tensor:
         logits.float(), torch.where(known, labels, 0.0), reduction="none"
     )
     return (each * known).sum() / known.sum().clamp(min=1)
+
+
+def located(logits: Tensor, mask: Tensor, drawn: Tensor, boxed: Tensor) -> Tensor:
+    """Return the loss of a map where something is known of the lesion's place (ours).
+
+    A drawn mask is compared pixel by pixel (`segmentation`). Outside of a box nothing bleeds;
+    inside of it the brightest `BOX_PIXELS` do. A bleeding slice without mask and box costs nothing:
+    an empty mask does not say "nothing here".
+
+    Parameters
+    ----------
+    logits, mask
+        (n, 1, h, w) float; the mask is 1 in the lesion, or inside of boxes.
+    drawn, boxed
+        (n,) bool, what is known of each slice; neither where nothing is.
+    """
+    loss = torch.zeros((), device=logits.device)
+    if drawn.any():
+        loss = loss + segmentation(logits[drawn], mask[drawn])
+    if boxed.any():
+        found, inside = logits[boxed].float(), mask[boxed]
+        loss = loss + (nn.functional.softplus(found) * (1 - inside)).mean()
+        brightest = found.masked_fill(inside == 0, -torch.inf).flatten(1).topk(BOX_PIXELS).values
+        loss = loss + nn.functional.softplus(-brightest[brightest.isfinite()]).mean()
+    return loss
+
+
+def shown(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of the map's brightest pixels against whether the slice bleeds.
+
+    Parameters
+    ----------
+    logits
+        (n, 1, h, w).
+    labels
+        (n, 6) of `models.classifiers.LABELS`; where "any" is unknown the slice costs nothing.
+    """
+    return named(peak(logits.float())[:, 0], labels[:, 0])
 
 
 def known_any(labels: Tensor) -> Tensor:

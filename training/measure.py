@@ -1,23 +1,27 @@
 """Read labelled cases as the node would, and sum up how well that went."""
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detector import Detector, DetectorOutput, Settings
+from models.detector import Detector, DetectorOutput
 from models.findings import SUBTYPES
 from models.preprocess import Canvas
-from training.datasets import physionet
+from models.rules import Settings
+from training.cohorts import Cohort, cohorts
 from training.datasets.case import Case
 from training.phantoms import random_phantom
 from training.phantoms.cases import phantom_case
+from training.recipe import Recipe
 from training.statistics import Bools, Floats, auc, bootstrap, delong, wilson
+
+log = logging.getLogger(__name__)
 
 Rows = NDArray[np.intp]
 
@@ -26,6 +30,9 @@ CROSS_VALIDATION = "cross-validation.json"
 
 LOCKED = ("sensitivity", "specificity", "sensitivity_by_ml", "missed", "false_alarms")
 """Of the `figures` those that need a locked operating point."""
+
+FEW = (27, 0, 17, 26, 1, 4)
+"""Seeds of test phantoms of every subtype, and of normal ones: enough to see every table."""
 
 CLOT_HU = (50, 90)
 """What a plain threshold takes for blood."""
@@ -57,6 +64,9 @@ class Result:
         (z, 5) float64, their probabilities.
     slab_truth
         (s, 5) bool, `SUBTYPES` labelled on each slab.
+    labels, slice_labels
+        (s, 6) and (z, 6) float32, what the network of slices says of each slab and of each source
+        slice, of `models.classifiers.LABELS`; None without it.
     witnessed
         Output of other networks for the same slabs, by their names, (s, k) float32 each.
     """
@@ -72,6 +82,8 @@ class Result:
     slice_truth: NDArray[np.bool_]
     subtypes: NDArray[np.float64]
     slab_truth: Bools
+    labels: NDArray[np.float32] | None = None
+    slice_labels: NDArray[np.float32] | None = None
     witnessed: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
@@ -86,7 +98,21 @@ class Result:
 
     def score(self, rules: Settings) -> float:
         """Triage score under these rules."""
-        return rules.triage(rules.calibrate(self.peaks))
+        return rules.triage(rules.calibrate(self.peaks, self._bleeding))
+
+    def slice_scores(self, rules: Settings) -> NDArray[np.float32]:
+        """(z,) score of each source slice under these rules."""
+        return rules.calibrate(
+            self.slice_peaks, None if self.slice_labels is None else self.slice_labels[:, 0]
+        )
+
+    def uncertainty(self, rules: Settings) -> float:
+        """Disagreement of the networks under these rules."""
+        return rules.uncertainty(self.peaks, self.base_peaks, self._bleeding)
+
+    @property
+    def _bleeding(self) -> NDArray[np.float32] | None:
+        return None if self.labels is None else self.labels[:, 0]
 
 
 Witness = Callable[[Canvas, DetectorOutput], NDArray[np.float32]]
@@ -129,6 +155,8 @@ def _read(detector: Detector, case: Case, witnesses: Mapping[str, Witness]) -> R
         slice_truth=truth,
         subtypes=reading.subtypes[source.of_slice].astype(np.float64),
         slab_truth=slab_truth,
+        labels=reading.labels,
+        slice_labels=None if reading.labels is None else reading.labels[source.of_slice],
         witnessed={name: witness(seen, reading) for name, witness in witnesses.items()},
     )
 
@@ -139,9 +167,18 @@ def _dense_ml(seen: Canvas, rules: Settings) -> float:
     return float(dense.sum() * rules.grid.step_mm**2 * rules.grid.slab_mm / 1000)
 
 
-def real_cases(root: Path, numbers: Sequence[int]) -> Iterator[Case]:
-    """PhysioNet CT-ICH patients, one after another."""
-    return (physionet.load(root, number) for number in numbers)
+MEASURED = ("physionet", "physionet-nifti")
+"""Kinds of data that are read here: whole series with masks, and patients that have numbers."""
+
+
+def measured_cohorts(recipe: Recipe) -> list[Cohort]:
+    """Return the recipe's data sets that are read here; what is left out is said."""
+    found = cohorts(recipe)
+    for cohort in found:
+        if cohort.told.kind not in MEASURED:
+            name = cohort.data_set.name
+            log.info("%s is not measured here", name, extra={"action": "not_measured"})
+    return [cohort for cohort in found if cohort.told.kind in MEASURED]
 
 
 def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[Case]:
@@ -154,6 +191,11 @@ def phantom_cases(seeds: Iterable[int], split: str) -> Iterator[Case]:
                 yield ahead.popleft().result()
         for drawn in ahead:
             yield drawn.result()
+
+
+def phantom_seeds(count: int) -> Sequence[int]:
+    """Return the seeds of so many test phantoms; few of them are those of `FEW`."""
+    return FEW[:count] if count <= len(FEW) else range(count)
 
 
 def _phantom_case(seed: int, split: str) -> Case:
@@ -176,6 +218,11 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
     numbers = np.array([case.number for case in results])
     dice = np.array([case.dice for case in results])
     volume_error = np.array([case.found_ml - case.truth_ml for case in results])
+    truth_ml = np.array([case.truth_ml for case in results])
+    by_ml = {
+        name: bleeds & (low <= truth_ml) & (truth_ml < high)
+        for name, (low, high) in VOLUMES_ML.items()
+    }
 
     def pooled(
         picks: Rows, score: Callable[[Result], Floats], truth: Callable[[Result], Bools]
@@ -184,6 +231,9 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
 
     def figure(of: Callable[[Rows], float]) -> dict[str, object]:
         return _with_interval(of(np.arange(len(results))), bootstrap(of, bleeds))
+
+    def dice_of(which: Bools) -> dict[str, object]:
+        return figure(lambda picks: _median(dice[picks[which[picks]]]))
 
     def named(place: int) -> dict[str, object]:
         return figure(
@@ -198,15 +248,15 @@ def figures(results: Sequence[Result], rules: Settings) -> dict[str, object]:
         "slices": int(sum(len(case.slice_peaks) for case in results)),
         "case_auc": _case_auc(scores, bleeds),
         "slice_auc": figure(
-            lambda picks: pooled(picks, lambda c: c.slice_peaks, lambda c: c.slice_bleeds)
+            lambda picks: pooled(picks, lambda c: c.slice_scores(rules), lambda c: c.slice_bleeds)
         ),
         "sensitivity": _proportion(flagged[bleeds]),
         "specificity": _proportion(~flagged[~bleeds]),
-        "sensitivity_by_ml": {
-            name: _proportion(flagged[[low <= c.truth_ml < high and c.bleeds for c in results]])
-            for name, (low, high) in VOLUMES_ML.items()
-        },
+        "sensitivity_by_ml": {name: _proportion(flagged[which]) for name, which in by_ml.items()},
         "dice": figure(lambda picks: _median(dice[picks])),
+        "dice_by_ml": {
+            name: dice_of(which) | {"count": int(which.sum())} for name, which in by_ml.items()
+        },
         "absolute_volume_error_ml": figure(
             lambda picks: _median(np.abs(volume_error[picks])[bleeds[picks]])
         ),

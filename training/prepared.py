@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,11 +14,12 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
+from scipy import ndimage
 
-from models.preprocess import Array, CoarseHead, Frame, Grid, coarse_head, make_canvas
-from models.slabs import make_slabs
+from models import findings
+from models.preprocess import Array, Canvas, CoarseHead, Frame, Grid, coarse_head, make_canvas
+from models.slabs import Slabs, make_slabs
 from models.volume import Volume
-from training.datasets import physionet
 from training.datasets.brain import inside_skull
 from training.datasets.case import Case, known_any
 from training.phantoms import random_phantom
@@ -28,6 +29,12 @@ log = logging.getLogger(__name__)
 
 MARGIN = (256, 224)
 """Rows and columns kept around the fine canvas for turning and shifting."""
+
+TISSUE_HU = -300.0
+"""What is denser is no air."""
+
+WHOLE_BYTES = 4_000_000_000
+"""Data sets up to this size are told apart by all their bytes."""
 
 _Kind = TypeVar("_Kind", "Slices", "Heads")
 
@@ -78,17 +85,18 @@ class Heads(NamedTuple):
 
 
 def digest(root: Path) -> str:
-    """SHA-256 over the names and contents of the data set's files, 64 hex digits."""
+    """SHA-256 over the names and contents of the data set's files, 64 hex digits.
+
+    Of more than `WHOLE_BYTES` it takes sizes instead of contents.
+    """
     total = hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    whole = sum(path.stat().st_size for path in files) <= WHOLE_BYTES
+    for path in files:
+        content = path.read_bytes() if whole else str(path.stat().st_size).encode()
         total.update(path.relative_to(root).as_posix().encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        total.update(hashlib.sha256(content).digest())
     return total.hexdigest()
-
-
-def heads(root: Path, numbers: Sequence[int], grid: Grid, cache: Path) -> Heads:
-    """`heads_of` these patients of PhysioNet CT-ICH."""
-    return heads_of((physionet.load(root, number) for number in numbers), grid, cache)
 
 
 def heads_of(cases: Iterable[Case], grid: Grid, cache: Path) -> Heads:
@@ -114,11 +122,6 @@ def _head(case: Case, grid: Grid) -> Heads:
     return Heads(box[0][None], box[1][None])
 
 
-def slices(root: Path, numbers: Sequence[int], grid: Grid, strip: Strip, cache: Path) -> Slices:
-    """`slices_of` these patients of PhysioNet CT-ICH."""
-    return slices_of((physionet.load(root, number) for number in numbers), grid, strip, cache)
-
-
 def slices_of(cases: Iterable[Case], grid: Grid, strip: Strip, cache: Path) -> Slices:
     """Fine slices of these cases, from the cache if there.
 
@@ -135,8 +138,15 @@ def _numbered(cases: Iterable[Case], grid: Grid, strip: Strip) -> Iterator[tuple
     numbers: dict[str, int] = {}
     for case in cases:
         own = int(case.patient) if case.patient.isdecimal() else len(numbers)
-        number = numbers.setdefault(case.patient, own)
-        yield case.patient, fine_slices(case, grid, strip, number)
+        try:
+            found = fine_slices(case, grid, strip, numbers.get(case.patient, own))
+        except findings.Unreadable as error:
+            log.warning(
+                "%s: %s; case left out", case.name, error, extra={"action": "case_left_out"}
+            )
+            continue
+        numbers[case.patient] = int(found.patient[0])
+        yield case.patient, found
 
 
 def fine_slices(case: Case, grid: Grid, strip: Strip, number: int) -> Slices:
@@ -144,16 +154,13 @@ def fine_slices(case: Case, grid: Grid, strip: Strip, number: int) -> Slices:
 
     A slab shows what one of its slices shows. Without a mask `mask` is empty and `patient_ml` NaN.
     """
-    # Slabs of the source slices, the coarse box for the stripper, then the canvas (s, y, x).
     source = make_slabs(case.volume, grid.slab_mm)
-    head = coarse_head(source, grid)
-    fine = make_canvas(source, head, strip(head.hu), grid)
+    fine = canvas_of(case, source, strip, grid)  # (s, y, x)
     count = len(fine.hu)
     # The mask goes the same way, as a share of each slab; half of it counts.
     lesion, lesion_ml = np.zeros(fine.hu.shape, bool), np.nan
     if case.mask is not None:
-        drawn = make_slabs(replace(case.volume, hu=case.mask.astype(np.float32)), grid.slab_mm)
-        lesion = fine.frame.sample(drawn) > 0.5
+        lesion = on_canvas(case, case.mask, fine.frame, grid)
         lesion_ml = case.mask.sum((1, 2)) @ case.volume.voxel_ml
     return Slices(
         np.round(fine.hu).astype(np.int16),
@@ -163,6 +170,69 @@ def fine_slices(case: Case, grid: Grid, strip: Strip, number: int) -> Slices:
         np.full(count, number, np.int32),
         np.full(count, lesion_ml, np.float32),
     )
+
+
+def on_canvas(case: Case, drawn: NDArray[np.bool_], frame: Frame, grid: Grid) -> NDArray[np.bool_]:
+    """(z, y, x) bool -> (s, y, x) bool on the canvas: half of a slab's share counts."""
+    share = make_slabs(replace(case.volume, hu=drawn.astype(np.float32)), grid.slab_mm)
+    return np.asarray(frame.sample(share) > 0.5)
+
+
+def canvas_of(case: Case, source: Slabs, strip: Strip, grid: Grid) -> Canvas:
+    """Return a case's slabs on the canvas.
+
+    Raises
+    ------
+    models.findings.Unreadable
+        If the volume holds no head, or no brain.
+    """
+    if not case.neighbours:
+        return _alone(source, grid)
+    head = coarse_head(source, grid)
+    inside = strip(head.hu)
+    if not (inside > 0.5).any():
+        raise findings.Unreadable("no brain found")
+    return make_canvas(source, head, inside, grid)
+
+
+def _alone(source: Slabs, grid: Grid) -> Canvas:
+    """Return slices on the canvas that say too little of the head for the skull stripper.
+
+    They are centred on the head: the brain of a low slice lies far behind the whole brain's middle.
+    """
+    size = source.hu.shape[1:]
+    extent = [(n - 1) * mm for n, mm in zip(size, source.spacing_mm, strict=True)]
+    rows, columns = (int(length / grid.step_mm) + 1 for length in extent)
+    whole = Frame((extent[0] / 2, extent[1] / 2), rows, columns, grid.step_mm)
+    hu = whole.sample(source)
+    inside = inside_skull(hu, grid.step_mm)
+    middle = _middle(_largest(hu > TISSUE_HU))
+    (top, left), step = whole.corner_mm, grid.step_mm
+    centre = (top + middle[0] * step, left + middle[1] * step)
+    frame = Frame(centre, grid.rows, grid.columns, step)
+    corner = frame.corner_mm
+    moved = replace(whole, centre_mm=tuple(np.subtract(whole.centre_mm, corner)))
+    brain = moved.spread(inside.astype(np.float32), (grid.rows, grid.columns), (step, step))
+    return Canvas(frame.sample(source), np.clip(brain, 0, 1), frame)
+
+
+def _largest(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest piece of what is seen, (s, y, x) bool."""
+    pieces, count = ndimage.label(seen)
+    if count == 0:
+        return seen
+    largest: NDArray[np.bool_] = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    return largest
+
+
+def _middle(seen: NDArray[np.bool_] | Array) -> tuple[float, float]:
+    """(s, y, x) bool -> half way between the ends of what is seen, in pixels; else the centre."""
+    ends = []
+    for axis in (1, 2):
+        other = tuple({0, 1, 2} - {axis})
+        places = np.flatnonzero(np.any(seen, other))
+        ends.append((places[0] + places[-1]) / 2 if len(places) else (seen.shape[axis] - 1) / 2)
+    return ends[0], ends[1]
 
 
 def phantoms(seeds: range, split: str, grid: Grid, cache: Path) -> tuple[Heads, Slices]:
@@ -210,6 +280,12 @@ def _at_box(
     nearest = np.abs(head.heights_mm[:, None] - locations_mm).argmin(1)
     within = (head.heights_mm > locations_mm[0] - 3)[:, None, None]
     return np.asarray((inside[nearest] > 0.5) & within)
+
+
+def numbers(cache: Path) -> dict[str, int]:
+    """Return the number that stands for each patient in a cache."""
+    found: dict[str, int] = json.loads((cache / "done.json").read_text())["patients"]
+    return found
 
 
 def _save(cache: Path, parts: Iterable[tuple[str, Slices | Heads]]) -> None:

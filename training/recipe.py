@@ -5,28 +5,29 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+import models
 from models.findings import SUBTYPES
 from models.preprocess import Grid
 from models.selection import How
+from training.recipe_data import AnyData, Data, Phantoms, RecipePath, Strict, spelled_out
+
+BUNDLE = Path(models.__file__).parent / "bundles" / "ich-ensemble"
+"""The networks that ichnode ships."""
 
 
 class BadRecipe(ValueError):
     """The recipe cannot be trained as it stands; the message says why."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GridSize(_Strict):
+class GridSize(Strict):
     """The fine lattice; see `models.preprocess.Grid`."""
 
-    rows: int = Field(multiple_of=16)
-    columns: int = Field(multiple_of=16)
-    step_mm: float = Field(gt=0)
-    slab_mm: float = Field(gt=0)
+    rows: int = Field(208, multiple_of=16)
+    columns: int = Field(176, multiple_of=16)
+    step_mm: float = Field(1.0, gt=0)
+    slab_mm: float = Field(5.0, gt=0)
 
     @property
     def lattice(self) -> Grid:
@@ -39,22 +40,14 @@ class GridSize(_Strict):
         return self.rows, self.columns
 
 
-class Phantoms(_Strict):
-    """Phantoms beside the real slices: how many heads, from which seed on, and their share."""
-
-    count: int = Field(gt=0)
-    first_seed: int
-    share: float = Field(ge=0, le=1)
-
-
-class NetworkSize(_Strict):
+class NetworkSize(Strict):
     """See `models.unet.InceptionUNet`."""
 
-    width: int = Field(multiple_of=4)
-    depth: int = Field(gt=0)
+    width: int = Field(32, multiple_of=4)
+    depth: int = Field(3, gt=0)
 
 
-class Stage(_Strict):
+class Stage(Strict):
     """One network's training.
 
     Attributes
@@ -69,7 +62,10 @@ class Stage(_Strict):
         Share of the slices from patients' heads that are `training.phantoms.implant`'s (ours).
         At 0 lesions are painted into slices instead, of phantoms too.
     hold_out
-        Patients to learn nothing from, for a fold; if empty, the split's training part is learnt.
+        Patients to learn nothing from; all others are learnt.
+    fold
+        Which of the recipe's folds to learn nothing from. Without a fold and `hold_out` the splits'
+        training parts are learnt.
     """
 
     name: str
@@ -78,7 +74,18 @@ class Stage(_Strict):
     rate: float = Field(gt=0)
     phantoms: float | None = Field(None, ge=0, le=1)
     implants: float = Field(0.0, ge=0, lt=1)
-    hold_out: tuple[int, ...] = ()
+    hold_out: tuple[str, ...] = ()
+    fold: int | None = None
+
+    @field_validator("hold_out", mode="before")
+    @classmethod
+    def _named(cls, patients: Any) -> tuple[str, ...]:
+        return tuple(str(patient) for patient in patients)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether it is tested on patients of its own, whatever the splits say."""
+        return bool(self.hold_out) or self.fold is not None
 
     def fault(self, _names: Collection[str]) -> str | None:
         """Return what is wrong with the stage in a recipe whose stages have these names."""
@@ -154,7 +161,7 @@ class Classifier(Stage):
     backbone
         timm's name of the network.
     imagenet
-        Local file of its published ImageNet weights; empty starts at random.
+        Local file of its published ImageNet weights; without it, it starts at random.
     location
         Weight of the location loss: 0 for the weak arm, 1 for the located one.
     exclusive
@@ -168,7 +175,7 @@ class Classifier(Stage):
 
     kind: Literal["classifier"]
     backbone: str
-    imagenet: str = ""
+    imagenet: RecipePath | None = None
     location: float = Field(0.0, ge=0)
     exclusive: bool = False
     windows: Literal["kang", "burduja"] = "kang"
@@ -244,24 +251,72 @@ class Attention(Study):
         return self.model_dump(include={"cells", "hidden"})
 
 
+class Lite(Stage):
+    """The network of slices that starts from ImageNet, see `models.lite.LiteUNet`.
+
+    Attributes
+    ----------
+    shares
+        Sites to learn from, and how much of a batch each gives, see `training.stages.sites.table`.
+    imagenet
+        Whether the encoder starts from the published weights; else at random.
+    mines
+        A stage of this kind; the normal slices that it takes for bleeding are drawn most.
+    rows, columns
+        The crop of the table's canvas that it sees, in steps of 1 mm.
+    lesion_loss, presence_loss
+        Weights of the losses of the map beside that of the labels.
+    """
+
+    kind: Literal["lite"]
+    shares: dict[str, float] = Field(min_length=1)
+    imagenet: bool = True
+    mines: str | None = None
+    rows: int = Field(192, multiple_of=2)
+    columns: int = Field(160, multiple_of=2)
+    lesion_loss: float = Field(1.0, ge=0)
+    presence_loss: float = Field(0.3, ge=0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+    def fault(self, names: Collection[str]) -> str | None:
+        """Return that the stage whose false alarms it mines is not there."""
+        if self.mines is None or self.mines in names:
+            return None
+        return f"stage {self.name!r} mines {self.mines!r}, which is not there"
+
+
 AnyStage = Annotated[
-    SkullStrip | Base | Weights | Classifier | Sequence | Attention, Field(discriminator="kind")
+    SkullStrip | Base | Weights | Classifier | Sequence | Attention | Lite,
+    Field(discriminator="kind"),
 ]
 
 S = TypeVar("S", bound=Stage)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Everything that a training run depends on, besides the code and the data.
 
     Attributes
     ----------
+    data
+        What is learnt from and what judges; several data sets are drawn from alike.
+    folds
+        Number of folds that the patients are dealt into, see `spelled_out`; 0 keeps to the splits.
+    leave_site_out
+        Sites that twins of the stages with shares learn nothing from, see `spelled_out`.
+    shipped
+        Whether the weights may go into a bundle. A recipe that learns from data whose terms are not
+        stated says false.
     history
         For the model card: what the shipped weights saw that a new run of the recipe does not.
     caveat
         For the model card: how far the held-out figures can be trusted.
     runs
-        Where stages are trained; recipes that share it share their stages and prepared data.
+        Where stages are trained, a folder for each recipe.
     bf16
         Compute convolutions in bfloat16; the weights are float32.
     checkpoint_every
@@ -270,26 +325,46 @@ class Recipe(_Strict):
         How often hemorrhages are put into each normal patient's head: each time another head.
     bundle
         The ensemble that an evaluation measures.
+    ensemble
+        Which ensemble, model of scans and skull stripper an export takes: those that the recipe
+        trained, or those of `bundle`.
+    slices
+        The stage of kind "lite" whose network an export puts beside the ensemble.
+    strip
+        Whose skull stripper finds heads: the recipe's own, if it has that stage, or the shipped.
+    cross_validation
+        What the evaluation of another recipe, with folds, gave: an export locks the operating point
+        on it.
     test_phantoms
         Phantoms of the test range that an evaluation reads.
+    peers
+        By site the CSV file of what others say of its patients: patient, bleeding, then a column
+        of scores for each peer.
     """
 
     name: str
-    history: str
-    caveat: str
+    history: str = ""
+    caveat: str = ""
     seed: int
-    runs: Path
-    physionet: Path
-    split: Path
+    runs: RecipePath
+    data: tuple[AnyData, ...]
+    folds: int = Field(0, ge=0)
+    leave_site_out: tuple[str, ...] = ()
+    shipped: bool = True
     bf16: bool = True
     checkpoint_every: int = Field(50, gt=0)
     implants: int = Field(6, gt=0)
-    bundle: Path = Path("models/bundles/ich-ensemble")
+    bundle: RecipePath = BUNDLE
+    ensemble: Literal["own", "shipped"] = "own"
+    slices: str | None = None
+    strip: Literal["own", "shipped"] = "own"
+    cross_validation: RecipePath | None = None
     test_phantoms: int = Field(400, gt=0)
-    grid: GridSize
-    phantoms: Phantoms
-    network: NetworkSize
+    peers: dict[str, RecipePath] = Field(default_factory=dict)
+    grid: GridSize = GridSize()
+    network: NetworkSize = NetworkSize()
     stage: tuple[AnyStage, ...]
+    _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _stages_exist(self) -> Self:
@@ -299,14 +374,36 @@ class Recipe(_Strict):
         for each in self.stage:
             if fault := each.fault(names):
                 raise ValueError(fault)
+            share = self.phantoms.share if each.phantoms is None else each.phantoms
+            if share > 0 and not self.phantoms.count:
+                raise ValueError(f"stage {each.name!r} has a share of phantoms: [[data]] has none")
+            if share < 1 and not any(told.role == "train" for told in self.patients):
+                raise ValueError(f"stage {each.name!r} learns from patients: [[data]] has none")
+        if self.slices is not None and self.slices not in [lite.name for lite in self.every(Lite)]:
+            raise ValueError(f"slices: there is no stage {self.slices!r} of kind 'lite'")
         return self
 
     @property
-    def folds(self) -> list[Base]:
+    def phantoms(self) -> Phantoms:
+        """The phantoms that are learnt from."""
+        return next((each for each in self.data if isinstance(each, Phantoms)), Phantoms())
+
+    @property
+    def patients(self) -> list[Data]:
+        """The data sets of patients."""
+        return [each for each in self.data if isinstance(each, Data)]
+
+    @property
+    def crossed(self) -> list[Base]:
         """The base networks that hold patients out, without those that others start from."""
         bases = self.every(Base)
         begun = {stage.start for stage in bases}
-        return [stage for stage in bases if stage.hold_out and stage.name not in begun]
+        return [stage for stage in bases if stage.holds_out and stage.name not in begun]
+
+    @property
+    def as_written(self) -> dict[str, Any]:
+        """The recipe's TOML: without this machine's paths, and with its short forms."""
+        return self._written
 
     def every(self, kind: type[S]) -> list[S]:
         """Return the stages of a kind, in their order."""
@@ -327,7 +424,7 @@ class Recipe(_Strict):
 
 
 def read(path: Path) -> Recipe:
-    """Read a recipe; paths in it count from the project's root (the working directory).
+    """Read a recipe; paths in it count from its own folder.
 
     Raises
     ------
@@ -335,9 +432,13 @@ def read(path: Path) -> Recipe:
         If the file is not TOML, a key is unknown, or a stage that it names is missing.
     """
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text()))
+        written = tomllib.loads(path.read_text())
+        context = {"folder": path.resolve().parent}
+        found = Recipe.model_validate(spelled_out(written), context=context)
     except tomllib.TOMLDecodeError as error:
         raise BadRecipe(f"{path}: {error}") from error
     except ValidationError as error:
         where = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise BadRecipe(f"{path}: {'; '.join(where)}") from error
+    found._written = written
+    return found

@@ -19,6 +19,7 @@ from training import augment
 from training.augment import Random
 from training.batches import Windows
 from training.datasets.case import known_any
+from training.drawing import fitted
 from training.prepared import Slices
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def _read(
         )
         for copy in range(copies):
             if copy == 0:
-                seen = (centre(hu, size), centre(brain, size))
+                seen = (fitted(hu, size), fitted(brain, size))
             else:
                 seen = _varied(hu, brain, size, np.random.default_rng((int(patient[0]), copy)))
             image = torch.from_numpy(windows(*seen))
@@ -125,12 +126,6 @@ def _read(
                 torch.cat(each).float().cpu().numpy() for each in zip(*found, strict=True)
             )
             yield Scans(features, probabilities, six, patient, np.full_like(patient, copy))
-
-
-def centre(planes: Array, size: tuple[int, int]) -> Array:
-    """(s, y, x) -> (s, *size), the middle."""
-    top, left = ((planes.shape[axis + 1] - size[axis]) // 2 for axis in (0, 1))
-    return planes[:, top : top + size[0], left : left + size[1]]
 
 
 def _varied(hu: Array, brain: Array, size: tuple[int, int], random: Random) -> tuple[Array, Array]:

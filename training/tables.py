@@ -121,6 +121,11 @@ class Table:
         """Read what `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
         del values["notice"]
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the table whose fields these are, as JSON keeps them."""
         rows = {
             name: tuple(
                 Cell(**cell | {"interval": tuple(cell["interval"]) if cell["interval"] else None})
@@ -129,7 +134,7 @@ class Table:
             for name, cells in values["rows"].items()
         }
         lists = {key: tuple(values[key]) for key in ("columns", "notes")}
-        return cls(**values | lists | {"rows": rows})
+        return cls(**{**values, **lists, "rows": rows})
 
     def write(self, folder: Path) -> None:
         """Write name.md and name.json into `folder`."""

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from math import nan
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -30,12 +31,20 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from training import prepared, ranks, stages
+from training.cohorts import check
+from training.figures import learning_curves
 from training.recipe import AnyStage, Recipe, read
 from training.stages.task import Draw, Task, weights_path
 
 log = logging.getLogger(__name__)
 
 RECALIBRATION_BATCHES = 60
+
+LOG_COLUMNS = ("step", "loss", "rate", "held_out")
+"""Header of a stage's `log.csv`; "held_out" is the loss of the averaged weights over slices of the
+tuning patients, at each checkpoint, and nan else."""
+
+HELD_OUT_BATCHES = 4
 
 
 def train(path: Path, named: tuple[str, ...] = ()) -> None:
@@ -44,10 +53,12 @@ def train(path: Path, named: tuple[str, ...] = ()) -> None:
     Raises
     ------
     BadRecipe
-        If the recipe has no stage of that name, or a stage that it builds on is not finished.
+        If the recipe has no stage of that name, a stage that it builds on is not finished, or what
+        it learns from is not where it says: checked before the first step.
     """
     recipe = read(path)
-    chosen = [recipe.named(name) for name in named] or recipe.stage
+    chosen = [recipe.named(name) for name in named] or list(recipe.stage)
+    check(recipe, chosen)
     with ranks.group():
         for stage in chosen:
             fit(recipe, stage)
@@ -56,8 +67,8 @@ def train(path: Path, named: tuple[str, ...] = ()) -> None:
 def fit(recipe: Recipe, stage: AnyStage) -> None:
     """Train one stage and write its averaged weights to `weights_path`.
 
-    Beside them lie the last checkpoint, `log.csv` (step, loss, learning rate) and `run.json`
-    (seed, digest of the data, versions).
+    Beside them lie the last checkpoint, `log.csv` (`LOG_COLUMNS`), its curves as `log.png`, and
+    `run.json` (seed, digest of the data, versions).
     """
     finished = weights_path(recipe, stage.name)
     if finished.exists():
@@ -79,18 +90,23 @@ def fit(recipe: Recipe, stage: AnyStage) -> None:
         rows = csv.writer(file)
         for step, batch in enumerate(_batches(draw, task, begin), begin):
             rate = stage.rate * _schedule(step, stage.steps)
-            loss = _learn(state, objective, task, batch, step, rate)
-            rows.writerow((step, f"{loss:.5f}", f"{rate:.3e}"))
+            loss, held_out = _learn(state, objective, task, batch, step, rate), nan
+            if kept := (step + 1) % recipe.checkpoint_every == 0:
+                held_out = _held_out(state.averaged.module, task)
+            rows.writerow((step, f"{loss:.5f}", f"{rate:.3e}", f"{held_out:.5f}"))
             progress.update(bar, advance=1, loss=loss, rate=rate)
-            if main and (step + 1) % recipe.checkpoint_every == 0:
+            if main and kept:
                 file.flush()
                 state.save(last, step + 1)
+                said = (stage.name, step + 1, loss, held_out)
                 log.info(
-                    *("%s: step %d, loss %.4f", stage.name, step + 1, loss),
+                    *("%s: step %d, loss %.4f, held out %.4f", *said),
                     extra={"action": "checkpoint"},
                 )
     _recalibrate(state.averaged.module, draw, task)
     if main:
+        log_file = finished.with_name("log.csv")
+        log_file.with_suffix(".png").write_bytes(learning_curves(log_file, stage.name))
         torch.save(state.averaged.module.state_dict(), finished.with_suffix(".part"))
         finished.with_suffix(".part").replace(finished)
     ranks.wait()  # the next stage may build on this one
@@ -227,14 +243,26 @@ def _recalibrate(network: nn.Module, draw: Draw, task: Task[Any]) -> None:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # plain mean over the batches below
-    network.train()
-    device, stage = ranks.device(), task.stage
+    _losses(network.train(), draw, task, RECALIBRATION_BATCHES)
+
+
+def _held_out(network: nn.Module, task: Task[Any]) -> float:
+    """Return the mean loss over the same batches of the tuning patients; nan without any."""
+    if task.held_out is None:
+        return nan
+    return float(np.mean(_losses(network.eval(), task.held_out, task, HELD_OUT_BATCHES)))
+
+
+def _losses(network: nn.Module, draw: Draw, task: Task[Any], count: int) -> list[float]:
+    """Return the losses of the first `count` batches, which are the same at each call."""
+    found, stage = [], task.stage
     part = ranks.share(stage.batch)
-    for index in range(RECALIBRATION_BATCHES):
+    for index in range(count):
         drawn = draw(stage.batch, np.random.default_rng((task.recipe.seed, index)))
         batch = type(drawn)(*(each[part] for each in drawn))
         with torch.no_grad(), _precision(task):
-            task.loss(network, _moved(batch, device), stage.steps)
+            found.append(task.loss(network, _moved(batch, ranks.device()), stage.steps).item())
+    return found
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -246,14 +274,16 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _log(path: Path, begin: int, main: bool) -> TextIO:
-    """Open the log behind its first `begin` rows: the steps after the checkpoint come again."""
+    """Open the log behind its header and first `begin` rows: later steps come again."""
     if not main:
         return io.StringIO()
     file = path.open("a+", newline="")
     file.seek(0)
-    for _ in range(begin):
+    for _ in range(begin + 1):
         file.readline()
     file.truncate(file.tell())
+    if file.tell() == 0:
+        file.write(",".join(LOG_COLUMNS) + "\r\n")
     return file
 
 
@@ -261,11 +291,12 @@ def _record(path: Path, task: Task[Any], begin: int) -> None:
     """Write down what this run depends on."""
     versions = {each: _version(each) for each in ("ichnode", "torch", "monai", "timm", "numpy")}
     recipe, patients = task.recipe, task.phantom_share < 1
+    digests = {told.kind: prepared.digest(told.root) for told in recipe.patients if patients}
     found = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "from_step": begin,
         "seed": recipe.seed,
-        "data_sha256": prepared.digest(recipe.physionet) if patients else None,
+        "data_sha256": digests if patients else None,
         "versions": versions | {"python": platform.python_version()},
         "device": _device_name(),
         "processes": ranks.count(),

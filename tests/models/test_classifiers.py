@@ -1,6 +1,5 @@
 """The slice classifiers: their widths, their activation maps, and how published weights load."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -145,9 +144,3 @@ def test_weights_that_do_not_fit_are_refused_and_named(tmp_path: Path) -> None:
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent.pth"):
         SliceClassifier("resnet18", weights=tmp_path / "absent.pth")
-
-
-def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModuleNotFoundError, match=r"timm: pip install 'ichnode\[train\]'"):
-        SliceClassifier("resnet18")

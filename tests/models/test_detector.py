@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.detector import Detector, Settings, triage_score
+from models.detector import Detector
 from models.findings import SUBTYPES, Unreadable
-from models.preprocess import Grid
+from models.preprocess import Canvas, Frame, Grid
+from models.rules import Opinion, Settings
 from models.runtime import batch_size
 from models.volume import Volume
 from tests.support.builder import HEAD, Scan
@@ -177,6 +178,25 @@ def test_whatever_is_suspected_marks_a_place() -> None:
     assert found.mask.any()
 
 
+def bright(batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    """A predictor that calls 48 to 260 HU hemorrhage."""
+    return outputs(((batch[:, 1] > 0.6) & (batch[:, 2] < 0.42)).astype(np.float32) * 0.9)
+
+
+def test_what_a_marked_region_looks_like_is_said_and_changes_nothing_else() -> None:
+    volume, blood = head(), head()
+    there = volume.hu == 65
+    volume.hu[there | np.roll(there, -40, axis=2)] = 170  # the other side's basal ganglia, too
+    reading = replace(detector(), predict=bright)
+    found = reading.detect(volume)
+    assert any("basal ganglia" in said and "may be calcium" in said for said in found.mimics)
+    assert found.suspected and found.mask[there].mean() > 0.7
+    assert found.probability == reading.detect(blood).probability
+    assert reading.detect(blood).mimics == ()
+    cautious = replace(reading.settings, operating_point=0.99)
+    assert replace(reading, settings=cautious).detect(volume).mimics == ()
+
+
 def test_progress_ends_at_the_number_of_slabs() -> None:
     told: list[tuple[int, int]] = []
     detector().detect(head(), lambda done, total: told.append((done, total)))
@@ -191,21 +211,79 @@ def test_a_volume_without_a_brain_is_unreadable_rather_than_negative() -> None:
         detector().detect(volume)
 
 
-def test_calibration_keeps_the_order_and_is_the_papers_f_by_default() -> None:
-    peaks = np.array([0.1, 0.5, 0.98], np.float32)
-    np.testing.assert_allclose(Settings(operating_point=0.5).calibrate(peaks), peaks, rtol=1e-5)
-    moved = Settings(operating_point=0.5, slope=0.7, intercept=-2.0).calibrate(peaks)
-    assert (np.diff(moved) > 0).all()
-    assert moved[1] == pytest.approx(1 / (1 + np.exp(2)))
+def both(detector: Detector, labels: list[float], lesion: float = 0.0) -> Detector:
+    """The detector with a network of slices that says the same of every slice, blood or none."""
+
+    def predict(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert len(batch) <= batch_size("torch")
+        named = np.tile(np.array(labels, np.float32), (len(batch), 1))
+        return named, np.full((len(batch), *batch.shape[2:]), lesion, np.float32)
+
+    return replace(detector, predict_slices=predict)
 
 
-@pytest.mark.parametrize(
-    ("score", "expected"), [("max", 0.8), ("top-k mean", 0.6), ("paper", 0.45)]
-)
-def test_the_triage_score_follows_its_formula(score: str, expected: float) -> None:
-    slices = np.array([0.05, 0.8, 0.2, 0.6, 0.09, 0.4, 0.25], np.float32)
-    assert triage_score(slices, score, 0.1, 3) == pytest.approx(expected)
+UNSURE = [0.5, 0.1, 0.2, 0.3, 0.4, 0.6]
 
 
-def test_the_papers_score_of_a_study_without_a_bleeding_slice_is_its_largest() -> None:
-    assert triage_score(np.array([0.02, 0.07], np.float32), "paper", 0.1, 3) == pytest.approx(0.07)
+def test_a_network_of_slices_that_does_not_count_changes_no_score_and_no_map() -> None:
+    alone, beside = detector().detect(head()), both(detector(), UNSURE, 0.9).detect(head())
+    assert beside.probability == alone.probability
+    assert beside.slices == alone.slices
+    np.testing.assert_array_equal(beside.heat, alone.heat)
+
+
+def test_two_kinds_of_networks_add_their_logits() -> None:
+    rules = {"slope": 0.5, "slices_slope": 2.0, "intercept": -1.0, "score": "max"}
+    found = both(detector(**rules), [0.7, *UNSURE[1:]]).detect(head())
+    logit = 0.5 * np.log(0.9 / 0.1) + 2 * np.log(0.7 / 0.3) - 1
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-3)
+
+
+def test_two_kinds_of_networks_that_disagree_make_the_study_uncertain() -> None:
+    rules = {"ensemble_alone": Opinion(1.0, 0.0), "slices_alone": Opinion(2.0, -0.5)}
+    found = both(detector(score="max", uncertain_from=0.3, **rules), UNSURE).detect(head())
+    slices_alone = 1 / (1 + np.exp(0.5))
+    assert found.uncertainty == pytest.approx(0.9 - slices_alone, abs=1e-3)
+    assert found.uncertain
+    agreeing = both(detector(score="max", uncertain_from=0.3), [0.85, *UNSURE[1:]]).detect(head())
+    assert not agreeing.uncertain
+
+
+def test_the_map_is_the_weighted_mean_of_both_kinds() -> None:
+    found = both(detector(map_weight=0.25), UNSURE, 0.4).detect(head())
+    alone = detector().detect(head())
+    expected = 0.75 * alone.heat.astype(float) + 0.25 * 0.4 * 255
+    inside = alone.heat.astype(float) > 200
+    np.testing.assert_allclose(found.heat[inside], expected[inside], atol=1.5)
+
+
+def test_the_network_of_slices_names_subtypes_where_it_is_asked_to() -> None:
+    found = both(detector(subtypes="slices"), UNSURE).detect(head())
+    assert list(found.subtypes.values()) == pytest.approx(UNSURE[1:])
+    assert found.slices[0].subtypes == found.subtypes
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 26])
+def test_every_slice_is_read_between_its_neighbours_across_batches(count: int) -> None:
+    """The slab's number stands in its Hounsfield values, and the network gives it back."""
+    hu = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None] + 1, (count, 16, 16))
+    canvas = Canvas(hu.copy(), np.ones_like(hu), Frame((0.0, 0.0), 16, 16, 1.0))
+
+    def predict(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        seen = batch[:, :3].mean((2, 3)) * 80
+        return np.concatenate((seen, seen), 1), batch[:, 0]
+
+    output = replace(detector(), predict_slices=predict).infer(canvas)
+    assert output.labels is not None
+    here = np.arange(count) + 1.0
+    wanted = [np.r_[here[:1], here[:-1]], here, np.r_[here[1:], here[-1:]]]
+    np.testing.assert_allclose(output.labels[:, :3].T, wanted, rtol=1e-5)
+
+
+def test_the_findings_name_the_operating_point_where_there_are_several() -> None:
+    points = {"sensitive": 0.3, "balanced": 0.6, "quiet": 0.95}
+    rules = detector(operating_points=points).settings
+    quiet = replace(detector(), settings=rules.at("quiet")).detect(head())
+    assert not quiet.suspected
+    assert (quiet.operating_point, quiet.operating_point_name) == (0.95, "quiet")
+    assert detector().detect(head()).operating_point_name is None

@@ -121,7 +121,7 @@ def test_the_processor_is_named_with_its_precision() -> None:
 def test_a_node_needs_none_of_the_packages_that_training_needs() -> None:
     code = (
         "import sys;"
-        "sys.modules |= dict.fromkeys(['matplotlib', 'nibabel', 'timm', 'torchvision']);"
+        "sys.modules |= dict.fromkeys(['matplotlib', 'nibabel']);"
         "import node.cli.app, node.serve, node.cases.worker, node.cli.demo, node.cli.bench;"
         "import models.networks, models.study"
     )

@@ -1,6 +1,7 @@
 """One command makes every table of the four papers, from the shipped weights and phantoms."""
 
 import json
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from shutil import copytree
@@ -8,12 +9,14 @@ from shutil import copytree
 import pytest
 
 from models.bundle import load_detector
+from models.findings import SUBTYPES
 from tests.support.recipes import small_recipe
 from tests.support.sharing import shared
 from training import evaluate as module
 from training.datasets.case import Case
 from training.evaluate import evaluate
-from training.measure import CROSS_VALIDATION, phantom_cases
+from training.measure import CROSS_VALIDATION, FEW, phantom_cases
+from training.phantoms import subtypes_of
 from training.tables import NOTICE, Table
 from training.train import train
 
@@ -24,7 +27,7 @@ pytestmark = pytest.mark.networks
 
 
 @cache
-def drawn(seeds: range, split: str) -> list[Case]:
+def drawn(seeds: Sequence[int], split: str) -> list[Case]:
     """Phantoms, drawn once for all tests here."""
     return list(phantom_cases(seeds, split))
 
@@ -32,7 +35,7 @@ def drawn(seeds: range, split: str) -> list[Case]:
 @pytest.fixture(autouse=True)
 def quick(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read as many phantoms as show a case of either kind; find the networks converted."""
-    monkeypatch.setattr(module, "SMALL", 3)
+    monkeypatch.setattr(module, "FEW", FEW[:3])
     monkeypatch.setattr(module, "phantom_cases", lambda *asked: iter(drawn(*asked)))
     monkeypatch.setattr(module, "load_detector", partial(load_detector, cache_dir=networks))
     monkeypatch.setattr("training.train.RECALIBRATION_BATCHES", 1)
@@ -56,7 +59,11 @@ def test_the_shipped_bundle_is_measured_without_training(tmp_path: Path) -> None
     assert all(table.data.startswith("phantom") for table in found.values())
     assert list(found["kang-t3"].rows)[0] == "1+2+3+4+5"
     assert len(found["kang-t3"].rows) == 11, "five, four smaller ensembles, the mean, the whole"
-    assert {path.name for path in tmp_path.rglob("*.png")} == {"roc.png", "reliability.png"}
+    assert {path.name for path in tmp_path.rglob("*.png")} == {
+        "roc.png",
+        "precision-recall.png",
+        "reliability.png",
+    }
 
 
 def test_every_table_is_made_for_a_recipe_with_every_kind_of_network(
@@ -76,6 +83,12 @@ def test_every_table_is_made_for_a_recipe_with_every_kind_of_network(
     assert list(found["kang-t4"].rows)[0] == "ensemble"
 
 
+def test_a_few_phantoms_show_every_subtype_and_normal_heads() -> None:
+    shown = [subtypes_of(seed, "test") for seed in FEW]
+    assert {name for each in shown for name in each} == set(SUBTYPES)
+    assert sum(not each for each in shown) >= 2
+
+
 FOLD = """
 [[stage]]
 name = "fold-{held}"
@@ -92,9 +105,12 @@ def test_a_cross_validation_locks_the_operating_point_on_who_is_not_held_out(
     data: Path, tmp_path: Path
 ) -> None:
     held_out, bleeds, normal = 49, 51, (55, 61)
-    text = (RECIPES / "small.toml").read_text().replace('"runs/small"', json.dumps(str(tmp_path)))
-    text = text.replace("../shared/data", str(data))
-    begin = text[: text.index("[[stage]]", text.index("skullstrip"))]
+    text = (RECIPES / "small.toml").read_text()
+    text = text.replace('"../../runs/small"', json.dumps(str(tmp_path)))
+    text = text.replace('slices = "lite"\n', "")  # its stage is left out here
+    root, split = data / "physionet_ct_ich", RECIPES.absolute() / "physionet-split.toml"
+    patients = f'[[data]]\nkind = "physionet"\nroot = "{root}"\nsplit = "{split}"\n'
+    begin = text[: text.index("[[stage]]", text.index("skullstrip"))] + patients
     folds = [[held_out, normal[0]], [bleeds, normal[1]]]
     recipe = tmp_path / "folds.toml"
     recipe.write_text(begin + "".join(FOLD.format(held=fold[0], hold_out=fold) for fold in folds))

@@ -10,7 +10,7 @@ from scipy import ndimage
 from models.findings import SUBTYPES
 from models.volume import Volume
 from training.datasets.case import Case
-from training.phantoms import Phantom, Scanner, phantom
+from training.phantoms import Phantom, Scanner, lesions, phantom
 from training.phantoms.cases import implanted_cases, skull_inside
 from training.phantoms.implant import Implanted, implant
 from training.phantoms.lattice import Lattice
@@ -26,6 +26,7 @@ WISHED_ML = {
     "subarachnoid": 2.0,
     "subdural": 18.0,
 }
+DENSE = dict.fromkeys(SUBTYPES, 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def head() -> Phantom:
 @pytest.fixture(scope="module")
 def bled(head: Phantom) -> Mapping[str, Implanted]:
     return {
-        subtype: implant(head.volume, head.brain, 5, (subtype,), WISHED_ML) for subtype in SUBTYPES
+        subtype: implant(head.volume, head.brain, 5, (subtype,), WISHED_ML, DENSE)
+        for subtype in SUBTYPES
     }
 
 
@@ -70,6 +72,31 @@ def test_blood_is_bright_inside_the_skull_and_as_much_as_asked_for(
     rise = (out.volume.hu - head.volume.hu)[blood]
     assert np.median(rise) > 10
     assert (rise > 3).mean() > 0.9  # clots have a texture, thin ones share their voxels
+
+
+@pytest.mark.parametrize("wanted_hu", [30.0, 45.0, 60.0])
+@pytest.mark.parametrize("subtype", SUBTYPES)
+def test_blood_is_as_dense_under_its_label_as_asked_for_and_may_be_no_brighter_than_brain(
+    head: Phantom, subtype: str, wanted_hu: float
+) -> None:
+    out = implant(head.volume, head.brain, 5, (subtype,), WISHED_ML, {subtype: wanted_hu})
+    assert out.volume.hu[out.lesions > 0].mean() == pytest.approx(wanted_hu, abs=3)
+
+
+@pytest.mark.parametrize("subtype", SUBTYPES)
+def test_number_volume_and_density_are_drawn_as_they_were_measured(subtype: str) -> None:
+    rng = np.random.default_rng(1)
+    drawn = [lesions.as_measured(rng, subtype) for _ in range(3000)]
+    totals = [sum(each.volume_ml for each in patient) for patient in drawn]
+    densities = [each.hu for patient in drawn for each in patient]
+    share = np.mean([len(patient) == 1 for patient in drawn])
+    np.testing.assert_allclose(
+        np.percentile(totals, (5, 50, 95)), lesions.MEASURED_ML[subtype], rtol=0.25, atol=0.1
+    )
+    np.testing.assert_allclose(
+        np.percentile(densities, (5, 50, 95)), lesions.MEASURED_HU[subtype], atol=1.5
+    )
+    assert share == pytest.approx(lesions.MEASURED_PIECES[subtype][0], abs=0.12)
 
 
 @pytest.mark.parametrize("subtype", SUBTYPES)
@@ -130,7 +157,7 @@ def test_intraventricular_blood_sinks_to_the_patients_back_however_the_image_is_
             orientation=-volume.orientation,
         )
         brain = brain[:, ::-1, ::-1]
-        out = implant(volume, brain, 5, ("intraventricular",), WISHED_ML)
+        out = implant(volume, brain, 5, ("intraventricular",), WISHED_ML, DENSE)
     scene = scene_of(volume, brain)
     nearby = np.stack([scene.lattice.on_slice(scene.ventricles, z) for z in range(len(brain))])
     pool = (nearby < 2) & (scene.fluid > 0.5)
@@ -171,7 +198,7 @@ def test_subtypes_drawn_together_all_show(head: Phantom) -> None:
 def test_the_same_seed_bleeds_alike_and_another_does_not(
     head: Phantom, bled: Mapping[str, Implanted]
 ) -> None:
-    again = implant(head.volume, head.brain, 5, ("epidural",), WISHED_ML)
+    again = implant(head.volume, head.brain, 5, ("epidural",), WISHED_ML, DENSE)
     np.testing.assert_array_equal(again.volume.hu, bled["epidural"].volume.hu)
     np.testing.assert_array_equal(again.lesions, bled["epidural"].lesions)
     other = implant(head.volume, head.brain, 6, ("epidural",), WISHED_ML)

@@ -1,17 +1,20 @@
 """Figures of read cases, the lock of the operating point, and the card that states both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
-from models.detector import Settings
 from models.ensemble import Ensemble
 from models.preprocess import Grid
+from models.rules import Settings
 from models.unet import InceptionUNet
 from models.weighting import WeightModel
 from training.card import failures
 from training.combinations import MEAN, Combinations, names
-from training.locking import lock, operating_point
+from training.locking import lock, operating_point, platt
 from training.measure import Result, figures
 
 
@@ -35,6 +38,13 @@ def result(number: int, score: float, bleeds: bool, ml: float = 2.0) -> Result:
     )
 
 
+def with_slices(case: Result, score: float) -> Result:
+    """The case, of which a network of slices says this where it bleeds, and 0.1 elsewhere."""
+    labels = np.full((4, 6), 0.1, np.float32)
+    labels[1] = score
+    return replace(case, labels=labels, slice_labels=labels)
+
+
 def test_figures_count_what_was_missed_and_what_was_alarmed() -> None:
     results = [result(1, 0.9, True, ml=30), result(2, 0.2, True), result(3, 0.7, False)]
     results += [result(4, 0.1, False), result(5, 0.3, False)]
@@ -47,6 +57,8 @@ def test_figures_count_what_was_missed_and_what_was_alarmed() -> None:
     assert found["sensitivity_by_ml"]["below 5 mL"]["count"] == "0/1"
     assert found["sensitivity_by_ml"]["5 to 25 mL"]["value"] is None
     assert found["sensitivity_by_ml"]["25 mL and more"]["count"] == "1/1"
+    assert found["dice_by_ml"]["25 mL and more"]["count"] == 1
+    assert found["dice_by_ml"]["5 to 25 mL"]["value"] is None
     assert found["absolute_volume_error_ml"]["value"] == pytest.approx((29 + 1) / 2)
     low, high = found["subtype_slice_auc"]["epidural"]["interval"]
     assert low <= found["subtype_slice_auc"]["epidural"]["value"] <= high
@@ -79,6 +91,45 @@ def test_one_tuning_case_in_ten_is_left_uncertain() -> None:
     locked = lock(Settings(operating_point=0.5, grid=Grid()), results)
     uncertain = [locked.disagreement(case.base_peaks) >= locked.uncertain_from for case in results]
     assert sum(uncertain) == 1
+
+
+def test_two_kinds_of_networks_are_weighed_by_what_each_knows() -> None:
+    random = np.random.default_rng(0)
+    cases = [
+        with_slices(result(k, float(random.random()), k > 9), 0.5 + 0.4 * (k > 9))
+        for k in range(20)
+    ]
+    locked = lock(Settings(operating_point=0.5, score="max", grid=Grid()), cases)
+    assert locked.slices_slope > 10 * locked.slope >= 0
+    assert all((case.score(locked) >= locked.operating_point) == case.bleeds for case in cases)
+    assert locked.slices_alone.slope > 0 and locked.ensemble_alone != locked.slices_alone
+    uncertain = [case.uncertainty(locked) >= locked.uncertain_from for case in cases]
+    assert sum(uncertain) == 2, "one in ten"
+
+
+def test_a_network_that_says_the_opposite_counts_nothing() -> None:
+    cases = [
+        with_slices(result(k, 0.5 + 0.04 * k, k > 4), 0.1 if k > 4 else 0.9) for k in range(10)
+    ]
+    locked = lock(Settings(operating_point=0.5, score="max", grid=Grid()), cases)
+    assert locked.slices_slope == 0 < locked.slope
+
+
+def test_the_calibration_of_one_opinion_is_the_most_likely_one() -> None:
+    """Against scikit-learn's unpenalised regression on Platt's targets, each slice twice."""
+    random = np.random.default_rng(1)
+    values = random.normal(size=(200, 2))
+    bleeds = random.random(200) < 1 / (1 + np.exp(-(values @ [1.0, 0.4] - 0.5)))
+    n, m = bleeds.sum(), (~bleeds).sum()
+    targets = np.where(bleeds, (n + 1) / (n + 2), 1 / (m + 2))
+    twice = np.concatenate((values, values))
+    truth = np.repeat([1, 0], 200)
+    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(
+        twice, truth, sample_weight=np.concatenate((targets, 1 - targets))
+    )
+    slopes, intercept = platt(values, bleeds)
+    np.testing.assert_allclose(slopes, reference.coef_[0], atol=1e-3)
+    assert intercept == pytest.approx(reference.intercept_[0], abs=1e-3)
 
 
 def test_the_pictures_show_the_largest_missed_and_the_surest_false_alarms() -> None:

@@ -189,7 +189,7 @@ def test_a_large_bleed_pushes_the_midline_away_and_a_small_one_does_not() -> Non
 @pytest.mark.parametrize("subtype", SUBTYPES)
 def test_drawn_volumes_have_the_percentiles_asked_for(subtype: str) -> None:
     rng = np.random.default_rng(1)
-    drawn = [lesions.random_volume_ml(rng, subtype) for _ in range(4000)]
+    drawn = [lesions.random_volume_ml(rng, lesions.VOLUMES_ML[subtype]) for _ in range(4000)]
     np.testing.assert_allclose(
         np.percentile(drawn, (5, 50, 95)), lesions.VOLUMES_ML[subtype], rtol=0.15
     )

@@ -10,8 +10,9 @@ import pytest
 
 from models.preprocess import Grid
 from models.volume import Volume
+from training import prepared
 from training.datasets.case import Case, known_any, study_labels
-from training.prepared import Slices, heads_of, slices_of
+from training.prepared import Slices, digest, heads_of, slices_of
 
 GRID = Grid(rows=32, columns=32)
 
@@ -31,10 +32,10 @@ def head(name: str, slices: int = 12, gap_mm: float = 5.0) -> Case:
     radius = np.sqrt(x**2 + y**2 + (1.5 * z) ** 2)
     hu = np.where(radius < 70, 30.0, np.where(radius < 78, 800.0, -1000.0)).astype(np.float32)
     labels = np.zeros((slices, 5), np.float32)
-    labels[2, 4] = 1
+    labels[2:3, 4] = 1
     bleeds = known_any(labels, 1)
     mask = np.zeros(hu.shape, bool)
-    mask[2, 20:26, 20:26] = True
+    mask[2:3, 20:26, 20:26] = True
     volume = Volume(
         hu=hu,
         positions_mm=np.outer(np.arange(slices) * gap_mm, [0, 0, 1]),
@@ -96,3 +97,34 @@ def test_a_slab_shows_what_one_of_its_thin_slices_shows_and_is_unknown_if_one_is
     labels[1, 0], labels[2, 0], labels[5, 0] = 1, np.nan, np.nan
     got = slices_of([replace(thin, labels=labels)], GRID, strip, tmp_path)
     np.testing.assert_array_equal(got.labels[:3, 0], [1, np.nan, 0])
+
+
+def test_a_case_without_a_brain_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = head("7")
+    air = replace(whole, name="empty", volume=replace(whole.volume, hu=whole.volume.hu * 0 - 1000))
+    got = slices_of([air, whole], GRID, strip, tmp_path)
+    assert set(got.patient) == {7} and len(got.hu) == 12
+    assert "empty: no tissue as wide as a head found" in caplog.text
+
+
+def test_a_slice_without_neighbours_needs_no_skull_stripper(tmp_path: Path) -> None:
+    def never(_: np.ndarray) -> np.ndarray:
+        raise AssertionError("one slice is no head")
+
+    whole = head("7", slices=1)
+    got = slices_of([replace(whole, neighbours=False)], GRID, never, tmp_path)
+    assert got.hu.shape == (1, 256, 224)
+    assert got.hu[0, 128, 112] == 30 and got.brain[0, 128, 112] > 127
+
+
+def test_large_data_is_told_by_its_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("one")
+    first = digest(tmp_path)
+    monkeypatch.setattr(prepared, "WHOLE_BYTES", 1)
+    sizes = digest(tmp_path)
+    (tmp_path / "a").write_text("two")
+    assert digest(tmp_path) == sizes != first
+    (tmp_path / "a").write_text("three")
+    assert digest(tmp_path) != sizes

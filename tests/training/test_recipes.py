@@ -7,7 +7,7 @@ import pytest
 from models.findings import SUBTYPES
 from tests.support import ROOT
 from training import recipe
-from training.datasets.physionet import read_split
+from training.cohorts import cohorts
 from training.recipe import BadRecipe, Base, Classifier, Recipe, Weights
 
 RECIPES = sorted(
@@ -20,42 +20,46 @@ def read(name: str) -> Recipe:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_what_a_recipe_builds_on_exists(path: Path) -> None:
+def test_a_recipe_stands_alone(path: Path) -> None:
     found = recipe.read(path)
-    beside = {
-        stage.name
-        for other in map(recipe.read, RECIPES)
-        if other.runs == found.runs
-        for stage in other.stage
-    }
-    assert (ROOT / found.split).is_file()
+    names = {stage.name for stage in found.stage}
+    assert found.name == path.stem and found.runs == ROOT / "runs" / path.stem
+    assert all(told.split.is_file() for told in found.patients if told.split)
+    assert all(told.split for told in found.patients if told.kind == "physionet")
     for stage in found.stage:
         if isinstance(stage, Base):
-            assert stage.start is None or stage.start in beside
+            assert stage.start is None or stage.start in names
             assert set(stage.only) <= set(SUBTYPES)
         if isinstance(stage, Weights):
-            assert set(stage.bases) <= beside
+            assert set(stage.bases) <= names
 
 
-def test_recipes_that_share_a_folder_prepare_the_same_data_and_never_the_same_stage() -> None:
-    read_all = list(map(recipe.read, RECIPES))
-    for runs in {each.runs for each in read_all}:
-        sharing = [each for each in read_all if each.runs == runs]
-        names = [stage.name for each in sharing for stage in each.stage]
-        assert len(set(names)) == len(names)
-        assert len({(each.grid, each.network, each.physionet, each.seed) for each in sharing}) == 1
-        assert len({(each.phantoms.count, each.phantoms.first_seed) for each in sharing}) == 1
-
-
-def test_the_folds_hold_each_patient_out_once_with_bleeding_ones_in_each() -> None:
+def test_the_folds_of_a_recipe_are_stages_that_stay_within_their_fold() -> None:
     found = read("cross-validation")
-    folds = [set(stage.hold_out) for stage in found.folds]
-    split = read_split(ROOT / "config" / "recipes" / "physionet-split.toml")
-    everyone = [number for part in split for number in part]
-    assert sorted(number for fold in folds for number in fold) == sorted(everyone)
+    assert [stage.name for stage in found.crossed] == [f"fold-{fold}" for fold in range(5)]
+    assert [stage.fold for stage in found.crossed] == [0, 1, 2, 3, 4]
+    assert len(found.stage) == 1 + 3 * 5, "what sees no patient is trained once"
+    for stage in found.crossed:
+        begun = found.named(stage.start)
+        assert begun.fold == stage.fold and found.named(begun.start).start == "phantoms"
+        assert stage.batch == begun.batch == 12, "as is said once of each base network"
+
+
+def test_the_folds_hold_each_patient_out_once_with_bleeding_ones_in_each(data: Path) -> None:
+    found = read("cross-validation")
+    folder = data / "physionet_ct_ich"
+    found = found.model_copy(
+        update={"data": (found.patients[0].model_copy(update={"root": folder}),)}
+    )
+    (cohort,) = cohorts(found)
+    folds = [cohort.part(found, stage, "test") for stage in found.crossed]
+    assert sorted(number for fold in folds for number in fold) == sorted(cohort.data_set.patients())
     assert [len(fold) for fold in folds] == [13, 13, 12, 12, 12]
-    for stage in found.folds:
-        assert found.named(stage.start).hold_out == stage.hold_out
+    bleeding = cohort.data_set.bleeding
+    assert [sum(bleeding[each] for each in fold) for fold in folds] == [6, 6, 5, 5, 5]
+    assert {"50", "117"} <= set(folds[0]) and "125" in folds[4], "as they were dealt before"
+    learnt = cohort.part(found, found.crossed[0], "train")
+    assert not set(learnt) & set(folds[0]) and len(learnt) == 49
 
 
 def test_the_two_arms_of_a_network_differ_in_the_location_loss_alone() -> None:
@@ -88,6 +92,10 @@ def test_every_backbone_is_one_of_timms() -> None:
         ('names_subtypes = "subtypes"', 'names_subtypes = "weak"', "no base"),
         ("exclusive = true", "exclusive = true\nlocation = 1.0", "exclusive"),
         ("hidden = 4", "hidden = 4\nonly = []", "only"),
+        ("share = 1.0", "share = 0.5", r"\[\[data\]\] has none"),
+        ('kind = "phantoms"', 'kind = "phantom"', "phantom"),
+        ("count = 3", "count = 0", "share of phantoms"),
+        ("[each.base]", "[each.base]\nbatches = 3", "batches"),
     ],
 )
 def test_a_recipe_that_cannot_be_meant_is_refused(

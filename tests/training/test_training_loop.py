@@ -9,26 +9,34 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from models.bundle import CARD, METADATA, load_detector
 from models.classifiers import LABELS
 from tests.support import ROOT
 from tests.support.recipes import SMALL, small_recipe
 from tests.support.sharing import shared
 from training import recipe, stages, train
 from training.batches import WINDOWS
-from training.datasets import physionet
-from training.phantoms import phantom
+from training.cohorts import Cohort
+from training.datasets.case import DataSet
+from training.datasets.splits import Split
+from training.export import export
+from training.onnx_files import write_onnx
+from training.phantoms import demo_pair, phantom
 from training.phantoms.cases import phantom_case
 from training.recipe import Recipe
+from training.recipe_data import Data
 from training.sequences import scans
 from training.stages import classifier, heads
-from training.stages.task import weights_path
+from training.stages.task import Prepared, weights_path
 
 pytestmark = pytest.mark.networks
 
@@ -77,7 +85,8 @@ def trained(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 def losses_of(found: Recipe, stage: str) -> list[float]:
     with (found.runs / stage / "log.csv").open(newline="") as file:
-        rows = list(csv.reader(file))
+        header, *rows = csv.reader(file)
+    assert header == list(train.LOG_COLUMNS)
     assert [int(row[0]) for row in rows] == list(range(found.named(stage).steps))
     return [float(row[1]) for row in rows]
 
@@ -153,12 +162,17 @@ def test_whole_scans_are_read_once_and_their_copies_are_varied(trained: Recipe) 
 
 
 def test_implants_of_training_patients_alone_take_the_place_of_painted_lesions(
-    trained: Recipe, monkeypatch: pytest.MonkeyPatch
+    trained: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     head = phantom_case(3, phantom(3))
     held_out, trains = 49, 50
-    monkeypatch.setattr(physionet, "patients", lambda _: (held_out, trains))
-    monkeypatch.setattr(physionet, "load", lambda _, number: replace(head, patient=str(number)))
+    loaders = {
+        str(number): [partial(replace, head, patient=str(number))] for number in (held_out, trains)
+    }
+    known = DataSet("Two", "", "", loaders, dict.fromkeys(loaders, 0.0))
+    split = Split((str(trains),), (), (str(held_out),))
+    cohort = Cohort(Data(kind="physionet", root=tmp_path), known, split)
+    monkeypatch.setattr(heads, "cohorts", lambda *_: [cohort])
     monkeypatch.setattr(heads, "stripper", lambda _: lambda hu: (hu > 0).astype(np.float32))
     stage = trained.named("all").model_copy(update={"phantoms": 0.5, "implants": 0.4})
     real, bled, phantoms = stages.task(trained.model_copy(update={"implants": 2}), stage).sources()
@@ -168,6 +182,29 @@ def test_implants_of_training_patients_alone_take_the_place_of_painted_lesions(
     assert set(bled.slices.patient[bled.rows]) == {trains}
     assert len(bled.slices.hu) == 2 * len(real.slices.hu), "two of each head"
     assert bled.slices.mask.any() and not real.slices.mask.any()
+
+
+def test_a_stage_is_watched_on_its_tuning_patients(
+    trained: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    head = phantom_case(3, phantom(3, subtypes=("subdural",)))
+    loaders = {name: [partial(replace, head, patient=name)] for name in ("49", "50")}
+    known = DataSet("Two", "", "", loaders, dict.fromkeys(loaders, 1.0))
+    cohort = Cohort(Data(kind="physionet", root=tmp_path), known, Split(("49",), ("50",), ()))
+    monkeypatch.setattr(heads, "cohorts", lambda *_: [cohort])
+    monkeypatch.setattr(heads, "stripper", lambda _: lambda hu: (hu > 0).astype(np.float32))
+    patients = trained.model_copy(update={"runs": tmp_path})
+    stage = trained.named("all").model_copy(update={"phantoms": 0.5, "name": "watched", "steps": 2})
+    watched = stages.task(patients, stage).held_out
+    (source,) = watched.sources
+    assert set(source.slices.patient[source.rows]) == {50} and not source.painted
+    train.fit(patients, stage)
+    with (tmp_path / "watched" / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [np.isfinite(float(row["held_out"])) for row in rows] == [False, True]
+    assert (tmp_path / "watched" / "log.png").read_bytes().startswith(b"\x89PNG")
+    alone = stage.model_copy(update={"phantoms": 1.0})
+    assert stages.task(patients, alone).held_out is None
 
 
 def test_the_weight_model_learns_from_phantoms_that_its_base_networks_did_not_see(
@@ -184,13 +221,19 @@ def test_the_weight_model_learns_from_phantoms_that_its_base_networks_did_not_se
     assert seen == {1000, 1001, 1002} and set(source.slices.patient) == {1003, 1004}
 
 
-def test_a_split_by_image_tests_on_patients_that_it_learnt_from() -> None:
+def test_a_split_by_image_tests_on_patients_that_it_learnt_from(tmp_path: Path) -> None:
     found = recipe.read(SMALL.with_name("transfer.toml"))
     patient = np.repeat(np.arange(50, 100, dtype=np.int32), 20)
+    names = [str(number) for number in range(50, 100)]
+    known = DataSet("Fifty", "", "", dict.fromkeys(names, ()), dict.fromkeys(names, 0.0))
+    split = Split(tuple(names[:40]), (), tuple(names[40:]))
+    cohort = Cohort(Data(kind="physionet", root=tmp_path), known, split)
+    numbers = {name: int(name) for name in names}
+    prepared = Prepared(cohort, SimpleNamespace(patient=patient), numbers)
 
     def parts(name: str) -> list[np.ndarray]:
         task = stages.task(found, found.named(name))
-        return [task.rows(patient, part) for part in ("train", "tune", "test")]
+        return [task.rows(prepared, part) for part in ("train", "tune", "test")]
 
     by_image = parts("resnet18-by-image")
     assert [part.sum() for part in by_image] == [800, 100, 100]
@@ -211,3 +254,33 @@ def test_a_stage_whose_base_is_not_trained_says_which(small: Path, tmp_path: Pat
     found = recipe.read(small).model_copy(update={"runs": tmp_path})
     with pytest.raises(recipe.BadRecipe, match="'all' first"):
         train.fit(found, found.named("subtypes"))
+
+
+def test_the_small_recipe_becomes_a_bundle_that_reads(
+    trained: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    pair = demo_pair()  # drawn once, for the golden output as well
+    cases = [phantom_case(seed, drawn) for seed, drawn in enumerate(pair)]
+    monkeypatch.setattr("training.export.demo_pair", lambda: pair)
+    monkeypatch.setattr("training.export.phantom_cases", lambda *_: iter(cases))
+    monkeypatch.setattr("training.card.SHOWN", 0)
+    path = small_recipe(tmp_path)
+    path.write_text(path.read_text().replace(str(tmp_path / "runs"), str(trained.runs)))
+    export(path, tmp_path / "bundle", "0.0.1")
+    metadata = json.loads((tmp_path / "bundle" / METADATA).read_text())
+    assert metadata["name"] == "small" and metadata["data_source"] == "phantoms"
+    assert str(tmp_path) not in json.dumps(metadata["recipe"]["data"])
+    assert metadata["measured"]["held-out phantoms"]["bleeding"] == 1
+    assert metadata["networks"]["slices"] == {"rows": 64, "columns": 64}
+    assert metadata["sources"]["slices"] == ["phantoms"]
+    card = (tmp_path / "bundle" / CARD).read_text()
+    assert "sees the middle 64 x 64" in card and "The network of slices (recipe" in card
+    detector = load_detector(tmp_path / "bundle", "torch")
+    assert detector.predict_slices is not None
+    assert detector.settings.slope >= 0 and detector.settings.slices_slope >= 0
+    found = detector.detect(pair[0].volume)
+    assert 0 <= found.probability <= 1
+    written = write_onnx(tmp_path / "bundle", tmp_path / "onnx")
+    parts = {"skullstrip", "ensemble", "slices"} | metadata["networks"].keys() & {"study"}
+    assert {path.stem for path in written} == parts

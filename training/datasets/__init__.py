@@ -14,6 +14,8 @@ KINDS = {
     "cq500": ("cq500", "open_cq500"),
     "bhsd": ("nifti", "open_bhsd"),
     "instance": ("nifti", "open_instance"),
+    "near_east": ("near_east", "open_near_east"),
+    "phe_sich": ("phe_sich", "open_phe_sich"),
     "adapter": ("adapter", "open_adapter"),
 }
 """The module and the function that open each kind; imported when asked for, as they are large."""

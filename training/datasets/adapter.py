@@ -22,7 +22,15 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 from models.findings import SUBTYPES
 from models.volume import Volume
 from training.datasets import dicom, nifti
-from training.datasets.case import Case, DataSet, Labels, Unreadable, known_any, study_labels
+from training.datasets.case import (
+    Case,
+    DataSet,
+    Labels,
+    Unreadable,
+    finest,
+    known_any,
+    study_labels,
+)
 from training.datasets.mapping import FIELDS, Images, LabelFields, Mapped, Masks, Polygons, check
 
 
@@ -69,6 +77,7 @@ def open_adapter(root: Path, mapping: Path) -> DataSet:
         loaders[patient].append(partial(_read, root, told, table, patient, case, files))
     return DataSet(
         name=told.name,
+        site=told.name,
         citation=told.citation,
         licence=told.licence,
         loaders=loaders,
@@ -101,6 +110,7 @@ def _read(
     some = known_any(labels, axis=1)
     bleeds = np.where(np.isnan(known[:, 0]), some, known[:, 0]).astype(np.float32)
     labels[(bleeds == 0)[:, None] & np.isnan(labels)] = 0
+    mask = _mask(drawn, bleeds, series.volume.hu.shape, problems, case)
     return Case(
         name=case,
         patient=patient,
@@ -108,7 +118,8 @@ def _read(
         labels=labels,
         bleeds=bleeds,
         study=study_labels(labels, bleeds),
-        mask=_mask(drawn, bleeds, series.volume.hu.shape, problems, case),
+        mask=mask,
+        kind=finest(mask),
         problems=tuple(problems),
     )
 

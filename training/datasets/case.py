@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ log = logging.getLogger(__name__)
 
 Labels = NDArray[np.float32]
 """0, 1, or NaN where unknown."""
+
+LabelKind = Literal["mask", "box", "slice", "series"]
+"""The finest that a case's labels say: a drawn mask, boxes, labels of slices, or of the series."""
 
 
 class Unreadable(Exception):
@@ -42,6 +46,16 @@ class Case:
         (z, y, x) bool, hemorrhage of any subtype; None where the data set draws none.
     problems
         What is missing or broken, one line each.
+    boxes
+        (z, y, x) bool, the inside of boxes round hemorrhage; None where the data set has none.
+    kind
+        The finest that its labels say.
+    neighbours
+        Whether its slices lie beside each other; not so for a single slice of a series.
+    fair_window
+        Whether its Hounsfield values are right; not so for pictures of an unknown window.
+    site, licence
+        Where it comes from and on what terms; `DataSet.cases` fills them in.
     """
 
     name: str
@@ -52,11 +66,22 @@ class Case:
     study: Labels
     mask: NDArray[np.bool_] | None
     problems: tuple[str, ...] = ()
+    boxes: NDArray[np.bool_] | None = None
+    kind: LabelKind = "slice"
+    neighbours: bool = True
+    fair_window: bool = True
+    site: str = ""
+    licence: str = ""
 
     @property
     def number(self) -> int:
         """The patient as a number, in data sets that number their patients."""
         return int(self.patient)
+
+
+def finest(mask: NDArray[Any] | None) -> LabelKind:
+    """Return what the labels of slices say that may come with a mask."""
+    return "slice" if mask is None else "mask"
 
 
 def known_any(labels: Labels, axis: int) -> Labels:
@@ -110,6 +135,15 @@ class DataSet:
         hemorrhage 0, 1 or NaN. Splits are stratified by it.
     problems
         What is missing or broken, one line each; grows as cases are read.
+    site
+        The hospitals that it comes from. Data sets of one site may share patients or scanners, and
+        are left out together when a detector is judged on a site that it never saw.
+    judge_only
+        Whether its terms are not stated: shipped weights do not learn from it.
+    neighbours
+        Whether its cases are series; else each is a single slice.
+    bleeders_only
+        Whether all patients bleed: it says nothing of normals, and trains no label of a series.
     """
 
     name: str
@@ -118,6 +152,10 @@ class DataSet:
     loaders: Mapping[str, Sequence[Callable[[], Case]]]
     bleeding: Mapping[str, float]
     problems: list[str] = field(default_factory=list)
+    site: str = ""
+    judge_only: bool = False
+    neighbours: bool = True
+    bleeders_only: bool = False
 
     def __post_init__(self) -> None:
         """Say what was already found wrong when the tables and folders were read."""
@@ -151,7 +189,7 @@ class DataSet:
                     continue
                 self._note(case.problems)
                 read += 1
-                yield case
+                yield replace(case, site=self.site, licence=self.licence)
         count = len(self.problems) - before
         log.log(
             logging.WARNING if count else logging.INFO,

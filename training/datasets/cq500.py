@@ -76,6 +76,7 @@ def open_cq500(root: Path, cache: Path, series: Literal["one", "all"] = "one") -
         loaders[name] = [partial(_read, root, name, study, slices) for slices in chosen]
     return DataSet(
         name="CQ500",
+        site="cq500",
         citation=(
             "Chilamkurthy S et al., Deep learning algorithms for detection of critical findings in "
             "head CT scans: a retrospective study, Lancet 2018;392:2388-2396"
@@ -156,5 +157,6 @@ def _read(root: Path, name: str, study: Labels, headers: Sequence[Header]) -> Ca
         bleeds=slices[:, 0].astype(np.float32),
         study=study,
         mask=None,
+        kind="series",
         problems=stack.problems,
     )

@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 
 from models.findings import SUBTYPES
 from models.volume import Volume
-from training.datasets.case import Case, DataSet, Labels, Unreadable, known_any, study_labels
+from training.datasets.case import (
+    Case,
+    DataSet,
+    Labels,
+    Unreadable,
+    finest,
+    known_any,
+    study_labels,
+)
 
 AIR_HU = -1024
 
@@ -148,6 +156,7 @@ def open_bhsd(root: Path, images: str = "images", masks: str = "ground truths") 
         root / masks,
         BHSD_CODES,
         name="BHSD",
+        site="rsna",
         citation=(
             "Wu B et al., BHSD: a 3D multi-class brain hemorrhage segmentation dataset, MLMI 2023, "
             "arXiv:2308.11298"
@@ -165,6 +174,7 @@ def open_instance(
         root / masks,
         {},
         name="INSTANCE 2022",
+        site="instance",
         citation=(
             "Li X et al., The state-of-the-art 3D anisotropic intracranial hemorrhage segmentation "
             "on non-contrast head CT: the INSTANCE challenge, arXiv:2301.03281"
@@ -179,6 +189,7 @@ def _pairs(
     codes: Mapping[int, str],
     *,
     name: str,
+    site: str,
     citation: str,
     licence: str,
 ) -> DataSet:
@@ -192,6 +203,7 @@ def _pairs(
         loaders[patient].append(partial(_read_pair, case, patient, path, drawn.get(case), codes))
     return DataSet(
         name=name,
+        site=site,
         citation=citation,
         licence=licence,
         loaders=loaders,
@@ -218,6 +230,7 @@ def _read_pair(
         bleeds=bleeds,
         study=study_labels(labels, bleeds),
         mask=None if scan.codes is None else scan.codes > 0,
+        kind=finest(scan.codes),
         problems=tuple(problems),
     )
 
@@ -272,6 +285,7 @@ def open_physionet(root: Path) -> DataSet:
     problems += [f"patient {patient}: scan without labels" for patient in scans.keys() - rows]
     return DataSet(
         name="PhysioNet CT-ICH 1.3.1",
+        site="physionet",
         citation=(
             "Hssayeni MD et al., Intracranial hemorrhage segmentation using a deep convolutional "
             "model, Data 2020;5(1):14; PhysioNet doi 10.13026/4nae-zg36"
@@ -321,6 +335,7 @@ def _read_physionet(root: Path, patient: str, image: Path, rows: Mapping[int, La
         bleeds=bleeds,
         study=study_labels(labels, bleeds),
         mask=mask,
+        kind=finest(mask),
         problems=tuple(problems),
     )
 

@@ -50,6 +50,7 @@ def open_jpg(root: Path) -> DataSet:
     patients = {str(number): rows for number, rows in _rows(root).items()}
     return DataSet(
         name="PhysioNet CT-ICH",
+        site="physionet",
         citation=(
             "Hssayeni MD et al., Intracranial hemorrhage segmentation using a deep convolutional "
             "model, Data 2020;5(1):14, doi 10.3390/data5010014"
@@ -133,6 +134,7 @@ def _read(root: Path, rows: Sequence[dict[str, str]]) -> Case:
         bleeds=bleeds,
         study=study_labels(known, bleeds),
         mask=np.stack(masks),
+        kind="mask",
         problems=tuple(problems),
     )
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from models.findings import SUBTYPES
+from training.datasets import rsna_slices
 from training.datasets.case import Case, DataSet, Labels, known_any, study_labels
 from training.datasets.dicom import Header, index, read_stack
+from training.datasets.rsna_slices import CITATION, LICENCE
 
 TABLE = "stage_2_train.csv"
 FOLDERS = ("stage_2_train", "stage_2_train_images")
@@ -23,27 +25,31 @@ TYPES = ("any", *SUBTYPES)
 UNKNOWN = np.full(len(TYPES), np.nan, np.float32)
 
 
-def open_rsna(root: Path, cache: Path) -> DataSet:
+def open_rsna(root: Path, cache: Path | None = None) -> DataSet:
     """Open the training part of the second stage, the only one with public labels.
 
     Parameters
     ----------
     root
-        Holds `TABLE` and one of `FOLDERS` with `ID_<9 hex>.dcm`.
+        Holds `TABLE` and one of `FOLDERS` with `ID_<9 hex>.dcm`; or the pictures of single slices
+        that `training.datasets.rsna_slices` reads.
     cache
-        File that keeps the index of the 750,000 headers, see `training.datasets.dicom.index`.
+        File that keeps the index of the 750,000 headers, see `training.datasets.dicom.index`; it
+        is `index.jsonl` in `root` unless told otherwise.
 
     Raises
     ------
     FileNotFoundError
         If the table or the folder is missing.
     """
+    if (root / rsna_slices.TABLE).exists():
+        return rsna_slices.open_slices(root)
     labels, problems = read_labels(root / TABLE)
     folder = next((name for name in FOLDERS if (root / name).is_dir()), None)
     if folder is None:
         raise FileNotFoundError(f"{root}: neither of the folders {' and '.join(FOLDERS)}")
     paths = sorted(path.relative_to(root).as_posix() for path in (root / folder).glob("*.dcm"))
-    headers = index(root, paths, cache)
+    headers = index(root, paths, cache or root / "index.jsonl")
     there = {_image(path) for path in paths}
     problems += [f"{name}: labelled, but there is no file" for name in labels if name not in there]
     problems += [f"{name}: no label" for name in sorted(there - labels.keys())]
@@ -55,11 +61,9 @@ def open_rsna(root: Path, cache: Path) -> DataSet:
 
     return DataSet(
         name="RSNA 2019",
-        citation=(
-            "Flanders AE et al., Construction of a machine learning dataset through collaboration: "
-            "the RSNA 2019 Brain CT Hemorrhage Challenge, Radiol Artif Intell 2020;2(3):e190211"
-        ),
-        licence="RSNA terms of use: research and education, no commercial use",
+        site="rsna",
+        citation=CITATION,
+        licence=LICENCE,
         loaders={
             patient: [partial(_read, root, slices, of(slices)) for slices in series.values()]
             for patient, series in sorted(patients.items())

@@ -5,14 +5,19 @@ from RSNA 2019 (see `training.datasets.nifti.open_bhsd`), so one of them must no
 that was trained on the other.
 """
 
+import hashlib
 import json
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+
+Part = Literal["train", "tune", "test"]
+"""A part of a split, see `Split`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,23 @@ def split_patients(
         parts["tune"] += stratum[first:second]
         parts["train"] += stratum[second:]
     return Split(**{name: tuple(sorted(part)) for name, part in parts.items()})
+
+
+def part_of(patient: str, tune: float = 0.15, test: float = 0.2, seed: int = 0) -> Part:
+    """Return the part that a patient falls into by a hash of the name, whoever else is there.
+
+    Parameters
+    ----------
+    patient
+        Unique among all data sets, such as "site/patient".
+    tune, test
+        Shares of the patients, 0..1.
+    """
+    digest = hashlib.sha256(f"{seed}/{patient}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    if place < test:
+        return "test"
+    return "tune" if place < test + tune else "train"
 
 
 def folds(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detector import Settings
+from models.rules import Settings
 from training.measure import Result
 from training.recipe import Recipe, Stage
 from training.scores import Labelled, Scores

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.drawing import fitted
 from training.losses import CLASSES
 from training.measure import Result
 from training.papers.measured import Measured, named
 from training.recipe import Classifier, Recipe
 from training.scores import INTERVALS, Classes, counts
-from training.sequences import SLICES_AT_ONCE, centre
+from training.sequences import SLICES_AT_ONCE
 from training.stages import heads
 from training.stages.scans import slice_task
 from training.statistics import Bools, Floats, draws, percentiles
@@ -62,20 +63,26 @@ def _six(name: str, case: Result) -> NDArray[np.float32]:
     return case.witnessed[name][:, :6]
 
 
+ANOTHER_SET = 1_000_000
+"""What the numbers of a further data set's patients begin at."""
+
+
 def _held_out_images(recipe: Recipe, stage: Classifier) -> Classes:
-    task, slices = slice_task(recipe, stage.name), heads.patients(recipe)
-    chosen = np.flatnonzero(task.rows(slices.patient, "test"))
-    extract, size = task.extractor(), recipe.grid.size
-    found = []
-    for index in np.array_split(chosen, -(-len(chosen) // SLICES_AT_ONCE)):
-        hu, brain = (
-            centre(each[index].astype(np.float32), size) for each in (slices.hu, slices.brain)
-        )
-        image = task.windows(hu, brain / np.float32(255))
-        with torch.inference_mode():
-            found.append(extract(torch.from_numpy(image))[1].float().cpu().numpy())
-    truth = slices.labels[chosen] == 1
-    return _classes(truth, np.concatenate(found), slices.patient[chosen])
+    task, size = slice_task(recipe, stage.name), recipe.grid.size
+    extract = task.extractor()
+    found, truth, number = [], [], []
+    for place, prepared in enumerate(heads.patients(recipe)):
+        slices, chosen = prepared.slices, np.flatnonzero(task.rows(prepared, "test"))
+        for index in np.array_split(chosen, -(-len(chosen) // SLICES_AT_ONCE)):
+            hu, brain = (
+                fitted(each[index].astype(np.float32), size) for each in (slices.hu, slices.brain)
+            )
+            image = task.windows(hu, brain / np.float32(255))
+            with torch.inference_mode():
+                found.append(extract(torch.from_numpy(image))[1].float().cpu().numpy())
+        truth.append(slices.labels[chosen] == 1)
+        number.append(slices.patient[chosen] + place * ANOTHER_SET)
+    return _classes(np.concatenate(truth), np.concatenate(found), np.concatenate(number))
 
 
 def _classes(truth: Bools, probabilities: Floats, number: NDArray[np.integer[Any]]) -> Classes:

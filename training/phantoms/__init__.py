@@ -18,13 +18,24 @@ from training.phantoms.brain import draw_brain
 from training.phantoms.confounders import CONFOUNDERS, random_confounders
 from training.phantoms.head import Head, random_traits
 from training.phantoms.scanner import Beam, Scanner, beam, random_scanner, scan
-from training.phantoms.shapes import space
+from training.phantoms.shapes import Field, space
 from training.phantoms.skull import draw_skull
 
-__all__ = ["Phantom", "Scanner", "demo_pair", "phantom", "random_phantom", "random_scanner"]
+__all__ = [
+    "Phantom",
+    "Scanner",
+    "demo_pair",
+    "phantom",
+    "random_phantom",
+    "random_scanner",
+    "subtypes_of",
+]
 
 FRESH_HU = {"train": (62.0, 7.0), "test": (59.0, 8.0)}
 """Attenuation of fresh clots in either split, mean and standard deviation."""
+
+DENSER_HU = 8.0
+"""What a look-alike makes so much denser can be taken for blood (ours)."""
 
 SPLITS = tuple(FRESH_HU)
 
@@ -46,6 +57,8 @@ class Phantom:
         Labelled volume of each subtype that the slices show; empty for a normal head.
     confounders
         Names of the look-alikes and artefacts drawn, from `confounders.CONFOUNDERS`.
+    denser
+        (z, y, x) bool, what they made denser by `DENSER_HU` or more.
     """
 
     volume: Volume
@@ -53,6 +66,7 @@ class Phantom:
     brain: NDArray[np.bool_]
     volumes_ml: Mapping[str, float]
     confounders: tuple[str, ...]
+    denser: NDArray[np.bool_]
 
 
 def phantom(
@@ -88,7 +102,7 @@ def phantom(
     ]
     if confounders is None:
         confounders = random_confounders(rng)
-    head, labels = _head(rng, planned, confounders)
+    head, labels, rise = _head(rng, planned, confounders)
     scanner = scanner or Scanner()
     volume, seen = scan(rng, scanner, head.hu), beam(scanner)
     label_map = _label_map(seen, labels, volume.voxel_ml)
@@ -97,13 +111,17 @@ def phantom(
         for code in np.unique(label_map[label_map > 0])
     }
     brain = seen.sample(head.intracranial) > 0.5
-    return Phantom(volume, label_map, brain, volumes, confounders)
+    denser = seen.sample(rise) > DENSER_HU
+    return Phantom(volume, label_map, brain, volumes, confounders, denser)
 
 
 def _head(
     rng: np.random.Generator, planned: Sequence[lesions.Lesion], confounders: tuple[str, ...]
-) -> tuple[Head, NDArray[np.uint8]]:
-    """Return a head with these lesions and look-alikes, and the lesions' labels on its grid."""
+) -> tuple[Head, NDArray[np.uint8], Field]:
+    """Return a head with these lesions and look-alikes.
+
+    Beside it, on its grid, are the lesions' labels, and how much denser the look-alikes made it.
+    """
     push, effaced = lesions.mass_effect(rng, planned)
     traits = random_traits(rng)
     coordinates = space(
@@ -113,11 +131,13 @@ def _head(
     box = head.skull_box
     inside = head.crop(box)
     draw_brain(rng, inside, effaced)
+    rise, before = np.zeros(head.hu.shape, np.float32), inside.hu.copy()
     for name in confounders:
         CONFOUNDERS[name][1](rng, inside)
+    rise[box] = inside.hu - before
     labels = np.zeros(head.hu.shape, np.uint8)
     labels[box] = lesions.draw(rng, inside, planned)
-    return head, labels
+    return head, labels, rise
 
 
 def _label_map(
@@ -151,9 +171,19 @@ def random_phantom(seed: int, *, split: str = "train", matrix: int | None = None
     matrix
         Rows and columns of the slices, where they should not be drawn.
     """
+    scanner, subtypes = _drawn(seed, split, matrix)
+    return phantom(seed, subtypes=subtypes, scanner=scanner, split=split)
+
+
+def subtypes_of(seed: int, split: str) -> tuple[str, ...]:
+    """Return the hemorrhages that `random_phantom` draws."""
+    return _drawn(seed, split, None)[1]
+
+
+def _drawn(seed: int, split: str, matrix: int | None) -> tuple[Scanner, tuple[str, ...]]:
     rng = np.random.default_rng([seed, SPLITS.index(split), 1])
     scanner = random_scanner(rng, split=split, matrix=matrix)
-    return phantom(seed, subtypes=random_subtypes(rng), scanner=scanner, split=split)
+    return scanner, random_subtypes(rng)
 
 
 TOGETHER = {

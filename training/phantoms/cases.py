@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -9,10 +10,55 @@ from models.preprocess import Frame
 from models.slabs import make_slabs
 from models.volume import Volume
 from training.datasets.brain import inside_skull
-from training.datasets.case import Case, known_any, slice_labels, study_labels
-from training.phantoms import TOGETHER, Phantom
+from training.datasets.case import Case, DataSet, known_any, slice_labels, study_labels
+from training.datasets.table import IMPLANTED
+from training.phantoms import TOGETHER, Phantom, random_phantom
 from training.phantoms.implant import implant
 from training.phantoms.lattice import Mask
+
+PHANTOMS = "phantoms"
+"""The site of phantoms."""
+
+
+def phantom_set(seeds: range) -> DataSet:
+    """Return the phantoms of the training range with these seeds as a data set."""
+    return DataSet(
+        name="phantoms",
+        citation="drawn by ichnode",
+        licence="Apache-2.0",
+        loaders={str(seed): [partial(_drawn, seed)] for seed in seeds},
+        bleeding=dict.fromkeys(map(str, seeds), np.nan),
+        site=PHANTOMS,
+    )
+
+
+def _drawn(seed: int) -> Case:
+    return phantom_case(seed, random_phantom(seed, split="train"))
+
+
+def implanted_set(heads: DataSet, times: int) -> DataSet:
+    """Return the patients of a data set who do not bleed, each `times` with hemorrhages put in."""
+    normal = [patient for patient, bleeds in heads.bleeding.items() if bleeds == 0]
+    return DataSet(
+        name=heads.name + IMPLANTED,
+        citation=heads.citation,
+        licence=heads.licence,
+        loaders={
+            patient: [
+                partial(_implanted, load, seed)
+                for load in heads.loaders[patient]
+                for seed in range(times)
+            ]
+            for patient in normal
+        },
+        bleeding=dict.fromkeys(normal, 1.0),
+        site=heads.site + IMPLANTED,
+        judge_only=heads.judge_only,
+    )
+
+
+def _implanted(load: Callable[[], Case], seed: int) -> Case:
+    return next(implanted_cases([load()], seed))
 
 
 def phantom_case(seed: int, drawn: Phantom) -> Case:
@@ -27,6 +73,8 @@ def phantom_case(seed: int, drawn: Phantom) -> Case:
         bleeds=bleeds,
         study=study_labels(labels, bleeds),
         mask=drawn.lesions > 0,
+        kind="mask",
+        site=PHANTOMS,
     )
 
 
@@ -77,4 +125,5 @@ def implanted_cases(
             bleeds=bleeds,
             study=study_labels(labels, bleeds),
             mask=bled.lesions > 0,
+            kind="mask",
         )

@@ -22,12 +22,12 @@ from models.preprocess import Array
 from models.volume import Volume
 from training.phantoms.growth import EDGE_MM, GROWTH, Growth
 from training.phantoms.lattice import STEP_MM, Mask
-from training.phantoms.lesions import Lesion, plan
+from training.phantoms.lesions import Lesion, as_measured, plan
 from training.phantoms.scene import BONE_HU, Scene, scene_of, soft_tissue_mean
 from training.phantoms.shapes import Box, Field, coverage
 
-LEAST_RISE_HU = 15.0
-"""Blood is at least this much denser than what it replaces, so that a person can see it (ours)."""
+DENSEST_HU = 90.0
+"""No clot is denser (ours): retracted clots of a high hematocrit reach some 85 HU."""
 
 MOST_ABOVE_BRAIN_HU = 12.0
 """Soft tissue is at most this much denser than the brain's median: what exceeds it is bone."""
@@ -59,8 +59,11 @@ def implant(
     seed: int,
     subtypes: tuple[str, ...],
     volume_ml: Mapping[str, float] | None = None,
+    hu: Mapping[str, float] | None = None,
 ) -> Implanted:
     """Return the scan with these hemorrhages in it.
+
+    Volume, density and number are drawn as they were measured (`lesions.as_measured`).
 
     Parameters
     ----------
@@ -73,22 +76,37 @@ def implant(
     subtypes
         Hemorrhages to draw, each one of `models.findings.SUBTYPES`.
     volume_ml
-        Volume of each of these subtypes, where it should not be drawn at random. A head that has
-        less room, such as small ventricles, takes less.
+        Volume of each of these subtypes, where it should not be drawn at random: it is then one
+        bleed. A head that has less room, such as small ventricles, takes less.
+    hu
+        Mean density under the label of each of these subtypes, where it should not be drawn.
     """
     rng = np.random.default_rng(seed)
-    hu, labels = volume.hu.copy(), np.zeros(volume.hu.shape, np.uint8)
+    bled, labels = volume.hu.copy(), np.zeros(volume.hu.shape, np.uint8)
     if inside.any():
         box = _around(inside, volume)
         scene = scene_of(_cropped(volume, box), inside[box])
         for subtype in sorted(subtypes, key=SUBTYPES.index):
-            lesion = plan(rng, subtype, (volume_ml or {}).get(subtype))
-            _bleed(rng, scene, lesion, hu[box], labels[box])
+            for lesion in _lesions(rng, subtype, volume_ml or {}, hu or {}):
+                _bleed(rng, scene, lesion, bled[box], labels[box])
     volumes = {
         SUBTYPES[code - 1]: float(volume.voxel_ml @ (labels == code).sum(axis=(1, 2)))
         for code in np.unique(labels[labels > 0])
     }
-    return Implanted(replace(volume, hu=hu), labels, volumes)
+    return Implanted(replace(volume, hu=bled), labels, volumes)
+
+
+def _lesions(
+    rng: np.random.Generator,
+    subtype: str,
+    volume_ml: Mapping[str, float],
+    hu: Mapping[str, float],
+) -> list[Lesion]:
+    """Return what a patient has of a subtype; what is not given is drawn as measured."""
+    drawn = as_measured(rng, subtype)
+    if subtype in volume_ml:
+        drawn = [replace(plan(rng, subtype, volume_ml[subtype]), hu=drawn[0].hu)]
+    return [replace(lesion, hu=hu.get(subtype, lesion.hu)) for lesion in drawn]
 
 
 def _around(inside: Mask, volume: Volume, margin_mm: float = 8.0) -> Box:
@@ -136,23 +154,42 @@ def _bleed(
         for z in range(len(hu))
         if (blood := _share(scene, growth, surface, z, labels[z])) is not None
     }
-    # The clot is denser than what it replaces, and uneven: (w, v, u) HU.
-    soft_hu = scene.brain_hu + MOST_ABOVE_BRAIN_HU  # a voxel's bone stays, on top of the blood
-    bled = [np.minimum(hu[z][blood > 0.5], soft_hu) for z, blood in shares.items()]
-    if not any(part.size for part in bled):
+    if not any((blood > 0.5).any() for blood in shares.values()):
         return
-    around_hu = max(scene.brain_hu, float(np.median(np.concatenate(bled))))
-    clot = max(lesion.hu, around_hu + LEAST_RISE_HU) + 3.5 * scene.noise(rng, 6)
     # The rim is darkened first; the blood lies on top of it.
     if lesion.oedema_mm and lesion.subtype == "intraparenchymal":
         for z in range(len(hu)):
             _darken(scene, surface, lesion.oedema_mm, z, hu[z])
+    soft_hu = scene.brain_hu + MOST_ABOVE_BRAIN_HU  # a voxel's bone stays, on top of the blood
+    tissue = {z: np.minimum(_without_noise(scene, hu[z]), soft_hu) for z in shares}
+    # The clot is uneven: (w, v, u) HU.
+    clot = _level(lesion.hu, shares, tissue, hu) + 3.5 * scene.noise(rng, 6)
     # Each voxel rises from its tissue to the clot by its share; half a share is labelled.
     for z, blood in shares.items():
-        old = np.minimum(_without_noise(scene, hu[z]), soft_hu)
-        rise = scene.lattice.on_slice(clot, z) - old
-        hu[z] += blood * np.maximum(rise, 0)
+        hu[z] += blood * (scene.lattice.on_slice(clot, z) - tissue[z])
         labels[z][blood > 0.5] = SUBTYPES.index(lesion.subtype) + 1
+
+
+def _level(
+    wanted_hu: float, shares: Mapping[int, Array], tissue: Mapping[int, Array], hu: Array
+) -> float:
+    """Return the density of the blood with which its label has this mean.
+
+    Real means were measured under masks, whose edges are partly tissue: the blood itself is denser.
+
+    Parameters
+    ----------
+    shares, tissue
+        How much of each voxel is blood, 0..1, and the HU that it replaces; (y, x) for each slice.
+        At least one voxel is blood by more than half.
+    hu
+        (z, y, x) the slices without the blood.
+    """
+    labelled = [(z, each > 0.5) for z, each in shares.items()]
+    blood = np.concatenate([shares[z][where] for z, where in labelled])
+    # What stays of each labelled voxel: tissue that the blood shares it with, bone and noise.
+    stays = np.concatenate([(hu[z] - shares[z] * tissue[z])[where] for z, where in labelled])
+    return min(float((wanted_hu - stays.mean()) / blood.mean()), DENSEST_HU)
 
 
 def _filled(scene: Scene, growth: Growth, volume_ml: float) -> Field | None:
@@ -175,9 +212,7 @@ def _share(
     scene: Scene, growth: Growth, surface: Field, z: int, labels: NDArray[np.uint8]
 ) -> Array | None:
     """Return how much of each voxel of slice z is blood, (y, x) 0..1; None without blood."""
-    # The surface on three planes of the slice, (y, x) each: a voxel averages over its thickness.
-    reach = scene.lattice.volume.slice_extent_mm[z] / 3
-    thirds = [scene.lattice.on_slice(surface, z, offset) for offset in (-reach, 0, reach)]
+    thirds = scene.lattice.thirds(surface, z)
     if min(third.min() for third in thirds) > growth.edge_mm:
         return None
     # A wide fringe lies mostly beyond the surface.

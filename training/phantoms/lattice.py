@@ -113,3 +113,8 @@ class Lattice:
         across = resampling(u + dx * np.arange(columns), self.shape[2], STEP_MM, dx)
         sampled: Array = down @ plane @ across.T
         return sampled
+
+    def thirds(self, field: Field, z: int) -> list[Array]:
+        """Return the field, (y, x), on three planes of slice z: a voxel averages over them."""
+        reach = self.volume.slice_extent_mm[z] / 3
+        return [self.on_slice(field, z, offset) for offset in (-reach, 0, reach)]

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.preprocess import Array
+from models.standard_head import standard
 from models.volume import Volume
 from training.phantoms.lattice import STEP_MM, Lattice, Mask
 from training.phantoms.shapes import FAR, Field, smooth_noise
@@ -19,9 +19,6 @@ LEAST_POOL_MM2 = 10.0
 
 BONE_HU = 90.0
 """Voxels denser than this stay as they are: bone, its rim, and calcifications."""
-
-BRAIN_MM = (67.0, 85.0, 72.0)
-"""Half width, half length and height above the middle of the standard head's cavity."""
 
 IN_PLANE = np.array([0, 1, 0], bool)[:, None, None]
 """Neighbours in the same slice, for a structuring element of three dimensions."""
@@ -108,7 +105,7 @@ def scene_of(volume: Volume, inside: Mask) -> Scene:
     flooded = lattice.between(lattice.planes(fluid > 0.5))
     # The standard head's coordinates name the places, such as the ventricles.
     patient = lattice.patient_mm
-    x, y, z = _standard(patient, depth)
+    x, y, z = standard(patient, depth > 0)
     return Scene(
         lattice=lattice,
         inside=inside,
@@ -206,36 +203,6 @@ def _depth(cavity: Mask, upward: bool) -> Field:
     smooth = np.maximum(smooth - STEP_MM / 2, 0.1)
     smooth[~cavity] = 0
     return smooth
-
-
-def _standard(patient: NDArray[np.float32], depth: Field) -> tuple[Field, Field, Field]:
-    """Return the coordinates of the standard head: its cavity laid over this head's.
-
-    The midline is the plane across the narrowest of the cavity's principal axes; the vault, which
-    every head scan shows, gives the scale.
-    """
-    # The vault: points (3, n) of the cavity within 90 mm of its top.
-    top = np.quantile(patient[2][depth > 0], 0.999)
-    vault = patient[:, (depth > 0) & (patient[2] > top - 90)]
-    middle = vault.mean(axis=1, dtype=np.float64)
-    # The narrowest principal axis runs from right to left.
-    axes = np.linalg.eigh(np.cov(vault))[1].T
-    left = axes[np.argmax(np.abs(axes[:, 0]))]
-    left = left * np.sign(left[0])
-    # Up is the patient's, made perpendicular to it; the rows of `turned` are left, back and up.
-    up = np.array([0, 0, 1.0]) - left[2] * left
-    up /= np.linalg.norm(up)
-    turned = np.array([left, np.cross(up, left), up])
-    # The vault's extent along these axes gives the scale and the middle, (3,) each.
-    low, high = np.quantile(turned @ (vault - middle[:, None]), (0.002, 0.998), axis=1)
-    scale = 2 * np.array(BRAIN_MM) / (high - low)
-    scale[2] = scale[:2].mean()
-    centre = (low + high) / 2
-    centre[2] = high[2] - BRAIN_MM[2] / scale[2]
-    # Every point of the lattice, (3, w v u), in the standard head's millimetres.
-    flat = turned @ (patient.reshape(3, -1) - middle[:, None])
-    x, y, z = ((flat - centre[:, None]) * scale[:, None]).astype(np.float32).reshape(patient.shape)
-    return x, y, z
 
 
 def _ventricles(flooded: Field, depth: Field, x: Field, y: Field, z: Field) -> Field:

@@ -13,6 +13,7 @@ from training.recipe import AnyStage, Recipe
 from training.stages.attention import AttentionTask
 from training.stages.base import BaseTask
 from training.stages.classifier import ClassifierTask
+from training.stages.lite import LiteTask
 from training.stages.sequence import SequenceTask
 from training.stages.skullstrip import SkullStripTask
 from training.stages.task import Task
@@ -25,6 +26,7 @@ TASKS: Mapping[str, type[Task[Any]]] = {
     "classifier": ClassifierTask,
     "sequence": SequenceTask,
     "attention": AttentionTask,
+    "lite": LiteTask,
 }
 """The task of each kind of stage, as a recipe names the kinds."""
 

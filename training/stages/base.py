@@ -1,14 +1,12 @@
 """A base network of the ensemble: it marks hemorrhage and names subtypes (Kang 2023)."""
 
-from functools import cached_property
-
 import torch
 from torch import Tensor
 
 from models.ensemble import peak
 from models.unet import InceptionUNet
 from training import losses
-from training.batches import Batch, SliceBatches
+from training.batches import Batch, SliceBatches, Source
 from training.ranks import joined
 from training.recipe import Base, Recipe
 from training.stages.slices import SliceTask
@@ -27,11 +25,10 @@ class BaseTask(SliceTask[Base]):
             network.load_state_dict(weights_of(self.recipe, self.stage.start))
         return network
 
-    @cached_property
-    def batches(self) -> SliceBatches:
-        """Slices, of which the positive ones show the stage's subtypes."""
+    def drawing(self, sources: list[Source]) -> SliceBatches:
+        """Return what draws slices, of which the positive ones show the stage's subtypes."""
         size, stage = self.recipe.grid.size, self.stage
-        return SliceBatches(self.sources(), size, stage.only, stage.small_ml)
+        return SliceBatches(sources, size, stage.only, stage.small_ml)
 
     def loss(self, network: InceptionUNet, batch: Batch, step: int) -> Tensor:
         """Return the weighted sum of segmentation, presence and subtype loss."""

@@ -1,8 +1,5 @@
 """A classifier of slices: Kang 2023's comparison, Burduja 2020's CNN, Zhou 2022."""
 
-from functools import cached_property
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,11 +7,11 @@ from torch import Tensor
 
 from models.classifiers import LABELS, SliceClassifier
 from training import losses
-from training.batches import WINDOWS, Batch, SliceBatches, Windows
+from training.batches import WINDOWS, Batch, SliceBatches, Source, Windows
 from training.ranks import joined
 from training.recipe import Classifier
 from training.stages.slices import SliceTask
-from training.stages.task import Weights
+from training.stages.task import Prepared, Weights
 
 FITTED_SLICES = 64
 """Slices over which a classifier's channels are standardised."""
@@ -37,11 +34,10 @@ class ClassifierTask(SliceTask[Classifier]):
         """The windows that the stage names."""
         return WINDOWS[self.stage.windows]
 
-    @cached_property
-    def batches(self) -> SliceBatches:
-        """Slices by their labels; a mask is not needed."""
+    def drawing(self, sources: list[Source]) -> SliceBatches:
+        """Return what draws slices by their labels; a mask is not needed."""
         return SliceBatches(
-            self.sources(),
+            sources,
             self.recipe.grid.size,
             windows=self.windows,
             located=False,
@@ -60,18 +56,18 @@ class ClassifierTask(SliceTask[Classifier]):
 
     def fitting(self, _weights: Weights) -> SliceClassifier:
         """Return the stage's network, without published weights."""
-        return _classifier(self.stage.model_copy(update={"imagenet": ""}))
+        return _classifier(self.stage.model_copy(update={"imagenet": None}))
 
     def extract(self, network: SliceClassifier, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return pooled features and the labels' probabilities."""
         features = network.features(image)
         return features, probabilities(network.classify(features), self.stage)
 
-    def rows(self, patient: NDArray[np.int32], part: str = "train") -> NDArray[np.bool_]:
+    def rows(self, prepared: Prepared, part: str = "train") -> NDArray[np.bool_]:
         """Which of the slices belong to a part of the split, which may deal images out."""
         if self.stage.split_by == "patient":
-            return super().rows(patient, part)
-        random = np.random.default_rng(self.recipe.seed)
+            return super().rows(prepared, part)
+        random, patient = np.random.default_rng(self.recipe.seed), prepared.slices.patient
         dealt = random.permutation(len(patient)) / len(patient)
         low, high = {"train": (0.0, 0.8), "tune": (0.8, 0.9), "test": (0.9, 1.0)}[part]
         chosen: NDArray[np.bool_] = (low <= dealt) & (dealt < high)
@@ -95,5 +91,5 @@ def _classifier(stage: Classifier) -> SliceClassifier:
         stage.backbone,
         len(losses.CLASSES if stage.exclusive else LABELS),
         WINDOWS[stage.windows](nothing, nothing).shape[1],
-        Path(stage.imagenet) if stage.imagenet else None,
+        stage.imagenet,
     )

@@ -11,7 +11,7 @@ from training.stages import heads
 from training.stages.base import BaseTask
 from training.stages.classifier import ClassifierTask
 from training.stages.slices import SliceTask
-from training.stages.task import Task
+from training.stages.task import Prepared, Task, alike
 from training.stages.weights import WeightsTask
 
 S = TypeVar("S", bound=Study)
@@ -46,15 +46,19 @@ class ScanTask(Task[S]):
         recipe, stage, share = self.recipe, self.stage, self.phantom_share
         parts = []
         if share < 1:
-            once = self._scans(heads.patients(recipe), stage.copies, f"real-{stage.copies}")
-            real = [(once, (1 - share) * (1 - stage.implants))]
+            real = alike(heads.patients(recipe), (1 - share) * (1 - stage.implants))
+            parts += [(self._chosen(each, stage.copies, ""), part) for each, part in real]
             if stage.implants > 0:
-                bled = self._scans(heads.implants(recipe), 1, "implants")
-                real.append((bled, (1 - share) * stage.implants))
-            parts += [(each.chosen(self.rows(each.patient)), part) for each, part in real]
+                bled = alike(heads.implants(recipe), (1 - share) * stage.implants)
+                parts += [(self._chosen(each, 1, "-implants"), part) for each, part in bled]
         if share > 0:
             parts.append((self._scans(heads.phantoms(recipe)[1], 1, "phantoms"), share))
         return parts
+
+    def _chosen(self, found: Prepared, copies: int, name: str) -> Scans:
+        """Return the scans of the training patients of a data set."""
+        read = self._scans(found.slices, copies, f"{found.cohort.key}{name}-{copies}")
+        return read.chosen(self.rows(found._replace(slices=read)))
 
     def _scans(self, slices: Slices, copies: int, name: str) -> Scans:
         giving = slice_task(self.recipe, self.stage.reads)

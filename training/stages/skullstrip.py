@@ -27,11 +27,10 @@ class SkullStripTask(Task[SkullStrip]):
     @cached_property
     def batches(self) -> HeadBatches:
         """Boxes of phantoms, and of the training patients unless the stage has no share of them."""
-        boxes, _ = heads.phantoms(self.recipe)
-        if self.phantom_share < 1:
-            real = heads.boxes(self.recipe)
-            boxes = Heads(*(np.concatenate(pair) for pair in zip(real, boxes, strict=True)))
-        return HeadBatches(boxes)
+        parts = heads.boxes(self.recipe) if self.phantom_share < 1 else []
+        if self.recipe.phantoms.count:
+            parts.append(heads.phantoms(self.recipe)[0])
+        return HeadBatches(Heads(*(np.concatenate(each) for each in zip(*parts, strict=True))))
 
     def loss(self, network: nn.Module, batch: Batch, _step: int) -> Tensor:
         """Return the segmentation loss."""

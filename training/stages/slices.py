@@ -1,6 +1,7 @@
 """What the stages share that learn from slices: their sources, and what they say of a slice."""
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training import ranks
-from training.batches import WINDOWS, Source, Windows
+from training.batches import WINDOWS, SliceBatches, Source, Windows
 from training.prepared import Slices
 from training.recipe import Stage
 from training.sequences import Extractor
 from training.stages import heads
-from training.stages.task import Task
+from training.stages.task import Task, alike
 
 S = TypeVar("S", bound=Stage)
 
@@ -46,19 +47,39 @@ class SliceTask(Task[S]):
             (n, 6) of `models.classifiers.LABELS`, 0..1.
         """
 
+    @abstractmethod
+    def drawing(self, sources: list[Source]) -> SliceBatches:
+        """Return what draws batches from these sources."""
+
+    @cached_property
+    def batches(self) -> SliceBatches:
+        """What draws the batches."""
+        return self.drawing(self.sources())
+
+    @cached_property
+    def held_out(self) -> SliceBatches | None:
+        """What draws slices of the tuning patients, if they show both kinds."""
+        if self.phantom_share == 1:
+            return None
+        patients = heads.patients(self.recipe)
+        found = [Source(each.slices, 1.0, self.rows(each, "tune")) for each in patients]
+        several = [each for each in found if all(map(len, self.drawing([each]).choices[0]))]
+        shared = [each._replace(share=1 / len(several), painted=False) for each in several]
+        return self.drawing(shared) if shared else None
+
     def phantoms(self) -> Slices:
         """Return the slices of phantoms that the stage learns from."""
         return heads.phantoms(self.recipe)[1]
 
     def sources(self) -> list[Source]:
-        """Return prepared slices of patients, implants and phantoms, each with its share."""
+        """Return slices of patients and implants by data set, and phantoms, each with its share."""
         share, painted = self.phantom_share, self.stage.implants == 0
         parts = []
         if share < 1:
-            real = [(heads.patients(self.recipe), (1 - share) * (1 - self.stage.implants))]
+            real = alike(heads.patients(self.recipe), (1 - share) * (1 - self.stage.implants))
             if self.stage.implants > 0:
-                real.append((heads.implants(self.recipe), (1 - share) * self.stage.implants))
-            parts += [Source(each, part, self.rows(each.patient), painted) for each, part in real]
+                real += alike(heads.implants(self.recipe), (1 - share) * self.stage.implants)
+            parts += [Source(each.slices, part, self.rows(each), painted) for each, part in real]
         if share > 0:
             drawn = self.phantoms()
             parts.append(Source(drawn, share, np.ones(len(drawn.hu), bool), painted))

@@ -1,9 +1,9 @@
 """What the training loop asks of a stage, whatever its kind."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.augment import Random
-from training.datasets import physionet
+from training.cohorts import Cohort
 from training.recipe import BadRecipe, Recipe, Stage
 
 S = TypeVar("S", bound=Stage)
@@ -21,6 +21,24 @@ Draw = Callable[[int, Random], Any]
 
 Weights = dict[str, Tensor]
 """A network's state."""
+
+
+class Prepared(NamedTuple):
+    """Slices of a data set's patients, or of these with hemorrhages put in.
+
+    Attributes
+    ----------
+    cohort
+        The data set.
+    slices
+        Its prepared slices, or the scans that a network read from them.
+    numbers
+        The number in `slices.patient` that stands for each patient.
+    """
+
+    cohort: Cohort
+    slices: Any
+    numbers: Mapping[str, int]
 
 
 class Task(ABC, Generic[S]):
@@ -66,6 +84,11 @@ class Task(ABC, Generic[S]):
     def batches(self) -> Draw:
         """What draws the batches."""
 
+    @property
+    def held_out(self) -> Draw | None:
+        """What draws batches of the tuning patients, to watch the training; None without any."""
+        return None
+
     @abstractmethod
     def loss(self, network: Any, batch: Any, step: int) -> Tensor:
         """Return the loss of a batch, over all processes (`training.ranks.joined`)."""
@@ -93,25 +116,16 @@ class Task(ABC, Generic[S]):
         own = self.stage.phantoms
         return self.recipe.phantoms.share if own is None else own
 
-    def rows(self, patient: NDArray[np.int32], part: str = "train") -> NDArray[np.bool_]:
-        """Which of the slices belong to a part of the stage's split.
+    def rows(self, prepared: Prepared, part: str = "train") -> NDArray[np.bool_]:
+        """(n,) bool, which of the slices belong to "train", "tune" or "test" for this stage."""
+        patients = prepared.cohort.part(self.recipe, self.stage, part)
+        chosen = [prepared.numbers[each] for each in patients if each in prepared.numbers]
+        return np.isin(prepared.slices.patient, chosen)
 
-        Parameters
-        ----------
-        patient
-            (n,) the patient of each slice.
-        part
-            "train", "tune" or "test". A fold has no part to tune on.
 
-        Returns
-        -------
-        NDArray
-            (n,) bool.
-        """
-        if self.stage.hold_out:
-            held = np.isin(patient, self.stage.hold_out)
-            return {"train": ~held, "tune": np.zeros_like(held), "test": held}[part]
-        return np.isin(patient, getattr(physionet.read_split(self.recipe.split), part))
+def alike(found: Sequence[Prepared], share: float) -> list[tuple[Prepared, float]]:
+    """Return data sets with equal parts of a share."""
+    return [(each, share / len(found)) for each in found]
 
 
 def weights_path(recipe: Recipe, stage: str) -> Path:

@@ -12,7 +12,7 @@ from models.classifiers import LABELS
 from models.ensemble import Ensemble
 from models.weighting import WeightModel, fuse
 from training import losses
-from training.batches import Batch, SliceBatches
+from training.batches import Batch, SliceBatches, Source
 from training.prepared import Slices
 from training.ranks import joined
 from training.recipe import Weights as WeightsStage
@@ -46,10 +46,9 @@ class WeightsTask(SliceTask[WeightsStage]):
         """Return the ensemble's weight model."""
         return self._whole.weights
 
-    @cached_property
-    def batches(self) -> SliceBatches:
-        """Slices that the base networks did not learn from, as far as they are phantoms."""
-        return SliceBatches(self.sources(), self.recipe.grid.size)
+    def drawing(self, sources: list[Source]) -> SliceBatches:
+        """Return what draws slices; phantoms are others than the base networks learnt from."""
+        return SliceBatches(sources, self.recipe.grid.size)
 
     def phantoms(self) -> Slices:
         """Return slices of phantoms that the base networks did not see."""
