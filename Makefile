@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-soak test-postgresql ohif fuzz lint sbom audit pictures canary bench precision clean
+.PHONY: demo test test-fast test-soak test-postgresql ohif fuzz lint sbom audit pictures labels canary bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -33,7 +33,8 @@ var/ohif/package/dist/index.html: Makefile
 	cd var/ohif && npm pack --silent @ohif/app@3.13.2 && tar -xzf ohif-app-*.tgz && rm ohif-app-*.tgz
 	touch $@
 
-DOORS := pdus association header archive pixels volume report attributes adt query
+DOORS := pdus association header archive pixels volume report attributes adt query commitment mllp \
+    acknowledgement webhook mail stow web medium settings
 DOOR ?= $(DOORS)
 MINUTES ?= 60
 fuzz: .venv/.installed-test  # by hand: hostile input for each DOOR; GUIDED=1 takes ichnode[fuzz]
@@ -60,6 +61,9 @@ audit: .venv/.installed-test  # by hand, where its service can be reached: known
 
 pictures: .venv/.installed-test  # docs/*.png, of phantoms
 	$(BIN)/python -m tests.pictures
+
+labels: .venv/.installed-test  # the figures in docs/archive.md, of the labeller of reports
+	$(BIN)/python -m tests.label_table
 
 canary: .venv/.installed-test  # node/canary/phantom.npz, the head that the node sends to itself
 	$(BIN)/python -m training.phantoms.canary

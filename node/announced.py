@@ -64,6 +64,9 @@ OF_SERIES = (
 )
 """What an archive is asked of a study and of a series, by keyword."""
 
+LONGEST_UID = 64
+"""PS3.5 chapter 9."""
+
 Value = Callable[[str], str]
 """Returns an attribute's value by its keyword, as DICOM writes it; "" where there is none."""
 
@@ -86,7 +89,7 @@ class ListedStudy:
     def of(cls, value: Value) -> "ListedStudy":
         """Return the study that an answer describes."""
         return cls(
-            value("StudyInstanceUID"),
+            value("StudyInstanceUID")[:LONGEST_UID],  # a longer one is none, and never comes
             study_date=value("StudyDate"),
             study_time=value("StudyTime"),
             patient_id=value("PatientID"),

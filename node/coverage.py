@@ -145,5 +145,5 @@ def _is_since(study: ListedStudy, since: datetime) -> bool:
     written = f"{study.study_date}{study.study_time[:6]:0<6}"
     try:
         return datetime.strptime(written, "%Y%m%d%H%M%S").astimezone() >= since
-    except ValueError:
+    except (ValueError, OverflowError):  # in the zone it is beyond 9999
         return True

@@ -1,11 +1,39 @@
-"""Files that outlive a power cut, and the digests by which they are known again."""
+"""The disk: its room, files that outlive a power cut, and the digests they are known by."""
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IMODE
 
 from node.errors import BadConfiguration
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The disk of a folder, in bytes, and whether it takes no writes."""
+
+    free: int
+    total: int
+    read_only: bool
+
+    @property
+    def free_mb(self) -> int:
+        """The free space, MiB."""
+        return self.free >> 20
+
+
+def room_of(folder: Path) -> Room:
+    """Return how much room there is on the disk of a folder.
+
+    Raises
+    ------
+    OSError
+        If it cannot be asked.
+    """
+    found = os.statvfs(folder)
+    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    return Room(free, total, bool(found.f_flag & os.ST_RDONLY))
 
 
 def sync_file(path: Path) -> None:

@@ -6,12 +6,12 @@ Neither network nor database is touched, so that it can be asked before a node i
 import os
 import ssl
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from node.settings import Caller, Oidc, Settings, is_this_machine, sections, values
+from node.settings import Caller, Oidc, Settings, Triage, is_this_machine, sections, values
 
 FILES = ("certificate", "key", "ca", "ca_file", "secret_file")
 """Settings that name a file; of a caller, a certificate is a subject."""
@@ -61,7 +61,9 @@ def _of_files(key: str, given: Mapping[str, object]) -> Iterator[Fault]:
     unread = [fault for name, path in named.items() for fault in _unread(f"{key}.{name}", path)]
     yield from unread
     for name in SECRET_FILES:
-        if name in named and named[name].is_file() and named[name].stat().st_mode & 0o007:
+        if name not in named or any(_unread(key, named[name])):
+            continue
+        if named[name].stat().st_mode & 0o007:
             what = f"others may use {named[name]}"
             yield Fault(f"{key}.{name}", what, f"chmod o= {named[name]}")
     if not unread:
@@ -69,11 +71,21 @@ def _of_files(key: str, given: Mapping[str, object]) -> Iterator[Fault]:
 
 
 def _unread(key: str, path: Path) -> Iterator[Fault]:
-    if not path.is_file():
+    if not _is(path.is_file):
         yield Fault(key, f"{path} is no file", "put it there, or name another")
     elif not os.access(path, os.R_OK):
         remedy = "let the node's user read it: chgrp ichnode, chmod 640"
         yield Fault(key, f"{path} cannot be read", remedy)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Return whether a path is of a kind; True if it is out of sight, False if it cannot be one."""
+    try:
+        return kind()
+    except PermissionError:
+        return True
+    except OSError:  # a name that is too long
+        return False
 
 
 def _of_certificates(key: str, named: dict[str, Path]) -> Iterator[Fault]:
@@ -113,9 +125,11 @@ def _several(names: Iterable[str]) -> list[str]:
 
 
 def _of_places(settings: Settings) -> Iterator[Fault]:
-    if not settings.triage.bundle.is_dir():
+    if not _is(settings.triage.bundle.is_dir):
         what, remedy = f"{settings.triage.bundle} is no folder", "name a bundle, or its folder"
         yield Fault("triage.bundle", what, remedy)
+    elif settings.triage.operating_point != "balanced":  # which every bundle has
+        yield from _of_operating_point(settings.triage)
     for address in settings.receive.adt.allowed_addresses:
         try:
             ip_address(address)
@@ -127,3 +141,16 @@ def _of_places(settings: Settings) -> Iterator[Fault]:
             what = f"patients' images go to {one.name} in clear"
             key = f"deliver.destinations {one.name}.tls.ca"
             yield Fault(key, what, "set it where the peer has TLS", bad=False)
+
+
+def _of_operating_point(triage: Triage) -> Iterator[Fault]:
+    from models.bundle import BundleError, operating_points
+
+    try:
+        offered = operating_points(triage.bundle)
+    except BundleError as error:
+        yield Fault("triage.bundle", str(error), "name a bundle, or its folder")
+        return
+    if triage.operating_point not in offered:
+        what = f"{triage.bundle} offers no {triage.operating_point!r}"
+        yield Fault("triage.operating_point", what, f"choose of {', '.join(offered)}")

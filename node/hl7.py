@@ -101,6 +101,36 @@ class Received:
         parts = self.field(name, number)[0]
         return parts[component - 1] if component <= len(parts) else ""
 
+    def free_text(self, raw: str) -> str:
+        """Return what a field of free text holds (TX, FT, ST), with its line breaks.
+
+        Nothing is taken for a delimiter but the repetition, which begins a line: many senders leave
+        "^" and "&" in a text as they are. Formatting other than line breaks is left out.
+        """
+        sign = re.escape(self.escape)
+        lines = raw.split(self.repetition)
+        return "\n".join(
+            re.sub(f"{sign}([^{sign}]*){sign}", self._resolved, line) for line in lines
+        )
+
+    def _resolved(self, escape: re.Match[str]) -> str:
+        """Return the text of one escape sequence (HL7 v2.5.1, 2.7)."""
+        code = escape[1]
+        delimiters = {
+            "F": self.segments[0][1],
+            "S": self.component,
+            "T": self.subcomponent,
+            "R": self.repetition,
+            "E": self.escape,
+        }
+        if code in delimiters:
+            return delimiters[code]
+        if re.fullmatch("X([0-9A-Fa-f]{2})+", code):
+            return bytes.fromhex(code[1:]).decode("latin-1")
+        if code.startswith((".br", ".sp", ".ce")):
+            return "\n"
+        return "" if code in ("H", "N") or code.startswith(".") else escape[0]
+
     def has(self, name: str) -> bool:
         """Return whether there is such a segment."""
         return any(row[0] == name for row in self.segments)

@@ -27,7 +27,7 @@ RELOADED = (
     "assemble.ask",
     "deliver",
     "pull",
-    "canary.alarm",
+    "alarms.to",
 )
 """The settings, and whole sections, that a reload brings into force."""
 SLICE_S = 0.2

@@ -13,6 +13,7 @@ from contextlib import suppress
 from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS, ESTALE
 from pathlib import Path
 from uuid import uuid4
+from weakref import WeakSet
 
 from node.errors import Outage
 from node.log import event
@@ -23,6 +24,8 @@ FAULTS = (ENOSPC, EDQUOT, EROFS, EIO, ESTALE, ENOMEM, EMFILE, ENFILE)
 """What the operating system says where the machine, and not the file, cannot do what was asked."""
 AGAIN_S = 5.0
 """How long a role waits before it looks whether an outage is over; chosen."""
+FRESH_S = 60.0
+"""An outage that nobody met again for so long is not known to last; chosen."""
 ROOM = 32 << 20
 """Bytes that must be free for an outage of the disk to be over: what a large case writes."""
 
@@ -69,7 +72,9 @@ class Outages:
         self._role = role
         self._lock = threading.Lock()
         self._waiting: set[str] = set()
-        self._since = 0.0
+        self._since = self._met = 0.0
+        self._why = ""
+        _EVERY.add(self)
 
     def met(self, job: str, outage: Outage) -> None:
         """Note that a job cannot be done now."""
@@ -79,6 +84,14 @@ class Outages:
                 say = event("role_waits", role=self._role)
                 logger.error("waits, and goes on by itself: %s", outage, extra=say)
             self._waiting.add(job)
+            self._met, self._why = time.monotonic(), str(outage)
+
+    @property
+    def why(self) -> str:
+        """What the role waits for; "" if it is not known to wait."""
+        with self._lock:
+            lasts = self._waiting and time.monotonic() - self._met < FRESH_S
+            return self._why if lasts else ""
 
     def over(self, job: str) -> None:
         """Note that a job was done."""
@@ -90,6 +103,15 @@ class Outages:
                 waited_s = round(time.monotonic() - self._since)
                 say = event("role_goes_on", role=self._role, waited_s=waited_s)
                 logger.warning("goes on", extra=say)
+
+
+_EVERY: WeakSet[Outages] = WeakSet()
+"""Those of this process, which is one role's."""
+
+
+def waits_for() -> str:
+    """Return what this process waits for, in words; "" if it gets on."""
+    return next(filter(None, (one.why for one in list(_EVERY))), "")
 
 
 def sit_out(
@@ -107,7 +129,8 @@ def sit_out(
     while not stop.wait(AGAIN_S):
         try:
             require_over()
-        except Outage:
+        except Outage as lasting:
+            outages.met(role, lasting)
             continue
         outages.over(role)
         return

@@ -39,21 +39,50 @@ MOST_TURNS = 64
 def run_role(role: Role, in_force: InForce, stop: threading.Event) -> None:
     """Run one role in this process until `stop` is set; sit out an outage that it meets."""
     logger.info("started", extra=event("role_started", role=role))
-    while True:
-        try:
-            with (
-                Worklist(in_force().url) as worklist,
-                pulse(role, worklist.processes, utc_now, stop) as alive,
-                _noted(role, worklist.audit),
-            ):
-                _RUN[role](in_force, worklist, stop, alive)
-            break
-        except (IchnodeError, OSError) as error:
-            outage = outage_of(error)
-            if outage is None or stop.is_set():
-                raise
-            sit_out(outage, role, partial(_require_over, in_force()), stop)
+    while not _has_run(role, in_force, stop):
+        pass
     logger.info("stopped", extra=event("role_stopped", role=role))
+
+
+def _has_run(role: Role, in_force: InForce, stop: threading.Event) -> bool:
+    """Run a role until it is stopped or meets an outage, which is sat out; return which it was.
+
+    While the database answers, the pulse tells that the role waits.
+    """
+    try:
+        with (
+            Worklist(in_force().url) as worklist,
+            pulse(role, worklist.processes, utc_now, stop) as alive,
+        ):
+            try:
+                with _noted(role, worklist.audit):
+                    _RUN[role](in_force, worklist, stop, alive)
+                return True
+            except (IchnodeError, OSError) as error:
+                _sit_out(error, role, in_force, stop)
+    except (IchnodeError, OSError) as error:
+        _sit_out(error, role, in_force, stop)
+    return False
+
+
+def _sit_out(error: Exception, role: Role, in_force: InForce, stop: threading.Event) -> None:
+    """Return once an outage is over; raise what is none, or what comes while the role stops."""
+    outage = outage_of(error)
+    if outage is None or stop.is_set():
+        raise error
+    settings = in_force()
+    with _still_answering(role, settings):
+        sit_out(outage, role, partial(_require_over, settings), stop)
+
+
+@contextmanager
+def _still_answering(role: Role, settings: Settings) -> Iterator[None]:
+    """Answer the monitoring system while the role that does so waits."""
+    if role != "web":
+        yield
+        return
+    with answering(settings, None, utc_now, threading.Event()):
+        yield
 
 
 def _require_over(settings: Settings) -> None:
@@ -85,7 +114,7 @@ def _receive(in_force: InForce, worklist: Worklist, stop: threading.Event, alive
     settings, trail = in_force(), Trail(worklist.audit, utc_now)
     queries = QueryScp(settings, worklist.archive, trail)
     promises = (worklist.commitments, worklist.confirmations)
-    commitment = CommitmentScp(settings, *promises, utc_now)
+    commitment = CommitmentScp(settings, *promises, utc_now, trail)
     handles = (worklist.arrivals, worklist.announcements)
     with (
         trail,

@@ -21,6 +21,13 @@ MARKED = {"data": "data", "networks": "networks", "detector": "networks"}
 """The marker of each test that uses a fixture."""
 
 
+def pytest_configure() -> None:
+    """Let no request of a test lose its answer."""
+    from tests.support.checkpoint import install
+
+    install()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the nodes of the tests stand on PostgreSQL (`make test-postgresql`)."""
     what = "the nodes of the tests keep their worklist in PostgreSQL, each test in a new database"
@@ -28,11 +35,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _on_postgresql(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the variable that every node takes its database from, where that is asked for."""
-    if request.config.getoption("postgresql"):
-        databases: Iterator[str] = request.getfixturevalue("new_databases")
-        monkeypatch.setenv("ICHNODE_DATABASE_URL", next(databases))
+def _on_postgresql(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Set the variable that every node takes its database from, where that is asked for.
+
+    The database is removed after the test, which fails if it left a session open there.
+    """
+    if not request.config.getoption("postgresql"):
+        yield
+        return
+    from tests.support.postgresql import remove
+
+    databases: Iterator[str] = request.getfixturevalue("new_databases")
+    url = next(databases)
+    monkeypatch.setenv("ICHNODE_DATABASE_URL", url)
+    yield
+    remove(url)
 
 
 @pytest.fixture(scope="session")
@@ -96,4 +115,5 @@ def detector(networks: Path) -> "Detector":
     from tests.support.remembering import remembering
 
     loaded = load_detector(BUNDLE, "auto", networks)
-    return replace(loaded, predict=remembering(loaded.predict))
+    slices = loaded.predict_slices and remembering(loaded.predict_slices)
+    return replace(loaded, predict=remembering(loaded.predict), predict_slices=slices)

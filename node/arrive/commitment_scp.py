@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from node.arrive.commitment import judged, take_report
+from node.audit import Trail
+from node.committed import CommitmentReport
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.association import COMMITMENT_INSTANCE, Status
 from node.dicom.net.commitment import EVENT_TYPES, REQUEST_COMMITMENT, encode_report, event_type
@@ -19,7 +21,7 @@ from node.dicom.read.commitment import read_request
 from node.errors import BadObject, IchnodeError
 from node.log import event
 from node.settings import Settings
-from node.worklist import Commitments, Confirmations, Duty, claimant
+from node.worklist import Actor, Commitments, Confirmations, Deed, Duty, claimant
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,13 @@ exceed the time in which the files of a request are read."""
 
 
 class CommitmentScp:
-    """Serves requests and reports of storage commitment; threads may share it."""
+    """Serves requests and reports of storage commitment; threads may share it.
+
+    Parameters
+    ----------
+    trail
+        Takes note of what is refused; without it nobody does.
+    """
 
     def __init__(
         self,
@@ -40,14 +48,16 @@ class CommitmentScp:
         commitments: Commitments,
         confirmations: Confirmations,
         clock: Callable[[], datetime],
+        trail: Trail | None = None,
     ) -> None:
         self.settings = settings
         self.commitments = commitments
         self.confirmations = confirmations
         self.clock = clock
+        self.trail = trail
 
     def on(
-        self, incoming: IncomingAssociation, caller: str, may: frozenset[str]
+        self, incoming: IncomingAssociation, caller: Actor, may: frozenset[str]
     ) -> "AssociationCommitments":
         """Return what serves one association of a caller with these rights."""
         return AssociationCommitments(self, incoming, caller, may)
@@ -60,20 +70,20 @@ class AssociationCommitments:
     """
 
     def __init__(
-        self, scp: CommitmentScp, incoming: IncomingAssociation, caller: str, may: frozenset[str]
+        self, scp: CommitmentScp, incoming: IncomingAssociation, caller: Actor, may: frozenset[str]
     ) -> None:
         self._scp, self._incoming = scp, incoming
         self._caller, self._may = caller, may
         self._worker = claimant()
         self._owed: list[tuple[Duty, CommitmentRequest]] = []
-        self._sent: dict[int, Duty] = {}
+        self._sent: dict[int, tuple[Duty, CommitmentReport]] = {}
         self._message_id = 0
 
     def __enter__(self) -> "AssociationCommitments":
         return self
 
     def __exit__(self, *error: object) -> None:
-        left = [*(duty for duty, _ in self._owed), *self._sent.values()]
+        left = [*(duty for duty, _ in self._owed), *(duty for duty, _ in self._sent.values())]
         try:
             for duty in left:
                 self._scp.commitments.release(duty, self._worker, self._scp.clock())
@@ -96,8 +106,7 @@ class AssociationCommitments:
             logger.exception("no commitment", extra=event("commitment_failed"))
             answer = Status.PROCESSING_FAILURE, "internal error, see the node's log"
         if answer[0] is not Status.SUCCESS:
-            say = event("commitment_refused", status=answer[0].name, caller=ascii(self._caller))
-            logger.warning("commitment refused: %s", answer[1], extra=say)
+            self._note_refusal(request, *answer)
         self._incoming.answer(request, *answer)
 
     def report(self) -> None:
@@ -113,7 +122,7 @@ class AssociationCommitments:
                 logger.error("not reported: %s", error, extra=event("report_failed"))
                 return
             self._message_id += 1
-            self._sent[self._message_id] = duty
+            self._sent[self._message_id] = duty, report
             self._owed.pop(0)
             information = encode_report(report, request.transfer_syntax_uid)
             where = (request.context_id, self._message_id)
@@ -141,20 +150,32 @@ class AssociationCommitments:
         asked = read_request(request.information or b"", syntax)
         duty = scp.commitments.ask(self._caller, asked, self._worker, HELD_S, scp.clock())
         self._owed = [one for one in self._owed if one[0].id != duty.id] + [(duty, request)]
-        say = event("commitment_asked", caller=ascii(self._caller), objects=len(asked.references))
+        say = event(
+            "commitment_asked", caller=ascii(self._caller.name), objects=len(asked.references)
+        )
         logger.info("commitment asked for", extra=say)
         return Status.SUCCESS, ""
 
+    def _note_refusal(self, request: CommitmentRequest, status: Status, why: str) -> None:
+        """Log a refusal and why; the trail gets its status alone, as a reason quotes the peer."""
+        say = event("commitment_refused", status=status.name, caller=ascii(self._caller.name))
+        logger.warning("commitment refused: %s", why, extra=say)
+        if self._scp.trail is not None:
+            verb = "tells what is kept" if request.reports else "asks to keep objects"
+            about = f"{verb}, refused: {status.name}"
+            self._scp.trail.note(self._caller, Deed.REFUSED, about=about)
+
     def _note(self, answer: ReportAnswer) -> None:
-        duty = self._sent.get(answer.message_id)
-        if duty is None:
+        if answer.message_id not in self._sent:
             return
+        duty, report = self._sent[answer.message_id]
         if answer.status != Status.SUCCESS:  # it is sent again, over another association
             say = event("report_refused", status=f"{answer.status:04X}")
             logger.warning("the caller refused a report", extra=say)
             return
         try:
-            self._scp.commitments.reported(duty, self._worker, self._scp.clock())
+            done = (duty, self._worker, self._caller, report)
+            self._scp.commitments.reported(*done, self._scp.clock())
         except IchnodeError as error:
             logger.error("not noted: %s", error, extra=event("report_failed"))
             return

@@ -5,7 +5,7 @@ A released object is read from disk again; its bytes must still be those that we
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from node.arrive.spool import StoredBytes
 from node.depot import Depot
@@ -147,6 +147,15 @@ def _discard(
     if delete:
         return Decided(entry, note=f"its bytes are needed elsewhere and stay at {path}")
     return Decided(entry, note=f"its bytes stay at {path}")
+
+
+def delete_settled(stored_bytes: StoredBytes, path: str, now: datetime) -> bool:
+    """Delete bytes unless they came within `SETTLED_AFTER`; return whether they are gone."""
+    age = stored_bytes.age(path, now)
+    if age is not None and age < SETTLED_AFTER:
+        return False
+    stored_bytes.delete(path)
+    return True
 
 
 def _opened(stored: StoredObject, depot: Depot) -> OpenObject:

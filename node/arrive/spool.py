@@ -8,7 +8,6 @@ Threads write and sync side by side: the file system commits together what comes
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import BinaryIO, Literal, get_args
 from uuid import uuid4
 
 from node.depot import Depot
-from node.disk import sha256_of, sync_folder
+from node.disk import room_of, sha256_of, sync_folder
 from node.errors import Outage
 from node.records import StoredObject
 
@@ -141,7 +140,7 @@ class Spool:
             raise NoSpace(f"cannot write to {self.root}: {error.strerror}") from error
 
     def _require_space(self) -> None:
-        if shutil.disk_usage(self.root).free < self._min_free:
+        if room_of(self.root).free < self._min_free:
             raise NoSpace(f"less than {self._min_free >> 20} MB free in {self.root}")
 
     def _write(self, chunks: Iterable[bytes | memoryview], area: Area) -> StoredObject:

@@ -253,7 +253,7 @@ class Receiver:
             Is told how many requests of each kind were answered.
         """
         series: set[str] = set()
-        with self._serving_commitment(incoming, sender.name, may) as commitment:
+        with self._serving_commitment(incoming, sender, may) as commitment:
             for request in incoming.requests():
                 if isinstance(request, QueryRequest):
                     done["queries"] += 1
@@ -292,7 +292,7 @@ class Receiver:
             incoming.answer(request, *self._note(request))
 
     def _serving_commitment(
-        self, incoming: IncomingAssociation, caller: str, may: frozenset[str]
+        self, incoming: IncomingAssociation, caller: Actor, may: frozenset[str]
     ) -> AbstractContextManager[AssociationCommitments | None]:
         if self._commitment is None:
             return nullcontext()

@@ -12,10 +12,10 @@ from ipaddress import ip_address
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from node.audit.trail import CERTIFICATE, MOVE_TO
+from node.audit.trail import MOVE_TO
 from node.settings import Settings
 from node.visible import visible
-from node.worklist import AuditEntry, Deed
+from node.worklist import CERTIFICATE, AuditEntry, Deed
 
 Code = tuple[str, str, str]
 """Value, coding scheme and meaning."""
@@ -47,6 +47,9 @@ EVENT_TYPES: Mapping[Deed, Code] = {
     Deed.QUARANTINE: RESTRICTED,
     Deed.DELIVERIES: RESTRICTED,
     Deed.ECHOED: RESTRICTED,
+    Deed.COVERAGE: RESTRICTED,
+    Deed.CANARY: RESTRICTED,
+    Deed.REFUSED: RESTRICTED,
 }
 """Of CID 401, Audit Event Type Code."""
 EVENTS: Mapping[Deed, tuple[Code, str]] = {
@@ -56,12 +59,17 @@ EVENTS: Mapping[Deed, tuple[Code, str]] = {
     **dict.fromkeys((Deed.FEEDBACK, Deed.UNDONE), (PROCEDURE, "U")),
     **dict.fromkeys((Deed.QUERIED, Deed.LIST), (QUERY, "E")),
     **dict.fromkeys((Deed.ACCOUNT, Deed.QUARANTINE, Deed.DELIVERIES, Deed.ECHOED), (ALERT, "E")),
+    **dict.fromkeys((Deed.COVERAGE, Deed.CANARY, Deed.REFUSED), (ALERT, "E")),
+    Deed.COMMITMENT: (ACCESSED, "R"),
     Deed.PURGED: (DELETED, "D"),
     Deed.STORED: (TRANSFERRED, "C"),
     Deed.RETRIEVED: (TRANSFERRED, "R"),
     Deed.DELIVERED: (TRANSFERRED, "R"),
 }
-"""The EventID of each deed and its EventActionCode."""
+"""The EventID of each deed and its EventActionCode. CID 400 has none for storage commitment: who
+vouches for objects has read them."""
+FAILURES = frozenset((Deed.SIGN_IN_FAILED, Deed.REFUSED))
+"""Deeds that failed; EventOutcomeIndicator 4, a minor failure."""
 SOURCE, DESTINATION = ("110153", DCM, "Source Role ID"), ("110152", DCM, "Destination Role ID")
 MEDIA, RUNS = ("110154", DCM, "Destination Media"), ("110150", DCM, "Application")
 STUDY_UID, NODE_ID = ("110180", DCM, "Study Instance UID"), ("110182", DCM, "Node ID")
@@ -102,7 +110,7 @@ def dicom_message(entry: AuditEntry, patients: Mapping[str, str], settings: Sett
 
 def is_failure(entry: AuditEntry) -> bool:
     """Return whether a row says that something failed."""
-    return entry.what is Deed.SIGN_IN_FAILED
+    return entry.what in FAILURES
 
 
 def _event(entry: AuditEntry) -> tuple[Code, str]:
@@ -140,11 +148,20 @@ def _participants(entry: AuditEntry, node: str, settings: Settings) -> list[Part
         case Deed.RETRIEVED:
             return [Participant(node, SOURCE), Participant(who, DESTINATION, **told)]
         case Deed.DELIVERED:
-            hosts = {one.name: one.host for one in settings.deliver.destinations}
             role = DESTINATION if entry.address == "dicom" else MEDIA
-            to = Participant(who, role, address=hosts.get(who, ""))
+            to = Participant(who, role, address=_host(who, settings))
             return [Participant(node, SOURCE, requests=True), to]
+        case Deed.COMMITMENT if entry.address == "dicom":  # ours, of a destination
+            return [
+                Participant(node, requests=True),
+                Participant(who, address=_host(who, settings)),
+            ]
     return [Participant(who, **told), here]
+
+
+def _host(destination: str, settings: Settings) -> str:
+    hosts = {one.name: one.host for one in settings.deliver.destinations}
+    return hosts.get(destination, "")
 
 
 def _add_participant(root: ET.Element, one: Participant) -> None:

@@ -17,7 +17,7 @@ from typing import Self
 from node.errors import IchnodeError, Permanent, Retryable
 from node.log import event
 from node.visible import visible
-from node.worklist import Actor, Audit, AuditLine, Deed
+from node.worklist import CERTIFICATE, Actor, Audit, AuditLine, Deed
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ REMEMBERED = 20_000
 """Rows that are known to be in the trail, so that no slice adds one."""
 STOP_S = 20.0
 """How long a stopping process tries to add what is left; less than systemd's TimeoutStopSec."""
-MOVE_TO, CERTIFICATE = "C-MOVE to ", ", certificate "
-"""What a row says of a C-MOVE before its destination, and of a caller before its certificate."""
+MOVE_TO = "C-MOVE to "
+"""What a row says of a C-MOVE before its destination."""
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 
 

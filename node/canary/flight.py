@@ -8,24 +8,18 @@ from pathlib import Path
 from node.canary import phantom
 from node.canary.judging import judge
 from node.case_folder import CaseFolder
-from node.deliver import Verdict, tell
 from node.depot import depot_of
 from node.dicom.net.store_scu import send_files
 from node.dicom.read.identity import read_identity
 from node.dicom.write.ct import new_study
 from node.errors import BadObject, IchnodeError, Retryable
 from node.settings import Destination, Settings
-from node.worklist import Alarm, Canaries, Canary, Row
-
-ALARM = "canary"
-"""What its alarm is called."""
+from node.worklist import CANARY_ALARM, Alarms, Canaries, Canary, Row
 
 
-class NotTold(Retryable):
-    """A destination was not told of an alarm."""
-
-
-def send(settings: Settings, canaries: Canaries, clock: Callable[[], datetime]) -> None:
+def send(
+    settings: Settings, canaries: Canaries, alarms: Alarms, clock: Callable[[], datetime]
+) -> None:
     """Send a phantom through the node's own door, unless one is under way.
 
     Raises
@@ -47,7 +41,7 @@ def send(settings: Settings, canaries: Canaries, clock: Callable[[], datetime]) 
     if refused:
         trouble = f"the node's own door did not take the phantom: {refused[0]}"
         canaries.end(uid, clock(), trouble=trouble)
-        canaries.raise_alarm(ALARM, trouble, clock())
+        alarms.note(CANARY_ALARM, trouble, clock())
         raise Retryable(trouble)
 
 
@@ -64,21 +58,18 @@ def door(settings: Settings) -> Destination:
     )
 
 
-def watch(settings: Settings, canaries: Canaries, clock: Callable[[], datetime]) -> None:
-    """Judge the answers that came, raise or end the alarm, tell it, and remove old phantoms.
-
-    Raises
-    ------
-    NotTold
-        If a destination was not told; the next call tries again.
-    """
+def watch(
+    settings: Settings, canaries: Canaries, alarms: Alarms, clock: Callable[[], datetime]
+) -> None:
+    """Judge the answers that came, raise or end the alarm, and remove old phantoms."""
     for sent in canaries.waiting():
-        _judge(sent, settings, canaries, clock())
+        _judge(sent, settings, canaries, alarms, clock())
     remove_old(settings, canaries, clock())
-    tell_all(settings, canaries, clock())
 
 
-def _judge(sent: Canary, settings: Settings, canaries: Canaries, now: datetime) -> None:
+def _judge(
+    sent: Canary, settings: Settings, canaries: Canaries, alarms: Alarms, now: datetime
+) -> None:
     row = canaries.answer(sent.study_instance_uid)
     before = row and row.bundle and canaries.reference(row.bundle, sent.phantom)
     judged = judge(sent, row, before or None, settings.canary, now)
@@ -90,10 +81,7 @@ def _judge(sent: Canary, settings: Settings, canaries: Canaries, now: datetime) 
     door_s = None if row is None else row.door_to_flag_s
     uid = sent.study_instance_uid
     canaries.end(uid, now, trouble=trouble, found=judged.found, door_to_flag_s=door_s)
-    if trouble is None:
-        canaries.end_alarm(ALARM, now)
-    else:
-        canaries.raise_alarm(ALARM, trouble, now)
+    alarms.note(CANARY_ALARM, trouble or "", now)
 
 
 def _unlike_the_phantom(row: Row, settings: Settings) -> str | None:
@@ -112,30 +100,6 @@ def _unlike_the_phantom(row: Row, settings: Settings) -> str | None:
     if identity.patient.patient_id != phantom.WORDS:
         return "the phantom's report names another patient"
     return None
-
-
-def tell_all(settings: Settings, canaries: Canaries, now: datetime) -> None:
-    """Tell whom `canary.alarm` names of what is wrong, and of its end; raises as `watch`."""
-    failed = []
-    to = [one for one in settings.deliver.messaged if one.name in settings.canary.alarm]
-    for alarm in canaries.alarms():
-        for destination in to:
-            if not _is_news(alarm, destination.name):
-                continue
-            answer = tell(alarm, destination, settings, now)
-            if answer.verdict is Verdict.STORED:
-                canaries.told(alarm, destination.name, of_end=alarm.ended_at is not None)
-            else:
-                failed.append(f"{destination.name}: {answer.message}")
-    if failed:
-        raise NotTold(f"an alarm was not told to {'; '.join(failed)}")
-
-
-def _is_news(alarm: Alarm, name: str) -> bool:
-    """Return whether a destination has not heard of an alarm, or of the end of one it heard of."""
-    if alarm.ended_at is None:
-        return name not in alarm.told
-    return alarm.told.get(name) is False
 
 
 def remove_old(settings: Settings, canaries: Canaries, now: datetime) -> None:

@@ -17,9 +17,10 @@ from datetime import datetime
 from node.cases import clearance
 from node.cases.choice import lost_by, rank, read_instead, thickness_mm
 from node.cases.clearance import unseen
-from node.cases.eligibility import RULES, judge, limitations
+from node.cases.eligibility import RULES, judge
 from node.cases.field import Entry, Field, field_of
 from node.cases.header_words import Contrast
+from node.cases.limitations import limitations
 from node.dicom.read.geometry import FrameRef
 from node.outcomes import NotAnalysed, Planned, Skipped, Waiting
 from node.records import Case, Instance, Preferred, Series, SeriesPlan, SliceRef

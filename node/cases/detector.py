@@ -19,8 +19,8 @@ def load_detector(settings: Settings) -> "Detector":
     Raises
     ------
     BadConfiguration
-        If the bundle is damaged, it lacks a network that is asked for, or this machine lacks the
-        runtime.
+        If the bundle is damaged, it lacks a network or the operating point that is asked for, or
+        this machine lacks the runtime.
     """
     from models import bundle
 
@@ -32,6 +32,7 @@ def load_detector(settings: Settings) -> "Detector":
             settings.data_dir / "cache",
             subtypes=chosen.subtypes,
             key_slice=chosen.key_slice,
+            operating_point=chosen.operating_point,
         )
     except (bundle.BundleError, ValueError) as error:
         raise BadConfiguration(f"triage: {error}") from error

@@ -10,12 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.uid import (
-    JPEG2000,
     CTImageStorage,
     EnhancedCTImageStorage,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
 )
 
@@ -25,10 +21,9 @@ from node.cases.header_words import (
     contrast,
     is_localiser,
     is_rendered,
-    is_sharp,
 )
 from node.cases.odd_ones import sort_out
-from node.cases.substitutes import age_doubts, substitutes, years
+from node.cases.substitutes import age_doubts, age_in_words, years
 from node.dicom.read.geometry import Stack, stack
 from node.errors import Refused
 from node.identity import PatientIdentity, disagreeing
@@ -37,7 +32,6 @@ from node.settings import Assemble
 from node.states import Reason
 
 CT = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
-LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000})
 
 # Estimates from anatomy and from what scanners can do; nothing was measured.
 MAX_AXIAL_TILT_DEG = 35.0  # gantries tilt up to 30 degrees
@@ -45,12 +39,8 @@ WHOLE_HEAD_MM = 120.0  # an adult's vertex to foramen magnum is about 130 mm
 LONGER_THAN_A_HEAD_MM = 350.0
 LONGEST_HEAD_MM = 250.0  # an adult's vertex to chin is about 230 mm
 HEAD_FIELD_MM = (150.0, 300.0)  # fields of view of heads; those of trunks are wider
-NARROW_MM = 180.0  # an adult head is about 190 mm long
-THICK_MM = 7.0  # the networks are trained on slabs of about 5 mm
-ADULT_YEARS = 18.0
 
 Headers = Sequence[Header]
-Sentences = tuple[tuple[bool, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,102 +164,6 @@ def _has_size_of_a_head(ordered: Stack) -> bool:
     return low <= min(high, wide) <= most and ordered.coverage_mm <= LONGEST_HEAD_MM
 
 
-def limitations(verdict: Verdict) -> tuple[str, ...]:
-    """Return what a radiologist must know about an eligible series, as sentences."""
-    ordered = verdict.stack
-    assert ordered is not None
-    images = tuple(verdict.images[index] for index in sorted({r.header for r in ordered.slices}))
-    read = replace(verdict, images=images)
-    said = (*_of_geometry(read.headers, ordered), *_of_content(read), *_of_part(verdict.series))
-    taken = substitutes(read.headers)
-    return (*(sentence for holds, sentence in said if holds), *taken, *verdict.odd_ones)
-
-
-def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
-    """Return the limitations that follow from where the slices lie."""
-    gaps = ordered.gaps_mm
-    thickest = max((h.slice_thickness_mm or 0.0 for h in headers), default=0.0)
-    plane = ordered.plane
-    high, wide = plane.spacing_mm[0] * plane.rows, plane.spacing_mm[1] * plane.columns
-    return (
-        (ordered.tilt_deg >= 1, f"gantry tilt {ordered.tilt_deg:.1f} degrees"),
-        (
-            bool(gaps.max() > 1.5 * gaps.min()),
-            f"slice spacing varies from {gaps.min():.1f} to {gaps.max():.1f} mm",
-        ),
-        (thickest >= THICK_MM, f"slices up to {thickest:.1f} mm thick"),
-        (
-            thickest > 0 and bool(np.median(gaps) > 1.2 * thickest),
-            f"slices {thickest:.1f} mm thick lie {np.median(gaps):.1f} mm apart: the head between "
-            "them was not imaged",
-        ),
-        (
-            ordered.coverage_mm < WHOLE_HEAD_MM,
-            f"only {ordered.coverage_mm:.0f} mm of the head were scanned",
-        ),
-        (
-            min(high, wide) < NARROW_MM,
-            f"field of view {high:.0f} x {wide:.0f} mm: it may cut the head",
-        ),
-    )
-
-
-def _of_content(verdict: Verdict) -> Sentences:
-    """Return the limitations that follow from what the images are and whom they show."""
-    headers = verdict.headers
-    age = years(headers)
-    return (
-        (any(map(is_sharp, headers)), "bone kernel: soft tissue is noisy"),
-        (verdict.contrast is Contrast.AGENT, "contrast agent: vessels look like blood"),
-        (
-            verdict.contrast is Contrast.UNCLEAR,
-            "the header names a contrast agent and denies it: vessels may look like blood",
-        ),
-        (any("DERIVED" in h.image_type for h in headers), "derived images, not the scanner's own"),
-        (
-            any(h.transfer_syntax_uid in LOSSY for h in headers),
-            "images came in a lossy transfer syntax",
-        ),
-        (
-            age is not None and age < ADULT_YEARS,
-            f"the patient is {_age(age or 0.0)} old: the networks were trained mostly on adults",
-        ),
-        (
-            all(body_part(h, verdict.settings)[0] is None for h in headers),
-            "the header does not name the body part",
-        ),
-    )
-
-
-def _of_part(series: Series) -> Sentences:
-    """Return the limitations of a series that holds several scans or reconstructions."""
-    part = series.part
-    return (
-        (
-            part.count > 1,
-            f"the series holds {part.count} scans or reconstructions: this is number "
-            f"{part.number + 1}",
-        ),
-        (
-            bool(part.borrowed),
-            f"it shows {len(series.instances) - len(part.borrowed)} places again: the other "
-            f"{len(part.borrowed)} images are those of another scan",
-        ),
-        (
-            part.left_out > 0,
-            f"{part.left_out} images of another reconstruction were left out",
-        ),
-    )
-
-
-def _age(years: float) -> str:
-    """Return the age in words; under two years in months."""
-    if not years:
-        return "less than a month"
-    count, unit = (int(years), "year") if years >= 2 else (round(years * 12), "month")
-    return f"{count} {unit}{'' if count == 1 else 's'}"
-
-
 def _images(series: Series) -> tuple[Instance, ...]:
     """Return the instances sorted by UID, without pages and localisers if there are others."""
     instances = sorted(series.instances, key=lambda i: i.header.sop_instance_uid)
@@ -351,8 +245,8 @@ def _too_young(headers: Headers, settings: Assemble) -> str | None:
     if age is None or age >= settings.min_age_years:
         return None
     said = (
-        f"the patient is {_age(age)} old: the networks were not trained on children under "
-        f"{_age(settings.min_age_years)}"
+        f"the patient is {age_in_words(age)} old: the networks were not trained on children under "
+        f"{age_in_words(settings.min_age_years)}"
     )
     return "; ".join((said, *age_doubts(headers)))
 

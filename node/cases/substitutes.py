@@ -54,3 +54,11 @@ def _frame_of_reference(headers: Sequence[Header]) -> list[str]:
 def _of(sentence: str, count: int, images: int) -> str:
     """Return the sentence, with the number of images that it is about if that is not all."""
     return sentence if count == images else f"{sentence} ({count} of {images} images)"
+
+
+def age_in_words(age: float) -> str:
+    """Return the age in words; under two years in months."""
+    if not age:
+        return "less than a month"
+    count, unit = (int(age), "year") if age >= 2 else (round(age * 12), "month")
+    return f"{count} {unit}{'' if count == 1 else 's'}"

@@ -6,8 +6,7 @@ and another worker goes on with the case where it stood.
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 
 from node.cases.pipeline import PIPELINE, Node, run_stage
@@ -18,7 +17,7 @@ from node.outages import outage_of, require_room, sit_out
 from node.outcomes import Failed, Outcome, Reported
 from node.records import Case
 from node.states import Reason
-from node.worklist import LeaseLost
+from node.worklist import LeaseLost, lease_kept
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,11 @@ def work_once(node: Node, name: str, *, study_uid: str | None = None) -> bool:
     case = node.cases.claim(PIPELINE, name, lease_s, node.clock(), study_uid=study_uid)
     if case is None:
         return False
-    with suppress(LeaseLost), _lease_kept(node, case, name):
+
+    def renew() -> None:
+        node.cases.renew(case.id, name, lease_s, node.clock())
+
+    with suppress(LeaseLost), lease_kept(renew, lease_s, f"lease-{case.id}"):
         _run(case, node, name)
     return True
 
@@ -142,26 +145,6 @@ def _require_over(outage: Outage, case: Case, node: Node, name: str) -> None:
         with suppress(Outage):
             node.cases.give_back(name)
         raise outage from None
-
-
-@contextmanager
-def _lease_kept(node: Node, case: Case, name: str) -> Iterator[None]:
-    """Renew the claim three times a lease while the block runs."""
-    done = threading.Event()
-    lease_s = node.settings.work.lease_s
-
-    def keep() -> None:
-        while not done.wait(lease_s / 3):
-            with suppress(Outage):  # the stage meets it too
-                node.cases.renew(case.id, name, lease_s, node.clock())
-
-    thread = threading.Thread(target=keep, name=f"lease-{case.id}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _result(outcome: Outcome) -> dict[str, str]:

@@ -132,7 +132,9 @@ def describe(row: Row, node: Node) -> dict[str, Any]:
     values = row.to_json()
     for name in NETWORK_FIELDS:
         del values[name]
-    return {**values, "slices": _slices(_folder(row, node))}
+    folder = _folder(row, node)
+    found = folder.read_findings()
+    return {**values, "mimics": list(found.mimics) if found else [], "slices": _slices(folder)}
 
 
 def _folder(row: Row, node: Node) -> CaseFolder:

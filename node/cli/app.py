@@ -8,15 +8,19 @@ from typing import Annotated
 
 import typer
 
+from node.cli.commands.archive import archive
 from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
 from node.cli.commands.canary import canary
 from node.cli.commands.cases import cases
+from node.cli.commands.charting import chart
 from node.cli.commands.configuration import config
 from node.cli.commands.coverage import coverage
 from node.cli.commands.deliveries import deliveries
 from node.cli.commands.installation import db, doctor, reload, serve
 from node.cli.commands.jobs import jobs
+from node.cli.commands.labelling import label
+from node.cli.commands.minutes import minutes
 from node.cli.commands.peers import echo, send
 from node.cli.commands.purging import purge
 from node.cli.commands.quarantine import quarantine
@@ -53,6 +57,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
 }
 GROUPS = {
+    "archive": archive,
     "cases": cases,
     "quarantine": quarantine,
     "deliveries": deliveries,
@@ -95,5 +100,8 @@ def _ichnode(
 for name, command in COMMANDS.items():
     app.command(name)(command)
 review.command("feedback")(feedback)  # of the node's database, which training does not know
+archive.command("label")(label)
+archive.command("minutes")(minutes)
+archive.command("chart")(chart)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)

@@ -1,6 +1,5 @@
 """`ichnode doctor`: checks an installation before it is trusted; each check gives one line."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +16,7 @@ from node.deliver import probe
 from node.depot import depot_of
 from node.dicom.net.association import Status
 from node.dicom.net.tls import good_until
+from node.disk import room_of
 from node.errors import IchnodeError, Outage
 from node.folder_lock import holder
 from node.outages import require_room
@@ -76,7 +76,7 @@ def check_disk(settings: Settings) -> Iterator[Check]:
         found = f"{error}; the roles wait until it is over, and go on by themselves"
         yield Check("bad", "data folder", found)
         return
-    free_mb = shutil.disk_usage(settings.data_dir).free >> 20
+    free_mb = room_of(settings.data_dir).free_mb
     verdict = "ok" if free_mb > 2 * settings.receive.min_free_mb else "note"
     if free_mb < settings.receive.min_free_mb:
         verdict = "bad"
@@ -108,7 +108,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
     try:
         with Worklist(settings.url) as worklist:
             counts = ", ".join(f"{n} {state}" for state, n in worklist.views.counts().items() if n)
-            held_up = worklist.outbox.held_up()
+            held_up = worklist.deliveries.held_up()
             dead = worklist.commitments.dead()
         yield Check("ok", "database", f"cases: {counts or 'none yet'}")
         for one in held_up:
@@ -127,8 +127,10 @@ def check_detector(settings: Settings) -> Iterator[Check]:
     except IchnodeError as error:
         yield Check("bad", "detector", str(error))
         return
+    rules = detector.settings
     found = f"{detector.name} on {detector.runtime}, golden output reproduced"
-    yield Check("ok", "detector", found)
+    point = f"suspected from {rules.operating_point:.3f} on ({rules.point})"
+    yield Check("ok", "detector", f"{found}; {point}")
 
 
 def check_node(settings: Settings) -> Iterator[Check]:

@@ -1,19 +1,90 @@
 """Alarms about the node itself, by mail or webhook. They concern no patient, and name none."""
 
 import json
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from hashlib import sha256
 
-from node.deliver.answer import Answer
+from node.deliver.answer import Answer, Verdict
 from node.deliver.channels import mail, webhook
+from node.errors import Retryable
 from node.settings import Destination, Settings
 from node.wording import RESEARCH_USE_ONLY
-from node.worklist import Alarm
+from node.worklist import Alarm, Alarms
 
 REMEDY = "What to do: docs/operations.md, Alarms; `ichnode doctor` looks at everything."
+
+
+class NotTold(Retryable):
+    """A destination was not told of an alarm."""
+
+
+def tell_all(settings: Settings, alarms: Alarms, now: datetime) -> None:
+    """Tell whom `alarms.to` names of each alarm once, and of its end.
+
+    Raises
+    ------
+    NotTold
+        If a destination was not told; the next call tries again.
+    """
+    failed = []
+    for alarm in alarms.last():
+        for name, answer in _answers(alarm, settings, now):
+            if answer.verdict is Verdict.STORED:
+                alarms.told(alarm, name, of_end=alarm.ended_at is not None)
+            else:
+                failed.append(f"{name}: {answer.message}")
+    if failed:
+        raise NotTold(f"an alarm was not told to {'; '.join(failed)}")
+
+
+class Unnoted:
+    """An alarm that the worklist cannot take, since it is what fails: it is held in memory.
+
+    Who was told of it is forgotten with the process.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._alarm = Alarm(0, what, "", datetime.min.replace(tzinfo=UTC), None, {})
+
+    def note(self, trouble: str, settings: Settings, now: datetime) -> None:
+        """Tell of what is wrong once it has lasted for `alarms.after_s`; "": of its end."""
+        if trouble and not self._alarm.said:
+            self._alarm = replace(self._alarm, raised_at=now, ended_at=None, told={})
+        if trouble:
+            self._alarm = replace(self._alarm, said=trouble)
+        elif self._alarm.said:
+            self._alarm = replace(self._alarm, ended_at=now)
+        if self._alarm.said and now - self._alarm.raised_at >= settings.alarms.after:
+            self._tell(settings, now)
+        if self._alarm.ended_at is not None:
+            self._alarm = replace(self._alarm, said="")
+
+    def _tell(self, settings: Settings, now: datetime) -> None:
+        of_end = self._alarm.ended_at is not None
+        told = {
+            name: of_end
+            for name, answer in _answers(self._alarm, settings, now)
+            if answer.verdict is Verdict.STORED
+        }
+        self._alarm = replace(self._alarm, told={**self._alarm.told, **told})
+
+
+def _answers(alarm: Alarm, settings: Settings, now: datetime) -> Iterator[tuple[str, Answer]]:
+    """Tell each destination that has not heard of an alarm, or of the end of one it heard of."""
+    for destination in settings.deliver.messaged:
+        name = destination.name
+        if name in settings.alarms.to and _is_news(alarm, name):
+            yield name, tell(alarm, destination, settings, now)
+
+
+def _is_news(alarm: Alarm, name: str) -> bool:
+    if alarm.ended_at is None:
+        return name not in alarm.told
+    return alarm.told.get(name) is False
 
 
 def tell(alarm: Alarm, destination: Destination, settings: Settings, now: datetime) -> Answer:
@@ -70,4 +141,4 @@ _WAYS: Mapping[str, Callable[[Alarm, Destination, Settings, datetime], Answer]] 
     "mail": _by_mail,
     "webhook": _by_webhook,
 }
-"""By the `how` of a destination; the settings let `canary.alarm` name no other."""
+"""By the `how` of a destination; the settings let `alarms.to` name no other."""

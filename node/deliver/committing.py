@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from node.arrive.commitment import judged, take_report
-from node.committed import CommitmentAsked
+from node.committed import CommitmentAsked, CommitmentReport
 from node.dicom.net.commitment import new_transaction, request_commitment, send_report
 from node.errors import BadConfiguration, Retryable
 from node.log import event
 from node.settings import Destination, Settings
-from node.worklist import Commitments, Confirmations, Duty, Stored, claimant
+from node.worklist import Actor, Commitments, Confirmations, Duty, Stored, claimant
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def report_what_is_due(
     while not is_over() and (duty := commitments.claim(worker, LEASE_S, clock())) is not None:
         say = {"caller": ascii(duty.caller), "transaction": duty.asked.transaction_uid}
         try:
-            _report(duty, settings, commitments, clock)
+            told, report = _report(duty, settings, commitments, clock)
         except (Retryable, BadConfiguration) as error:
             again = retry_at(duty.attempts, clock())
             commitments.failed(duty, worker, str(error), again, clock())
@@ -58,19 +58,23 @@ def report_what_is_due(
             else:
                 logger.warning("not reported: %s", error, extra=event("not_reported", **say))
             continue
-        commitments.reported(duty, worker, clock())
+        commitments.reported(duty, worker, told, report, clock())
         logger.info("commitment reported", extra=event("reported", **say))
         taken += 1
     return taken
 
 
-def _report(duty: Duty, settings: Settings, commitments: Commitments, clock: Clock) -> None:
+def _report(
+    duty: Duty, settings: Settings, commitments: Commitments, clock: Clock
+) -> tuple[Actor, CommitmentReport]:
+    """Tell a caller what is kept; return whom, and what it was told."""
     peer = _listener(duty.caller, settings)
     if peer is None:
         raise Retryable(f"{duty.caller!a} has no host and port in receive.callers")
     report = judged(duty, commitments, settings, clock())
     limits = settings.receive.ae_title, settings.deliver.timeout_s
     send_report(peer, report, ae_title=limits[0], timeout_s=limits[1])
+    return Actor(duty.caller, peer.host), report
 
 
 def _listener(caller: str, settings: Settings) -> Destination | None:
@@ -99,7 +103,8 @@ def ask_what_is_due(
         except (Retryable, BadConfiguration) as error:
             trouble, wait_s = str(error), min(wait_s, settings.deliver.max_retry_s)
             logger.warning("not asked: %s", error, extra=event("not_asked_to_commit", **say))
-        confirmations.asked(stored, worker, clock() + timedelta(seconds=wait_s), trouble)
+        again_at = clock() + timedelta(seconds=wait_s)
+        confirmations.asked(stored, worker, again_at, clock(), trouble)
     return asked
 
 

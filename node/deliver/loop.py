@@ -1,25 +1,13 @@
-"""Empties the outbox: a parcel is sent to its destination until the peer says that it has it.
+"""Runs what sends, in threads: the outbox is looked at again and again, and so is what is promised.
 
-A report's SOP Instance UIDs follow from what it reports on. So an object that is sent twice
-(because the peer died before its answer, or the node before it noted one) is one object in the
-archive. The node tries again after every failure, with growing waits, `deliver.max_attempts` times.
-A destination with which there is no connection is tried by itself, and what it is owed waits with
-it: that costs no parcel a try, and all of it goes once the peer answers.
-A parcel that the peer refuses for what it is (DICOM: 0117, 0122, A9xx, Cxxx, no presentation
-context) waits the longest time at once, since only a change at the peer can help. An object of
-another patient or study than the images it was made from is never sent.
-
-A message about a study goes the same way. One that its peer rejects for good (HL7: AR, HTTP: 4xx,
-SMTP: 5yz) is given up at once: a person must look.
+Each destination has a thread for what is urgent and one for the rest, and no peer that hangs holds
+up another. A job that fails runs again; how it went is noted for the admin page.
 """
 
 import logging
-import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -27,20 +15,18 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from node import outages
-from node.deliver.answer import Answer, Verdict
+from node.deliver.answer import Verdict
 from node.deliver.busy import Busy
-from node.deliver.channels import CHANNELS
 from node.deliver.committing import ask_what_is_due, report_what_is_due
-from node.errors import IchnodeError, Outage
+from node.deliver.sending import drain, retry_at
+from node.errors import IchnodeError
 from node.log import event as log_event
 from node.outages import Outages, outage_of
-from node.records import Delivery
 from node.settings import Settings
 from node.worklist import (
     Commitments,
     Confirmations,
     EscalationStep,
-    LeaseLost,
     Outbox,
     claimant,
 )
@@ -57,184 +43,6 @@ COMMITMENT_POLL_S = 1.0
 query by an index."""
 NOTED_S = 30.0
 """How often a job that goes well is noted for the admin page; chosen, since a note is a write."""
-UNREACHABLE_S = 60.0
-"""Longest wait before a destination is tried again with which there is no connection; chosen, since
-one try for all that it is owed costs little, and what waits may be a bleed."""
-BATCH = 8
-"""Parcels sent before the outbox is asked again what is most urgent."""
-
-
-def drain(
-    settings: Settings,
-    outbox: Outbox,
-    clock: Callable[[], datetime],
-    worker: str,
-    urgent_to: str | None = None,
-    busy: Busy | None = None,
-    is_over: Callable[[], bool] = lambda: False,
-) -> int:
-    """Send what is due now, until `is_over`; return how many parcels arrived.
-
-    Parameters
-    ----------
-    urgent_to
-        Send only what suspected current cases owe to this destination; None sends all.
-    busy
-        Nothing is sent to a destination to which another who shares this one sends.
-    """
-    lease_s = 2 * settings.deliver.timeout_s
-    busy = Busy() if busy is None else busy
-    arrived = 0
-    while not is_over():
-        now = clock()
-        claim = partial(outbox.claim, worker, lease_s, now, BATCH, urgent_to=urgent_to)
-        with busy.claimed(claim) as batch:
-            if not batch:
-                break
-            valid_until = now + timedelta(seconds=lease_s / 2)
-            arrived += _send(batch, settings, outbox, clock, worker, valid_until)
-    return arrived
-
-
-def _send(
-    batch: Sequence[Delivery],
-    settings: Settings,
-    outbox: Outbox,
-    clock: Callable[[], datetime],
-    worker: str,
-    valid_until: datetime,
-) -> int:
-    """Send deliveries of one destination and record the answers; return how many arrived."""
-    arrived = 0
-    failed: Counter[str] = Counter()
-    for owed, answer in _sent(batch, settings, outbox, worker):
-        if answer.verdict is Verdict.DOWN:
-            _wait_for(owed.destination, answer.message, settings, outbox, clock(), worker)
-            break
-        arrived += answer.verdict is Verdict.STORED
-        _note(owed, answer, settings, outbox, clock(), worker)
-        if answer.verdict in (Verdict.AGAIN, Verdict.REFUSED, Verdict.FINAL):
-            failed[f"{_log_words(answer)} (status {_hex(answer.status)})"] += 1
-        if clock() > valid_until:  # what is left goes out when its lease has run out
-            break
-    for why, objects in failed.items():
-        say = log_event("not_delivered", destination=batch[0].destination, objects=objects)
-        logger.warning("not delivered: %s", why, extra=say)
-    return arrived
-
-
-def _sent(
-    batch: Sequence[Delivery], settings: Settings, outbox: Outbox, worker: str
-) -> Iterator[tuple[Delivery, Answer]]:
-    """Send a batch; what an outage keeps from being sent is given back, which is no attempt."""
-    try:
-        yield from CHANNELS[batch[0].parcel.channel].send(batch, settings, outbox)
-    except Outage:
-        with suppress(Outage):
-            outbox.give_back(worker)
-        raise
-
-
-def _wait_for(
-    destination: str, why: str, settings: Settings, outbox: Outbox, now: datetime, worker: str
-) -> None:
-    """Record that a destination does not answer; say so when it begins."""
-    limits = settings.deliver
-    waits_s = limits.retry_s, min(limits.max_retry_s, UNREACHABLE_S)
-    down = outbox.not_reached(destination, worker, why, waits_s, now)
-    if down.tries == 1:
-        say = log_event(
-            "unreachable",
-            destination=destination,
-            owed=down.owed,
-            next_try=down.next_try_at.isoformat(timespec="seconds"),
-        )
-        logger.error("no connection; what is owed goes once it answers: %s", why, extra=say)
-
-
-ACTIONS = {Verdict.STORED: "delivered", Verdict.STOPPED: "never_sent"}
-
-
-def _hex(status: int | None) -> str:
-    return "none" if status is None else f"{status:04X}"
-
-
-def _note(
-    owed: Delivery,
-    answer: Answer,
-    settings: Settings,
-    outbox: Outbox,
-    now: datetime,
-    worker: str,
-) -> None:
-    """Record the answer in the outbox."""
-    verdict, status = answer.verdict, answer.status
-    about = {"case": owed.case_id, "destination": owed.destination, "kind": owed.parcel.kind}
-    say = log_event(
-        ACTIONS.get(verdict, "not_delivered"),
-        **about,
-        status=None if status is None else _hex(status),
-    )
-    again = False
-    try:
-        if verdict is Verdict.STORED and _must_commit(owed, settings):
-            send_again_at = _send_again_at(owed, settings, now)
-            again = outbox.stored(owed, worker, status or 0, send_again_at, now)
-        elif verdict is Verdict.STORED:
-            again = outbox.delivered(owed, worker, status or 0, now)
-        elif verdict is Verdict.STOPPED:
-            logger.error("%s", answer.message, extra=say)
-            outbox.never_send(owed, worker, answer.message, now)
-        else:
-            retry_at = _retry_at(owed.attempts, verdict, settings, now)
-            again = outbox.failed(owed, worker, status, answer.message, retry_at, now)
-    except LeaseLost as error:
-        logger.warning("%s", error, extra=say)
-        return
-    if again:
-        logger.warning(
-            "answers again", extra=log_event("answers_again", destination=owed.destination)
-        )
-    if verdict is Verdict.STORED:
-        awaits = _must_commit(owed, settings)
-        logger.info("stored, commitment awaited" if awaits else "delivered", extra=say)
-
-
-def _must_commit(owed: Delivery, settings: Settings) -> bool:
-    """Return whether a delivery counts only once its destination has committed itself to it."""
-    named = (one for one in settings.deliver.archives if one.name == owed.destination)
-    return any(one.commitment for one in named)
-
-
-def _send_again_at(owed: Delivery, settings: Settings, now: datetime) -> datetime | None:
-    """Return when to send a stored object again that was not committed; None for no more."""
-    if owed.attempts >= settings.deliver.max_attempts:
-        return None
-    return now + timedelta(seconds=settings.deliver.send_again_s)
-
-
-def _log_words(answer: Answer) -> str:
-    """Return what the log says of a failure: of a peer's words only that there are some."""
-    if answer.status is None or not answer.message:
-        return answer.message or "the peer says no more"
-    return "the peer says why: see `ichnode deliveries list`"
-
-
-def _retry_at(
-    attempts: int, verdict: Verdict, settings: Settings, now: datetime
-) -> datetime | None:
-    """Return when to try again after `attempts` earlier failures, or None to give up.
-
-    The wait doubles each time. It is shortened at random by up to a quarter, so that a peer that
-    comes back does not get everything at the same moment.
-    """
-    limits = settings.deliver
-    if verdict is Verdict.FINAL or attempts + 1 >= limits.max_attempts:
-        return None
-    wait_s = min(limits.retry_s * 2.0 ** min(attempts, 30), limits.max_retry_s)
-    if verdict is Verdict.REFUSED:
-        wait_s = limits.max_retry_s
-    return now + timedelta(seconds=wait_s * random.uniform(0.75, 1.0))
 
 
 def deliver(
@@ -324,7 +132,7 @@ def _add_commitment(
         settings,
         commitments,
         clock,
-        lambda attempts, now: _retry_at(attempts, Verdict.AGAIN, settings, now),
+        lambda attempts, now: retry_at(attempts, Verdict.AGAIN, settings, now),
         is_over,
     )
     asking = partial(ask_what_is_due, settings, confirmations, clock, is_over)

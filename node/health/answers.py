@@ -19,6 +19,7 @@ from node.errors import IchnodeError
 from node.health.metrics import NodeMetrics
 from node.health.readiness import conditions
 from node.log import event
+from node.outages import waits_for
 from node.settings import Settings
 from node.worklist import Worklist
 
@@ -32,15 +33,20 @@ Answer = Callable[[dict[str, Any], Callable[..., object]], Iterable[bytes]]
 TEXT = (("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
 
 
-def application(settings: Settings, worklist: Worklist, clock: Callable[[], datetime]) -> Answer:
-    """Return the WSGI application that answers."""
+def application(
+    settings: Settings, worklist: Worklist | None, clock: Callable[[], datetime]
+) -> Answer:
+    """Return the WSGI application that answers; None: the worklist cannot be opened."""
     registry = CollectorRegistry()
-    registry.register(NodeMetrics(settings, worklist, clock))
+    if worklist is not None:
+        registry.register(NodeMetrics(settings, worklist, clock))
     metrics = make_wsgi_app(registry, disable_compression=True)
 
     def answer(asked: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
         match asked["REQUEST_METHOD"], asked["PATH_INFO"]:
             case ("GET" | "HEAD", "/metrics"):
+                if worklist is None:
+                    return _say(start, "503 Service Unavailable", waits_for())
                 try:
                     return list(metrics(asked, start))
                 except (IchnodeError, OSError) as error:
@@ -80,11 +86,17 @@ class _Server(ThreadingMixIn, WSGIServer):
 @contextmanager
 def answering(
     settings: Settings,
-    worklist: Worklist,
+    worklist: Worklist | None,
     clock: Callable[[], datetime],
     stop: threading.Event,
 ) -> Iterator[None]:
-    """Answer a monitoring system while the block runs, if `health.port` is set."""
+    """Answer a monitoring system while the block runs, if `health.port` is set; then set `stop`.
+
+    Parameters
+    ----------
+    worklist
+        None while it cannot be opened: the process lives, and says what it waits for.
+    """
     if not settings.health.port:
         yield
         return

@@ -17,6 +17,7 @@ from datetime import datetime
 
 from node.errors import IchnodeError
 from node.log import event
+from node.outages import waits_for
 from node.worklist import Process, Processes, claimant
 
 logger = logging.getLogger(__name__)
@@ -99,9 +100,8 @@ class Pulse:
 
     def _beat(self) -> None:
         with suppress(IchnodeError):  # the database is out of reach, which the role itself says
-            self._processes.beat(
-                Process(self._name, self._role, self._started_at, self._ready_at, self._clock())
-            )
+            times = (self._started_at, self._ready_at, self._clock())
+            self._processes.beat(Process(self._name, self._role, *times, waits_for()))
             step = self._processes.reckon(self._processes.time(self._clock()))
             if step:
                 say = event("clock_set_back", by_s=round(step.total_seconds()))

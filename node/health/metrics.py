@@ -4,7 +4,6 @@ Every value is read from the worklist when it is asked for, so that it is the sa
 process answers, and holds after a restart. No value names a patient or a study.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -14,6 +13,8 @@ from statistics import quantiles
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from node.disk import room_of
+from node.health.readiness import conditions
 from node.settings import Settings
 from node.states import Priority
 from node.worklist import Gap, Worklist
@@ -124,7 +125,7 @@ class NodeMetrics(Collector):
         )
 
     def _unreachable(self, now: datetime) -> Iterator[Metric]:
-        down = self._worklist.outbox.unreachable()
+        down = self._worklist.deliveries.unreachable()
         yield _gauge(
             "ichnode_destination_unreachable_seconds",
             "Seconds since a destination did not answer; none where it does.",
@@ -132,7 +133,7 @@ class NodeMetrics(Collector):
             {(one.destination,): _seconds(now, one.since) for one in down},
         )
 
-        paused = self._worklist.outbox.paused()
+        paused = self._worklist.deliveries.paused()
         yield _gauge(
             "ichnode_sending_paused_seconds",
             "Seconds since a person paused sending; none while it goes on.",
@@ -148,6 +149,24 @@ class NodeMetrics(Collector):
             {
                 (one.role, one.name): _seconds(now, one.seen_at)
                 for one in self._worklist.processes.listed()
+            },
+        )
+        yield _gauge(
+            "ichnode_process_waits",
+            "1 if a process of the node waits for the end of an outage.",
+            ["role", "process"],
+            {
+                (one.role, one.name): int(bool(one.waits))
+                for one in self._worklist.processes.listed()
+            },
+        )
+        yield _gauge(
+            "ichnode_ready",
+            "1 if this is as it must be, 0 if not. /readyz says why; it asks the object store too.",
+            ["what"],
+            {
+                (one.what,): int(one.holds)
+                for one in conditions(self._settings, self._worklist, now, ask_store=False)
             },
         )
         jobs = self._worklist.jobs.listed()
@@ -221,12 +240,12 @@ class NodeMetrics(Collector):
         )
 
     def _disk(self) -> Iterator[Metric]:
-        usage = shutil.disk_usage(self._settings.data_dir)
+        room = room_of(self._settings.data_dir)
         yield _gauge(
             "ichnode_disk_bytes",
             "The disk of the data folder.",
             ["part"],
-            {("free",): usage.free, ("total",): usage.total},
+            {("free",): room.free, ("total",): room.total},
         )
 
 

@@ -4,12 +4,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 
 from node.canary import send, watch
 from node.coverage import look
 from node.folder_lock import Turn
 from node.jobs import upkeep
+from node.jobs.alarming import Alarming
 from node.jobs.copying import copy_database
 from node.jobs.scheduler import Job, running
 from node.jobs.tidying import Tidying
@@ -49,8 +49,7 @@ def agenda(
 ) -> list[Job]:
     """Return the jobs that the settings ask for; each run goes by the settings of its moment."""
     settings = in_force()
-    free_mb = partial(upkeep.free_mb, settings)
-    tidying = Tidying(settings, worklist.retention, clock, free_mb, stop.is_set)
+    tidying = Tidying(settings, worklist.retention, clock, stopping=stop.is_set)
 
     def watermark() -> None:
         tidying.by_rules(when_short=True)
@@ -60,6 +59,7 @@ def agenda(
         Job("health", MINUTE, lambda: upkeep.require_well(settings, worklist, clock())),
         Job("watermark", MINUTE, watermark),
         Job("retention", HOUR, tidying.by_rules),
+        Job("alarms", MINUTE, Alarming(in_force, worklist, clock)),
     ]
     if settings.backup.folder:
         every = settings.backup.every_hours * HOUR
@@ -68,10 +68,9 @@ def agenda(
         every = settings.coverage.every
         jobs.append(Job("coverage", every, lambda: look(in_force(), worklist.coverage, clock)))
     if settings.canary.every_min:
+        noted = (worklist.canaries, worklist.alarms, clock)
         jobs += [
-            Job(
-                "canary", settings.canary.every, lambda: send(in_force(), worklist.canaries, clock)
-            ),
-            Job("canary watch", WATCH, lambda: watch(in_force(), worklist.canaries, clock)),
+            Job("canary", settings.canary.every, lambda: send(in_force(), *noted)),
+            Job("canary watch", WATCH, lambda: watch(in_force(), *noted)),
         ]
     return jobs

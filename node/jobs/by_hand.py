@@ -1,10 +1,8 @@
 """A person purges studies, or asks what would go."""
 
-import getpass
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from node.jobs import upkeep
 from node.jobs.tidying import Tidying
 from node.settings import Settings
 from node.worklist import Actor, Worklist
@@ -28,8 +26,8 @@ def purge_by_hand(
     yes
         Whether to purge; else it is only said what would go.
     """
-    tidying = Tidying(settings, worklist.retention, lambda: now, lambda: upkeep.free_mb(settings))
-    by = Actor(getpass.getuser(), "terminal")
+    tidying = Tidying(settings, worklist.retention, lambda: now)
+    by = Actor.at_terminal()
     unacknowledged = timedelta(days=settings.retention.unacknowledged_days)
     gone = size = 0
     for uid in studies:

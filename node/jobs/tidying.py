@@ -7,10 +7,13 @@ crash leaves undone is done at the next run.
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
+from node.arrive.quarantine import delete_settled
 from node.arrive.spool import StoredBytes
 from node.depot import depot_of
 from node.dicom.archive.metadata import KeptMetadata
+from node.disk import room_of
 from node.log import event
 from node.settings import Rule, Settings
 from node.worklist import Actor, Kept, Purge, Retention
@@ -26,7 +29,7 @@ class Tidying:
     Parameters
     ----------
     free_mb
-        Returns the free space of the data folder's disk, MiB.
+        Returns the free space, MiB; None: that of the data folder's disk.
     stopping
         Whether to end after the study in hand.
     """
@@ -36,13 +39,13 @@ class Tidying:
         settings: Settings,
         retention: Retention,
         clock: Callable[[], datetime],
-        free_mb: Callable[[], int],
+        free_mb: Callable[[], int] | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
         self._retention = retention
         self._clock = clock
-        self._free_mb = free_mb
+        self._free_mb = free_mb or (lambda: room_of(settings.data_dir).free_mb)
         self._stopping = stopping
 
     def by_rules(self, *, when_short: bool = False) -> int:
@@ -55,7 +58,10 @@ class Tidying:
         """
         self.go_on()
         rules = self._settings.retention.rules
-        return sum(self._by(rule) for rule in rules if rule.below_free_mb or not when_short)
+        done = sum(self._by(rule) for rule in rules if rule.below_free_mb or not when_short)
+        if not when_short:
+            self._forget_decided()
+        return done
 
     def go_on(self) -> None:
         """Remove the files of purges that were decided and not done."""
@@ -76,6 +82,20 @@ class Tidying:
         self._retention.done(one, self._clock())
         say = event("purged", objects=one.objects, mb=one.size >> 20, results=one.results)
         logger.info("purged", extra=say)
+
+    def _forget_decided(self) -> None:
+        """Remove bytes that people decided not to file, once `retention.decided_days` are over."""
+        days = self._settings.retention.decided_days
+        if not days:
+            return
+        stored_bytes, now = StoredBytes(depot_of(self._settings)), self._clock()
+        before, words = now - timedelta(days=days), f"decided {days:g} days ago"
+        for path in self._retention.spent(before, now):
+            if self._stopping():
+                return
+            unlink = partial(delete_settled, stored_bytes, now=now)
+            if self._retention.forget(path, BY_RULE, words, before, now, unlink):
+                logger.info("quarantined bytes deleted", extra=event("forgotten"))
 
     def _by(self, rule: Rule) -> int:
         done = 0

@@ -1,8 +1,8 @@
 """Looks after the node itself: whether it runs, and whether there is room."""
 
-import shutil
 from datetime import datetime
 
+from node.disk import room_of
 from node.errors import Retryable
 from node.health import conditions
 from node.settings import Settings
@@ -18,27 +18,16 @@ class Unwell(Retryable):
 
 
 def require_well(settings: Settings, worklist: Worklist, now: datetime) -> None:
-    """Return if studies can come and results go out.
+    """Return if studies can come and results go out, or would but for a person's will.
 
     Raises
     ------
     Unwell
         Naming each thing that is not as it must be.
     """
-    failing = [one for one in conditions(settings, worklist, now) if not one.holds]
+    failing = [one for one in conditions(settings, worklist, now) if not (one.holds or one.by_will)]
     if failing:
         raise Unwell("; ".join(f"{one.what}: {one.found}" for one in failing))
-
-
-def free_mb(settings: Settings) -> int:
-    """Return the free space of the data folder's disk, MiB.
-
-    Raises
-    ------
-    OSError
-        If it cannot be asked.
-    """
-    return shutil.disk_usage(settings.data_dir).free >> 20
 
 
 def require_room(settings: Settings) -> None:
@@ -49,6 +38,6 @@ def require_room(settings: Settings) -> None:
     Unwell
         If it is near; the words say how near.
     """
-    free, least = free_mb(settings), settings.receive.min_free_mb
+    free, least = room_of(settings.data_dir).free_mb, settings.receive.min_free_mb
     if free < HEADROOM * least:
         raise Unwell(f"{free} MB free: below {least} MB images are refused")

@@ -1,5 +1,6 @@
 """The settings; a module for each part of the file, and `load` for the whole."""
 
+from node.settings.alarms import Alarms
 from node.settings.assemble import Assemble
 from node.settings.audit import Audit
 from node.settings.backup import Backup
@@ -29,6 +30,7 @@ __all__ = [
     "Caller",
     "ClientTls",
     "DEFAULT_FILE",
+    "Alarms",
     "Canary",
     "Coverage",
     "Decode",

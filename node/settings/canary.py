@@ -21,9 +21,6 @@ class Canary(Section):
     volume_tolerance: float = Field(
         0.1, gt=0, description="an outlined volume that moved by a larger share is one too"
     )
-    alarm: tuple[str, ...] = Field(
-        (), description="destinations by mail or webhook that get alarms, by their names"
-    )
     keep_hours: float = Field(24.0, gt=0, description="phantoms are removed after, hours")
     tls: ClientTls = ClientTls()
 

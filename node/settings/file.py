@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from node.errors import BadConfiguration
+from node.settings.alarms import Alarms
 from node.settings.assemble import Assemble
 from node.settings.audit import Audit
 from node.settings.backup import Backup
@@ -60,6 +66,7 @@ class Settings(BaseSettings):
     pull: Pull = Pull()
     coverage: Coverage = Coverage()
     canary: Canary = Canary()
+    alarms: Alarms = Alarms()
     web: Web = Web()
     work: Work = Work()
     retention: Retention = Retention()
@@ -71,7 +78,10 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _at_home(cls, folder: Path) -> Path:
-        return folder.expanduser()
+        try:
+            return folder.expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"{folder}: there is no such user's home") from error
 
     @model_validator(mode="after")
     def _asks_sources_that_it_has(self) -> Self:
@@ -94,10 +104,10 @@ class Settings(BaseSettings):
         if self.canary.every_min and self.receive.tls.is_on and not self.canary.tls.is_on:
             raise ValueError("canary.tls: the node's own port speaks TLS alone, so ca is needed")
         able = [one.name for one in self.deliver.messaged if one.how in ("mail", "webhook")]
-        for name in self.canary.alarm:
+        for name in self.alarms.to:
             if name not in able:
                 known = ", ".join(able) or "none is configured"
-                raise ValueError(f"canary.alarm: {name!r} gets no mail and no webhook ({known})")
+                raise ValueError(f"alarms.to: {name!r} gets no mail and no webhook ({known})")
         return self
 
     @property
@@ -131,8 +141,8 @@ def load(path: Path | None = None) -> Settings:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:  # tomllib's own, and UTF-8's
             raise BadConfiguration(f"{path}: {error}") from error
     return _checked(values, str(path or "environment"))
 
@@ -157,11 +167,16 @@ def with_changes(settings: Settings, changed: Settings, keys: Iterable[str]) -> 
 
 def _checked(values: dict[str, Any], where: str) -> Settings:
     """Return the settings of these values; `where` is what an error begins with."""
+    for key in values:
+        if key.startswith("_"):  # pydantic would take it as a parameter of its own
+            raise BadConfiguration(f"{where}: {key}: no such setting")
     try:
         return Settings(**values)
     except ValidationError as error:
         lines = [_explain(item["loc"], item["type"], item["msg"]) for item in error.errors()]
         raise BadConfiguration(f"{where}: {'; '.join(lines)}") from error
+    except SettingsError as error:
+        raise BadConfiguration(f"{where}: {error}") from error
 
 
 def _explain(loc: tuple[int | str, ...], kind: str, message: str) -> str:

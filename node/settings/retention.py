@@ -35,4 +35,9 @@ class Retention(Section):
         ge=0,
         description="pixels of a suspected study that nobody acknowledged stay so long, days",
     )
+    decided_days: float = Field(
+        0.0,
+        ge=0,
+        description="bytes that a person decided not to file stay so long, days; 0: for ever",
+    )
     rules: tuple[Rule, ...] = Field((), description="by which files go, one table for each")

@@ -31,11 +31,15 @@ class Triage(Section):
         validate_default=True,
         description="name of a bundle that comes with ichnode, or a bundle's folder",
     )
-    subtypes: Literal["auto", "ensemble", "sequence"] = Field(
-        "auto", description='who names subtypes: "ensemble", "sequence"; "auto" as the bundle says'
+    subtypes: Literal["auto", "ensemble", "sequence", "slices"] = Field(
+        "auto",
+        description='who names subtypes: "ensemble", "sequence", "slices"; "auto" as the bundle',
     )
     key_slice: Literal["auto", "lesion", "attention"] = Field(
         "auto", description='who picks the key slice: "lesion" (most of it), "attention", or "auto"'
+    )
+    operating_point: Literal["sensitive", "balanced", "quiet"] = Field(
+        "balanced", description="from which score on to suspect, of those that the bundle offers"
     )
     runtime: Literal["auto", "cuda", "openvino", "torch"] = Field(
         "auto", description="where the networks run"

@@ -5,7 +5,6 @@ anything.
 """
 
 import asyncio
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from node.disk import room_of
 from node.errors import IchnodeError
 from node.settings import Destination, Settings
 from node.web import figures, guard
@@ -130,9 +130,9 @@ class AdminPage:
         return Running(
             queue=tuple(worklist.statistics.queue()),
             destinations=tuple((line, named.get(line.name)) for line in lines),
-            paused=worklist.outbox.paused(),
-            unreachable={one.destination: one for one in worklist.outbox.unreachable()},
-            unsent=tuple(worklist.outbox.unsent(limit=UNSENT_SHOWN)),
+            paused=worklist.deliveries.paused(),
+            unreachable={one.destination: one for one in worklist.deliveries.unreachable()},
+            unsent=tuple(worklist.deliveries.unsent(limit=UNSENT_SHOWN)),
             dead_reports=tuple(worklist.commitments.dead()),
             jobs=tuple(worklist.jobs.listed()),
             watched=self._site.watching.now(),
@@ -195,12 +195,12 @@ class AdminPage:
         return JSONResponse({"said": said})
 
     def _decide(self, asked: dict[str, Any], by: Actor) -> str:
-        outbox, now = self._site.worklist.outbox, self._site.clock()
+        deliveries, now = self._site.worklist.deliveries, self._site.clock()
         numbers = _numbers(asked.get("numbers"))
         if (name := asked.get("destination")) is not None:
-            dead = outbox.unsent(str(name), DeliveryStatus.DEAD, MOST_AT_ONCE)
+            dead = deliveries.unsent(str(name), DeliveryStatus.DEAD, MOST_AT_ONCE)
             numbers = [one.number for one in dead]
-        act = outbox.retry if asked["act"] == "retry" else outbox.cancel
+        act = deliveries.retry if asked["act"] == "retry" else deliveries.cancel
         done = act(numbers, by, now)
         what = "tried again" if asked["act"] == "retry" else "no longer owed"
         left = len(numbers) - len(done)
@@ -230,7 +230,7 @@ def _first_day(now: datetime, weeks: int) -> datetime:
 
 def _disk(settings: Settings) -> tuple[int | None, int | None]:
     try:
-        usage = shutil.disk_usage(settings.data_dir)
+        room = room_of(settings.data_dir)
     except OSError:
         return None, None
-    return usage.free, usage.total
+    return room.free, room.total

@@ -80,8 +80,8 @@ class ListPage:
 
     def _held_up(self) -> dict[str, Any]:
         """Return what a summary says of deliveries that do not leave."""
-        outbox = self._site.worklist.outbox
-        return {"paused": outbox.paused(), "down": outbox.unreachable()}
+        deliveries = self._site.worklist.deliveries
+        return {"paused": deliveries.paused(), "down": deliveries.unreachable()}
 
     def _row(self, held: Held, may_say: bool) -> str:
         """Return a row's HTML; pages that lack the same row share it for a while."""

@@ -46,6 +46,8 @@ class Slices:
     heights
         One for each slice, mm: where its first voxel lies along the patient (z of
         ImagePositionPatient); empty where one has no position.
+    mimics
+        What marked regions look like instead of blood, in sentences.
     """
 
     count: int
@@ -55,6 +57,7 @@ class Slices:
     heights: tuple[float, ...] = ()
     image: str = ""
     """SOPInstanceUID of the slice to look at first; "" if there are no slices."""
+    mimics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,8 @@ def slices_of(folder: CaseFolder) -> Slices:
     first = count // 2 if not scores else _most_suspicious(scores) if key is None else key
     heights = tuple(one.position_mm[2] for one in plan.slices if one.position_mm)
     heights = heights if len(heights) == count else ()
-    return Slices(count, scores, first, key, heights, plan.slices[first].sop_instance_uid)
+    image, said = plan.slices[first].sop_instance_uid, tuple(values.get("mimics", ()))
+    return Slices(count, scores, first, key, heights, image, said)
 
 
 def _most_suspicious(scores: tuple[float, ...]) -> int:

@@ -1,8 +1,22 @@
 """The node's memory: one SQL database, SQLite or PostgreSQL. All the SQL there is stands here."""
 
-from node.worklist.accounts import Account, Accounts, BadName, NoAccount, Session, login
-from node.worklist.announcements import Announcements, Step
-from node.worklist.archive import (
+from node.worklist.arriving.announcements import Announcements, Step
+from node.worklist.arriving.arrivals import Arrivals
+from node.worklist.arriving.filing import Arrival
+from node.worklist.arriving.patients import Patients, PatientStudy
+from node.worklist.arriving.quarantine import Quarantine, Quarantined, Signature, Standing
+from node.worklist.keeping.needs import Kept
+from node.worklist.keeping.retention import Purge, Retention
+from node.worklist.people.accounts import Account, Accounts, BadName, NoAccount, Session, login
+from node.worklist.people.feedback import (
+    Disagreement,
+    Feedback,
+    NothingToUndo,
+    Opinion,
+    Outdated,
+    Said,
+)
+from node.worklist.querying.archive import (
     Archive,
     ArchivedObject,
     Entry,
@@ -14,35 +28,29 @@ from node.worklist.archive import (
     Value,
     matched,
 )
-from node.worklist.arrivals import Arrivals
-from node.worklist.audit import Actor, Audit, AuditEntry, AuditLine
-from node.worklist.canaries import Alarm, Canaries, Canary, CanaryStanding, Finding
-from node.worklist.cases import Cases
-from node.worklist.chains import IllegalMove, NotFound
-from node.worklist.columns import Decision, Deed, DeliveryStatus, Mistake, Role
-from node.worklist.commitments import Commitments, DeadReports, Duty, Held
-from node.worklist.confirmations import Confirmations, Settled, Stored
-from node.worklist.copies import backup, require_sound, restore
-from node.worklist.corrections import Correction
-from node.worklist.coverage import Coverage, Gap, Known, Round, SourceLine, Uncovered
-from node.worklist.coverage import Standing as CoverageStanding
-from node.worklist.database import upgrade
-from node.worklist.events import Event
-from node.worklist.feedback import Disagreement, Feedback, NothingToUndo, Opinion, Outdated, Said
-from node.worklist.filing import Arrival
-from node.worklist.inspection import FileOfRow, Inspection
-from node.worklist.jobs import JobLine, Jobs
-from node.worklist.leases import LeaseLost, claimant
-from node.worklist.listing import Listing, Mark
-from node.worklist.matching import BadQuery
-from node.worklist.open_cases import OPEN, OpenCase
-from node.worklist.outbox import Outbox
-from node.worklist.patients import Patients, PatientStudy
-from node.worklist.pauses import Paused
-from node.worklist.processes import Process, Processes
-from node.worklist.quarantine import Quarantine, Quarantined, Signature, Standing
-from node.worklist.retention import Kept, Purge, Retention
-from node.worklist.rows import (
+from node.worklist.querying.matching import BadQuery
+from node.worklist.reading.cases import Cases
+from node.worklist.running.alarms import Alarm, Alarms
+from node.worklist.running.jobs import JobLine, Jobs
+from node.worklist.running.leases import LeaseLost, claimant, lease_kept
+from node.worklist.running.processes import Process, Processes
+from node.worklist.schema.columns import Decision, Deed, DeliveryStatus, Mistake, Role
+from node.worklist.schema.copies import backup, require_sound, restore
+from node.worklist.schema.database import upgrade
+from node.worklist.schema.inspection import FileOfRow, Inspection
+from node.worklist.sending.commitments import Commitments, DeadReports, Duty, Held
+from node.worklist.sending.confirmations import Confirmations, Settled, Stored
+from node.worklist.sending.deliveries import Deliveries
+from node.worklist.sending.outbox import Outbox
+from node.worklist.sending.pauses import Paused
+from node.worklist.sending.telling import EscalationStep, Tell
+from node.worklist.sending.unreachable import Unreachable
+from node.worklist.sending.unsent import Unsent
+from node.worklist.studies.chains import IllegalMove, NotFound
+from node.worklist.studies.corrections import Correction
+from node.worklist.studies.listing import Listing, Mark
+from node.worklist.studies.open_cases import OPEN, OpenCase
+from node.worklist.studies.rows import (
     READ_ELSEWHERE,
     DeliveryLine,
     Row,
@@ -50,20 +58,27 @@ from node.worklist.rows import (
     in_order,
     speaking_for_study,
 )
-from node.worklist.statistics import Counted, DestinationLine, Queued, Statistics
-from node.worklist.studies import Listed
-from node.worklist.telling import EscalationStep, Tell
-from node.worklist.unreachable import Unreachable
-from node.worklist.unsent import Unsent
-from node.worklist.views import Views
+from node.worklist.studies.statistics import Counted, DestinationLine, Queued, Statistics
+from node.worklist.studies.studies import Listed
+from node.worklist.studies.views import Views
+from node.worklist.trail.audit import CERTIFICATE, Actor, Audit, AuditEntry, AuditLine
+from node.worklist.trail.events import Event
+from node.worklist.watching.canaries import ALARM as CANARY_ALARM
+from node.worklist.watching.canaries import Canaries, Canary, CanaryStanding, Finding
+from node.worklist.watching.coverage import Coverage
+from node.worklist.watching.gaps import Gap, Known, Round, SourceLine, Uncovered
+from node.worklist.watching.gaps import Standing as CoverageStanding
 from node.worklist.worklist import Worklist
 
 __all__ = [
     "OPEN",
     "Account",
     "Accounts",
+    "CANARY_ALARM",
+    "CERTIFICATE",
     "Actor",
     "Alarm",
+    "Alarms",
     "Announcements",
     "Archive",
     "ArchivedObject",
@@ -87,6 +102,7 @@ __all__ = [
     "Decision",
     "DeadReports",
     "Deed",
+    "Deliveries",
     "DeliveryLine",
     "DeliveryStatus",
     "DestinationLine",
@@ -160,6 +176,7 @@ __all__ = [
     "backup",
     "claimant",
     "in_order",
+    "lease_kept",
     "login",
     "matched",
     "require_sound",

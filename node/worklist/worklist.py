@@ -2,28 +2,30 @@
 
 from typing import Self
 
-from node.worklist.accounts import Accounts
-from node.worklist.announcements import Announcements
-from node.worklist.archive import Archive
-from node.worklist.arrivals import Arrivals
-from node.worklist.audit import Audit
-from node.worklist.canaries import Canaries
-from node.worklist.cases import Cases
-from node.worklist.commitments import Commitments
-from node.worklist.confirmations import Confirmations
-from node.worklist.coverage import Coverage
-from node.worklist.database import Database, require_head
-from node.worklist.feedback import Feedback
-from node.worklist.inspection import Inspection
-from node.worklist.jobs import Jobs
-from node.worklist.listing import Listing
-from node.worklist.outbox import Outbox
-from node.worklist.patients import Patients
-from node.worklist.processes import Processes
-from node.worklist.quarantine import Quarantine
-from node.worklist.retention import Retention
-from node.worklist.statistics import Statistics
-from node.worklist.views import Views
+from node.worklist.arriving.announcements import Announcements
+from node.worklist.arriving.arrivals import Arrivals
+from node.worklist.arriving.patients import Patients
+from node.worklist.arriving.quarantine import Quarantine
+from node.worklist.keeping.retention import Retention
+from node.worklist.people.accounts import Accounts
+from node.worklist.people.feedback import Feedback
+from node.worklist.querying.archive import Archive
+from node.worklist.reading.cases import Cases
+from node.worklist.running.alarms import Alarms
+from node.worklist.running.jobs import Jobs
+from node.worklist.running.processes import Processes
+from node.worklist.schema.database import Database, require_head
+from node.worklist.schema.inspection import Inspection
+from node.worklist.sending.commitments import Commitments
+from node.worklist.sending.confirmations import Confirmations
+from node.worklist.sending.deliveries import Deliveries
+from node.worklist.sending.outbox import Outbox
+from node.worklist.studies.listing import Listing
+from node.worklist.studies.statistics import Statistics
+from node.worklist.studies.views import Views
+from node.worklist.trail.audit import Audit
+from node.worklist.watching.canaries import Canaries
+from node.worklist.watching.coverage import Coverage
 
 
 class Worklist:
@@ -51,6 +53,8 @@ class Worklist:
         For the worker.
     outbox
         For who sends results.
+    deliveries
+        For who decides what becomes of what was not sent.
     commitments
         For who promises callers to keep objects.
     confirmations
@@ -73,6 +77,8 @@ class Worklist:
         For who answers for the node.
     processes
         For a process of the node, and who asks which run.
+    alarms
+        For who watches the node, and tells of what is wrong.
     canaries
         For who tries the node by a phantom.
     coverage
@@ -102,6 +108,7 @@ class Worklist:
         self.quarantine = Quarantine(self._database)
         self.cases = Cases(self._database)
         self.outbox = Outbox(self._database)
+        self.deliveries = Deliveries(self._database)
         self.commitments = Commitments(self._database)
         self.confirmations = Confirmations(self._database)
         self.patients = Patients(self._database)
@@ -113,6 +120,7 @@ class Worklist:
         self.archive = Archive(self._database)
         self.statistics = Statistics(self._database)
         self.processes = Processes(self._database)
+        self.alarms = Alarms(self._database)
         self.canaries = Canaries(self._database)
         self.coverage = Coverage(self._database)
         self.jobs = Jobs(self._database)

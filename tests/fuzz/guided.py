@@ -15,7 +15,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["node", "pydicom"]):
-    from tests.fuzz.doors import DOORS, TIME_S
+    from tests.fuzz.behind import TIME_S
+    from tests.fuzz.doors import DOORS
 
 from tests.fuzz.mutations import LONGEST, mutated, with_line
 from tests.fuzz.seeds import SEEDS, SERIES

@@ -18,11 +18,12 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from node.limits import forbid_core_dump
-from tests.fuzz.doors import DOORS, TIME_S, Door
+from tests.fuzz.behind import TIME_S, Door
+from tests.fuzz.doors import DOORS
 from tests.fuzz.mutations import mutated, with_line
 from tests.fuzz.seeds import SEEDS, SERIES
 
@@ -33,15 +34,15 @@ HANG_S = 60.0
 so that a busy machine finds nothing."""
 
 
-def main() -> int:
-    """Run as the command that the module describes."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as the command that the module describes, of a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("door", choices=DOORS)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--keep", type=Path, help="folder for inputs that find something")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     known = [*SEEDS[given.door].values(), *(p.read_bytes() for p in sorted(given.corpus.glob("*")))]
     warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())

@@ -22,22 +22,26 @@ from pydicom.uid import (
 
 from node.dicom.net.association import (
     AVAILABILITY_NOTIFICATION,
+    COMMITMENT,
+    COMMITMENT_INSTANCE,
     PROCEDURE_STEP,
     STUDY_ROOT,
     UNCOMPRESSED,
 )
 from node.dicom.net.message import HAS_DATASET, NO_DATASET, Command, Field, encode_command, us
 from node.dicom.read.part10 import dataset_of
+from tests.fuzz import bodies
 from tests.support.associating import APPLICATION, MAXIMUM, NAMED, VERIFICATION, context, request
 from tests.support.associating import item as pdu_item
 from tests.support.builder import Scan, compressed, encoded, item, uid
+from tests.support.committing import told, wanted
 
 SCAN = Scan(rows=16, columns=16, spacing_mm=(14.0, 12.5), gaps_mm=(10.0,) * 13, thickness_mm=10.0)
 """14 slices of 600 bytes with air, skull and brain."""
 
 FIND, MOVE, GET = STUDY_ROOT
 _CONTEXTS = {1: CTImageStorage, 3: VERIFICATION, 5: PROCEDURE_STEP, 7: AVAILABILITY_NOTIFICATION}
-_CONTEXTS |= {9: FIND, 11: MOVE, 13: GET}
+_CONTEXTS |= {9: FIND, 11: MOVE, 13: GET, 15: COMMITMENT}
 RELEASE = struct.pack(">BxLxxxx", 5, 4)
 
 
@@ -130,6 +134,20 @@ def messages() -> dict[str, bytes]:
     }
 
 
+def commitments() -> dict[str, bytes]:
+    """Return Action and Event Information in one byte's choice of reader and syntax."""
+    objects = [(CTImageStorage, str(SCAN.build()[6].SOPInstanceUID)), (CTImageStorage, "1.2.3")]
+    sets = (
+        wanted(uid("transaction"), objects),
+        told(uid("transaction"), objects[:1], objects[1:]),
+    )
+    return {
+        f"{number}_{place}": bytes([number + 2 * place]) + _bare(ds, syntax)
+        for number, ds in enumerate(sets)
+        for place, syntax in enumerate(UNCOMPRESSED)
+    }
+
+
 def _bare(ds: Dataset, syntax: str) -> bytes:
     with DicomBytesIO() as file:
         file.is_implicit_VR = syntax == ImplicitVRLittleEndian
@@ -176,6 +194,10 @@ def streams() -> dict[str, bytes]:
     step = {"AFFECTED_SOP_INSTANCE_UID": b"1.2.3"}
     requested = {"REQUESTED_SOP_CLASS_UID": PROCEDURE_STEP.encode()}
     requested |= {"REQUESTED_SOP_INSTANCE_UID": b"1.2.3"}
+    keep = {"REQUESTED_SOP_CLASS_UID": COMMITMENT.encode(), "ACTION_TYPE_ID": us(1)}
+    keep |= {"REQUESTED_SOP_INSTANCE_UID": COMMITMENT_INSTANCE.encode()}
+    kept = {"AFFECTED_SOP_INSTANCE_UID": COMMITMENT_INSTANCE.encode(), "EVENT_TYPE_ID": us(2)}
+    promises = {name: each[1:] for name, each in commitments().items()}
     stored = _bare(ds, ImplicitVRLittleEndian)
     find = told["3_1"][1:]
     said: Mapping[str, tuple[bytes, ...]] = {
@@ -190,6 +212,8 @@ def streams() -> dict[str, bytes]:
         "find": (message(9, Command.C_FIND_RQ, find), message(9, Command.C_CANCEL_RQ)),
         "move": (message(11, Command.C_MOVE_RQ, find, MOVE_DESTINATION=b"PEER"),),
         "get": (message(13, Command.C_GET_RQ, find),),
+        "keep": (message(15, Command.N_ACTION_RQ, promises["0_1"], **keep),),
+        "kept": (message(15, Command.N_EVENT_REPORT_RQ, promises["1_1"], **kept),),
     }
     role = CTImageStorage.encode()
     roles = pdu_item(0x54, struct.pack(">H", len(role)) + role + b"\1\1")
@@ -197,13 +221,6 @@ def streams() -> dict[str, bytes]:
         "explicit": opening(syntaxes=[ExplicitVRLittleEndian]) + RELEASE
     }
 
-
-ADT = (
-    rb"MSH|^~\&|PAS|H|ICHNODE|H|20260115083000||ADT^A08^ADT_A01|1|P|2.5.1||||||UNICODE UTF-8",
-    b"EVN|A08|20260115083000",
-    b"PID|||P1^^^H^PI~X9^^^N||Test^One^^^||19600101|F",
-)
-MERGE = (ADT[0].replace(b"A08^ADT_A01", b"A40^ADT_A39"), ADT[2], b"MRG|T7^^^H")
 
 SERIES = {
     "plain": b"",
@@ -221,10 +238,22 @@ SEEDS: Mapping[str, Mapping[str, bytes]] = {
     "volume": SERIES,
     "report": SERIES,
     "attributes": messages(),
-    "adt": {"A08": b"\r".join(ADT) + b"\r", "A40": b"\r".join(MERGE) + b"\r"},
+    "adt": bodies.messages_of_hl7(),
     "query": {
         "plain": b"PatientName=T*&StudyDate=20260101-20261231&limit=3&offset=1",
         "fields": b"StudyInstanceUID=1.2,1.3&includefield=all&00080060=CT&fuzzymatching=false",
     },
+    "commitment": commitments(),
+    "mllp": {
+        "one": bodies.framed(bodies.messages_of_hl7()["A40"]),
+        "two": bodies.framed(*bodies.messages_of_hl7().values()),
+    },
+    "acknowledgement": bodies.acknowledgements(),
+    "webhook": bodies.answers_of_a_web_server(),
+    "mail": bodies.replies_of_a_mail_server(),
+    "stow": bodies.posts(files()),
+    "web": bodies.answers_of_an_archive(files()["explicit"]),
+    "medium": bodies.directories(),
+    "settings": bodies.settings_files(),
 }
 """By door and name."""

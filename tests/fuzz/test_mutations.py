@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.doors import DOORS, Door
+from tests.fuzz.behind import Door
+from tests.fuzz.doors import DOORS
 from tests.fuzz.mutations import mutated, with_line
 from tests.fuzz.seeds import SEEDS, SERIES
 
@@ -17,7 +18,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # pydicom warns of each odd value
 ]
 
-WITHOUT_CODECS = ("pdus", "header", "volume", "attributes", "adt", "query")
+WITHOUT_CODECS = (
+    *("pdus", "header", "volume", "attributes", "adt", "query", "commitment", "mllp"),
+    *("acknowledgement", "webhook", "mail", "stow", "web", "medium", "settings"),
+)
 
 
 @pytest.fixture(scope="module")

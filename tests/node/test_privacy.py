@@ -23,7 +23,7 @@ from pynetdicom.sop_class import ModalityPerformedProcedureStep
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
 from node.cases.worker import work_once
-from node.deliver.loop import drain
+from node.deliver.sending import drain
 from node.dicom.net.association import PATIENT_ROOT, STUDY_ROOT, contexts_archive
 from node.hl7 import END, START
 from node.log import configure

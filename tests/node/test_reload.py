@@ -27,6 +27,8 @@ from node.settings import Receive, Settings, load
 from tests.support.peers import ct_series, free_port, peer, wait_until
 from tests.support.running import RunningNode, roles, running_node
 
+WHOLE = 20
+"""Slices of a series that is complete when its association is released."""
 CALLERS = '[receive]\nallowed_callers = ["CT1@127.0.0.1"]\n'
 
 
@@ -225,7 +227,7 @@ class Load(threading.Thread):
     def run(self) -> None:
         while not self.enough.wait(0.5):  # or results could not go out as fast
             number = len(self.studies)
-            files = ct_series(self.folder / str(number), 20, seed=f"{self.folder.name}{number}")
+            files = ct_series(self.folder / str(number), WHOLE, seed=f"{self.folder.name}{number}")
             self.studies.add(study_of(files))
             self.answers += self.send(files)
 
@@ -275,13 +277,13 @@ def _reloaded_while_sending(
 ) -> set[str]:
     """Reload while CT2 sends, who may then no more; return the studies that it has sent."""
     before = roles(node)
-    files = ct_series(folder / "open", seed="open")
+    files = ct_series(folder / "open", WHOLE, seed="open")
     answers = sent(node, files, "CT2")
     assert next(answers).stored
     rewrite(node, toml((*ports[:2], free_port()), '["CT1"]', destinations))
     done = CliRunner().invoke(app, ["reload", "--config", str(node.config)])
     assert done.exit_code == 0, done.output
-    studies, other = {study_of(files)}, ct_series(folder / "other", seed="other")
+    studies, other = {study_of(files)}, ct_series(folder / "other", WHOLE, seed="other")
     while all(one.stored for one in sent(node, other, "CT2")):  # until the receiver knows
         studies.add(study_of(other))
     assert all(answer.stored for answer in answers), "an open association goes on"
@@ -294,9 +296,9 @@ def study_of(files: list[Path]) -> str:
 
 
 @pytest.mark.slow
-def test_a_faulty_file_leaves_the_node_as_it_is(tmp_path: Path) -> None:
+def test_a_faulty_file_leaves_the_node_as_it_is(networks: Path, tmp_path: Path) -> None:
     ports = (free_port(), free_port(), free_port())
-    with running_node(tmp_path / "node", toml(ports, '["CT1"]', "")) as node:
+    with running_node(tmp_path / "node", toml(ports, '["CT1"]', ""), networks) as node:
         node.wait_until_listening()
         rewrite(node, "[receive]\nport = 70000\n")
         os.kill(node.pid, signal.SIGHUP)

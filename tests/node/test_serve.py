@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from node.cases.pipeline import Node
 from node.cli import app
+from node.errors import Outage
 from node.folder_lock import holder, locked
 from node.in_force import InForce
 from node.roles import run_role
-from node.settings import Assemble, Pull, Receive, Settings, Source
+from node.settings import Assemble, Health, Pull, Receive, Settings, Source, Web
 from node.worklist import Worklist
 from tests.support.builder import HEAD, T0, encoded, received
 from tests.support.databases import new_database
@@ -94,7 +95,7 @@ def test_damaged_installation_is_named_in_the_log_and_is_not_ready(tmp_path: Pat
         modes = {
             path.relative_to(node.settings.data_dir).as_posix(): path.stat().st_mode & 0o077
             for path in (node.settings.data_dir, *node.settings.data_dir.rglob("*"))
-            if path.name != "ichnode.sqlite"  # made by this test, not by the node
+            if not path.name.startswith("ichnode.sqlite")  # made by this test, or as it is
         }
     assert asked.status_code == 503 and "NOT work" in asked.text
     assert "ok  receive: 1 running" in asked.text.splitlines()
@@ -237,6 +238,72 @@ def test_a_role_that_starts_in_an_outage_waits_until_it_is_over(
             stop.set()
             role.join()
     assert [one for one in actions(caplog) if "wait" in one] == ["role_waits"]
+
+
+def test_a_role_that_meets_an_outage_says_what_it_waits_for_while_the_database_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.outages.AGAIN_S", 0.5)
+    monkeypatch.setattr("node.health.heartbeat.BEAT_S", 0.05)
+    full, stop, works = threading.Event(), threading.Event(), threading.Event()
+    full.set()
+
+    def load_detector(_: Settings) -> None:
+        if full.is_set():
+            raise Outage("No space left on device")
+
+    def work(_: Node, __: str, turn: threading.Event) -> None:
+        works.set()
+        turn.wait()
+
+    monkeypatch.setattr("node.cases.detector.load_detector", load_detector)
+    monkeypatch.setattr("node.cases.worker.work", work)
+    chosen = Settings(data_dir=tmp_path)
+    new_database(chosen.url)
+    role = threading.Thread(target=run_role, args=("work", InForce(None, chosen), stop))
+    role.start()
+    try:
+        with Worklist(chosen.url) as worklist:
+
+            def waits() -> list[str]:
+                return [one.waits for one in worklist.processes.listed()]
+
+            wait_until(lambda: waits() == ["No space left on device"])
+            full.clear()
+            wait_until(works.is_set)
+            wait_until(lambda: waits() == [""])
+    finally:
+        full.clear()
+        stop.set()
+        role.join()
+
+
+@pytest.mark.sqlite
+def test_a_web_role_that_starts_without_its_database_lives_and_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.outages.AGAIN_S", 0.05)
+    stop = threading.Event()
+    chosen = Settings(data_dir=tmp_path, web=Web(port=free_port()), health=Health(port=free_port()))
+    new_database(chosen.url)
+    database = tmp_path / "ichnode.sqlite"
+    database.rename(tmp_path / "away")
+    database.mkdir()
+    address = f"http://127.0.0.1:{chosen.health.port}"
+    role = threading.Thread(target=run_role, args=("web", InForce(None, chosen), stop))
+    role.start()
+    try:
+        with httpx.Client(base_url=address, transport=httpx.HTTPTransport(retries=20)) as client:
+            assert client.get("/healthz").status_code == 200
+            answer = client.get("/readyz")
+            assert answer.status_code == 503 and "NOT database: waits: " in answer.text
+            database.rmdir()
+            (tmp_path / "away").rename(database)
+            wait_until(lambda: listening(chosen.web.port))
+            wait_until(lambda: "ok  web: 1 running" in client.get("/readyz").text)
+    finally:
+        stop.set()
+        role.join()
 
 
 def actions(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -89,12 +89,14 @@ def test_a_bundle_is_named_or_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_the_bundle_lacks_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_detector(*_: object, subtypes: str, key_slice: str) -> None:
-        raise BundleError(f"no {subtypes}, no {key_slice}")
+    def load_detector(*_: object, subtypes: str, key_slice: str, operating_point: str) -> None:
+        raise BundleError(f"no {subtypes}, no {key_slice}, no {operating_point}")
 
     monkeypatch.setattr("models.bundle.load_detector", load_detector)
-    settings = Settings(triage=Triage(subtypes="sequence", key_slice="attention"))
-    with pytest.raises(BadConfiguration, match="triage: no sequence, no attention"):
+    settings = Settings(
+        triage=Triage(subtypes="slices", key_slice="attention", operating_point="quiet")
+    )
+    with pytest.raises(BadConfiguration, match="triage: no slices, no attention, no quiet"):
         detector.load_detector(settings)
 
 
@@ -109,6 +111,32 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="nowhere.toml"):
         load(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"# \xe4\n", "utf-8"),
+        (b"a = " + b"[" * 20_000, "recursion"),
+        (b'data_dir = "~nobody-of-this-name/x"', "data_dir"),
+        (b"[receive]\nport = " + b"9" * 6000, "limit"),
+        (b'_env_file = "/etc/passwd"', "_env_file: no such setting"),
+    ],
+)
+def test_file_that_is_no_settings_file_is_said_to_be_none(
+    text: bytes, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "ichnode.toml"
+    path.write_bytes(text)
+    with pytest.raises(BadConfiguration, match=says) as refused:
+        load(path)
+    assert str(refused.value).startswith(f"{path}: ")
+
+
+def test_variable_that_is_no_section_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICHNODE_RECEIVE", "port 104")
+    with pytest.raises(BadConfiguration, match="receive"):
+        load()
 
 
 def test_peer_is_a_destination_or_an_address() -> None:
@@ -329,8 +357,9 @@ def test_coverage_asks_sources_that_there_are() -> None:
     ],
 )
 def test_storage_that_cannot_work_or_is_not_safe_is_refused(
-    storage: dict[str, object], why: str, tmp_path: Path
+    storage: dict[str, object], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("ICHNODE_DATABASE_URL", raising=False)
     file = tmp_path / "ichnode.toml"
     lines = "\n".join(f"{key} = {value!r}" for key, value in storage.items())
     file.write_text(f"[storage]\n{lines}\n")

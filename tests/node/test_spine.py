@@ -2,7 +2,7 @@
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from models.detector import Detector
 from node.states import Priority
-from node.worklist.rows import Row
+from node.worklist.studies.rows import Row
 from tests.conftest import require_program
 from tests.support.listeners import ack, mllp_peer
 from tests.support.peers import Orthanc, free_port, orthanc, storescu
@@ -69,6 +69,16 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 
 @pytest.fixture(scope="module")
+def node(
+    pacs: Orthanc, networks: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningNode]:
+    """A node that nobody kills; it waits little for late slices."""
+    quick = settings(pacs).replace("[assemble]", "[assemble]\nidle_s = 8.0")
+    with running_node(tmp_path_factory.mktemp("node") / "node", quick, networks) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
 def patient(data: Path) -> Case:
     return physionet.load(data / "physionet_ct_ich", BLEEDING_PATIENT)
 
@@ -80,6 +90,25 @@ def written(patient: Case, folder: Path, seed: str) -> tuple[list[Path], Identit
 
 def delivered(rows: list[Row]) -> bool:
     return bool(rows) and all(row.delivered_at for row in rows)
+
+
+def rows_of(rows: list[Row], study: Identity | str) -> list[Row]:
+    uid = study if isinstance(study, str) else study.study_instance_uid
+    return [row for row in rows if row.study_instance_uid == uid]
+
+
+def wait_until_delivered(
+    node: RunningNode,
+    study: Identity | str,
+    reached: Callable[[list[Row]], bool] = lambda _: True,
+) -> list[Row]:
+    """Return the rows of a study once its result is delivered, and whatever else is reached."""
+
+    def is_there(rows: list[Row]) -> bool:
+        mine = rows_of(rows, study)
+        return delivered(mine) and reached(mine)
+
+    return rows_of(node.wait_for(is_there, 300), study)
 
 
 def stored(pacs: Orthanc, study_uid: str) -> list[Dataset]:
@@ -102,19 +131,18 @@ def push(files: list[Path], node: RunningNode, *options: str) -> None:
 
 
 def test_real_heads_come_back_from_a_real_pacs(
-    data: Path, patient: Case, pacs: Orthanc, networks: Path, tmp_path: Path
+    data: Path, patient: Case, pacs: Orthanc, node: RunningNode, tmp_path: Path
 ) -> None:
     tilted = sorted((data / "ge_head_tilt").glob("*.dcm"))
     bleeding, identity = written(patient, tmp_path / "sent", "spine")
-    with running_node(tmp_path / "node", settings(pacs), networks) as node:
-        push(tilted, node)
-        push(bleeding, node)
-        rows = node.wait_for(lambda rows: len(rows) == 2 and delivered(rows), 300)
-    by_study = {row.study_instance_uid: row for row in rows}
-
-    row = by_study[identity.study_instance_uid]
+    push(tilted, node)
+    push(bleeding, node)
+    tilted_uid = str(dcmread(tilted[0], stop_before_pixels=True).StudyInstanceUID)
+    wait_until_delivered(node, tilted_uid)
+    (row,) = wait_until_delivered(node, identity)
+    rows = node.rows()
     assert (row.priority, row.patient_id) == (Priority.SUSPECTED, identity.patient_id)
-    assert rows[0] is row or rows[0].priority is Priority.SUSPECTED
+    assert rows[0].priority is Priority.SUSPECTED
     found = results(pacs, identity.study_instance_uid)
     assert set(found) == {
         SegmentationStorage,
@@ -132,14 +160,13 @@ def test_real_heads_come_back_from_a_real_pacs(
     assert row.key_slice_sop_instance_uid in sources
     assert_overlaps(patient, bleeding, row)
 
-    tilted_uid = dcmread(tilted[0], stop_before_pixels=True).StudyInstanceUID
-    row = by_study[tilted_uid]
+    (row,) = rows_of(rows, tilted_uid)
     assert row.priority in (Priority.SUSPECTED, Priority.NOT_SUSPECTED), row.reason
     found = results(pacs, tilted_uid)
     assert {Comprehensive3DSRStorage, SecondaryCaptureImageStorage} <= set(found)
     assert (SegmentationStorage in found) == (row.priority is Priority.SUSPECTED)
 
-    for row in rows:
+    for row in (*rows_of(rows, tilted_uid), *rows_of(rows, identity)):
         assert {line.status for line in row.deliveries} == {"SENT"}
         assert {line.last_status for line in row.deliveries} == {0}
         assert {line.sop_class for line in row.deliveries} == set(
@@ -214,16 +241,15 @@ def kill_while_delivering(node: RunningNode, files: list[Path]) -> set[str]:
 
 
 def test_same_study_sent_twice_gives_no_second_result(
-    patient: Case, pacs: Orthanc, networks: Path, tmp_path: Path
+    patient: Case, pacs: Orthanc, node: RunningNode, tmp_path: Path
 ) -> None:
     files, identity = written(patient, tmp_path / "sent", "twice")
-    with running_node(tmp_path / "node", settings(pacs), networks) as node:
-        push(files, node)
-        before = node.wait_for(delivered, 300)
-        for part in (files, files[:9], files[9:]):
-            push(part, node)
-        push(run_length_encoded(files, tmp_path / "rle"), node, "-xr")
-        after = node.wait_for(delivered, 300)
+    push(files, node)
+    before = wait_until_delivered(node, identity)
+    for part in (files, files[:9], files[9:]):
+        push(part, node)
+    push(run_length_encoded(files, tmp_path / "rle"), node, "-xr")
+    after = wait_until_delivered(node, identity)
     assert after == [replace(row, quarantined=len(files)) for row in before]
     assert {(line.status, line.attempts) for row in after for line in row.deliveries} == {
         ("SENT", 1)
@@ -241,14 +267,13 @@ def run_length_encoded(files: list[Path], folder: Path) -> list[Path]:
 
 
 def test_late_slices_bring_a_report_that_names_the_one_the_pacs_has(
-    patient: Case, pacs: Orthanc, networks: Path, tmp_path: Path
+    patient: Case, pacs: Orthanc, node: RunningNode, tmp_path: Path
 ) -> None:
     files, identity = written(patient, tmp_path / "sent", "late")
-    with running_node(tmp_path / "node", settings(pacs), networks) as node:
-        push(files[:-2], node)
-        (first,) = node.wait_for(delivered, 300)
-        push(files[-2:], node)
-        node.wait_for(lambda rows: delivered(rows) and rows[0].case_id != first.case_id, 300)
+    push(files[:-2], node)
+    (first,) = wait_until_delivered(node, identity)
+    push(files[-2:], node)
+    wait_until_delivered(node, identity, lambda rows: rows[0].case_id != first.case_id)
     objects = stored(pacs, identity.study_instance_uid)
     reports = [ds for ds in objects if ds.SOPClassUID == Comprehensive3DSRStorage]
     second, older = sorted(reports, key=lambda ds: "PredecessorDocumentsSequence" not in ds)

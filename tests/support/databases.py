@@ -1,12 +1,17 @@
 """New databases of the worklist: SQLite files copied from one that was migrated once."""
 
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from sqlalchemy import make_url
 
+from node.settings import Settings
 from node.worklist import upgrade
+
+OwnDatabase = Callable[[Path], Settings]
+"""Gives the settings of a data folder with a database that nothing else uses."""
 
 
 def new_database(url: str) -> None:

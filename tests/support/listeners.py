@@ -95,6 +95,27 @@ def mllp_peer(*replies: Reply, port: int = 0) -> Iterator[Heard]:
         yield heard
 
 
+@contextmanager
+def blunt_peer(said: Callable[[], bytes]) -> Iterator[int]:
+    """Run a peer that says all that it has to say at once, and hears the other side out."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.sendall(said())
+                self.request.shutdown(socket.SHUT_WR)
+                while self.request.recv(4096):
+                    pass
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    heard = Heard()
+    with _served(Server(("127.0.0.1", 0), Handler), heard):
+        yield heard.port
+
+
 @dataclass
 class Request:
     """One HTTP request."""

@@ -20,6 +20,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from pynetdicom.association import Association
 
 from node.cases import decoding, detector
@@ -29,7 +30,7 @@ from node.in_force import InForce
 from node.log import configure
 from node.roles import Role, run_role
 from node.settings import Settings
-from node.worklist.database import Database
+from node.worklist.schema.database import Database
 from tests.support.peers import listening, wait_until
 from tests.support.working import Predictor
 
@@ -42,7 +43,7 @@ FORKED.set_forkserver_preload(
         *("node.deliver", "node.jobs"),
     ]
 )
-STATES = """SELECT group_concat(DISTINCT state) FROM "case" """
+STATES = 'SELECT DISTINCT state FROM "case" ORDER BY state'
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -129,6 +130,11 @@ class Mortals:
         return "\n".join(path.read_text()[-4000:] for path in sorted(self.folder.glob("*.log")))
 
 
+def session_name(pid: int) -> str:
+    """Return what PostgreSQL calls the sessions of a process that was started here."""
+    return f"life {pid}"
+
+
 def _noted(notes: Path) -> list[str]:
     return notes.read_text().splitlines() if notes.exists() else []
 
@@ -137,6 +143,7 @@ def _live(
     role: Role, settings: Settings, folder: Path, notes: Path | None, forgetful: bool
 ) -> None:
     """Run a role in this process; nothing but its death ends it."""
+    os.environ["PGAPPNAME"] = session_name(os.getpid())
     with (folder / f"{role}.log").open("ab") as log:
         os.dup2(log.fileno(), sys.stderr.fileno())
     configure("INFO", as_json=False)
@@ -190,12 +197,11 @@ class _Fate:
         def write(database: Database) -> Iterator[Any]:
             where = _function()
             with real(database) as db:
-                connection: Any = db.connection.dbapi_connection
-                before = connection.total_changes
+                before = _changes(db)
                 yield db
-                changed = connection.total_changes > before
+                changed = _changes(db) != before
                 if where.startswith(("cases.", "outbox.")):
-                    where += f" {db.exec_driver_sql(STATES).scalar_one()}"
+                    where += f" {','.join(db.exec_driver_sql(STATES).scalars())}"
                 if changed:
                     self._step(f"before commit {where}")
             if changed:
@@ -218,6 +224,14 @@ class _Fate:
             with self._notes.open("a") as notes:
                 notes.write(f"{place}\n")
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _changes(db: sa.Connection) -> Any:
+    """Return what differs once a transaction has changed something."""
+    if db.dialect.name == "sqlite":
+        connection: Any = db.connection.dbapi_connection
+        return connection.total_changes
+    return db.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()").scalar_one()
 
 
 def _function() -> str:

@@ -22,7 +22,7 @@ from node.settings import Destination
 from tests.conftest import require_program
 from training.datasets.series import Identity, write_series
 
-NODELAY = {**os.environ, "TCP_NODELAY": "1"}
+NODELAY = {"TCP_NODELAY": "1"}
 """DCMTK reads it; without it Nagle's algorithm and delayed ACKs cost some 40 ms an object."""
 
 
@@ -88,7 +88,7 @@ def running(
     """Run a server while the block runs, from when it listens; stop it by its own id."""
     process = subprocess.Popen(
         [str(word) for word in command],
-        env=env or NODELAY,
+        env=env or os.environ | NODELAY,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -134,7 +134,7 @@ def storescu(
     command = ["storescu", "-v", *options, "-aec", called, "-aet", calling]
     return subprocess.run(
         [*command, "127.0.0.1", str(port), *map(str, files)],
-        env=env or NODELAY,
+        env=env or os.environ | NODELAY,
         text=True,
         check=False,
         stdout=subprocess.PIPE,

@@ -65,15 +65,26 @@ def cluster() -> Iterator[str]:
 def copies(url: str) -> Iterator[str]:
     """Yield addresses of new databases of the newest schema, copied from the one at `url`."""
     upgrade(url)
-    server = sa.create_engine(
-        sa.make_url(url).set(database="template1"), isolation_level="AUTOCOMMIT"
-    )
     for number in itertools.count():
         name = f"test_{number}"
-        with server.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE postgres"))
-        server.dispose()
+        _tell_server(url, f"CREATE DATABASE {name} TEMPLATE postgres")
         yield sa.make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def remove(url: str) -> None:
+    """Remove a database; the server refuses if a session there does not end within 5 s."""
+    _tell_server(url, f"DROP DATABASE {sa.make_url(url).database}")
+
+
+def _tell_server(url: str, statement: str) -> None:
+    """Execute what is about databases, which no session of these may do."""
+    engine = sa.create_engine(
+        sa.make_url(url).set(database="template1"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sa.NullPool,
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text(statement))
 
 
 def _run(program: str, *arguments: str) -> None:

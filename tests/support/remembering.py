@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from models.detector import Array
+from models.preprocess import Array
 from models.runtime import Predictor
 
 

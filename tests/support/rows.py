@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from node.states import Priority, State
-from node.worklist.rows import Row
+from node.worklist.studies.rows import Row
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -11,7 +11,7 @@ from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cases.pipeline import Node
 from node.cases.tell import teller
-from node.deliver.loop import drain
+from node.deliver.sending import drain
 from node.outcomes import Outcome, Planned, Reported, Triaged
 from node.records import Scan
 from node.settings import Deliver, Destination, Settings

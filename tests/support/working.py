@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from models.detector import Detector
-from models.detector import Settings as Rules
 from models.findings import SUBTYPES, Findings, SliceFinding
 from models.preprocess import Canvas
+from models.rules import Settings as Rules
 from models.slabs import Slabs
 from models.volume import Volume
 from node.arrive.filing import ingest

@@ -55,6 +55,7 @@ def _node(folder: Path, settings: Settings, pacs_port: int | None = None) -> Ite
     with config.open("a") as file:
         file.write(f'[triage]\nbundle = "{chosen.bundle.absolute()}"\n')
         file.write(f'subtypes = "{chosen.subtypes}"\nkey_slice = "{chosen.key_slice}"\n')
+        file.write(f'operating_point = "{chosen.operating_point}"\n')
     node = load(config)
     upgrade(node.url)
     with serving(config, data / "node.log"):

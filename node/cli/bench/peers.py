@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from node.cli.local_node import free_ports
@@ -13,6 +14,7 @@ from node.dicom.net.store_scu import echo
 from node.errors import Retryable
 from node.settings import Destination, Settings
 
+SYNC_ON_CLOSE = Path(__file__).with_name("sync_on_close.c")
 START_S = 30.0
 """How long a peer may take until it answers C-ECHO."""
 
@@ -20,10 +22,27 @@ START_S = 30.0
 @contextmanager
 def storescp(folder: Path) -> Iterator[Destination]:
     """Run DCMTK's storescp, which syncs nothing."""
+    with _storescp(folder, "storescp") as peer:
+        yield peer
+
+
+@contextmanager
+def synced_storescp(folder: Path) -> Iterator[Destination]:
+    """Run DCMTK's storescp, made to sync each file and its folder as it closes the file.
+
+    It needs a C compiler, `cc`.
+    """
+    shim = compiled(SYNC_ON_CLOSE, folder.with_suffix(".so"))
+    with _storescp(folder, "storescp, made to sync", {"LD_PRELOAD": str(shim)}) as peer:
+        yield peer
+
+
+@contextmanager
+def _storescp(folder: Path, name: str, more: Mapping[str, str] = {}) -> Iterator[Destination]:
     folder.mkdir()
     (port,) = free_ports(1)
     command = ["storescp", "-aet", "STORESCP", "-od", str(folder), str(port)]
-    with _running("storescp", command, port) as peer:
+    with _running(name, command, port, more) as peer:
         yield peer
 
 
@@ -48,13 +67,40 @@ def orthanc(folder: Path) -> Iterator[Destination]:
         yield peer
 
 
+def compiled(source: Path, library: Path) -> Path:
+    """Return a shared library, compiled from a file in C."""
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+def installed(folder: Path) -> list[AbstractContextManager[Destination]]:
+    """Return the storage SCPs that can be run on this machine; each keeps a folder in this one."""
+    found: list[AbstractContextManager[Destination]] = []
+    if shutil.which("storescp"):
+        found.append(storescp(folder / "storescp"))
+        if shutil.which("cc"):
+            found.append(synced_storescp(folder / "synced"))
+    if shutil.which("Orthanc"):
+        found.append(orthanc(folder / "Orthanc"))
+    return found
+
+
 @contextmanager
-def _running(name: str, command: Sequence[str], port: int) -> Iterator[Destination]:
-    """Run a storage SCP while the block runs, from its first answer on."""
-    peer = Destination(name=name, ae_title=name.upper(), host="127.0.0.1", port=port)
+def _running(
+    name: str, command: Sequence[str], port: int, more: Mapping[str, str] = {}
+) -> Iterator[Destination]:
+    """Run a storage SCP while the block runs, from its first answer on.
+
+    Parameters
+    ----------
+    more
+        Variables of its environment.
+    """
+    title = name.partition(",")[0].upper()
+    peer = Destination(name=name, ae_title=title, host="127.0.0.1", port=port)
     quiet = subprocess.DEVNULL
     # Nagle's algorithm would cost some 40 ms an answer: DCMTK reads the variable.
-    environment = {**os.environ, "TCP_NODELAY": "1"}
+    environment = {**os.environ, "TCP_NODELAY": "1", **more}
     with subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment) as process:
         try:
             _wait_for_answer(peer, process)

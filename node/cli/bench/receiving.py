@@ -1,9 +1,11 @@
 """`ichnode bench receive`: the same series sent to each storage SCP in turn.
 
-What the node receives is fsynced and committed before it is answered. The rounds are interleaved,
-since one speed halves within minutes on a shared machine: compare the ratios of a round.
+What the node receives is fsynced and committed before it is answered; "disk alone" is how fast the
+disk keeps the same bytes without DICOM and SQL. The rounds are interleaved, since one speed halves
+within minutes on a shared machine: compare the ratios of a round.
 """
 
+import os
 import shutil
 import statistics
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models.volume import Volume
-from node.cli.bench.peers import memory_mb, orthanc, storescp
+from node.cli.bench.disk import disk_rate
+from node.cli.bench.peers import installed, memory_mb
 from node.cli.bench.sending import send_timed
 from node.cli.bench.tables import bench_table, console
 from node.cli.local_node import as_peer, configure, serving
@@ -30,8 +33,11 @@ ASSOCIATIONS = (1, 4, 16)
 ROUNDS = 3
 """How often each storage SCP is measured at each number, in turn with the others."""
 
+DISK = "disk alone"
+
 Rates = dict[tuple[int, str], list[float]]
-"""Slices a second in each round, by number of associations and name of the storage SCP."""
+"""Slices a second in each round, by number of associations and name of the storage SCP, or `DISK`
+for as many threads."""
 
 
 def bench_receive(peers: Sequence[str]) -> None:
@@ -55,11 +61,7 @@ def bench_receive(peers: Sequence[str]) -> None:
     with TemporaryDirectory(prefix="ichnode-bench-") as temporary, ExitStack() as running:
         folder = Path(temporary)
         every = [running.enter_context(_receiver(folder)), *others]
-        every += [
-            running.enter_context(start(folder / program))
-            for program, start in (("storescp", storescp), ("Orthanc", orthanc))
-            if shutil.which(program)
-        ]
+        every += [running.enter_context(one) for one in installed(folder)]
         before = [memory_mb(each.port) for each in every]
         rates = _measure(folder / "sent", every, volume)
         after = [memory_mb(each.port) for each in every]
@@ -94,11 +96,23 @@ def _measure(folder: Path, peers: Sequence[Destination], volume: Volume) -> Rate
         # The same processes send in all rounds: they are up before a clock starts.
         with ProcessPoolExecutor(count, get_context("spawn")) as pool:
             for number in range(-1, ROUNDS):
-                for peer in peers:
-                    rate = _throughput(pool, folder, peer, volume, f"{count} {number}", count)
-                    if number >= 0:  # the round before warms up
-                        rates.setdefault((count, peer.name), []).append(rate)
+                found = {
+                    peer.name: _throughput(pool, folder, peer, volume, f"{count} {number}", count)
+                    for peer in peers
+                }
+                found[DISK] = _of_disk(folder, volume, count)
+                for name, rate in found.items() if number >= 0 else ():  # the first warms up
+                    rates.setdefault((count, name), []).append(rate)
     return rates
+
+
+def _of_disk(folder: Path, volume: Volume, count: int) -> float:
+    """Return how many of the same slices a second the disk alone keeps, in `count` threads."""
+    slices = [path.read_bytes() for path in fresh_series(folder, volume, DISK)]
+    os.sync()
+    rate = disk_rate(folder / "disk", slices, count)
+    shutil.rmtree(folder)
+    return rate
 
 
 def _throughput(
@@ -111,6 +125,7 @@ def _throughput(
 ) -> float:
     """Return slices a second from the first send to the last answer, over `count` associations."""
     series = [fresh_series(folder, volume, f"{peer.name} {name} {n}") for n in range(count)]
+    os.sync()  # what others left unsynced is written now, and not while the clock runs
     spans = list(pool.map(partial(send_timed, peer=peer), series))
     shutil.rmtree(folder)
     first, last = min(begin for begin, _ in spans), max(end for _, end in spans)
@@ -133,11 +148,14 @@ def _print(
     title = f"receive, slices a second (median of {ROUNDS} rounds) by associations"
     table = bench_table(title, "storage SCP", *slices, *shares, "MB before", "after")
     node = peers[0].name
-    for peer, was, now in zip(peers, before, after, strict=True):
-        cells = [f"{statistics.median(rates[count, peer.name]):.0f}" for count in ASSOCIATIONS]
+    names = [*(peer.name for peer in peers), DISK]
+    for name, was, now in zip(names, [*before, None], [*after, None], strict=True):
+        cells = [f"{statistics.median(rates[count, name]):.0f}" for count in ASSOCIATIONS]
         for count in ASSOCIATIONS:
-            pairs = zip(rates[count, node], rates[count, peer.name], strict=True)
+            pairs = zip(rates[count, node], rates[count, name], strict=True)
             cells.append(f"{statistics.median(ours / theirs for ours, theirs in pairs):.2f}")
-        table.add_row(peer.name, *cells, *("-" if mb is None else f"{mb:.0f}" for mb in (was, now)))
-    table.caption = "The node alone syncs what it answers 0000 for."
+        table.add_row(name, *cells, *("-" if mb is None else f"{mb:.0f}" for mb in (was, now)))
+    table.caption = (
+        "The node syncs all that it answers 0000 for, Orthanc its files alone, storescp nothing."
+    )
     console.print(table)

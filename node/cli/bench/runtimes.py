@@ -12,6 +12,7 @@ from models.detector import Detector
 from models.preprocess import Array
 from models.runtime import RUNTIMES, available_runtimes, device
 from models.volume import Volume
+from node.cli.bench.shares import measure_shares
 from node.cli.bench.tables import REPEATS, bench_table, console
 from node.settings import Settings
 
@@ -20,7 +21,7 @@ PLAIN = "torch, one by one"
 
 
 def measure_runtimes(settings: Settings, volume: Volume) -> None:
-    """Print how fast each runtime of this machine reads one series, and the plain loop beside."""
+    """Print how fast each runtime reads one series, the plain loop beside, and what takes it."""
     bundle = settings.triage.bundle
     names = available_runtimes()
     with console.status("loading the detectors"):
@@ -50,10 +51,11 @@ def measure_runtimes(settings: Settings, volume: Volume) -> None:
             f"{medians[PLAIN][0] / ensemble_s:.1f}",
         )
     table.caption = (
-        "A slice: the ensemble alone. A study: preprocessing, skull stripping, ensemble, findings. "
-        "Times as fast: of the ensemble. "
+        "A slice: all networks that read slices. A study: preprocessing and findings as well. "
+        "Times as fast: of the slices. "
     ) + _unmeasured(names)
     console.print(table)
+    measure_shares(detectors, volume)
 
 
 def _one_by_one(detector: Detector) -> Detector:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
+from node.cli.commands.invocation import By, Config, Json, configured
 from node.cli.console.terminal import say
 from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    from node.worklist import CanaryStanding, Finding
+    from node.worklist import CanaryStanding
 
 
 def canary(
@@ -20,6 +20,7 @@ def canary(
         bool,
         typer.Option("--accept", help="Take the last finding as the one to compare with."),
     ] = False,
+    by: By = None,
 ) -> None:
     """Say whether the last phantom came back, and was read as before. Status 1 if not.
 
@@ -28,14 +29,14 @@ def canary(
         ichnode canary --accept
     """
     from node.clock import utc_now
-    from node.worklist import Worklist
+    from node.worklist import Actor, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         if accept:
-            found = worklist.canaries.accept(utc_now())
+            found = worklist.canaries.accept(Actor.at_terminal(by), utc_now())
             if found is None:
                 raise BadConfiguration("no phantom was read yet")
-            say(f"compared from now on with {_found(found)}")
+            say(f"compared from now on with {found}")
             return
         standing = worklist.canaries.standing(settings.canary, utc_now())
         if as_json:
@@ -52,9 +53,4 @@ def _say(standing: "CanaryStanding") -> None:
         say(standing.trouble, fault=True)
     if (sound := standing.sound) and sound.found:
         sent = f"the last sound one was sent {sound.sent_at.astimezone():%d %b %H:%M}"
-        say(f"{sent}: {_found(sound.found)}, door to flag {sound.door_to_flag_s or 0:.1f} s")
-
-
-def _found(found: "Finding") -> str:
-    of = f"{found.priority}, probability {found.probability:.3f}, {found.volume_ml:.1f} mL"
-    return f"{of}, by {found.bundle}"
+        say(f"{sent}: {sound.found}, door to flag {sound.door_to_flag_s or 0:.1f} s")

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, chosen_by_name, configured, print_list
-from node.cli.commands.quarantine import By, numbers
+from node.cli.commands.invocation import By, Config, Json, chosen_by_name, configured, print_list
+from node.cli.commands.quarantine import numbers
 from node.cli.commands.worklist import NAMES
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration, Permanent
@@ -71,11 +71,9 @@ def cases_retry(
 
         ichnode cases retry --failed
     """
-    from getpass import getuser
-
     from node.clock import utc_now
     from node.states import State
-    from node.worklist import Worklist
+    from node.worklist import Actor, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         if bool(number) == failed:
@@ -85,7 +83,7 @@ def cases_retry(
         refused = 0
         for one in chosen:
             try:
-                to = worklist.cases.try_failed(one, by or getuser(), utc_now())
+                to = worklist.cases.try_failed(one, Actor.at_terminal(by).name, utc_now())
                 say(f"case {one} goes on as {to}")
             except Permanent as error:
                 refused += 1

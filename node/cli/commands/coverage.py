@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
-from node.cli.commands.quarantine import By
+from node.cli.commands.invocation import By, Config, Json, configured
 from node.cli.console.terminal import say, terminal
 
 if TYPE_CHECKING:
@@ -33,14 +32,12 @@ def coverage(
 
         ichnode coverage --seen 1.2.840.113619.2.55.3
     """
-    from getpass import getuser
-
     from node.clock import utc_now
-    from node.worklist import Worklist
+    from node.worklist import Actor, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         if seen:
-            worklist.coverage.set_aside(seen, by or getuser(), utc_now())
+            worklist.coverage.set_aside(seen, Actor.at_terminal(by), utc_now())
             say(f"study {seen} is listed no more")
             return
         if now:

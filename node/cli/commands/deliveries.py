@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured, print_list
-from node.cli.commands.quarantine import By, numbers
+from node.cli.commands.invocation import By, Config, Json, configured, print_list
+from node.cli.commands.quarantine import numbers
 from node.cli.console.terminal import say
 from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    from node.worklist import Outbox
+    from node.worklist import Deliveries
 
 deliveries = typer.Typer(
     no_args_is_help=True, help="What was not sent: try it again, or owe it no longer."
@@ -31,7 +31,7 @@ def deliveries_list(to: To = None, config: Config = None, as_json: Json = False)
     from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        found = worklist.outbox.unsent(to)
+        found = worklist.deliveries.unsent(to)
         print_list(found, deliveries_table, "nothing is owed", as_json=as_json)
 
 
@@ -48,7 +48,7 @@ def deliveries_retry(
 
         ichnode deliveries retry --to PACS
     """
-    _decide(number, to, by, config, lambda outbox: outbox.retry, "tried again")
+    _decide(number, to, by, config, lambda owed: owed.retry, "tried again")
 
 
 @deliveries.command("cancel")
@@ -61,7 +61,7 @@ def deliveries_cancel(
 
         ichnode deliveries cancel 17
     """
-    _decide(number, to, by, config, lambda outbox: outbox.cancel, "no longer owed")
+    _decide(number, to, by, config, lambda owed: owed.cancel, "no longer owed")
 
 
 def _decide(
@@ -69,21 +69,19 @@ def _decide(
     to: str | None,
     by: str | None,
     config: Path | None,
-    act: "Callable[[Outbox], Callable[..., list[int]]]",
+    act: "Callable[[Deliveries], Callable[..., list[int]]]",
     what: str,
 ) -> None:
     """Do it to the deliveries that a person means; leave with 1 if one stays as it was."""
-    from getpass import getuser
-
     from node.clock import utc_now
     from node.worklist import Actor, DeliveryStatus, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         if (groups is None) == (to is None):
             raise BadConfiguration("name deliveries by their numbers, or a destination by --to")
-        dead = worklist.outbox.unsent(to, DeliveryStatus.DEAD) if to is not None else []
+        dead = worklist.deliveries.unsent(to, DeliveryStatus.DEAD) if to is not None else []
         chosen = numbers(groups or []) + [one.number for one in dead]
-        done = act(worklist.outbox)(chosen, Actor(by or getuser(), "terminal"), utc_now())
+        done = act(worklist.deliveries)(chosen, Actor.at_terminal(by), utc_now())
         say(f"{len(done)} {what}")
         if left := sorted(set(chosen) - set(done)):
             names = ", ".join(map(str, left))

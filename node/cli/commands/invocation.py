@@ -32,6 +32,9 @@ Config = Annotated[
         "config/ichnode.toml explains each key.",
     ),
 ]
+By = Annotated[
+    str | None, typer.Option("--by", help="Who decides; else the name you are logged in by.")
+]
 Chosen = TypeVar("Chosen", bound=StrEnum)
 Row = TypeVar("Row", bound="Printable")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: a stable interface.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured, print_list
+from node.cli.commands.invocation import By, Config, Json, configured, print_list
 from node.cli.console.terminal import say
 from node.errors import Permanent
 
@@ -34,9 +34,6 @@ StudyOption = Annotated[
         metavar="STUDY",
         help="Everything open of a study: StudyInstanceUID, accession number or case number.",
     ),
-]
-By = Annotated[
-    str | None, typer.Option("--by", help="Who decides; else the name you are logged in by.")
 ]
 Why = Annotated[str, typer.Option("--why", help="For the record; no patient's name.")]
 
@@ -181,10 +178,8 @@ def decision(
     config: Path | None, by: str | None, why: str
 ) -> Iterator[tuple["Settings", "Worklist", "Signature"]]:
     """Yield what a decision is made on, and who signs it."""
-    from getpass import getuser
-
     from node.clock import utc_now
-    from node.worklist import Signature, Worklist
+    from node.worklist import Actor, Signature, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        yield settings, worklist, Signature(by or getuser(), utc_now(), why)
+        yield settings, worklist, Signature(Actor.at_terminal(by).name, utc_now(), why)

@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, configured
-from node.cli.commands.quarantine import By
+from node.cli.commands.invocation import By, Config, configured
 from node.cli.console.terminal import say
 
 
@@ -19,22 +18,18 @@ def pause(
     No destination gets a result or a message, nobody is told of a suspected study by one. It
     outlasts restarts. For example: ichnode pause --why "the PACS moves tonight"
     """
-    from getpass import getuser
-
     from node.clock import utc_now
     from node.worklist import Actor, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        say(str(worklist.outbox.pause(Actor(by or getuser(), "terminal"), why, utc_now())))
+        say(str(worklist.deliveries.pause(Actor.at_terminal(by), why, utc_now())))
 
 
 def resume(by: By = None, config: Config = None) -> None:
     """Send again what is owed, all of it at once, after `ichnode pause`."""
-    from getpass import getuser
-
     from node.clock import utc_now
     from node.worklist import Actor, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        over = worklist.outbox.resume(Actor(by or getuser(), "terminal"), utc_now())
+        over = worklist.deliveries.resume(Actor.at_terminal(by), utc_now())
         say("sending was not paused" if over is None else "what is owed goes out now")

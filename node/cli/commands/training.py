@@ -44,26 +44,47 @@ def export(
     recipe: RecipePath,
     folder: Annotated[Path, typer.Argument(help="The bundle to write.")],
     version: Annotated[str, typer.Option(help="Of the bundle, as in 0.3.0.")],
+    onnx: Annotated[
+        Path | None,
+        typer.Option(help="A folder for the bundle's networks as ONNX, beside the bundle."),
+    ] = None,
 ) -> None:
     """Make a bundle of a trained recipe: lock the operating point, measure, write the model card.
 
     The node reads it once `triage.bundle` in its settings names the folder. For example:
 
         ichnode export config/recipes/ich-ensemble.toml var/bundle --version 0.3.0
+
+        ichnode export config/recipes/lite.toml var/bundle --version 0.5.0 --onnx var/onnx
     """
     with training_errors():
         from training.export import export as run
+        from training.onnx_files import write_onnx
 
         run(recipe, folder, version)
+        if onnx:
+            write_onnx(folder, onnx)
 
 
 def evaluate(
     recipe: RecipePath,
-    out: Annotated[Path, typer.Option(help="Where the tables and figures go.")] = Path(
-        "var/evaluation"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the tables and figures go.", show_default="var/evaluation/RECIPE"),
+    ] = None,
     small: Annotated[
         bool, typer.Option("--small", help="A few phantoms only: to see the tables, for no figure.")
+    ] = False,
+    leave_site_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-site-out",
+            help="Read each site by the networks that never saw it, beside the shipped ones.",
+        ),
+    ] = False,
+    mimics: Annotated[
+        bool,
+        typer.Option("--mimics", help="Read normal heads with one mimic of blood each."),
     ] = False,
 ) -> None:
     """Measure a recipe's networks and fill in the papers' tables, in Markdown, JSON and PNG.
@@ -75,11 +96,25 @@ def evaluate(
         ichnode evaluate config/recipes/ich-ensemble.toml
 
         ichnode evaluate config/recipes/weak-or-located.toml --out var/weak-or-located
-    """
-    with training_errors():
-        from training.evaluate import evaluate as run
 
-        run(recipe, out, small)
+        ichnode evaluate config/recipes/lite.toml --leave-site-out
+
+        ichnode evaluate config/recipes/ich-ensemble.toml --mimics
+    """
+    folder = out or Path("var/evaluation") / recipe.stem
+    with training_errors():
+        if leave_site_out:
+            from training.crossing import cross_sites
+
+            cross_sites(recipe, folder)
+        elif mimics:
+            from training.mimics import measure_mimics
+
+            measure_mimics(recipe, folder, small)
+        else:
+            from training.evaluate import evaluate as run
+
+            run(recipe, folder, small)
 
 
 @contextmanager

@@ -108,12 +108,10 @@ def user_role(
 @contextmanager
 def opened(config: Path | None) -> Iterator[tuple["Worklist", "Actor"]]:
     """Yield the worklist, and who sits at the terminal."""
-    from getpass import getuser
-
     from node.worklist import Actor, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        yield worklist, Actor(getuser(), "terminal")
+        yield worklist, Actor.at_terminal()
 
 
 def _role(text: str) -> "Role":

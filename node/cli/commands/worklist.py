@@ -60,7 +60,7 @@ def worklist(
                     live.update(on_one_screen(rows(), console))
         print_list(rows(), worklist_table, EMPTY, as_json=as_json)
         if not as_json:
-            for one in worklist.outbox.held_up():
+            for one in worklist.deliveries.held_up():
                 say(str(one))
             now = utc_now()
             for warning in worklist.coverage.standing(settings.coverage, now).warnings:

@@ -23,5 +23,6 @@ def summary(study: Mapping[str, Any]) -> str:
         lines.append(f"  {UNCERTAIN} ({study['uncertainty']:.2f})")
     if study["key_slice_sop_instance_uid"]:
         lines.append(f"  look first at {study['key_slice_sop_instance_uid']}")
+    lines += [f"  may look like blood: {text}" for text in study["mimics"]]
     lines += [f"  limitation: {text}" for text in study["limitations"]]
     return "\n".join(map(visible, lines))

@@ -25,6 +25,10 @@ _SUBJECTS = {
 }
 
 
+FAILURES = (smtplib.SMTPException, OSError, ValueError)
+"""What smtplib raises; ValueError of a challenge that is no base64, or a password beyond ASCII."""
+
+
 def probe(destination: Destination, settings: Settings) -> str:
     """Return that a mail server takes our login; no mail is sent.
 
@@ -40,7 +44,7 @@ def probe(destination: Destination, settings: Settings) -> str:
             code, _ = server.noop()
     except smtplib.SMTPAuthenticationError as error:
         raise BadConfiguration(f"the login is refused: SMTP {error.smtp_code}") from error
-    except (smtplib.SMTPException, OSError) as error:
+    except FAILURES as error:
         raise Retryable(_failure(error)) from error
     plain = "; not encrypted" if destination.mail.security == "none" else ""
     return f"answers (SMTP {code}){plain}"
@@ -79,7 +83,7 @@ def hand_over(mail: EmailMessage, destination: Destination, settings: Settings) 
         return Answer(Verdict.REFUSED, message=str(error))
     except NoConnection as error:
         return Answer(Verdict.DOWN, message=str(error))
-    except (smtplib.SMTPException, OSError) as error:
+    except FAILURES as error:
         return Answer(_verdict(error), message=_failure(error))
     return Answer(Verdict.STORED)
 

@@ -1,6 +1,7 @@
 """Query and retrieve by DICOMweb: QIDO-RS, then WADO-RS (PS3.18)."""
 
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from node.announced import OF_SERIES, OF_STUDY, ListedSeries, ListedStudy
 from node.dicom.net.retrieve import Take
 from node.dicom.read.header import DAMAGE
 from node.errors import Retryable
+from node.visible import REPLACEMENT
 
 # They log addresses, which may hold an accession number.
 for library in ("dicomweb_client", "urllib3"):
@@ -26,6 +28,7 @@ AS_STORED = (("application/dicom", "*"),)
 """The transfer syntax that the archive stores an object in, whichever it is."""
 STUDY, SERIES, SOP_INSTANCE = "0020000D", "0020000E", "00080018"
 MODALITY, SOP_CLASS = "00080060", "00080016"
+_UNTAKEN = re.compile("[\0\ud800-\udfff]")
 INSTANCES = "00201209"
 """NumberOfSeriesRelatedInstances."""
 
@@ -106,9 +109,9 @@ class WebArchive:
             fields=[INSTANCES],
             search_filters={"SeriesInstanceUID": series},
         )
-        mine = [item for item in found if _value(item, SERIES) == series]
-        count = _value(mine[0], INSTANCES) if mine else "0"
-        return int(count) if count.isdecimal() else None
+        listed = (ListedSeries.of(partial(_named, item)) for item in found)
+        mine = [one.images for one in listed if one.series_instance_uid == series]
+        return mine[0] if mine else 0
 
     def images(self, study: str, series: str) -> dict[str, str]:
         """Return the SOP class of each object of a series, by its UID; raises as `studies`."""
@@ -143,11 +146,14 @@ class WebArchive:
         self, search: Callable[..., Any], *uids: str, **filters: Any
     ) -> list[Mapping[str, Any]]:
         try:
-            return list(search(*uids, **filters))
+            found = list(search(*uids, **filters))
         except RequestException as error:
             raise Retryable(f"{self._name}: {_why(error)}") from error
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise Retryable(f"{self._name}: its answer is no DICOM JSON") from error
+        if not all(isinstance(item, Mapping) for item in found):
+            raise Retryable(f"{self._name}: its answer is no DICOM JSON")
+        return found
 
 
 def _why(error: RequestException) -> str:
@@ -163,11 +169,22 @@ def _why(error: RequestException) -> str:
 
 def _value(item: Mapping[str, Any], tag: str) -> str:
     """Return an attribute's first value in the DICOM JSON model (PS3.18 F.2)."""
-    values = item.get(tag, {}).get("Value") or [""]
-    return str(values[0])
+    return next(iter(_values(item, tag)), "")
 
 
 def _named(item: Mapping[str, Any], keyword: str) -> str:
     """Return an attribute's values as DICOM writes them, by its keyword; "" if it is absent."""
-    values = item.get(f"{tag_for_keyword(keyword):08X}", {}).get("Value") or []
-    return "\\".join("" if value is None else str(value) for value in values)
+    return "\\".join(_values(item, f"{tag_for_keyword(keyword):08X}"))
+
+
+def _values(item: Mapping[str, Any], tag: str) -> list[str]:
+    """Return an attribute's values as text; none if it is absent, or no attribute.
+
+    NULs and halves of characters, which no database takes, become replacement characters.
+    """
+    element = item.get(tag)
+    values = element.get("Value") if isinstance(element, Mapping) else None
+    if not isinstance(values, list):
+        return []
+    texts = ("" if value is None else str(value) for value in values)
+    return [_UNTAKEN.sub(REPLACEMENT, text) for text in texts]

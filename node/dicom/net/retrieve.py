@@ -23,7 +23,7 @@ from node.dicom.net.association import (
     part10_prefix,
 )
 from node.dicom.net.requestor import Peer, associated
-from node.dicom.read.elements import integer, text
+from node.dicom.read.elements import text
 from node.errors import Permanent, Retryable
 
 Take = Callable[[bytes, tuple[str, str]], Status]
@@ -163,7 +163,7 @@ class DimseArchive:
             NumberOfSeriesRelatedInstances=None,
         )
         mine = [ds for ds in found if text(ds, "SeriesInstanceUID") == series]
-        return integer(mine[0], "NumberOfSeriesRelatedInstances") if mine else 0
+        return ListedSeries.of(partial(text, mine[0])).images if mine else 0
 
     def images(self, study: str, series: str) -> dict[str, str]:
         """Return the SOP class of each object of a series, by its UID; raises as `studies`.

@@ -6,15 +6,17 @@ characters. What a file is, the file itself says.
 
 from pathlib import Path
 
-from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node.dicom.read.elements import items, text
 from node.dicom.read.header import DAMAGE
 from node.dicom.read.part10 import read_meta
+from node.dicom.read.sparing import read_sparingly
 from node.errors import BadObject
 
 NAME = "DICOMDIR"
+MOST_READS = 1_000_000
+"""How many reads a directory may take: some 30 for a file, so that 30,000 fit, a DVD of them."""
 
 
 def is_dicomdir(path: Path) -> bool:
@@ -49,10 +51,11 @@ def _references(path: Path) -> tuple[str, ...]:
             raise ValueError(str(error)) from error
         if syntax == DeflatedExplicitVRLittleEndian:
             raise BadObject("the DICOMDIR is deflated, which is not accepted")
-        ds = read_dataset(
+        ds = read_sparingly(
             file,
-            is_implicit_VR=syntax == ImplicitVRLittleEndian,
-            is_little_endian=syntax != ExplicitVRBigEndian,
+            implicit=syntax == ImplicitVRLittleEndian,
+            little=syntax != ExplicitVRBigEndian,
+            most_reads=MOST_READS,
         )
         listed = [text(entry, "ReferencedFileID") for entry in items(ds, "DirectoryRecordSequence")]
     return tuple(dict.fromkeys(filter(None, listed)))

@@ -36,7 +36,7 @@ def text(ds: Dataset, keyword: str) -> str:
 
     A NUL within it, which no database takes, becomes a replacement character.
     """
-    element: object = ds.get_item(_tag(keyword))
+    element = unconverted(ds, keyword)
     if isinstance(element, DataElement):  # already converted, as pydicom does in the file meta
         return str(element.value or "")
     if not isinstance(element, RawDataElement) or not element.value:
@@ -96,7 +96,7 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 
 def short(ds: Dataset, keyword: str, *, signed: bool = False) -> int | None:
     """Return the first value of a binary short, US or SS by `signed`; None if it is absent."""
-    element: object = ds.get_item(_tag(keyword))
+    element = unconverted(ds, keyword)
     if isinstance(element, DataElement):  # already converted, as a sequence does to some elements
         return element.value if isinstance(element.value, int) else None
     value = raw(ds, keyword)[:2]
@@ -137,8 +137,17 @@ def macros(ds: Dataset, keyword: str) -> list[Dataset]:
 
 def raw(ds: Dataset, keyword: str) -> bytes:
     """Return the bytes of an element as they were sent; b"" if absent."""
-    element = ds.get_item(_tag(keyword))
+    element = unconverted(ds, keyword)
     return (element.value or b"") if isinstance(element, RawDataElement) else b""
+
+
+def unconverted(ds: Dataset, keyword: str) -> object:
+    """Return an element as it stands in a data set; None if it is absent.
+
+    pydicom takes an empty one for one to be read later and converts it, which fails for an unknown
+    value representation.
+    """
+    return ds.get_item(_tag(keyword), keep_deferred=True)
 
 
 @cache

@@ -39,8 +39,7 @@ class TooManyElements(BadObject):
 
     def __init__(self) -> None:
         super().__init__(
-            f"the data set takes more than {MOST_READS} reads: it has more elements and items than "
-            "the node reads; correct it at its source"
+            "the data set has more elements and items than the node reads; correct it at its source"
         )
 
 
@@ -71,6 +70,7 @@ def read_sparingly(
     implicit: bool,
     little: bool,
     stop_when: Callable[[int, str | None, int], bool] | None = None,
+    most_reads: int = MOST_READS,
 ) -> Dataset:
     """Return the data set from the stream's place on, its elements not yet converted.
 
@@ -78,6 +78,8 @@ def read_sparingly(
     ----------
     stop_when
         Given tag, VR and length of an element, whether to stop in front of it.
+    most_reads
+        What it may take; more is refused.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def read_sparingly(
     OSError
         If the stream cannot be read.
     """
-    sparing = Sparing(file)
+    sparing = Sparing(file, most_reads)
     try:
         ds = read_dataset(sparing, implicit, little, stop_when=stop_when)  # type: ignore[arg-type]
         if sum(len(element.value or b"") for element in _raw(ds)) >= LITTLE_BYTES:

@@ -13,7 +13,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from node.dicom.read.elements import text
+from node.dicom.read.elements import text, unconverted
 from node.identity import same_name
 
 Values = list[tuple[bytes, Dataset]]
@@ -22,7 +22,7 @@ Values = list[tuple[bytes, Dataset]]
 
 def sent(header: Dataset, keyword: str) -> bytes:
     """Return the bytes of an element as they were sent; b"" if it is absent or empty."""
-    element: Any = header.get_item(keyword) if keyword in header else None
+    element: Any = unconverted(header, keyword)
     if isinstance(element, RawDataElement):
         return element.value or b""
     return b"" if element is None or element.is_empty else str(element.value).encode()

@@ -207,6 +207,8 @@ def _number(name: Code, value: float, unit: Code, findings: Findings) -> Measure
     parameters = [f"weights_sha256={detector.weights_sha256}"]
     if findings.operating_point is not None:
         parameters.append(f"operating_point={findings.operating_point:.3f}")
+    if findings.operating_point_name is not None:
+        parameters.append(f"operating_point_name={findings.operating_point_name}")
     return Measurement(
         name,
         value,

@@ -45,6 +45,11 @@ def remarks(source: Source) -> list[str]:
     return [*why, *source.plan.scans, RESEARCH_USE_ONLY]
 
 
+def mimics(findings: Findings) -> list[str]:
+    """Return what a marked region looks like instead of blood, a sentence each."""
+    return [f"May look like blood: {text}" for text in findings.mimics]
+
+
 def limitations(source: Source) -> list[str]:
     """Return the limitations of the images, a sentence each."""
     return [f"Limitation: {text}" for text in source.plan.limitations]
@@ -52,8 +57,9 @@ def limitations(source: Source) -> list[str]:
 
 def _probability(findings: Findings) -> str:
     said = f"Probability of hemorrhage: {findings.probability:.3f}"
-    point = findings.operating_point
-    return said if point is None else f"{said} (suspected from {point:.3f} on)"
+    point, name = findings.operating_point, findings.operating_point_name
+    called = f', operating point "{name}"' if name else ""
+    return said if point is None else f"{said} (suspected from {point:.3f} on{called})"
 
 
 def _series(source: Source) -> str:

@@ -11,7 +11,8 @@ that Comprehensive SR contains. The tree:
     │   ├── lesion (TID 1411)                segment, volume
     │   ├── study (TID 1501)                 suspected or not, uncertain, priority, probability
     │   └── subtype (TID 1501), each         probability
-    └── Qualitative Evaluations              conclusion, numbers in words, research use, limitations
+    └── Qualitative Evaluations              conclusion, numbers and mimics in words, research use,
+                                              limitations
 
 `node.dicom.write.measurement_groups` says why every report begins with a region, also one on a
 series that was not analysed.
@@ -74,6 +75,7 @@ def findings_report(
     texts = [
         *sentences.verdict_remarks(source, findings),
         *sentences.numbers(source, findings, side),
+        *sentences.mimics(findings),
         *sentences.remarks(source),
         *sentences.limitations(source),
     ]

@@ -5,7 +5,8 @@ Every viewer shows it as text. The tree:
     Diagnostic imaging report
     ├── language, device observer
     ├── Conclusions                          verdict, what goes with it, research use
-    └── Findings                             numbers with the slice to look at first, limitations
+    └── Findings                             numbers with the slice to look at first, mimics,
+                                             limitations
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,11 @@ def findings_text(
         *sentences.verdict_remarks(source, findings),
         *sentences.remarks(source),
     ]
-    found = [*sentences.numbers(source, findings, side), *sentences.limitations(source)]
+    found = [
+        *sentences.numbers(source, findings, side),
+        *sentences.mimics(findings),
+        *sentences.limitations(source),
+    ]
     look = source.plan.slices[first_look(findings)]
     ds = _report(source, mark, conclusions, found, look)
     return partial(ds, "Read in part") if in_part else ds

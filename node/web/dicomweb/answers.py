@@ -37,9 +37,7 @@ def accepted(header: str) -> list[Accepted]:
     """Return what an Accept header lists, the most wanted first; anything, if it is empty."""
     found = []
     for number, item in enumerate(_split(header or "*/*")):
-        message = Message()
-        message["Content-Type"] = item
-        named = {name.lower(): value for name, value in message.get_params([]) or []}
+        named = parameters(item)[1]
         media_type, multipart = item.partition(";")[0].strip().lower(), False
         if media_type == "multipart/related":
             media_type, multipart = named.get("type", "*/*").lower(), True
@@ -48,6 +46,18 @@ def accepted(header: str) -> list[Accepted]:
             (-_quality(named.get("q", "1")), number, Accepted(media_type, multipart, syntax))
         )
     return [each for weight, _, each in sorted(found, key=lambda one: one[:2]) if weight < 0]
+
+
+def parameters(header: str) -> tuple[str, dict[str, str]]:
+    """Return the media type of a Content-Type, and its parameters by their names in lower case.
+
+    Extended parameters (RFC 2231, of which HTTP has none here) are left out.
+    """
+    message = Message()
+    message["Content-Type"] = header
+    given = message.get_params([]) or []
+    named = {name.lower(): value for name, value in given if isinstance(value, str)}
+    return message.get_content_type(), named
 
 
 def multipart(parts: Iterable[Part], media_type: str) -> Response:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from email.message import Message
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ from node.dicom.read.header import read_header
 from node.errors import BadObject, Retryable
 from node.log import event
 from node.settings import Settings
-from node.web.dicomweb.answers import dicom_json
+from node.web.dicomweb.answers import dicom_json, parameters
 from node.worklist import Arrivals
 
 logger = logging.getLogger(__name__)
@@ -250,15 +249,12 @@ async def _within(request: Request, seconds: float) -> Any:
 
 
 def _boundary(request: Request) -> str:
-    message = Message()
-    message["Content-Type"] = request.headers.get("content-type", "")
-    named = {name.lower(): value for name, value in message.get_params([]) or []}
-    kind = message.get_content_type()
+    kind, named = parameters(request.headers.get("content-type", ""))
     if kind != "multipart/related" or named.get("type", DICOM).lower() != DICOM:
         raise HTTPException(415, f'send multipart/related; type="{DICOM}"')
     if not named.get("boundary", "").isascii() or not 0 < len(named.get("boundary", "")) <= 200:
         raise HTTPException(400, "Content-Type names no boundary")
-    return str(named["boundary"])
+    return named["boundary"]
 
 
 def _fault(error: Exception, stored: int) -> str:

@@ -1,12 +1,12 @@
-"""Run the migrations on the connection that `node.worklist.database.upgrade` opened."""
+"""Run the migrations on the connection that `schema.database.upgrade` opened."""
 
 from alembic import context
 
-from node.worklist.archive_tables import archived_study
-from node.worklist.people_tables import account
-from node.worklist.running_tables import job
-from node.worklist.tables import metadata
-from node.worklist.watch_tables import performed_study
+from node.worklist.schema.archive_tables import archived_study
+from node.worklist.schema.people_tables import account
+from node.worklist.schema.running_tables import job
+from node.worklist.schema.tables import metadata
+from node.worklist.schema.watch_tables import performed_study
 
 for table in (archived_study, account, job, performed_study):
     assert table.metadata is metadata  # which has the tables of each module

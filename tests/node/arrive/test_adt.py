@@ -16,7 +16,7 @@ from node.arrive.index import patient_index
 from node.arrive.spool import Spool
 from node.cases.worker import work_once
 from node.cli.pacs import archive
-from node.deliver.loop import drain
+from node.deliver.sending import drain
 from node.errors import Retryable
 from node.hl7 import END, START, Received
 from node.settings import Adt, Deliver, Receive, Settings

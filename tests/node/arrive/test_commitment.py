@@ -14,11 +14,12 @@ from node.arrive.commitment_scp import HELD_S, CommitmentScp
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.arrive.storage_scp import Receiver
+from node.audit import Trail
 from node.committed import CommitmentAsked, FailureReason, Reference
 from node.deliver.committing import report_what_is_due
 from node.dicom.net.association import Status
 from node.settings import Caller, Deliver, Receive, Settings
-from node.worklist import Worklist
+from node.worklist import Actor, Deed, Worklist
 from tests.support.committing import Named, asking, listener, report_to_node, told
 from tests.support.databases import new_database
 from tests.support.peers import ct_series, free_port, mute_peer, orthanc, wait_until
@@ -61,7 +62,9 @@ class Node:
     def owe(self, objects: list[Named]) -> None:
         """Owe CT7 a report, as after it has asked and left."""
         commitments = self.worklist.commitments
-        duty = commitments.ask("CT7", asked_for(objects), "receiver", HELD_S, self.now)
+        duty = commitments.ask(
+            Actor("CT7", "192.0.2.7"), asked_for(objects), "receiver", HELD_S, self.now
+        )
         commitments.release(duty, "receiver", self.now)
 
     def report(self, max_attempts: int = 3) -> int:
@@ -88,11 +91,12 @@ def committing(folder: Path, *callers: Caller, timeout_s: float = 3.0) -> Iterat
     with closing(Worklist(settings.url)) as worklist:
         node = Node(settings, worklist, [])
         promises = (worklist.commitments, worklist.confirmations)
-        scp = CommitmentScp(settings, *promises, node.clock)
         handles = (worklist.arrivals, worklist.announcements)
-        with Receiver(settings, *handles, node.clock, commitment=scp) as receiver:
-            node.port = receiver.port
-            yield node
+        with Trail(worklist.audit, node.clock) as trail:
+            scp = CommitmentScp(settings, *promises, node.clock, trail)
+            with Receiver(settings, *handles, node.clock, commitment=scp) as receiver:
+                node.port = receiver.port
+                yield node
 
 
 def ct7(port: int = 0) -> Caller:
@@ -248,7 +252,9 @@ def test_a_report_outlives_the_node_that_owed_it(tmp_path: Path) -> None:
     with listener() as (port, reports), committing(tmp_path, ct7(port)) as node:
         objects = node.receive()
         commitments = node.worklist.commitments
-        asked = commitments.ask("CT7", asked_for(objects), "killed", HELD_S, node.now)
+        asked = commitments.ask(
+            Actor("CT7", "192.0.2.7"), asked_for(objects), "killed", HELD_S, node.now
+        )
         assert not asked.duplicate
         assert node.report() == 0, "its receiver may send it yet"
         node.after()
@@ -321,3 +327,72 @@ def test_orthanc_hears_that_what_it_sent_is_kept(tmp_path: Path) -> None:
             assert kept == objects
             (lost,) = report["Failures"]
             assert (lost["SOPInstanceUID"], lost["FailureReason"]) == ("1.2.3", 0x0112)
+
+
+def commitments_in_the_trail(
+    node: Node, what: Deed = Deed.COMMITMENT
+) -> list[tuple[str, str, str | None, str | None]]:
+    assert node.worklist.audit.faults()[0] == []
+    return [
+        (row.who, row.address, row.study_instance_uid, row.about)
+        for row in node.worklist.audit.entries()
+        if row.what is what
+    ]
+
+
+def test_who_asked_and_what_it_was_told_are_in_the_audit_trail(node: Node) -> None:
+    objects = [*node.receive(), (CTImageStorage, "1.2.3.4")]
+    with asking(node.port) as ct:
+        ct.ask(T1, objects)
+        ct.one_report()
+    wait_until(lambda: len(commitments_in_the_trail(node)) == 4)
+    nowhere = f"transaction {T1}, of no study that is here"
+    assert sorted(commitments_in_the_trail(node), key=str) == [
+        ("CT7", "127.0.0.1", STUDY, f"asks to keep 3, transaction {T1}"),
+        ("CT7", "127.0.0.1", STUDY, f"is told that 3 are kept and 0 are not, transaction {T1}"),
+        ("CT7", "127.0.0.1", None, f"asks to keep 1, {nowhere}"),
+        ("CT7", "127.0.0.1", None, f"is told that 0 are kept and 1 are not, {nowhere}"),
+    ]
+
+
+def test_a_report_over_another_association_is_in_the_audit_trail_once_it_was_taken(
+    tmp_path: Path,
+) -> None:
+    with listener() as (port, _), committing(tmp_path, ct7(port)) as node:
+        node.owe(node.receive())
+        assert node.report() == 1
+        told = f"is told that 3 are kept and 0 are not, transaction {T1}"
+        assert commitments_in_the_trail(node)[1:] == [("CT7", "127.0.0.1", STUDY, told)]
+
+
+def refusals_in_the_trail(node: Node, count: int) -> list[str | None]:
+    wait_until(lambda: len(commitments_in_the_trail(node, Deed.REFUSED)) >= count)
+    rows = commitments_in_the_trail(node, Deed.REFUSED)
+    assert {row[:3] for row in rows} == {("CT7", "127.0.0.1", None)}
+    return [about for *_, about in rows]
+
+
+def test_what_was_refused_is_in_the_audit_trail_without_what_the_peer_wrote(node: Node) -> None:
+    objects = node.receive()
+    with asking(node.port) as ct:
+        ct.ask(T1, objects, action=2)
+        ct.ask(T1, objects, instance="1.2.3")
+        nameless = Dataset()
+        nameless.add_new("ReferencedSOPSequence", "SQ", [Dataset()])
+        nameless.ReferencedSOPSequence[0].add_new("ReferencedSOPClassUID", "LO", "Doe^Jane")
+        ct.send(nameless)
+    report_to_node(node.port, told(T1, objects), title="CT7")
+    assert refusals_in_the_trail(node, 4) == [
+        "asks to keep objects, refused: NO_SUCH_ACTION",
+        "asks to keep objects, refused: NO_SUCH_SOP_INSTANCE",
+        "asks to keep objects, refused: INVALID_ARGUMENT_VALUE",
+        "tells what is kept, refused: INVALID_ARGUMENT_VALUE",
+    ]
+    assert commitments_in_the_trail(node) == []
+
+
+def test_a_caller_that_may_not_ask_is_in_the_audit_trail(tmp_path: Path) -> None:
+    with committing(tmp_path, Caller(ae_title="CT7")) as node, asking(node.port) as ct:
+        ct.ask(T1, node.receive())
+        refused = refusals_in_the_trail(node, 1)
+    assert refused == ["asks to keep objects, refused: NOT_AUTHORISED"]

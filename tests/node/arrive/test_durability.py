@@ -20,7 +20,8 @@ from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import Sent, send_files
 from node.errors import Outage, Permanent
-from node.worklist import arrivals, database, filing
+from node.worklist.arriving import arrivals, filing
+from node.worklist.schema import database
 from tests.support.peers import ct_series, wait_until
 from tests.support.receiving import Node, dataset_bytes, listening_node
 from training.datasets.series import Identity

@@ -19,7 +19,7 @@ from node.cases.pipeline import Node
 from node.cases.worker import work_once
 from node.cli.app import app
 from node.cli.pacs import archive
-from node.deliver.loop import drain
+from node.deliver.sending import drain
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import send_files
 from node.settings import Assemble, Deliver, Destination, Receive, Settings

@@ -1,5 +1,6 @@
 """C-FIND, C-MOVE and C-GET of what the node holds, by DCMTK and by pynetdicom."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,7 +116,7 @@ def dcmtk(program: str, port: int, *options: str, called: str = "ICHNODE") -> st
     require_program(program)
     done = subprocess.run(
         [program, "-v", "-aet", "VIEWER", "-aec", called, *options, "127.0.0.1", str(port)],
-        env=NODELAY,
+        env=os.environ | NODELAY,
         text=True,
         encoding="utf-8",
         errors="replace",

@@ -1,16 +1,15 @@
 """Many objects over eight associations at once: what the receiver takes does not grow."""
 
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pydicom import dcmread
 
 from node.cli.bench.sending import Sender
@@ -72,6 +71,15 @@ def send_series(images: Images, port: int) -> None:
         sender.release()
 
 
+def filed(url: str) -> int:
+    """Return how many images a worklist has."""
+    engine = sa.create_engine(url)
+    with engine.connect() as db:
+        found = db.execute(sa.text("SELECT count(*) FROM instance")).scalar_one()
+    engine.dispose()
+    return int(found)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "objects",
@@ -101,8 +109,7 @@ def test_memory_files_and_threads_of_the_receiver_stay_flat(tmp_path, capsys, ob
         # A released association may still wait for its peer to close.
         wait_until(lambda: Taken.by(process.pid).threads <= fewest)
         taken.append(Taken.by(process.pid))
-    with closing(sqlite3.connect(settings.data_dir / "ichnode.sqlite")) as db:
-        assert db.execute("SELECT count(*) FROM instance").fetchone() == (objects,)
+    assert filed(settings.url) == objects
     with capsys.disabled():
         told = ", ".join(f"{rate:.0f}" for rate in rates)
         sys.stdout.write(f"\n{objects} objects, a second: {told}; {taken[1]} then {taken[-1]}\n")

@@ -24,7 +24,8 @@ from node.dicom.net.store_scu import echo, send_files
 from node.dicom.net.tls import Certificate
 from node.errors import BadConfiguration, BadObject, Outage, Retryable
 from node.settings import Caller, Settings
-from node.worklist import Arrival, Worklist, database
+from node.worklist import Arrival, Worklist
+from node.worklist.schema import database
 from tests.conftest import require_program
 from tests.support.databases import new_database
 from tests.support.disks import small_disk

@@ -100,6 +100,28 @@ def test_a_store_a_delivery_and_a_message_name_who_sent_to_whom() -> None:
         assert participants(sent)[1][:3] == ("pacs", "false", "192.0.2.10")
 
 
+def test_storage_commitment_names_who_asked_whom() -> None:
+    about = "asks to keep 3, transaction 1.2.9, certificate CN=CT1,O=Hospital"
+    by = message(Deed.COMMITMENT, study_instance_uid=STUDY, about=about)
+    assert (codes(by, "EventID"), by[0].get("EventActionCode")) == (["110103"], "R")
+    assert participants(by) == [("VIEWER", "true", "192.0.2.7", ""), ("NODE", "false", "", "")]
+    asker = next(by.iter("ActiveParticipant"))
+    assert asker.get("AlternativeUserID") == "CN=CT1,O=Hospital"
+    of = message(Deed.COMMITMENT, study_instance_uid=STUDY, who="pacs", address="dicom")
+    assert participants(of) == [("NODE", "true", "", ""), ("pacs", "false", "192.0.2.10", "")]
+    assert [one.get("ParticipantObjectID") for one in of if "Object" in one.tag] == [STUDY, "PID^1"]
+
+
+def test_a_refused_commitment_is_a_failed_use_of_a_restricted_function() -> None:
+    refused = message(Deed.REFUSED, about="asks to keep objects, refused: NO_SUCH_ACTION")
+    assert codes(refused, "EventID") == ["110113"]
+    assert codes(refused, "EventTypeCode") == ["110132"]
+    assert refused[0].get("EventOutcomeIndicator") == "4"
+    assert participants(refused)[0] == ("VIEWER", "true", "192.0.2.7", "")
+    (detail,) = refused.iter("ParticipantObjectDetail")
+    assert b64decode(detail.get("value") or "").endswith(b"refused: NO_SUCH_ACTION")
+
+
 def test_a_query_says_what_was_asked_for_and_start_and_stop_have_their_types() -> None:
     asked = message(Deed.QUERIED, about="C-FIND STUDY by PatientID: 3 found")
     (query,) = asked.iter("ParticipantObjectQuery")

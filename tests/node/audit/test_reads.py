@@ -1,7 +1,7 @@
 """Who reads, stores and gets what stands in the audit trail, whatever the protocol."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ HERE = "127.0.0.1"
 
 
 def rows(worklist: Worklist) -> list[tuple[str, str, str, str | None, str | None]]:
-    assert worklist.audit.faults()[0] == []
+    """Return the trail of a worklist that may have been closed; it is closed again."""
+    with closing(worklist):
+        assert worklist.audit.faults()[0] == []
+        found = worklist.audit.entries()
     return [
-        (one.what.value, one.who, one.address, one.study_instance_uid, one.about)
-        for one in worklist.audit.entries()
+        (one.what.value, one.who, one.address, one.study_instance_uid, one.about) for one in found
     ]
 
 

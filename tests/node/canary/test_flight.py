@@ -20,6 +20,7 @@ import pytest
 
 from node.canary import phantom, send, watch
 from node.clock import utc_now
+from node.deliver import tell_all
 from node.errors import Retryable
 from node.settings import Settings
 from node.states import Priority
@@ -38,7 +39,9 @@ TOML = """
 [canary]
 every_min = 1000
 limit_s = 200
-alarm = ["on-call"]
+[alarms]
+to = ["on-call"]
+after_s = 100000
 [web]
 port = {web}
 [health]
@@ -88,10 +91,11 @@ class Flown:
         return utc_now() + self.later
 
     def send(self) -> None:
-        send(self.settings, self.worklist.canaries, self.clock)
+        send(self.settings, self.worklist.canaries, self.worklist.alarms, self.clock)
 
     def watch(self) -> None:
-        watch(self.settings, self.worklist.canaries, self.clock)
+        watch(self.settings, self.worklist.canaries, self.worklist.alarms, self.clock)
+        tell_all(self.settings, self.worklist.alarms, self.clock())
 
     def judged(self) -> Canary:
         """Return the last canary once it is judged."""
@@ -114,7 +118,7 @@ class Flown:
         return [str(one["Subject"]) for one in self.heard()]
 
     def alarms(self) -> list[str]:
-        return [one.said for one in self.worklist.canaries.standing_alarms()]
+        return [one.said for one in self.worklist.alarms.standing() if one.what == "canary"]
 
     @contextmanager
     def destination(self) -> Iterator[None]:
@@ -216,19 +220,19 @@ def test_a_door_that_does_not_open_raises_an_alarm(flown: Flown) -> None:
     receive = flown.settings.receive.model_copy(update={"port": free_port()})
     shut = flown.settings.model_copy(update={"receive": receive})
     with pytest.raises(Retryable, match="own door did not take the phantom"):
-        send(shut, flown.worklist.canaries, flown.clock)
+        send(shut, flown.worklist.canaries, flown.worklist.alarms, flown.clock)
     flown.watch()
     (said,) = flown.alarms()
     assert "own door" in said and flown.subjects() == [ALARM]
 
 
 def test_an_alarm_that_nobody_takes_is_told_once_somebody_does(flown: Flown) -> None:
-    flown.worklist.canaries.raise_alarm("canary", "silent", flown.clock())
+    flown.worklist.alarms.note("canary", "silent", flown.clock())
     away = [one.model_copy(update={"port": free_port()}) for one in flown.settings.deliver.messaged]
     deliver = flown.settings.deliver.model_copy(update={"destinations": tuple(away)})
     deaf = flown.settings.model_copy(update={"deliver": deliver})
     with pytest.raises(Retryable, match="not told to on-call"):
-        watch(deaf, flown.worklist.canaries, flown.clock)
+        tell_all(deaf, flown.worklist.alarms, flown.clock())
     flown.watch()
     flown.watch()
     assert flown.subjects() == [ALARM]

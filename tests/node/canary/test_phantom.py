@@ -9,7 +9,7 @@ from pydicom import dcmread
 
 from node.canary import phantom
 from node.dicom.read.header import read_header
-from node.settings import Canary, Deliver, Destination, Mail, Settings
+from node.settings import Alarms, Deliver, Destination, Mail, Settings
 from tests.support.builder import uid
 from tests.support.working import Clock, Predictor, receive, work, working_node
 from training.phantoms.canary import write as draw
@@ -69,6 +69,6 @@ def test_a_patients_result_and_a_canarys_never_go_the_same_way(
 
 def test_an_alarm_goes_by_mail_or_webhook_alone() -> None:
     with pytest.raises(ValueError, match="gets no mail and no webhook"):
-        Settings(deliver=Deliver(destinations=(archive("PACS"),)), canary=Canary(alarm=("PACS",)))
+        Settings(deliver=Deliver(destinations=(archive("PACS"),)), alarms=Alarms(to=("PACS",)))
     with pytest.raises(ValueError, match="canary = true is for how"):
         Destination(name="ris", how="hl7", host="192.0.2.1", port=2575, canary=True)

@@ -1,6 +1,5 @@
 """However a series arrives, in the end the same volume is read."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,11 +18,10 @@ from node.arrive.spool import Spool
 from node.cases.pipeline import run_stage
 from node.dicom.read.pixels import load_volume
 from node.records import SeriesPlan
-from node.settings import Settings
 from node.states import State
 from node.worklist import Worklist
 from tests.support.builder import HEAD, Edit, Scan, again, encoded, plus
-from tests.support.databases import new_database
+from tests.support.databases import OwnDatabase, new_database
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock
 
@@ -57,22 +55,14 @@ def arrivals(draw: st.DrawFn, count: int) -> list[Association]:
     ]
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with an empty worklist."""
-    folder = tmp_path_factory.mktemp("fresh")
-    new_database(Settings(data_dir=folder).url)
-    return folder
-
-
 def arrive(
-    files: Sequence[bytes], associations: Sequence[Association], fresh: Path
+    files: Sequence[bytes], associations: Sequence[Association], own_database: OwnDatabase
 ) -> tuple[SeriesPlan, Volume]:
     """Receive the files and assemble whenever there is silence; return what is read at last."""
     clock = Clock()
     with TemporaryDirectory() as temporary:
-        settings = Settings(data_dir=Path(temporary) / "data")
-        shutil.copytree(fresh, settings.data_dir)
+        settings = own_database(Path(temporary) / "data")
+        new_database(settings.url)
         with Worklist(settings.url) as worklist:
             node = WatchedNode.on(worklist, settings, never, clock)
             spool = Spool(node.root, min_free_mb=0)
@@ -102,23 +92,25 @@ def assemble(node: WatchedNode) -> None:
 
 
 @pytest.fixture(scope="module", params=SENT)
-def sent(request: pytest.FixtureRequest, fresh: Path) -> tuple[list[bytes], SeriesPlan, Volume]:
+def sent(
+    request: pytest.FixtureRequest, own_database: OwnDatabase
+) -> tuple[list[bytes], SeriesPlan, Volume]:
     """The files of a series, and what is read of them if they come in order, all at once."""
     scan, *edits = SENT[request.param]
     images = scan.build()
     for edit in edits:
         images = edit(images)
     files = [encoded(ds) for ds in images]
-    return files, *arrive(files, [Association(tuple(range(len(files))), 90.0)], fresh)
+    return files, *arrive(files, [Association(tuple(range(len(files))), 90.0)], own_database)
 
 
 @given(data=st.data())
 @hypothesis_settings(max_examples=5, deadline=None, derandomize=True)
 def test_shuffled_split_or_repeated_the_same_slices_are_read_as_the_same_volume(
-    sent: tuple[list[bytes], SeriesPlan, Volume], fresh: Path, data: st.DataObject
+    sent: tuple[list[bytes], SeriesPlan, Volume], own_database: OwnDatabase, data: st.DataObject
 ) -> None:
     files, plan, volume = sent
-    found, seen = arrive(files, data.draw(arrivals(len(files))), fresh)
+    found, seen = arrive(files, data.draw(arrivals(len(files))), own_database)
     assert (found.slices, found.copies) == (plan.slices, plan.copies)
     assert found.limitations == plan.limitations
     assert np.array_equal(seen.hu, volume.hu)

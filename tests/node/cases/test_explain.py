@@ -24,11 +24,11 @@ from node.cases.worker import work_once
 from node.cli.console.explanation import explained
 from node.errors import Refused
 from node.records import SeriesPlan
-from node.settings import Settings
 from node.states import Priority, Reason, State
 from node.worklist import NotFound
 from tests.support import ROOT
 from tests.support.builder import HEAD, Scan, encoded, uid
+from tests.support.databases import OwnDatabase
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive, receive_files, work, working_node
 
@@ -380,7 +380,9 @@ def test_the_page_reads_without_knowing_any_code(node: WatchedNode, clock: Clock
 # --- arrival -------------------------------------------------------------------------------------
 
 
-def outcome(files: Sequence[bytes], order: random.Random | None) -> tuple[Any, dict[str, str]]:
+def outcome(
+    files: Sequence[bytes], order: random.Random | None, own_database: OwnDatabase
+) -> tuple[Any, dict[str, str]]:
     """The explanation, case numbers left out, and the digests of the report, of a study that comes.
 
     With `order` its images are shuffled, some sent twice, and dealt to up to three associations.
@@ -388,7 +390,7 @@ def outcome(files: Sequence[bytes], order: random.Random | None) -> tuple[Any, d
     clock = Clock()
     with (
         TemporaryDirectory() as folder,
-        working_node(Settings(data_dir=Path(folder, "data")), clock, Predictor()) as node,
+        working_node(own_database(Path(folder, "data")), clock, Predictor()) as node,
     ):
         if order is None:
             receive_files(list(files), node)
@@ -429,8 +431,8 @@ EXPECTED: list[tuple[Any, dict[str, str]]] = []
 @given(order=st.randoms(use_true_random=False))
 @hypothesis_settings(max_examples=4, deadline=None)
 def test_neither_order_nor_associations_nor_duplicates_change_result_or_explanation(
-    order: random.Random,
+    own_database: OwnDatabase, order: random.Random
 ) -> None:
     if not EXPECTED:
-        EXPECTED.append(outcome(FILES, None))
-    assert outcome(FILES, order) == EXPECTED[0]
+        EXPECTED.append(outcome(FILES, None, own_database))
+    assert outcome(FILES, order, own_database) == EXPECTED[0]

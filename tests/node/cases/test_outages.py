@@ -78,6 +78,7 @@ def test_a_disk_that_fails_for_a_while_costs_no_waiting_study_anything(
     assert said(caplog) == ["role_waits", "role_goes_on"]
 
 
+@pytest.mark.sqlite
 def test_a_database_on_a_full_disk_is_waited_for(
     tmp_path: Path, clock: Clock, predictor: Predictor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -95,7 +96,9 @@ def test_a_database_on_a_full_disk_is_waited_for(
 
 
 @pytest.fixture
-def postgresql() -> Iterator[Cluster]:
+def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster of the test's own, to be stopped; the address of another one would win over it."""
+    monkeypatch.delenv("ICHNODE_DATABASE_URL", raising=False)
     with running_cluster() as found:
         yield found
 

@@ -1,6 +1,5 @@
 """The rule over the whole node: what was not seen is not cleared, what was seen may be flagged."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from hypothesis import strategies as st
 
 from node.arrive.filing import file_or_set_aside
 from node.arrive.spool import Spool
-from node.settings import Settings
 from node.states import Priority
 from node.worklist import Row, Worklist
 from tests.support.builder import HEAD, encoded
-from tests.support.databases import new_database
+from tests.support.databases import OwnDatabase, new_database
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, work
 
@@ -71,20 +69,12 @@ def arrivals(draw: st.DrawFn) -> list[Sent]:
     return [*plain, *more[: draw(st.integers(0, 6))]]
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with an empty worklist."""
-    folder = tmp_path_factory.mktemp("fresh")
-    new_database(Settings(data_dir=folder).url)
-    return folder
-
-
-def shown(files: Sequence[bytes], arriving: Sequence[Sent], fresh: Path) -> Row:
+def shown(files: Sequence[bytes], arriving: Sequence[Sent], own_database: OwnDatabase) -> Row:
     """Return how the study stands in the end."""
     clock = Clock()
     with TemporaryDirectory() as temporary:
-        settings = Settings(data_dir=Path(temporary) / "data")
-        shutil.copytree(fresh, settings.data_dir)
+        settings = own_database(Path(temporary) / "data")
+        new_database(settings.url)
         with Worklist(settings.url) as worklist:
             node = WatchedNode.on(worklist, settings, lambda: Predictor(), clock)
             spool = Spool(node.root, min_free_mb=0)
@@ -108,8 +98,10 @@ def whole(arriving: Sequence[Sent]) -> set[int]:
 
 @given(arrivals())
 @hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-def test_a_bleed_in_view_is_flagged_however_it_arrives(fresh: Path, arriving: list[Sent]) -> None:
-    row = shown(FILES, arriving, fresh)
+def test_a_bleed_in_view_is_flagged_however_it_arrives(
+    own_database: OwnDatabase, arriving: list[Sent]
+) -> None:
+    row = shown(FILES, arriving, own_database)
     if whole(arriving) & BLEED and len(whole(arriving)) >= 3:
         assert row.priority is Priority.SUSPECTED, row.reason
     else:
@@ -119,9 +111,9 @@ def test_a_bleed_in_view_is_flagged_however_it_arrives(fresh: Path, arriving: li
 @given(arrivals())
 @hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_did_not_come_whole_is_named_and_not_cleared(
-    fresh: Path, arriving: list[Sent]
+    own_database: OwnDatabase, arriving: list[Sent]
 ) -> None:
-    row = shown(NORMAL, arriving, fresh)
+    row = shown(NORMAL, arriving, own_database)
     came = whole(arriving)
     lost = set(range(min(came), max(came))) - came if came else set()
     damaged = {sent.number for sent in arriving} - came

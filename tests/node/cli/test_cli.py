@@ -43,6 +43,7 @@ COMMANDS = [
     "train",
     "export",
     "evaluate",
+    "archive",
     "cases",
     "quarantine",
     "deliveries",
@@ -87,6 +88,7 @@ def test_error_is_one_line_and_status_2(tmp_path: Path) -> None:
     assert code == 2 and error.count("\n") == 1 and "none.toml" in error
 
 
+@pytest.mark.sqlite  # a test's database on PostgreSQL has its tables
 def test_worklist_on_a_database_without_tables_says_what_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,19 +132,19 @@ def test_folder_without_dicom_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def two_patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worklist:
+def two_patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worklist]:
     """A worklist with two studies whose PatientIDs look like markup."""
     monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path / "data"))
     settings = load()
     settings.data_dir.mkdir()
     new_database(settings.url)
-    worklist = Worklist(settings.url)
     spool = Spool(settings.data_dir, min_free_mb=0)
-    for number, patient in enumerate(("P[i]8", "P[/z]")):
-        scan = HEAD(patient=patient, study=f"study {number}", gaps_mm=(5.0,))
-        for ds in scan.having(AccessionNumber=f"ACC{number}").build():
-            ingest(encoded(ds), worklist.arrivals, spool, caller="CT1", now=utc_now())
-    return worklist
+    with Worklist(settings.url) as worklist:
+        for number, patient in enumerate(("P[i]8", "P[/z]")):
+            scan = HEAD(patient=patient, study=f"study {number}", gaps_mm=(5.0,))
+            for ds in scan.having(AccessionNumber=f"ACC{number}").build():
+                ingest(encoded(ds), worklist.arrivals, spool, caller="CT1", now=utc_now())
+        yield worklist
 
 
 @pytest.mark.usefixtures("two_patients")
@@ -243,7 +245,7 @@ def dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worklist]:
     """A worklist with one study whose SR was given up; a reader called it a false alarm."""
     monkeypatch.setenv("ICHNODE_DATA_DIR", str(tmp_path))
     assert run("db", "upgrade")[0] == 0
-    with Worklist(f"sqlite:///{tmp_path}/ichnode.sqlite") as worklist:
+    with Worklist(load().url) as worklist:
         study(worklist, 1, ASSEMBLED, SUSPECTED, report(SR), patient_id="P-4711")
         (owed,) = worklist.outbox.claim("w", 60, NOW)
         worklist.outbox.failed(owed, "w", 0xA700, "out of resources", None, NOW)

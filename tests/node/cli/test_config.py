@@ -1,5 +1,6 @@
 """`ichnode config`: what is wrong with settings before a node runs on them, and those in force."""
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -59,6 +60,8 @@ def key(folder: Path, mode: int) -> Path:
         (HOOK.format(variable="NO_SUCH_VARIABLE"), "NO_SUCH_VARIABLE is not set"),
         (PACS * 2, "deliver.destinations: several are called pacs"),
         ('[triage]\nbundle = "/nowhere"', "triage.bundle: /nowhere is no folder"),
+        (f'[triage]\nbundle = "{"a" * 300}"', "is no folder"),
+        (f'{PACS}tls = {{ca = "{"a" * 300}"}}', "is no file"),
         (
             f'{PACS}tls = {{ca = "/nowhere.pem"}}',
             "destinations pacs.tls.ca: /nowhere.pem is no file",
@@ -92,6 +95,26 @@ def test_a_secret_that_only_the_node_reads_and_a_variable_that_is_set_are_no_fau
     path = key(tmp_path, 0o640)
     text = HOOK.format(variable="HOOK_KEY") + f'[[web.tokens]]\nname="v"\nsecret_file = "{path}"'
     assert check(tmp_path, text)[0] == 0
+
+
+def test_an_operating_point_that_the_bundle_does_not_offer_is_a_fault(tmp_path: Path) -> None:
+    settings = f'[triage]\nbundle = "{tmp_path}"\noperating_point = "quiet"'
+    status, said = check(tmp_path, settings)
+    assert status == 1 and f"triage.bundle: {tmp_path} is no bundle" in said
+    (tmp_path / "configs").mkdir()
+    reader = {"operating_point": 0.5, "grid": {}}
+    (tmp_path / "configs" / "metadata.json").write_text(json.dumps({"reader": reader}))
+    status, said = check(tmp_path, settings)
+    assert status == 1
+    assert f"triage.operating_point: {tmp_path} offers no 'quiet': choose of balanced" in said
+    reader["operating_points"] = {"balanced": 0.5, "quiet": 0.8}
+    (tmp_path / "configs" / "metadata.json").write_text(json.dumps({"reader": reader}))
+    assert check(tmp_path, settings)[0] == 0
+
+
+def test_an_operating_point_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    status, said = check(tmp_path, '[triage]\noperating_point = "loud"')
+    assert status == 2 and "triage.operating_point" in said and "quiet" in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
@@ -135,7 +158,8 @@ after_days = 30.5
     assert "idle_s" not in as_toml(settings)
 
 
-def test_defaults_are_left_out() -> None:
+def test_defaults_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ICHNODE_DATABASE_URL", raising=False)
     assert set(tomllib.loads(as_toml(Settings()))) <= {"data_dir"}
 
 

@@ -153,13 +153,15 @@ def test_what_is_no_number_and_no_group_is_refused(text: str) -> None:
 
 def test_one_studys_summary_says_that_it_is_uncertain_and_by_how_much() -> None:
     study = row(1, Priority.NOT_SUSPECTED, probability=0.1, uncertain=True).to_json()
+    study |= {"mimics": ["the region may be calcium"]}
+    assert "may look like blood: the region may be calcium" in summary(study)
     assert "UNCERTAIN: the networks disagree" in summary(study)
     assert "(0.31)" in summary(study)
     assert "UNCERTAIN" not in summary(study | {"uncertain": False})
 
 
 def test_one_studys_summary_names_its_limitations() -> None:
-    study = row(1, Priority.NOT_SUSPECTED, probability=0.1).to_json()
+    study = row(1, Priority.NOT_SUSPECTED, probability=0.1).to_json() | {"mimics": []}
     told = summary(study | {"limitations": ["gantry tilt 18.5 degrees", "x\x1b[2J\n"]})
     assert told.endswith("\n  limitation: gantry tilt 18.5 degrees\n  limitation: x␛[2J␊")
 
@@ -201,7 +203,7 @@ def test_controls_in_what_a_peer_sent_reach_no_terminal(sent: str) -> None:
     pages = [
         printed(worklist_table([hostile])),
         printed(quarantine_table([entry(1, sent, caller=sent, study_instance_uid=sent)])),
-        summary(hostile.to_json()),
+        summary(hostile.to_json() | {"mimics": [sent]}),
     ]
     for page in pages:
         assert not set(page) & set("\x1b\r\x07\x9b\u202e")

@@ -19,7 +19,7 @@ from tests.support.crashing import (
 )
 from tests.support.peers import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
+pytestmark = pytest.mark.slow
 
 STEPS = {
     "receive": {
@@ -57,8 +57,8 @@ STEPS = {
 
 
 @pytest.fixture
-def node(tmp_path):
-    with crashing_node(tmp_path) as node:
+def node(tmp_path, database_url):
+    with crashing_node(tmp_path, database_url=database_url) as node:
         yield node
 
 

@@ -22,15 +22,14 @@ ALL_AT_ONCE = 0.1
 
 
 @pytest.mark.slow
-@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "kills", [20, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
 )
 def test_node_that_is_killed_at_random_under_load_loses_and_doubles_nothing(
-    kills, tmp_path, capsys
+    kills, tmp_path, database_url, capsys
 ):
     chance, done = random.Random(kills), dict.fromkeys(ROLES, 0)
-    with crashing_node(tmp_path) as node:
+    with crashing_node(tmp_path, database_url=database_url) as node:
         lives = node.start()
         with Load(node) as load:
             while sum(done.values()) < kills:

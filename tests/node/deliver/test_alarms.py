@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from node.deliver import Verdict, tell
+from node.deliver import Unnoted, Verdict
+from node.deliver.alarms import tell
 from node.deliver.channels.webhook import signature
-from node.settings import Destination, Settings, Webhook
+from node.settings import Deliver, Destination, Settings, Webhook
 from node.worklist import Alarm
 from tests.support.listeners import status, web_peer
 
@@ -34,3 +35,28 @@ def test_a_webhook_gets_the_alarm_and_its_end_signed(monkeypatch: pytest.MonkeyP
     assert again.headers["Idempotency-Key"] != end.headers["Idempotency-Key"]
     signed = signature("key", again.headers["X-Ichnode-Timestamp"], again.body)
     assert again.headers["X-Ichnode-Signature"] == f"sha256={signed}"
+
+
+def test_an_alarm_that_the_worklist_cannot_take_is_told_once_and_so_is_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOOK", "key")
+    with web_peer(*[status(204)] * 9) as peer:
+        hook = Webhook(url=f"http://127.0.0.1:{peer.port}/alarms", secret_variable="HOOK")
+        to = Destination(name="hook", how="webhook", webhook=hook)
+        told = {"alarms": {"to": ["hook"], "after_s": 60}}
+        settings = Settings(deliver=Deliver(destinations=(to,)), **told)  # type: ignore[arg-type]
+        away = Unnoted("worklist")
+        for trouble, seconds in (
+            *(("", 0), ("locked", 1), ("", 30)),  # too short
+            *(("away", 100), ("away", 159), ("away", 160), ("still away", 300), ("", 400)),
+            *(("", 500), ("away", 600), ("away", 660)),
+        ):
+            away.note(trouble, settings, AT + timedelta(seconds=seconds))
+    heard = [json.loads(one.body) for one in peer.messages]
+    assert [(one["event"], one["said"]) for one in heard] == [
+        ("alarm", "away"),
+        ("alarm_ended", "still away"),
+        ("alarm", "away"),
+    ]
+    assert len({one["message_id"] for one in heard}) == 3

@@ -16,13 +16,13 @@ from node.arrive.spool import Spool
 from node.arrive.storage_scp import Receiver
 from node.deliver import committing
 from node.deliver.committing import ask_what_is_due
-from node.deliver.loop import drain
+from node.deliver.sending import drain
 from node.dicom.net.association import Status
 from node.outcomes import Planned, Reported, Triaged
 from node.records import Parcel, ReportObject
 from node.settings import Deliver, Destination, Receive, Settings
 from node.states import Priority, State
-from node.worklist import Actor, DeliveryLine, Worklist
+from node.worklist import Actor, Deed, DeliveryLine, Worklist
 from tests.support.committing import Named, committing_archive, report_to_node, told
 from tests.support.databases import new_database
 from tests.support.peers import ct_series, free_port, mute_peer, orthanc, wait_until
@@ -310,7 +310,7 @@ def test_after_the_last_try_a_person_must_look_and_a_late_report_still_counts(
         node.wait(SEND_AGAIN_S)
         node.send()
         assert node.status == {("DEAD", 0, "stored, commitment awaited")}
-        assert {one.status.value for one in node.worklist.outbox.unsent()} == {"DEAD"}
+        assert {one.status.value for one in node.worklist.deliveries.unsent()} == {"DEAD"}
         node.wait(SEND_AGAIN_S)
         assert (node.send(), node.ask()) == (0, 0)
         report_to_node(node.port, told(pacs.asked[0][0], objects))
@@ -334,10 +334,10 @@ def test_a_person_may_send_again_or_give_up_what_is_awaited(tmp_path: Path) -> N
     with committing_archive() as pacs, owing_to(tmp_path, pacs.destination) as node:
         node.owe()
         node.send()
-        again, no_more = (one.number for one in node.worklist.outbox.unsent())
-        outbox = node.worklist.outbox
-        outbox.retry([again], Actor("admin", ""), node.now)
-        outbox.cancel([no_more], Actor("admin", ""), node.now)
+        again, no_more = (one.number for one in node.worklist.deliveries.unsent())
+        deliveries = node.worklist.deliveries
+        deliveries.retry([again], Actor("admin", ""), node.now)
+        deliveries.cancel([no_more], Actor("admin", ""), node.now)
         assert node.send() == 1
         pacs.replies = keeps_all
         assert node.ask() == 1
@@ -379,3 +379,37 @@ def test_orthanc_says_what_it_has_lost_and_gets_it_again(tmp_path: Path) -> None
             assert sorted(pacs.instances(STUDY)) == uids([kept, lost])
             node.ask()
             wait_until(lambda: node.is_delivered)
+
+
+def test_what_was_asked_of_a_destination_and_what_it_told_are_in_the_audit_trail(
+    tmp_path: Path,
+) -> None:
+    with committing_archive() as pacs, owing_to(tmp_path, pacs.destination) as node:
+        node.owe()
+        node.send()
+        pacs.replies = keeps_all
+        node.ask()
+        ((transaction, _),) = pacs.asked
+        rows = [row for row in node.worklist.audit.entries() if row.what is Deed.COMMITMENT]
+        assert {(row.who, row.address, row.study_instance_uid) for row in rows} == {
+            ("peer", "dicom", STUDY)
+        }
+        assert {row.about for row in rows} == {
+            f"is asked to keep 2, transaction {transaction}",
+            f"tells that 2 are kept and 0 are not, transaction {transaction}",
+        }
+        assert node.worklist.audit.faults()[0] == []
+
+
+def test_a_destination_that_could_not_be_asked_is_not_in_the_audit_trail(tmp_path: Path) -> None:
+    away = Destination(
+        name="peer", ae_title="PEER", host="127.0.0.1", port=free_port(), commitment=True
+    )
+    with committing_archive() as pacs, owing_to(tmp_path, pacs.destination) as node:
+        node.owe()
+        node.send()
+        settings = node.settings.model_copy(
+            update={"deliver": node.settings.deliver.model_copy(update={"destinations": (away,)})}
+        )
+        assert ask_what_is_due(settings, node.worklist.confirmations, node.clock) == 0
+        assert Deed.COMMITMENT not in {row.what for row in node.worklist.audit.entries()}

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,11 @@ from node import outages
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
 from node.cli.pacs import archive
-from node.deliver.loop import POLL_S, Job, deliver, drain
+from node.clock import utc_now
+from node.deliver.answer import Answer, Verdict
+from node.deliver.channels import CHANNELS, Channel, probe
+from node.deliver.loop import POLL_S, Job, deliver
+from node.deliver.sending import drain
 from node.dicom.net.association import contexts_archive, contexts_echo
 from node.dicom.net.requestor import associated
 from node.dicom.net.store_scu import echo, send_files
@@ -197,10 +202,13 @@ def test_who_got_a_case_is_in_the_audit_trail_once(tmp_path):
         (row,) = outbox.worklist.audit.entries()
         assert (row.what, row.who, row.address) == ("DELIVERED", "peer", "dicom")
         assert row.study_instance_uid == Identity.of("report").study_instance_uid
-    with answering(0xA700) as (pacs, _), outbox_to(tmp_path / "full", pacs) as outbox:
-        outbox.owe(*report(tmp_path / "full", 1))
+
+
+def test_who_takes_nothing_of_a_case_is_not_in_the_audit_trail(tmp_path):
+    with answering(0xA700) as (pacs, _), outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path, 1))
         outbox.drain()
-        assert outbox.worklist.audit.entries() == [], "nothing has left"
+        assert outbox.worklist.audit.entries() == []
 
 
 @pytest.mark.peer
@@ -401,7 +409,7 @@ class TestUnreachable:
                 outbox.drain()
                 outbox.wait(seconds=wait_s - 1)
                 outbox.drain()
-                (down,) = outbox.worklist.outbox.unreachable()
+                (down,) = outbox.worklist.deliveries.unreachable()
                 assert down.tries == tries
                 outbox.wait(seconds=1)
 
@@ -413,7 +421,7 @@ class TestUnreachable:
             since = outbox.now
             outbox.wait(seconds=10)
             outbox.drain()
-            (down,) = outbox.worklist.outbox.unreachable()
+            (down,) = outbox.worklist.deliveries.unreachable()
             assert down == Unreachable(
                 destination="peer",
                 since=since,
@@ -425,7 +433,7 @@ class TestUnreachable:
             outbox.wait(seconds=20)
             with answering(0x0000, port=port):
                 outbox.drain()
-            assert outbox.worklist.outbox.unreachable() == []
+            assert outbox.worklist.deliveries.unreachable() == []
 
     def test_is_logged_once_and_once_when_it_is_over(self, tmp_path, caplog):
         caplog.set_level(logging.INFO)
@@ -445,8 +453,8 @@ class TestUnreachable:
         with outbox_to(tmp_path, peer("PACS", port)) as outbox:
             outbox.owe(*report(tmp_path))
             outbox.drain()
-            numbers = [one.number for one in outbox.worklist.outbox.unsent()]
-            outbox.worklist.outbox.retry(numbers[:1], Actor("A", "terminal"), outbox.now)
+            numbers = [one.number for one in outbox.worklist.deliveries.unsent()]
+            outbox.worklist.deliveries.retry(numbers[:1], Actor("A", "terminal"), outbox.now)
             with answering(0x0000, port=port):
                 assert outbox.drain() == 3
 
@@ -456,7 +464,7 @@ class TestUnreachable:
             with associated(pacs, contexts_echo(), ae_title="OTHER", timeout_s=5):
                 outbox.drain()
             assert outbox.status() == {("OWED", 1, None)}
-            assert outbox.worklist.outbox.unreachable() == []
+            assert outbox.worklist.deliveries.unreachable() == []
 
     def test_another_destination_gets_what_it_is_owed(self, tmp_path):
         down = peer("DOWN", free_port())
@@ -565,6 +573,62 @@ def test_destination_that_is_no_longer_set_is_said_so_and_waits(tmp_path):
         assert outbox.status() == {("OWED", 1, None)}
 
 
+def test_no_other_sends_what_takes_its_sender_longer_than_a_lease(tmp_path, monkeypatch):
+    def slowly(batch, *_):
+        for owed in batch:
+            time.sleep(4.5)
+            yield owed, Answer(Verdict.STORED, 0)
+
+    monkeypatch.setitem(CHANNELS, "dicom", Channel(slowly, probe))
+    with (
+        outbox_to(tmp_path, peer("PEER", 1), timeout_s=1.5) as outbox,
+        ThreadPoolExecutor() as pool,
+    ):
+        outbox.owe(*report(tmp_path, 1))
+        owing = outbox.worklist.outbox
+        sending = pool.submit(drain, outbox.settings, owing, utc_now, "slow")
+        wait_until(lambda: sending.done() or owing.claim("another", 3, utc_now()))
+        assert sending.done() and sending.result() == 1
+        assert outbox.status() == {("SENT", 1, 0)}
+
+
+def test_an_answer_is_noted_once_an_outage_is_over_and_nothing_is_sent_twice(tmp_path, monkeypatch):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path, 1))
+        owing, met = outbox.worklist.outbox, [Outage("the database is away")]
+        delivered = owing.delivered
+
+        def away_at_first(*args):
+            if met:
+                raise met.pop()
+            return delivered(*args)
+
+        monkeypatch.setattr(owing, "delivered", away_at_first)
+        assert outbox.drain() == 1
+        outbox.wait(minutes=1)
+        assert outbox.drain() == 0
+        assert outbox.status() == {("SENT", 1, 0)} and len(requests) == 1
+
+
+def test_what_a_slow_batch_leaves_is_due_at_once(tmp_path, monkeypatch):
+    with answering(0x0000) as (pacs, requests), outbox_to(tmp_path, pacs) as outbox:
+        outbox.owe(*report(tmp_path, 3))
+        monkeypatch.setattr(AE, "associate", _later(outbox, AE.associate, seconds=6))
+        assert outbox.drain() == 3
+        assert outbox.status() == {("SENT", 1, 0)}, "and that is no try"
+        assert len(requests) == 3
+
+
+def _later(outbox, real, **time: float):
+    """Return what does as `real` does, and lets time pass."""
+
+    def later(*args, **kwargs):
+        outbox.wait(**time)
+        return real(*args, **kwargs)
+
+    return later
+
+
 # Nodes that die
 
 
@@ -637,7 +701,7 @@ def test_role_delivers_past_a_peer_that_hangs_and_stops_when_told(tmp_path):
             thread.join(15)
             assert not thread.is_alive()
             assert outbox.status() == both
-            assert [one.destination for one in outbox.worklist.outbox.unreachable()] == ["peer"]
+            assert [one.destination for one in outbox.worklist.deliveries.unreachable()] == ["peer"]
 
 
 @contextmanager
@@ -863,7 +927,7 @@ class TestAPause:
             answering(0x0000) as (destination, requests),
             outbox_to(tmp_path, destination) as outbox,
         ):
-            sent = outbox.worklist.outbox
+            sent = outbox.worklist.deliveries
             begun = sent.pause(ada, "the PACS moves", outbox.now)
             outbox.owe(*report(tmp_path))
             assert outbox.drain() == 0 and not requests

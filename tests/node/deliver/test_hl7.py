@@ -37,6 +37,7 @@ def test_flag_is_a_valid_preliminary_result_that_orders_nothing(tmp_path, versio
     with mllp_peer(ack("AA")) as ris, speaking(tmp_path, hl7(ris.port, hl7=site)) as node:
         node.read(SUSPECTED)
         assert node.drain() == 1
+        assert node.deliveries() == [("ris", "SENT", 1)]
     (message,) = ris.messages
     valid(message)
     (header,), (patient,), (request,) = (rows(message, name) for name in ("MSH", "PID", "OBR"))
@@ -52,7 +53,6 @@ def test_flag_is_a_valid_preliminary_result_that_orders_nothing(tmp_path, versio
     assert observations["ICH.VOLUME"][5:7] == ["77.4", "mL^milliliter^UCUM"]
     assert observations["ICH.STUDY"][5] == Identity.of("a").study_instance_uid
     assert "RESEARCH USE ONLY" in observations["ICH.SUMMARY"][5]
-    assert node.deliveries() == [("ris", "SENT", 1)]
 
 
 def test_retraction_takes_every_observation_back(tmp_path):

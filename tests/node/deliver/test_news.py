@@ -20,8 +20,9 @@ from node.news import News
 from node.outcomes import Failed, NotAnalysed, Planned, Skipped
 from node.records import Scan
 from node.states import Priority, Reason, State
-from node.worklist import Opinion, Signature, telling
-from node.worklist.studies import one_study
+from node.worklist import Opinion, Signature
+from node.worklist.sending import telling
+from node.worklist.studies.studies import one_study
 from tests.support.listeners import ack, mllp_peer, status, web_peer
 from tests.support.peers import free_port, mute_peer
 from tests.support.postgresql import cluster

@@ -221,6 +221,15 @@ def test_a_value_representation_that_does_not_exist_is_forgiven() -> None:
     assert header.instance_number == 1
 
 
+def test_an_empty_element_of_a_value_representation_that_does_not_exist_is_absent() -> None:
+    data = image()
+    at = data.index(struct.pack("<HH", 0x0018, 0x0050) + b"DS") + 4
+    (length,) = struct.unpack_from("<H", data, at + 2)
+    header = read_header(data[:at] + b"D\x01\0\0" + data[at + 4 + length :])
+    assert header.slice_thickness_mm is None
+    assert header.instance_number == 1
+
+
 def test_leading_zeros_in_a_uid_are_forgiven() -> None:
     assert read_header(image(StudyInstanceUID=b"1.02.003")).study_instance_uid == "1.02.003"
 

@@ -220,7 +220,8 @@ def test_findings_of_a_lossy_coding_are_close_and_its_loss_is_said(
 ) -> None:
     DEGRADED[name](sent, tmp_path / "coded")
     outcome, found = triaged(tmp_path / "coded", detector)
-    assert found.probability == pytest.approx(plain.probability, abs=0.05)
+    assert found.suspected == plain.suspected
+    assert found.probability == pytest.approx(plain.probability, abs=0.1)
     both = (found.mask & plain.mask).sum()
     assert 2 * both / (found.mask.sum() + plain.mask.sum()) > 0.8
     assert LOSSY in outcome.limitations

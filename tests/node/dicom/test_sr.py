@@ -235,6 +235,16 @@ def test_limitations_of_the_plan_stand_in_the_report(tmp_path: Path) -> None:
     assert "Limitation: Gap ? 5 mm" in said
 
 
+def test_what_a_region_looks_like_stands_in_the_report_beside_the_suspicion(
+    source: Source,
+) -> None:
+    suspicious = findings(lesion())
+    plain = texts(report(source, suspicious))
+    said = texts(report(source, replace(suspicious, mimics=("The region: it may be calcium",))))
+    assert "May look like blood: The region: it may be calcium" in said
+    assert [text for text in said if "calcium" not in text] == plain
+
+
 @pytest.mark.parametrize("kind", ["read", "not analysed"])
 def test_a_report_that_replaces_an_earlier_one_names_it_and_says_why(
     source: Source, kind: str
@@ -409,6 +419,20 @@ def test_every_number_names_the_algorithm_and_its_weights(source: Source) -> Non
         said = [part.TextValue for part in item.ContentSequence]
         weights = f"weights_sha256={result.weights_sha256}"
         assert said == ["ich-ensemble", "0.1.0", weights, "operating_point=0.512"]
+
+
+def test_an_operating_point_of_several_is_named(source: Source) -> None:
+    result = replace(OUTLINED, operating_point=0.7, operating_point_name="quiet")
+    ds = report(source, result)
+    assert any('(suspected from 0.700 on, operating point "quiet")' in each for each in texts(ds))
+    parameters = [
+        part.TextValue
+        for group in groups(ds)
+        for item in items(group)
+        if item.ValueType == "NUM"
+        for part in item.ContentSequence
+    ]
+    assert "operating_point_name=quiet" in parameters
 
 
 def code_items(ds: Dataset) -> Iterator[Dataset]:

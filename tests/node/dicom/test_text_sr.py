@@ -115,6 +115,13 @@ def test_limitations_scans_and_what_is_replaced_are_told(tmp_path: Path) -> None
     assert named.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.7.2"
 
 
+def test_what_a_region_looks_like_is_told_and_clears_nothing(source: Source) -> None:
+    suspicious = findings(lesion())
+    said = sections(report(source, replace(suspicious, mimics=("The region: it may be calcium",))))
+    assert "May look like blood: The region: it may be calcium." in said["Findings"]
+    assert said["Conclusions"] == sections(report(source, suspicious))["Conclusions"]
+
+
 def test_plain_report_is_a_basic_text_sr_of_its_own(source: Source) -> None:
     ds = report(source, NEGATIVE)
     assert ds.SOPClassUID == BasicTextSRStorage

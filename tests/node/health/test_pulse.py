@@ -5,12 +5,16 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from node import outages
+from node.errors import Outage
 from node.health import StopEvent, notify, pulse
+from node.outages import Outages
 from node.worklist import Process, Worklist
 from tests.support.databases import new_database
 
@@ -18,10 +22,11 @@ NOW = datetime(2026, 11, 29, 22, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def worklist(tmp_path: Path) -> Worklist:
+def worklist(tmp_path: Path) -> Iterator[Worklist]:
     url = f"sqlite:///{tmp_path / 'ichnode.sqlite'}"
     new_database(url)
-    return Worklist(url)
+    with Worklist(url) as found:
+        yield found
 
 
 def test_a_process_is_listed_from_its_start_to_its_end(worklist: Worklist) -> None:
@@ -37,6 +42,27 @@ def test_a_killed_process_stays_listed_for_a_day(worklist: Worklist) -> None:
         at = NOW + timedelta(hours=hours)
         worklist.processes.beat(Process(f"after {hours}", "work", at, at, at))
     assert [one.name for one in worklist.processes.listed()] == ["after 23", "after 25"]
+
+
+def test_a_process_says_what_it_waits_for_until_that_is_over(worklist: Worklist) -> None:
+    met = Outages("work")
+    met.met("work", Outage("No space left on device"))
+    with pulse("work", worklist.processes, lambda: NOW, threading.Event()) as alive:
+        alive.ready()
+        assert [one.waits for one in worklist.processes.listed()] == ["No space left on device"]
+        met.over("work")
+        alive.ready()
+        assert [one.waits for one in worklist.processes.listed()] == [""]
+
+
+def test_an_outage_that_nobody_met_again_is_not_known_to_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Outages("receive")
+    found.met("store", Outage("No space left on device"))
+    assert found.why == "No space left on device"
+    monkeypatch.setattr(outages, "FRESH_S", 0.0)
+    assert found.why == ""
 
 
 def test_systemd_is_told(

@@ -1,8 +1,10 @@
 """Files go by rule and stay where somebody needs them; what was purged is never lost or cleared."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from node.cases.explain import explain_study
 from node.cli import app
 from node.committed import Reference
 from node.depot import Depot
+from node.dicom.read.header import open_object
 from node.errors import Retryable
 from node.jobs.tidying import Tidying
 from node.settings import Destination, Retention, Rule
@@ -25,6 +28,7 @@ from node.states import Priority, State
 from node.worklist import (
     Actor,
     Arrival,
+    Decision,
     Deed,
     IllegalMove,
     Level,
@@ -32,8 +36,9 @@ from node.worklist import (
     Purge,
     Query,
     Row,
+    Signature,
 )
-from node.worklist.tables import case, delivery
+from node.worklist.schema.tables import case, delivery
 from tests.support.builder import HEAD, encoded
 from tests.support.watched import WatchedNode
 from tests.support.working import Clock, Predictor, receive, receive_files, work
@@ -195,6 +200,121 @@ def test_a_study_with_objects_in_quarantine_stays(node: WatchedNode, clock: Cloc
         STUDY, results=False, unacknowledged=timedelta(0), now=clock.now
     )
     assert found.why == "objects of it are in quarantine"
+
+
+def decided_node(node: WatchedNode, days: float = 30) -> Tidying:
+    changed = node.settings.retention.model_copy(update={"decided_days": days, "rules": ()})
+    settings = node.settings.model_copy(update={"retention": changed})
+    return Tidying(settings, node.worklist.retention, node.clock, lambda: 0)
+
+
+def aside(node: WatchedNode, count: int = 1) -> list[Path]:
+    """Send objects of another patient into a study; return where they lie."""
+    send(node, encoded(HEAD.build()[0]))
+    for number in range(count):
+        other = HEAD.having(PatientID="P2", SOPInstanceUID=f"1.2.{number + 3}").build()[0]
+        assert send(node, encoded(other)) is Arrival.CONFLICT
+    return [written(node, one.stored.path) for one in node.worklist.quarantine.listed()]
+
+
+def written(node: WatchedNode, path: str) -> Path:
+    """Have a file be written now, by the clock of the test; return it."""
+    os.utime(node.root / path, (node.clock().timestamp(),) * 2)
+    return node.root / path
+
+
+def signed(node: WatchedNode) -> Signature:
+    return Signature("anna", node.clock())
+
+
+def test_bytes_that_a_person_decided_not_to_file_go_and_undecided_ones_never(
+    node: WatchedNode, clock: Clock
+) -> None:
+    discarded, undecided = aside(node, 2)
+    clock.wait(10 * DAY)
+    node.worklist.quarantine.discard(1, signed(node))
+    clock.wait(29 * DAY)
+    decided_node(node).by_rules()
+    assert discarded.exists()
+    clock.wait(2 * DAY)
+    decided_node(node, days=0).by_rules()
+    decided_node(node).by_rules(when_short=True)
+    assert discarded.exists()
+    clock.wait(1000 * DAY)
+    decided_node(node).by_rules()
+    decided_node(node).by_rules()
+    assert not discarded.exists() and undecided.exists()
+    gone, open_ = node.worklist.quarantine.listed(decided=True)
+    assert (gone.decision, gone.decided_by, open_.decision) == (Decision.DELETED, "anna", None)
+    with pytest.raises(IllegalMove):
+        node.worklist.quarantine.discard(1, signed(node))
+    *_, last = node.worklist.audit.entries(STUDY)
+    assert (last.what, last.who, last.about) == (
+        *(Deed.QUARANTINE, "ichnode"),
+        "number 1 deleted: decided 30 days ago",
+    )
+    files = [one.path for one in node.worklist.inspection.files() if one.what == "quarantined"]
+    assert files == [str(undecided.relative_to(node.root))]
+
+
+def test_bytes_that_came_again_stay_until_a_person_decides_about_them(
+    node: WatchedNode, clock: Clock
+) -> None:
+    (path,) = aside(node)
+    node.worklist.quarantine.discard(1, signed(node))
+    clock.wait(100 * DAY)
+    assert aside(node) == [path]
+    decided_node(node).by_rules()
+    assert path.exists()
+    node.worklist.quarantine.discard(2, signed(node))
+    clock.wait(29 * DAY)
+    decided_node(node).by_rules()
+    assert path.exists()
+    clock.wait(2 * DAY)
+    decided_node(node).by_rules()
+    assert not path.exists()
+    both = {one.decision for one in node.worklist.quarantine.listed(decided=True)}
+    assert both == {Decision.DELETED}
+
+
+def test_bytes_that_are_just_being_received_again_stay(node: WatchedNode, clock: Clock) -> None:
+    (path,) = aside(node)
+    node.worklist.quarantine.discard(1, signed(node))
+    clock.wait(100 * DAY)
+    written(node, str(path.relative_to(node.root)))
+    decided_node(node).by_rules()
+    assert path.exists()
+    (one,) = node.worklist.quarantine.listed(decided=True)
+    assert one.decision is Decision.DISCARDED
+
+
+def test_released_bytes_go_with_their_study_and_not_before(node: WatchedNode, clock: Clock) -> None:
+    (path,) = aside(node)
+    entry = node.worklist.quarantine.get(1)
+    opened = open_object(BytesIO(path.read_bytes()), pixels=False)
+    assert node.worklist.quarantine.release({entry.number: opened.header}, signed(node)) == {}
+    clock.wait(100 * DAY)
+    decided_node(node).by_rules()
+    assert path.exists()
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_bytes_that_another_object_replaced_go_unless_they_are_promised(
+    promised: bool, node: WatchedNode, clock: Clock
+) -> None:
+    first, other = HEAD.build()[0], HEAD.having(ContentTime="120000").build()[0]
+    assert send(node, encoded(first)) is Arrival.NEW
+    (old,) = (written(node, str(path.relative_to(node.root))) for path in received(node))
+    assert send(node, encoded(other)) is Arrival.CHANGED
+    entry = node.worklist.quarantine.get(1)
+    opened = open_object(BytesIO((node.root / entry.stored.path).read_bytes()), pixels=False)
+    assert node.worklist.quarantine.release({1: opened.header}, signed(node)) == {}
+    clock.wait(100 * DAY)
+    if promised:
+        named = [Reference(first.SOPClassUID, first.SOPInstanceUID)]
+        node.worklist.commitments.keep(named, clock.now + timedelta(days=1))
+    decided_node(node).by_rules()
+    assert old.exists() == promised
 
 
 def test_what_the_node_has_committed_itself_to_stays_until_its_term_is_over(

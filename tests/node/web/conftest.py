@@ -23,7 +23,7 @@ OHIF = Viewer(
 
 @pytest.fixture
 def worklist(tmp_path: Path) -> Iterator[Worklist]:
-    url = f"sqlite:///{tmp_path}/ichnode.sqlite"
+    url = Settings(data_dir=tmp_path).url
     new_database(url)
     with Worklist(url) as opened:
         yield opened

@@ -90,7 +90,7 @@ def test_reports_of_commitment_that_were_given_up_stand_on_the_page(
 ) -> None:
     assert "Reports of storage commitment" not in browser.get("/admin").text
     asked = CommitmentAsked("1.2.9", (Reference("1.2", "1.3"),))
-    duty = worklist.commitments.ask("CT<7>", asked, "r", 60, NOW)
+    duty = worklist.commitments.ask(Actor("CT<7>", "192.0.2.7"), asked, "r", 60, NOW)
     worklist.commitments.failed(duty, "r", "no host and port", None, NOW)
     assert "CT&lt;7&gt; 1 no host and port" in words(browser.get("/admin").text)
 
@@ -126,7 +126,7 @@ def test_a_destination_that_does_not_answer_is_shown_with_its_next_try(
 def test_a_pause_is_shown_to_all_and_never_as_markup(
     worklist: Worklist, browser: TestClient
 ) -> None:
-    worklist.outbox.pause(Actor("Ada", "terminal"), "<b>the PACS moves</b>", NOW)
+    worklist.deliveries.pause(Actor("Ada", "terminal"), "<b>the PACS moves</b>", NOW)
     for path in ("/", "/admin"):
         html = browser.get(path).text
         assert "paused" in html.lower() and "by Ada" in html
@@ -162,7 +162,7 @@ def test_without_an_admin_the_page_is_read_only(
         assert "data-act" not in browser.get("/admin/running").text
         for path, body in (("/admin/deliveries", retry), ("/admin/echo", {"destination": "PACS"})):
             assert send(browser, path, body).status_code == 403
-    (left,) = worklist.outbox.unsent()
+    (left,) = worklist.deliveries.unsent()
     assert left.status is DeliveryStatus.DEAD
 
 
@@ -174,7 +174,7 @@ def test_a_request_of_another_page_changes_nothing(
 ) -> None:
     body = {"act": "cancel", "numbers": [dead(worklist)]}
     assert send(admin, "/admin/deliveries", body, **headers).status_code == 403
-    assert len(worklist.outbox.unsent()) == 1
+    assert len(worklist.deliveries.unsent()) == 1
 
 
 def test_an_admin_tries_a_dead_delivery_again(worklist: Worklist, admin: TestClient) -> None:
@@ -196,7 +196,7 @@ def test_an_admin_tries_all_dead_deliveries_to_a_destination_again(
         dead(worklist, number)
     answer = send(admin, "/admin/deliveries", {"act": "retry", "destination": "PACS"})
     assert answer.json() == {"said": "2 tried again"}
-    assert {one.status for one in worklist.outbox.unsent()} == {DeliveryStatus.OWED}
+    assert {one.status for one in worklist.deliveries.unsent()} == {DeliveryStatus.OWED}
 
 
 def test_an_admin_cancels_a_delivery(worklist: Worklist, admin: TestClient) -> None:
@@ -205,7 +205,7 @@ def test_an_admin_cancels_a_delivery(worklist: Worklist, admin: TestClient) -> N
     assert send(admin, "/admin/deliveries", body).json() == {"said": "1 no longer owed"}
     said = send(admin, "/admin/deliveries", body).json()["said"]
     assert said.startswith("0 no longer owed; 1 left as before")
-    assert worklist.outbox.unsent() == []
+    assert worklist.deliveries.unsent() == []
     assert worklist.cases.get(1).state is State.REPORTED
 
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_decided_is_refused_with_words(
     dead(worklist)
     answer = send(admin, "/admin/deliveries", body)
     assert answer.status_code == 400 and answer.text
-    assert worklist.outbox.unsent()[0].status is DeliveryStatus.DEAD
+    assert worklist.deliveries.unsent()[0].status is DeliveryStatus.DEAD
 
 
 def test_an_echo_says_that_a_destination_does_not_answer(admin: TestClient) -> None:
@@ -348,7 +348,7 @@ def test_an_admin_retries_and_asks_in_the_browser_and_axe_finds_no_fault(
         page.keyboard.press("Escape")
         expect(page).to_have_url(f"{url}/")
     assert faults == []
-    assert worklist.outbox.unsent() == []
+    assert worklist.deliveries.unsent() == []
 
 
 def test_the_page_is_no_json_of_patients(worklist: Worklist, browser: TestClient) -> None:

@@ -218,7 +218,7 @@ def test_the_page_tells_what_was_found_why_and_when(browser: TestClient) -> None
 
 def test_a_series_that_was_not_analysed_shows_its_slices_and_why(tmp_path: Path) -> None:
     root = filled(tmp_path, HEAD.having(ContrastBolusAgent="IOMERON"))
-    with Worklist(f"sqlite:///{root}/ichnode.sqlite") as worklist:
+    with Worklist(Settings(data_dir=root).url) as worklist:
         browser = client(worklist, root)
         assert "Not analysed: read it as usual" in browser.get("/studies/1").text
         assert "IOMERON" in browser.get("/studies/1").text
@@ -277,6 +277,19 @@ def test_scans_of_a_study_are_tabs_the_worst_one_first(
         ("1", ' aria-current="page"', "Scan 2, 2026-11-20 01:00 "),
     ]
     assert 'data-shown="SUSPECTED"' in html  # the study is as its worst scan, whichever is shown
+
+
+def test_what_a_marked_region_looks_like_stands_beside_the_suspicion(
+    read: tuple[Worklist, Path], browser: TestClient
+) -> None:
+    folder = CaseFolder(read[1], case_folder(1))
+    assert "May look like blood" not in browser.get("/studies/1").text
+    found = replace(folder.require_findings(), mimics=("lies <there>: it may be calcium",))
+    folder.save_findings(found)
+    said = browser.get("/studies/1").text
+    assert "May look like blood" in said
+    assert "lies &lt;there&gt;: it may be calcium" in said
+    assert 'data-shown="SUSPECTED"' in said
 
 
 def test_what_may_look_like_blood_has_a_heading_of_its_own(

@@ -106,7 +106,7 @@ def canary_settings(tmp_path: Path) -> Settings:
 def test_the_canary_s_alarm_stands_above_the_list_and_on_the_admin_page(
     worklist: Worklist, tmp_path: Path
 ) -> None:
-    worklist.canaries.raise_alarm("canary", "no result of the phantom", EARLIER)
+    worklist.alarms.note("canary", "no result of the phantom", EARLIER)
     pictures = Pictures(Depot(tmp_path), load_volume, load_volume, 64)
     application = app(worklist, canary_settings(tmp_path), pictures, lambda: NOW)
     browser = TestClient(application, base_url="http://localhost", client=("127.0.0.1", 50000))

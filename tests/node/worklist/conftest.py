@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from node.worklist import Worklist, upgrade
-from node.worklist.tables import metadata
+from node.worklist.schema.tables import metadata
 from tests.support.databases import new_database
 from tests.support.postgresql import cluster
 

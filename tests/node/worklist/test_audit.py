@@ -1,5 +1,6 @@
 """The chain of the audit trail, on both databases: what was changed, removed or moved is named."""
 
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from node.worklist import Actor, Deed, Worklist
-from node.worklist.people_tables import audit
+from node.worklist.schema.people_tables import audit
 
 T0 = datetime(2026, 11, 20, 3, 15, tzinfo=UTC)
 NIGHT = Actor("Dr. Night", "192.0.2.7", "1")
@@ -95,3 +96,21 @@ def test_writers_at_once_make_one_chain(worklist: Worklist, url: str) -> None:
         writer.join()
     assert worklist.audit.faults()[0] == []
     assert len(worklist.audit.entries()) == 45
+
+
+def test_who_sits_at_the_terminal_is_who_they_say_or_who_is_logged_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOGNAME", "anna")
+    assert Actor.at_terminal() == Actor("anna", "terminal") == Actor.at_terminal("")
+    assert Actor.at_terminal("Ada") == Actor("Ada", "terminal")
+
+
+def test_a_user_of_a_container_without_a_name_is_its_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("node.worklist.trail.audit.getuser", unknown)
+    assert Actor.at_terminal() == Actor(f"user {os.getuid()}", "terminal")

@@ -6,12 +6,13 @@ import pytest
 
 from node.records import Header, StoredObject
 from node.states import Priority, State
-from node.worklist import Canary, Finding, Level, Query, Worklist
+from node.worklist import Actor, Canary, Deed, Finding, Level, Query, Worklist
 from tests.support.builder import T0
 
 PHANTOM = "f" * 64
 FOUND = Finding(Priority.SUSPECTED, 0.98, 21.0, "bundle@1")
 LATER = T0 + timedelta(minutes=1)
+ANNA = Actor.at_terminal("anna")
 
 
 def receive(worklist: Worklist, study: str) -> None:
@@ -88,24 +89,35 @@ def test_a_person_accepts_a_changed_finding(worklist: Worklist) -> None:
     ended(worklist, 1, FOUND)
     changed = Finding(Priority.SUSPECTED, 0.6, 9.0, "bundle@1")
     ended(worklist, 2, changed, "changed")
-    worklist.canaries.raise_alarm("canary", "changed", LATER)
-    assert worklist.canaries.accept(LATER) == changed
+    worklist.alarms.note("canary", "changed", LATER)
+    worklist.alarms.note("node", "the disk is full", LATER)
+    assert worklist.canaries.accept(ANNA, LATER) == changed
     assert worklist.canaries.reference("bundle@1", PHANTOM) == changed
-    assert worklist.canaries.standing_alarms() == []
+    assert [one.what for one in worklist.alarms.standing()] == ["node"]
+    (row,) = worklist.audit.entries()
+    assert (row.who, row.address, row.what, row.at) == ("anna", "terminal", Deed.CANARY, LATER)
+    assert row.study_instance_uid == "1.7.2"
+    compared = "canaries are compared with SUSPECTED, probability 0.600, 9.0 mL, by bundle@1"
+    assert row.about == compared
+
+
+def test_where_nothing_was_read_nothing_is_accepted_and_no_row_says_so(worklist: Worklist) -> None:
+    assert worklist.canaries.accept(ANNA, LATER) is None
+    assert worklist.audit.entries() == []
 
 
 def test_an_alarm_stands_once_and_ends_once(worklist: Worklist) -> None:
     for said in ("silent", "still silent"):
-        worklist.canaries.raise_alarm("canary", said, T0)
-    (alarm,) = worklist.canaries.standing_alarms()
+        worklist.alarms.note("canary", said, T0)
+    (alarm,) = worklist.alarms.standing()
     assert (alarm.said, alarm.raised_at, alarm.told) == ("still silent", T0, {})
-    worklist.canaries.told(alarm, "mail", of_end=False)
-    worklist.canaries.end_alarm("canary", LATER)
-    worklist.canaries.end_alarm("canary", LATER + timedelta(hours=1))
-    (alarm,) = worklist.canaries.alarms()
+    worklist.alarms.told(alarm, "mail", of_end=False)
+    worklist.alarms.note("canary", "", LATER)
+    worklist.alarms.note("canary", "", LATER + timedelta(hours=1))
+    (alarm,) = worklist.alarms.last()
     assert (alarm.ended_at, alarm.told) == (LATER, {"mail": False})
-    worklist.canaries.raise_alarm("canary", "again", LATER)
-    assert [one.said for one in worklist.canaries.standing_alarms()] == ["again"]
+    worklist.alarms.note("canary", "again", LATER)
+    assert [one.said for one in worklist.alarms.standing()] == ["again"]
 
 
 def test_a_purged_canary_leaves_its_row_alone(both: Worklist) -> None:

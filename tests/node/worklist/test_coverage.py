@@ -6,9 +6,10 @@ import pytest
 
 from node.announced import ListedStudy, Shows, Told
 from node.records import Header, StoredObject
-from node.worklist import Gap, NotFound, Worklist
+from node.worklist import Actor, Deed, Gap, NotFound, Worklist
 from tests.support.builder import T0
 
+ANNA = Actor("anna", "terminal")
 GRACE = timedelta(minutes=30)
 LATER = T0 + timedelta(hours=1)
 STUDY, SERIES = "1.7.1", "1.8.1"
@@ -93,11 +94,14 @@ def test_a_study_stays_missed_when_the_archive_lists_it_no_more(worklist: Workli
 
 def test_a_person_takes_a_study_off_the_list(worklist: Worklist) -> None:
     worklist.coverage.told("pacs", [told()], T0)
-    worklist.coverage.set_aside(STUDY, "anna", T0)
+    worklist.coverage.set_aside(STUDY, ANNA, T0)
     worklist.coverage.told("pacs", [told()], LATER)
     assert gaps(worklist) == []
     with pytest.raises(NotFound):
-        worklist.coverage.set_aside("1.7.2", "anna", T0)
+        worklist.coverage.set_aside("1.7.2", ANNA, T0)
+    (row,) = worklist.audit.entries()
+    assert (row.who, row.what, row.study_instance_uid) == ("anna", Deed.COVERAGE, STUDY)
+    assert row.about == "taken off the list of studies that never came"
 
 
 def test_a_source_that_fails_is_told_and_what_it_said_before_stays(worklist: Worklist) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from node.states import Priority
 from node.worklist import Disagreement, Mistake, Opinion, Worklist
-from node.worklist.feedback import without
+from node.worklist.people.feedback import without
 from tests.support.listed import ASSEMBLED, NEGATIVE, NOW, SUSPECTED, study
 
 MISSED = Opinion(False, Mistake.MISSED, "left frontal", "thin; MRN p-4711, acc A9")

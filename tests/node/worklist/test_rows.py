@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.states import Priority, State
-from node.worklist.rows import HEAD_START, READ_ELSEWHERE, Row, in_order, speaking_for_study
+from node.worklist.studies.rows import HEAD_START, READ_ELSEWHERE, Row, in_order, speaking_for_study
 from tests.support.rows import MINUTE, NOW, row
 
 HOUR = timedelta(hours=1)

@@ -160,7 +160,7 @@ def killed(worklist: Worklist, number: int = 1, *, tries: int = 3) -> int:
         (owed,) = worklist.outbox.claim("w", 60, NOW, urgent_to="PACS")
         retry_at = NOW if left else None
         worklist.outbox.failed(owed, "w", None, "no such host", retry_at, NOW)
-    (dead,) = worklist.outbox.unsent(status=DeliveryStatus.DEAD)
+    (dead,) = worklist.deliveries.unsent(status=DeliveryStatus.DEAD)
     assert dead.attempts == tries and dead.case_id == number
     return dead.number
 
@@ -168,7 +168,7 @@ def killed(worklist: Worklist, number: int = 1, *, tries: int = 3) -> int:
 def test_a_dead_delivery_is_tried_again_and_an_event_says_by_whom(worklist: Worklist) -> None:
     owing(worklist, 1, "PACS")
     number = killed(worklist)
-    assert worklist.outbox.retry([number, 99], Actor("A. Admin", "terminal"), NOW) == [number]
+    assert worklist.deliveries.retry([number, 99], Actor("A. Admin", "terminal"), NOW) == [number]
     (owed,) = worklist.outbox.claim("w", 60, NOW)
     assert owed.attempts == 1  # all tries again, and it stays noted that the peer may have it
     last = worklist.views.events("1.7.1")[-1]
@@ -182,8 +182,8 @@ def test_what_was_sent_is_neither_retried_nor_cancelled(worklist: Worklist) -> N
     owing(worklist, 1, "PACS")
     (owed,) = worklist.outbox.claim("w", 60, NOW)
     worklist.outbox.delivered(owed, "w", 0, NOW)
-    assert worklist.outbox.retry([owed.id], Actor("A", "terminal"), NOW) == []
-    assert worklist.outbox.cancel([owed.id], Actor("A", "terminal"), NOW) == []
+    assert worklist.deliveries.retry([owed.id], Actor("A", "terminal"), NOW) == []
+    assert worklist.deliveries.cancel([owed.id], Actor("A", "terminal"), NOW) == []
     assert worklist.cases.get(1).state is State.DELIVERED
 
 
@@ -192,8 +192,8 @@ def test_a_result_that_reached_nobody_is_not_delivered_when_it_is_cancelled(
 ) -> None:
     owing(worklist, 1, "PACS")
     number = killed(worklist)
-    assert worklist.outbox.cancel([number], Actor("A. Admin", "terminal"), NOW) == [number]
-    assert worklist.outbox.unsent() == []
+    assert worklist.deliveries.cancel([number], Actor("A. Admin", "terminal"), NOW) == [number]
+    assert worklist.deliveries.unsent() == []
     assert worklist.cases.get(1).state is State.REPORTED
     assert worklist.views.events("1.7.1")[-1].what == "delivery cancelled"
 
@@ -204,8 +204,8 @@ def test_a_result_that_one_destination_has_is_delivered_when_the_rest_is_cancell
     owing(worklist, 1, "PACS", "RIS")
     (pacs,) = worklist.outbox.claim("w", 60, NOW, urgent_to="PACS")
     worklist.outbox.delivered(pacs, "w", 0, NOW)
-    (rest,) = worklist.outbox.unsent("RIS")
-    worklist.outbox.cancel([rest.number], Actor("A", "terminal"), NOW)
+    (rest,) = worklist.deliveries.unsent("RIS")
+    worklist.deliveries.cancel([rest.number], Actor("A", "terminal"), NOW)
     assert worklist.cases.get(1).state is State.DELIVERED
 
 
@@ -214,6 +214,6 @@ def test_a_dead_message_is_not_sent_after_a_later_one(worklist: Worklist) -> Non
     owing(worklist, 1, "PACS", kind="message")
     number = killed(worklist)
     later(worklist, 1, ASSEMBLED, NEGATIVE, reported(2, "message"))
-    assert worklist.outbox.retry([number], Actor("A", "terminal"), NOW) == []
-    (dead,) = worklist.outbox.unsent(status=DeliveryStatus.DEAD)
+    assert worklist.deliveries.retry([number], Actor("A", "terminal"), NOW) == []
+    (dead,) = worklist.deliveries.unsent(status=DeliveryStatus.DEAD)
     assert dead.number == number

@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -34,6 +36,7 @@ from node.outcomes import (
 from node.records import (
     Case,
     Closing,
+    Delivery,
     Frame,
     Header,
     Parcel,
@@ -45,6 +48,7 @@ from node.states import Priority, Reason, State
 from node.worklist import (
     Arrival,
     Decision,
+    Deed,
     DeliveryStatus,
     IllegalMove,
     LeaseLost,
@@ -56,9 +60,11 @@ from node.worklist import (
     Worklist,
     upgrade,
 )
-from node.worklist.arrivals import Received
-from node.worklist.database import Database
-from node.worklist.tables import metadata
+from node.worklist.arriving.arrivals import Received
+from node.worklist.schema import tables as t
+from node.worklist.schema.database import Database
+from node.worklist.schema.tables import metadata
+from node.worklist.sending import owing
 from tests.node.worklist.conftest import execute
 from tests.support.databases import new_database
 
@@ -135,6 +141,28 @@ def report(case: int, *destinations: str) -> Outcome:
         for n in (1, 2)
     ]
     return Reported(tuple((d, item) for d in destinations for item in items))
+
+
+DeliveredAtOnce = Callable[[Sequence[Delivery]], None]
+
+
+@pytest.fixture
+def delivered_at_once(worklist: Worklist, monkeypatch: pytest.MonkeyPatch) -> DeliveredAtOnce:
+    """Record that two parcels arrived; neither is committed before both are, where that can be."""
+    close, both = owing.close_if_sent, threading.Barrier(2)
+
+    def slowly(*args: Any) -> None:
+        close(*args)
+        with suppress(threading.BrokenBarrierError):  # the other may wait for this one's end
+            both.wait(0.5)
+
+    def deliver(owed: Sequence[Delivery]) -> None:
+        monkeypatch.setattr("node.worklist.sending.outbox.close_if_sent", slowly)
+        with ThreadPoolExecutor(2) as pool:
+            done = [pool.submit(worklist.outbox.delivered, one, "d1", 0, at(8)) for one in owed]
+        assert [one.result() for one in done] == [False, False]
+
+    return deliver
 
 
 ASSEMBLED = Planned()
@@ -242,6 +270,11 @@ class TestArrivals:
         assert receive(worklist, 2, study=2) is Arrival.CONFLICT
         assert worklist.arrivals.study("1.7.2") == ()
 
+    def test_other_bytes_that_come_again_are_noted_once(self, worklist: Worklist) -> None:
+        set_aside(worklist)
+        set_aside(worklist)
+        assert [event.what for event in worklist.views.events("1.7.1")] == ["quarantined"]
+
     def test_an_object_is_quarantined_once_however_often_it_is_sent(
         self, worklist: Worklist
     ) -> None:
@@ -268,6 +301,26 @@ class TestArrivals:
         receive(worklist, 2, now=at(4))
         assert worklist.arrivals.study("1.7.1")[0].released_at is None
         assert worklist.arrivals.study("1.7.1")[0].last_received_at == at(4)
+
+    def test_a_release_waits_for_a_slice_that_is_being_filed_and_not_the_other_way_round(
+        self, worklist: Worklist, database: str, url: str
+    ) -> None:
+        if database == "sqlite":
+            pytest.skip("SQLite has one writer: nothing can wait in a circle")
+        receive(worklist)
+        claimed(worklist, now=at(3))
+        engine = sa.create_engine(url)
+        waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        with engine.connect() as slice_, engine.connect() as watch, ThreadPoolExecutor(1) as pool:
+            slice_.execute(sa.select(t.case.c.id).with_for_update())
+            release = pool.submit(worklist.arrivals.release, ["1.8.1"], at(4))
+            while not release.done() and not watch.execute(waiting).scalar_one():
+                watch.rollback()
+            slice_.execute(t.series.update().values(last_received_at=at(2)))
+            slice_.commit()
+            release.result()
+        engine.dispose()
+        assert worklist.arrivals.study("1.7.1")[0].released_at == at(4)
 
     def test_a_release_makes_void_what_a_worker_decides_without_it(
         self, worklist: Worklist
@@ -664,6 +717,25 @@ class TestOutbox:
             ("SENT", 0, 1),
             ("SENT", 0xB000, 1),
         ]
+
+    def test_last_objects_that_arrive_at_the_same_moment_make_the_case_delivered(
+        self, worklist: Worklist, delivered_at_once: DeliveredAtOnce
+    ) -> None:
+        receive(worklist)
+        move(worklist, at(5), ASSEMBLED, NEGATIVE, report(1, "PACS", "RIS"))
+        batches = [worklist.outbox.claim("d1", 60, at(6)) for _ in range(2)]
+        for first, _ in batches:
+            worklist.outbox.delivered(first, "d1", 0, at(7))
+        delivered_at_once([last for _, last in batches])
+        assert worklist.cases.get(1).state is State.DELIVERED
+
+    def test_who_got_objects_at_the_same_moment_is_in_the_audit_trail_once(
+        self, worklist: Worklist, delivered_at_once: DeliveredAtOnce
+    ) -> None:
+        receive(worklist)
+        move(worklist, at(5), ASSEMBLED, NEGATIVE, report(1, "PACS"))
+        delivered_at_once(worklist.outbox.claim("d1", 60, at(6)))
+        assert [entry.what for entry in worklist.audit.entries()] == [Deed.DELIVERED]
 
     def test_a_failure_keeps_the_peers_status_and_is_tried_again_when_due(
         self, worklist: Worklist

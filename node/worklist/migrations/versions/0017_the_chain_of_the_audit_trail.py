@@ -5,7 +5,7 @@ from datetime import UTC
 import sqlalchemy as sa
 from alembic import op
 
-from node.worklist.chained import GENESIS, digest
+from node.worklist.trail.chained import GENESIS, digest
 
 revision = "0017"
 down_revision = "0016"

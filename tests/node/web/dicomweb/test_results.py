@@ -1,5 +1,6 @@
 """What the node made is found and fetched beside what it received, and follows a replay."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,7 +114,8 @@ def got_by_getscu(worked: Worked, out: Path) -> list[Dataset]:
         command = ["getscu", "-v", "-S", "-aec", "ICHNODE", "-od", str(out)]
         keys = ["-k", "0008,0052=STUDY", "-k", f"StudyInstanceUID={worked.study}"]
         address = ["127.0.0.1", str(receiver.port)]
-        subprocess.run([*command, *keys, *address], check=False, env=NODELAY, timeout=120)
+        environment = os.environ | NODELAY
+        subprocess.run([*command, *keys, *address], check=False, env=environment, timeout=120)
     return [dcmread(path) for path in out.iterdir()]
 
 

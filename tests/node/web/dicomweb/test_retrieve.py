@@ -269,6 +269,7 @@ def test_thumbnails_and_pictures_of_what_is_above_an_image(
         ("/rendered?window=nan,5", "image/png", 400, "window="),
         ("/rendered?viewport=99999,1", "image/png", 400, "viewport="),
         ("/rendered?quality=0", "image/jpeg", 400, "quality"),
+        ("", "image/gif; q*=utf-8''1; type*=utf-8''a", 406, ""),
         ("/frames/2", "*/*", 404, "frames 1 to 1"),
         ("/frames/0", "*/*", 404, "frames 1 to 1"),
         ("/frames/1,x", "*/*", 400, "numbers"),

@@ -110,6 +110,7 @@ def test_an_object_over_the_limit_is_dropped_and_told(
         ("application/dicom+json", b"[]", 415),
         ('multipart/related; type="application/dicom+json"; boundary=b', b"--b--", 415),
         ('multipart/related; type="application/dicom"', b"--b--", 400),
+        ("multipart/related; boundary*=utf-8''b", b"--b--", 400),
         (KIND, b"", 400),
         (KIND, b"--b--", 400),
         (KIND, b"nonsense", 400),

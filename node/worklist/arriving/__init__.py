@@ -1,0 +1,1 @@
+"""What comes in, is filed or set aside, and whose it is."""

@@ -1,0 +1,1 @@
+"""What files go, and what must stay."""

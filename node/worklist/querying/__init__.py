@@ -1,0 +1,1 @@
+"""What others query and retrieve."""

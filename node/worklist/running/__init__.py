@@ -1,0 +1,1 @@
+"""How the node runs: claims, jobs, processes, the clock, alarms."""

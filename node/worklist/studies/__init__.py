@@ -1,0 +1,1 @@
+"""How studies and their cases stand, as people read it."""

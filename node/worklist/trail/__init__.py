@@ -1,0 +1,1 @@
+"""What happened: the audit trail and its chain, and the events of studies."""

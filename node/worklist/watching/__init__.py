@@ -1,0 +1,1 @@
+"""What the node watches itself by: canaries and coverage."""
