@@ -1,0 +1,167 @@
+"""The folder of a proof: where the commands of an archive find each other's files, and its secret.
+
+    secret/key           32 random bytes, from which the pseudonyms follow; never leaves
+    secret/where.parquet what the pseudonyms stand for; never leaves
+    catalogue.parquet    a row for each series found
+    outcomes/*.parquet   a row for each study read
+    images/STUDY.npz     what people look at
+    labels.csv           what the reports say
+    sample.json  decisions.jsonl
+    limits.toml  report.html  report.json
+
+Everything outside of `secret` names studies and patients by pseudonyms alone.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.disk import make_private, sync_folder
+from node.errors import BadConfiguration
+
+KEY_BYTES = 32
+PSEUDONYM_DIGITS = 16
+"""64 bits: among ten million studies two share a pseudonym with a chance of one in 370,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """Names that say nothing, and that nobody without the key can trace back or make anew.
+
+    What has no name has no pseudonym: two studies without an accession number do not share one.
+    """
+
+    key: bytes
+
+    def study(self, uid: str) -> str:
+        """Return the pseudonym of a StudyInstanceUID."""
+        return self._of("study", uid)
+
+    def series(self, uid: str) -> str:
+        """Return the pseudonym of a SeriesInstanceUID."""
+        return self._of("series", uid)
+
+    def patient(self, patient_id: str, issuer: str = "") -> str:
+        """Return the pseudonym of a PatientID and of who issued it."""
+        return self._of("patient", f"{patient_id}\0{issuer}") if patient_id else ""
+
+    def accession(self, number: str) -> str:
+        """Return the pseudonym of an AccessionNumber; spaces around it do not count."""
+        return self._of("accession", number.strip())
+
+    def station(self, name: str) -> str:
+        """Return the pseudonym of a StationName, which may name a hospital."""
+        return self._of("station", name.strip())
+
+    def _of(self, kind: str, value: str) -> str:
+        if not value:
+            return ""
+        named = f"{kind}\0{value}".encode()
+        return hmac.new(self.key, named, hashlib.sha256).hexdigest()[:PSEUDONYM_DIGITS]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The folder of a proof; a file of it need not be there yet."""
+
+    root: Path
+
+    @property
+    def secret(self) -> Path:
+        """The folder of what names patients; it never leaves."""
+        return self.root / "secret"
+
+    @property
+    def where(self) -> Path:
+        """What the pseudonyms stand for, and where the images are."""
+        return self.secret / "where.parquet"
+
+    @property
+    def catalogue(self) -> Path:
+        """A row for each series found."""
+        return self.root / "catalogue.parquet"
+
+    @property
+    def outcomes(self) -> Path:
+        """The folder of the rows of studies that were read."""
+        return self.root / "outcomes"
+
+    @property
+    def labels(self) -> Path:
+        """What the reports say."""
+        return self.root / "labels.csv"
+
+    @property
+    def sample(self) -> Path:
+        """Which studies people were asked about."""
+        return self.root / "sample.json"
+
+    @property
+    def decisions(self) -> Path:
+        """What people decided, a JSON object a line."""
+        return self.root / "decisions.jsonl"
+
+    @property
+    def limits(self) -> Path:
+        """What the department demanded beforehand."""
+        return self.root / "limits.toml"
+
+    def image(self, study: str) -> Path:
+        """Return where the images of a study lie, by its pseudonym."""
+        return self.root / "images" / f"{study}.npz"
+
+    def make(self) -> None:
+        """Make the folder, its secret and its key, where they are not there yet.
+
+        Raises
+        ------
+        BadConfiguration
+            If they cannot be made.
+        """
+        make_private(self.root)
+        make_private(self.secret)
+        if not self._key.exists():
+            self._make_key()
+
+    def pseudonyms(self) -> Pseudonyms:
+        """Return the pseudonyms of this proof.
+
+        Raises
+        ------
+        BadConfiguration
+            If the folder has no key, or a damaged one.
+        """
+        try:
+            key = self._key.read_bytes()
+        except OSError as error:
+            raise BadConfiguration(
+                f"{self.root} is no proof: {self._key} cannot be read ({error.strerror}); "
+                "ichnode archive find makes one"
+            ) from error
+        if len(key) != KEY_BYTES:
+            raise BadConfiguration(
+                f"{self._key} has {len(key)} bytes and not {KEY_BYTES}: put the right one back, "
+                "other pseudonyms would follow from a new one"
+            )
+        return Pseudonyms(key)
+
+    @property
+    def _key(self) -> Path:
+        return self.secret / "key"
+
+    def _make_key(self) -> None:
+        """Leave a whole key or none; of two that make one at the same moment, the first counts."""
+        partial = self.secret / f"key.{os.getpid()}.partial"
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            self._key.hardlink_to(partial)
+        partial.unlink()
+        sync_folder(self.secret)
