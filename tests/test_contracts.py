@@ -40,6 +40,7 @@ LIBRARIES = {  # where its import is forbidden, of all the modules that may not 
     "nibabel": "models/volume.py",
     "obstore": "node/arrive/spool.py",
     "openvino": "node/cases/detector.py",
+    "pyarrow": "node/records.py",
     "pydantic": "node/records.py",
     "pydantic_settings": "node/serve.py",
     "pydicom": "models/preprocess.py",
@@ -84,6 +85,12 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("node/serve.py", "node.depot.bucket", "the door of node.depot is its package"),
     ("node/jobs/scheduler.py", "node.jobs.agenda", "inside node.jobs"),
     ("node/serve.py", "node.jobs.agenda", "the door of node.jobs is its package"),
+    ("node/archive/finding/words.py", "node.archive.finding.store", "inside node.archive.finding"),
+    (
+        "node/serve.py",
+        "node.archive.finding.words",
+        "the door of node.archive.finding is its package",
+    ),
     (
         "node/archive/charts/run_length.py",
         "node.archive.charts.cusum",

@@ -23,6 +23,7 @@ from node.cases.header_words import (
     is_rendered,
 )
 from node.cases.odd_ones import sort_out
+from node.cases.parts import parts
 from node.cases.substitutes import age_doubts, age_in_words, years
 from node.dicom.read.geometry import Stack, stack
 from node.errors import Refused
@@ -120,6 +121,17 @@ def judge(series: Series, settings: Assemble, *, doubt: bool = False) -> Verdict
     if message := _purged(everything):
         verdict = replace(verdict, refusal=Refusal(Reason.PURGED, message))
     return replace(verdict, odd_ones=found.limitations, lost=found.lost)
+
+
+def judge_parts(series: Series, settings: Assemble) -> tuple[Verdict, ...]:
+    """Return what the headers say of each part of a series, the part acquired first in front."""
+    return tuple(judge(part, settings) for part in parts(series, settings))
+
+
+def first_objection(headers: Headers, settings: Assemble) -> Refusal | None:
+    """Return the first of `RULES` to what a series is; None if nothing speaks against it."""
+    objections = ((reason, objection(headers, settings)) for reason, objection in RULES)
+    return next((Refusal(reason, message) for reason, message in objections if message), None)
 
 
 def _purged(images: Sequence[Instance]) -> str | None:

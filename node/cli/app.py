@@ -17,6 +17,7 @@ from node.cli.commands.charting import chart
 from node.cli.commands.configuration import config
 from node.cli.commands.coverage import coverage
 from node.cli.commands.deliveries import deliveries
+from node.cli.commands.finding import find
 from node.cli.commands.installation import db, doctor, reload, serve
 from node.cli.commands.jobs import jobs
 from node.cli.commands.labelling import label
@@ -100,6 +101,7 @@ def _ichnode(
 for name, command in COMMANDS.items():
     app.command(name)(command)
 review.command("feedback")(feedback)  # of the node's database, which training does not know
+archive.command("find")(find)
 archive.command("label")(label)
 archive.command("minutes")(minutes)
 archive.command("chart")(chart)

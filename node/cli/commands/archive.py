@@ -4,5 +4,6 @@ import typer
 
 archive = typer.Typer(
     no_args_is_help=True,
-    help="Proof on the department's own patients: labels from reports, minutes saved, charts.",
+    help="Proof on the department's own patients: head CTs found and read, labels from reports, "
+    "minutes saved, charts.",
 )
