@@ -55,6 +55,25 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
 
 
+_MOMENT = re.compile(r"(\d{8})(\d{4})?(\d\d)?(?:\.\d{1,4})?([+-]\d{4})?")
+
+
+def moment(text: str) -> datetime | None:
+    """Return the time that a TS says (HL7 v2.5.1, 2.A.75), None where it says none to the day.
+
+    Without a zone it is this machine's.
+    """
+    found = _MOMENT.fullmatch(text.strip())
+    if found is None:
+        return None
+    day, minute, second, zone = found.groups()
+    said = f"{day}T{minute or '0000'}{second or '00'}{zone or ''}"
+    try:
+        return datetime.fromisoformat(said).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """A message that was received, by its own delimiters."""
@@ -100,6 +119,18 @@ class Received:
         """Return a component of the first repetition of a field; "" if it is absent."""
         parts = self.field(name, number)[0]
         return parts[component - 1] if component <= len(parts) else ""
+
+    def identifier(self, name: str, number: int, assigner: str = "") -> str:
+        """Return the identifier (CX) that `assigner` gave, the first where it is ""; else ""."""
+        given = self.field(name, number)
+        if not assigner:
+            return given[0][0]
+        return next((each[0] for each in given if each[3:4] == [assigner]), "")
+
+    def date(self, name: str, number: int) -> str:
+        """Return the day of a TS as YYYYMMDD; "" if it is absent or none."""
+        day = self.value(name, number)[:8]
+        return day if len(day) == 8 and day.isascii() and day.isdigit() else ""
 
     def free_text(self, raw: str) -> str:
         """Return what a field of free text holds (TX, FT, ST), with its line breaks.

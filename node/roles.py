@@ -106,21 +106,26 @@ def _noted(role: Role, audit: Audit) -> Iterator[None]:
 
 
 def _receive(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
+    from node.arrive.adt import PatientIndex
     from node.arrive.commitment_scp import CommitmentScp
-    from node.arrive.index import patient_index
+    from node.arrive.hl7_desk import Hl7Desk
+    from node.arrive.index import listening
     from node.arrive.query_scp import QueryScp
     from node.arrive.storage_scp import Receiver
+    from node.watch import report_takers
 
     settings, trail = in_force(), Trail(worklist.audit, utc_now)
     queries = QueryScp(settings, worklist.archive, trail)
     promises = (worklist.commitments, worklist.confirmations)
     commitment = CommitmentScp(settings, *promises, utc_now, trail)
     handles = (worklist.arrivals, worklist.announcements)
+    index = PatientIndex(settings, worklist.patients, utc_now)
+    takers = {"ADT": index.take, **report_takers(settings, worklist.reports, utc_now)}
     with (
         trail,
         Receiver(settings, *handles, utc_now, queries, trail, commitment) as receiver,
         in_force.telling(receiver.take),
-        patient_index(settings, worklist.patients, utc_now),
+        listening(settings, Hl7Desk(takers, utc_now)),
     ):
         alive.ready()
         while not stop.wait(1.0):  # with a time limit: see `stop_on_signal`

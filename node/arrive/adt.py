@@ -14,8 +14,8 @@ from pathlib import Path
 from node.depot import Depot, depot_of
 from node.dicom.read.identity import read_person_name
 from node.disk import sync_file, sync_folder
-from node.errors import BadObject, IchnodeError
-from node.hl7 import Field, Malformed, Received, control_id, header, segment, timestamp
+from node.errors import BadObject
+from node.hl7 import Malformed, Received
 from node.identity import PatientIdentity, same_name
 from node.log import event
 from node.records import StoredObject
@@ -53,21 +53,11 @@ class Change:
         kind, trigger = message.value("MSH", 9), message.value("MSH", 9, 2)
         if kind != "ADT" or trigger not in ("A08", "A40"):
             return None
-        now = _identifier(message, "PID", 3, assigner)
-        was = now if trigger == "A08" else _identifier(message, "MRG", 1, assigner)
+        now = message.identifier("PID", 3, assigner)
+        was = now if trigger == "A08" else message.identifier("MRG", 1, assigner)
         if not now or not was:
             raise Malformed(f"{trigger} without an identifier in {'PID-3' if not now else 'MRG-1'}")
-        birth = message.value("PID", 7)[:8]
-        birth = birth if len(birth) == 8 and birth.isascii() and birth.isdigit() else ""
-        return cls(trigger, was, now, birth, *_person(message))
-
-
-def _identifier(message: Received, name: str, number: int, assigner: str) -> str:
-    """Return the identifier that `assigner` gave, or the first one where none is set; else ""."""
-    given = message.field(name, number)
-    if not assigner:
-        return given[0][0]
-    return next((each[0] for each in given if each[3:4] == [assigner]), "")
+        return cls(trigger, was, now, message.date("PID", 7), *_person(message))
 
 
 def _person(message: Received) -> tuple[str, str]:
@@ -94,7 +84,7 @@ def read_person(path: Path, digest: str) -> tuple[str, str]:
 
 
 class PatientIndex:
-    """Answers the messages of the patient index."""
+    """Takes the messages of the patient index."""
 
     def __init__(
         self, settings: Settings, patients: Patients, clock: Callable[[], datetime]
@@ -103,31 +93,19 @@ class PatientIndex:
         self._patients = patients
         self._clock = clock
 
-    def answer(self, data: bytes) -> bytes:
-        """Do what a message says; return the acknowledgement, both without frames.
+    def take(self, message: Received, data: bytes) -> None:
+        """Do what a message says, which came as these bytes, if it concerns a study here.
 
-        It is AA where that is done, or the message concerns no study here; AR where the message is
-        no HL7 or lacks what its kind needs; AE where the node cannot do it now.
+        Raises
+        ------
+        Malformed
+            If it lacks what its kind needs.
+        IchnodeError, OSError
+            If it cannot be done now.
         """
-        try:
-            message = Received.of(data)
-        except Malformed as error:
-            logger.error("ADT: %s", error, extra=event("adt_malformed", size=len(data)))
-            return self._acknowledge(None, "AR")
-        try:
-            return self._acknowledge(message, self._take(message, data))
-        except Malformed as error:
-            logger.error("ADT: %s", error, extra=event("adt_malformed", size=len(data)))
-            return self._acknowledge(message, "AR")
-        except (IchnodeError, OSError) as error:
-            said = type(error).__name__
-            logger.error("ADT: not done: %s", said, extra=event("adt_failed"))
-            return self._acknowledge(message, "AE")
-
-    def _take(self, message: Received, data: bytes) -> str:
         change = Change.of(message, self._settings.receive.adt.assigner)
         if change is None:
-            return "AA"
+            return
         now = self._clock()
         since = now - timedelta(days=self._settings.receive.adt.max_age_days)
         found = self._patients.studies(change.was_patient_id, since)
@@ -135,7 +113,7 @@ class PatientIndex:
         said = event("adt", trigger=change.trigger, known=len(found), changed=len(changed))
         if not changed:
             logger.info("ADT: nothing here changes", extra=said)
-            return "AA"
+            return
         kept = _keep(depot_of(self._settings), data)
         patients = [
             PatientIdentity(change.patient_id, change.birth_date or each.patient.birth_date)
@@ -143,7 +121,6 @@ class PatientIndex:
         ]
         self._patients.correct(changed, patients, kept, change.trigger, now)
         logger.info("ADT: studies follow another identity", extra=said)
-        return "AA"
 
     def _differs(self, each: PatientStudy, change: Change) -> bool:
         """Return whether the message says other than the study's last message, or its images."""
@@ -159,24 +136,6 @@ class PatientIndex:
             except BadObject:
                 return False
         return bool(change.name) and not same_name(name, change.name)
-
-    def _acknowledge(self, message: Received | None, code: str) -> bytes:
-        now = self._clock()
-        about = message.value("MSH", 10) if message else ""
-        version = message.value("MSH", 12) if message else ""
-        trigger = message.value("MSH", 9, 2) if message else ""
-        fields: dict[int, Field] = {
-            3: "ICHNODE",
-            5: message.value("MSH", 3) if message else "",
-            6: message.value("MSH", 4) if message else "",
-            7: timestamp(now),
-            9: ("ACK", trigger, "ACK"),
-            10: control_id(f"{about} {now.isoformat()}"),
-            11: (message.value("MSH", 11) if message else "") or "P",
-            12: version or "2.5.1",
-            18: "UNICODE UTF-8",
-        }
-        return f"{header(fields)}\r{segment('MSA', {1: code, 2: about})}\r".encode()
 
 
 def _keep(depot: Depot, data: bytes) -> StoredObject:

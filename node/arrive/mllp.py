@@ -17,7 +17,7 @@ from node.settings import Adt
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE = 1 << 20
-"""Longest message that is taken, bytes. An ADT has a few thousand; chosen."""
+"""Longest message that is taken, bytes. An ADT or a report has a few thousand; chosen."""
 MAX_CONNECTIONS = 16
 """Connections at once; an interface engine opens one or two. Chosen."""
 
@@ -56,9 +56,9 @@ class MllpListener:
             self._server = Server((self._adt.host, self._adt.port), Handler)
         except OSError as error:
             raise BadConfiguration(
-                f"cannot listen for ADT on {self._adt.host}:{self._adt.port}: {error.strerror}"
+                f"cannot listen for HL7 on {self._adt.host}:{self._adt.port}: {error.strerror}"
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="adt")
+        self._thread = threading.Thread(target=self._server.serve_forever, name="hl7")
         self._thread.start()
         return self
 
@@ -82,19 +82,19 @@ class MllpListener:
         allowed = self._adt.allowed_addresses
         admitted = address in allowed if allowed else ip_address(address).is_loopback
         if not admitted:
-            logger.warning("ADT: refused", extra=event("adt_refused", address=address))
+            logger.warning("HL7: refused", extra=event("hl7_refused", address=address))
         return admitted
 
     def serve(self, connection: socket.socket) -> None:
         """Answer the messages of a connection until it ends."""
         if not self._places.acquire(blocking=False):
-            logger.warning("ADT: too many connections", extra=event("adt_refused"))
+            logger.warning("HL7: too many connections", extra=event("hl7_refused"))
             return
         try:
             self._converse(connection)
         except OSError as error:
             said = type(error).__name__
-            logger.info("ADT: the connection ended: %s", said, extra=event("adt_lost"))
+            logger.info("HL7: the connection ended: %s", said, extra=event("hl7_lost"))
         finally:
             self._places.release()
 
@@ -109,5 +109,5 @@ class MllpListener:
                     break
                 connection.sendall(START + self._answer(message[len(START) :]) + END)
             if (got and not got.startswith(START)) or len(got) > MAX_MESSAGE:
-                logger.error("ADT: no MLLP frame", extra=event("adt_malformed", size=len(got)))
+                logger.error("HL7: no MLLP frame", extra=event("hl7_malformed", size=len(got)))
                 return

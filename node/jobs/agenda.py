@@ -14,6 +14,7 @@ from node.jobs.copying import copy_database
 from node.jobs.scheduler import Job, running
 from node.jobs.tidying import Tidying
 from node.settings import Settings
+from node.watch import forget_strays
 from node.worklist import Worklist
 
 MINUTE = timedelta(minutes=1)
@@ -73,4 +74,7 @@ def agenda(
             Job("canary", settings.canary.every, lambda: send(in_force(), *noted)),
             Job("canary watch", WATCH, lambda: watch(in_force(), *noted)),
         ]
+    if settings.watch.reports:
+        kept = worklist.reports
+        jobs.append(Job("stray reports", HOUR, lambda: forget_strays(in_force(), kept, clock())))
     return jobs

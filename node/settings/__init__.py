@@ -18,6 +18,7 @@ from node.settings.section import Section, sections, values
 from node.settings.shown import as_toml
 from node.settings.storage import Storage
 from node.settings.tls import ClientTls, ServerTls, is_this_machine
+from node.settings.watch import Watch
 from node.settings.web import LOOPBACK, Oidc, Token, Viewer, Web
 from node.settings.work import BUNDLES, Decode, Triage, Work
 
@@ -57,6 +58,7 @@ __all__ = [
     "Token",
     "Triage",
     "Viewer",
+    "Watch",
     "Web",
     "Webhook",
     "Work",

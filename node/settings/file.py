@@ -29,6 +29,7 @@ from node.settings.receive import Caller, Receive
 from node.settings.retention import Retention, Rule
 from node.settings.section import Section
 from node.settings.storage import Storage
+from node.settings.watch import Watch
 from node.settings.web import Token, Viewer, Web
 from node.settings.work import Decode, Triage, Work
 
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     coverage: Coverage = Coverage()
     canary: Canary = Canary()
     alarms: Alarms = Alarms()
+    watch: Watch = Watch()
     web: Web = Web()
     work: Work = Work()
     retention: Retention = Retention()
@@ -103,6 +105,8 @@ class Settings(BaseSettings):
     def _can_fly_and_alarm(self) -> Self:
         if self.canary.every_min and self.receive.tls.is_on and not self.canary.tls.is_on:
             raise ValueError("canary.tls: the node's own port speaks TLS alone, so ca is needed")
+        if self.watch.reports and not self.receive.adt.port:
+            raise ValueError("watch.reports: they come to the port of receive.adt, which is off")
         able = [one.name for one in self.deliver.messaged if one.how in ("mail", "webhook")]
         for name in self.alarms.to:
             if name not in able:

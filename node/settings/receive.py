@@ -10,12 +10,12 @@ from node.settings.tls import ClientTls, ServerTls, is_this_machine
 
 
 class Adt(Section):
-    """The patient index: ADT messages of HL7 v2 over MLLP."""
+    """HL7 v2 over MLLP: ADT messages of the patient index, and reports if `watch.reports` is on."""
 
     port: int = Field(0, ge=0, le=65535, description="TCP port to listen on; 0: off")
-    host: str = Field("0.0.0.0", description="address to listen on for ADT")
+    host: str = Field("0.0.0.0", description="address to listen on for HL7")
     allowed_addresses: tuple[str, ...] = Field(
-        (), description="addresses that may send ADT; empty admits this machine only"
+        (), description="addresses that may send HL7; empty admits this machine only"
     )
     assigner: str = Field(
         "", description="PID-3.4 of the identifier that is the PatientID; empty: the first one"

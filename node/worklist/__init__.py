@@ -68,6 +68,7 @@ from node.worklist.watching.canaries import Canaries, Canary, CanaryStanding, Fi
 from node.worklist.watching.coverage import Coverage
 from node.worklist.watching.gaps import Gap, Known, Round, SourceLine, Uncovered
 from node.worklist.watching.gaps import Standing as CoverageStanding
+from node.worklist.watching.reports import KeptReport, Reports, Stray
 from node.worklist.worklist import Worklist
 
 __all__ = [
@@ -121,6 +122,7 @@ __all__ = [
     "JobLine",
     "Jobs",
     "Kept",
+    "KeptReport",
     "Gap",
     "IllegalMove",
     "JobLine",
@@ -150,6 +152,7 @@ __all__ = [
     "Query",
     "Queued",
     "READ_ELSEWHERE",
+    "Reports",
     "Retention",
     "Role",
     "Round",
@@ -164,6 +167,7 @@ __all__ = [
     "Statistics",
     "Step",
     "Stored",
+    "Stray",
     "Tell",
     "Uncovered",
     "Unlisted",

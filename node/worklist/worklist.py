@@ -26,6 +26,7 @@ from node.worklist.studies.views import Views
 from node.worklist.trail.audit import Audit
 from node.worklist.watching.canaries import Canaries
 from node.worklist.watching.coverage import Coverage
+from node.worklist.watching.reports import Reports
 
 
 class Worklist:
@@ -83,6 +84,8 @@ class Worklist:
         For who tries the node by a phantom.
     coverage
         For who compares it with what an archive lists.
+    reports
+        For who takes radiologists' reports, and compares them with the results.
     jobs
         For who does something again and again, and who asks after it.
     retention
@@ -123,6 +126,7 @@ class Worklist:
         self.alarms = Alarms(self._database)
         self.canaries = Canaries(self._database)
         self.coverage = Coverage(self._database)
+        self.reports = Reports(self._database)
         self.jobs = Jobs(self._database)
         self.retention = Retention(self._database)
         self.inspection = Inspection(self._database)

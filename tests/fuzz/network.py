@@ -20,6 +20,7 @@ from node.arrive.archive import open_archive
 from node.arrive.commitment import judged, take_report
 from node.arrive.commitment_scp import CommitmentScp
 from node.arrive.filing import ingest
+from node.arrive.hl7_desk import Hl7Desk
 from node.arrive.intake import Intake
 from node.arrive.mllp import MllpListener
 from node.arrive.pull import fetch, filing, order
@@ -162,7 +163,8 @@ def adt() -> Iterator[Door]:
     with node() as (settings, worklist):
         spool, image = Spool(settings.data_dir, 0), encoded(SCAN.build()[6])
         ingest(image, worklist.arrivals, spool, caller="CT1", now=T0)
-        index = PatientIndex(settings, worklist.patients, lambda: T0)
+        take = PatientIndex(settings, worklist.patients, lambda: T0).take
+        index = Hl7Desk({"ADT": take}, lambda: T0)
 
         def door(data: bytes) -> None:
             assert index.answer(data).startswith(b"MSH|")
@@ -201,7 +203,8 @@ def _secret() -> AbstractContextManager[object]:
 def mllp() -> Iterator[Door]:
     """What an HL7 sender writes on its connection: frames of messages to the patient index."""
     with node() as (settings, worklist), socket.create_server(("127.0.0.1", 0)) as listening:
-        index = PatientIndex(settings, worklist.patients, lambda: T0)
+        take = PatientIndex(settings, worklist.patients, lambda: T0).take
+        index = Hl7Desk({"ADT": take}, lambda: T0)
         listener = MllpListener(settings.receive.adt, 1.0, index.answer)
 
         def door(data: bytes) -> None:

@@ -3,21 +3,13 @@
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from node.archive.labels.context import ABSENT, PRESENT, Mention, SentenceReader, Status
 from node.archive.labels.language import Languages
 from node.archive.labels.sections import Rank, is_of_another_part, sections
 from node.archive.labels.sentences import sentences
 from node.archive.labels.vocabulary import Vocabulary
-
-
-class Answer(StrEnum):
-    """What a report says of hemorrhage inside the skull, on the day of the examination."""
-
-    BLEEDS = "bleeds"
-    NONE = "none"
-    CANNOT_TELL = "cannot tell"
+from node.reported import Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """Reports that arrive as HL7 v2 messages ORU^R01."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from node.hl7 import Malformed, Received
+from node.hl7 import Malformed, Received, moment
+from node.reported import ReportStatus
 
 ACCESSION_IN = ("OBR-18", "OBR-3", "OBR-2")
 """Fields that may hold the accession number: the first that is not empty does."""
@@ -12,7 +14,7 @@ CODED_KINDS = frozenset({"CE", "CWE"})
 """OBX-2; a coded impression may hold its text in the second component (HL7 v2.5.1, 7.2.4)."""
 TAKEN_BACK = frozenset({"D", "W", "X"})
 """OBX-11 of observations that are deleted, wrong or were never made (HL7 table 0085)."""
-FINAL = frozenset({"F", "C", "U"})
+STATUSES = {"F": ReportStatus.FINAL, "U": ReportStatus.FINAL, "C": ReportStatus.CORRECTED}
 """OBR-25 and OBX-11 of what is final, or final and corrected (HL7 tables 0123 and 0085)."""
 
 
@@ -23,9 +25,13 @@ class Report:
     accession: str
     patient_id: str
     """PID-3.1, "" if the message does not say it."""
+    birth_date: str
+    """YYYYMMDD by PID-7, "" if the message does not say it."""
     text: str
     """With its line breaks; "" if the message holds none, as where it brings a PDF."""
-    is_final: bool
+    status: ReportStatus
+    said_at: datetime | None
+    """When it was given out: OBR-22, else when the message was sent, MSH-7; None without both."""
 
 
 @dataclass(slots=True)
@@ -36,11 +42,18 @@ class _Request:
     observations: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def reports_of(message: Received, accession_in: Sequence[str] = ACCESSION_IN) -> list[Report]:
+def reports_of(
+    message: Received, accession_in: Sequence[str] = ACCESSION_IN, assigner: str = ""
+) -> list[Report]:
     """Return the report of each accession number in a message.
 
     Where several examinations have one report between them, it stands below one OBR, and each gets
     it.
+
+    Parameters
+    ----------
+    assigner
+        PID-3.4 of the identifier that is the patient's; "" is the first one.
 
     Raises
     ------
@@ -52,13 +65,12 @@ def reports_of(message: Received, accession_in: Sequence[str] = ACCESSION_IN) ->
     requests = _requests(message)
     if not requests:
         raise Malformed("it has no OBR, so that it is the report of nothing")
-    patient_id = message.value("PID", 3)
-    reports = [_report(message, each, patient_id, accession_in) for each in requests]
+    patient = message.identifier("PID", 3, assigner), message.date("PID", 7)
+    reports = [_report(message, each, patient, accession_in) for each in requests]
     written = [report for report in reports if report.text]
     if len(written) != 1:
         return reports
-    (one,) = written
-    return [Report(each.accession, patient_id, one.text, one.is_final) for each in reports]
+    return [replace(written[0], accession=each.accession) for each in reports]
 
 
 def _requests(message: Received) -> list[_Request]:
@@ -72,7 +84,7 @@ def _requests(message: Received) -> list[_Request]:
 
 
 def _report(
-    message: Received, request: _Request, patient_id: str, accession_in: Sequence[str]
+    message: Received, request: _Request, patient: tuple[str, str], accession_in: Sequence[str]
 ) -> Report:
     numbers = (int(name.removeprefix("OBR-")) for name in accession_in)
     found = (_first(message, _cell(request.row, number)) for number in numbers)
@@ -81,14 +93,17 @@ def _report(
         raise Malformed(f"an OBR without an accession number in {', '.join(accession_in)}")
     valid = [row for row in request.observations if _cell(row, 11) not in TAKEN_BACK]
     text = "\n".join(_lines(message, valid)).strip()
-    return Report(accession, patient_id, text, _is_final(request.row, valid))
+    said_at = moment(_cell(request.row, 22)) or moment(message.value("MSH", 7))
+    return Report(accession, *patient, text, _status(request.row, valid), said_at)
 
 
-def _is_final(request: tuple[str, ...], observations: Sequence[tuple[str, ...]]) -> bool:
-    """Return whether OBR-25 says so, or each OBX-11 where OBR-25 is empty."""
-    if status := _cell(request, 25):
-        return status in FINAL
-    return bool(observations) and all(_cell(row, 11) in FINAL for row in observations)
+def _status(request: tuple[str, ...], observations: Sequence[tuple[str, ...]]) -> ReportStatus:
+    """Return what OBR-25 says, or all OBX-11 together where OBR-25 is empty."""
+    codes = {_cell(request, 25)} - {""} or {_cell(row, 11) for row in observations}
+    said = {STATUSES.get(code, ReportStatus.PRELIMINARY) for code in codes}
+    if not said or ReportStatus.PRELIMINARY in said:
+        return ReportStatus.PRELIMINARY
+    return ReportStatus.CORRECTED if ReportStatus.CORRECTED in said else ReportStatus.FINAL
 
 
 def _lines(message: Received, observations: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.archive.labels.labeller import Answer, Label, Labeller
+from node.archive.labels.labeller import Label, Labeller
 from node.archive.labels.phrases import fold
 from node.archive.labels.reports_file import Row
 from node.errors import Permanent
+from node.reported import Answer
 from node.visible import visible
 
 GIVEN = "given"

@@ -1,11 +1,12 @@
-"""The tables of what the node watches itself by: what archives list, and its canaries."""
+"""The tables of what the node watches itself by: what archives list, canaries, and reports."""
 
 import sqlalchemy as sa
 
 from node.announced import Shows
+from node.reported import Answer, ReportStatus
 from node.states import Priority
 from node.worklist.schema.columns import at, closed, texts, uid
-from node.worklist.schema.tables import metadata
+from node.worklist.schema.tables import metadata, study
 
 performed_study = sa.Table(
     "performed_study",
@@ -76,6 +77,33 @@ sa.Index(
     sqlite_where=alarm.c.ended_at.is_(None),
     postgresql_where=alarm.c.ended_at.is_(None),
 )
+
+report = sa.Table(
+    "report",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    uid(
+        "study_instance_uid", sa.ForeignKey(study.c.study_instance_uid), nullable=False, index=True
+    ),
+    sa.Column("status", closed(ReportStatus, "status"), nullable=False),
+    sa.Column("answer", closed(Answer, "answer"), nullable=False),
+    *texts("sentence", "rule", "language"),
+    at("said_at"),
+    at("received_at"),
+    sa.UniqueConstraint("digest", "study_instance_uid"),
+)
+"""What radiologists' reports say of studies; the sentence that decided is all of their text."""
+
+stray_report = sa.Table(
+    "stray_report",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    *texts("accession_number", "patient_id", "why"),
+    at("received_at"),
+    sa.Index("ix_stray_report_received_at", "received_at"),
+)
+"""Reports that are of no study here, or of another patient's; nothing of their text."""
 
 
 def is_no_canary(study_uid: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

@@ -3,7 +3,8 @@
 import pytest
 
 from node.archive.labels import Report, reports_of
-from node.hl7 import Malformed, Received
+from node.hl7 import Malformed, Received, moment
+from node.reported import ReportStatus
 
 
 def message(*segments: str, kind: str = "ORU^R01") -> Received:
@@ -31,8 +32,10 @@ def test_a_final_report_has_its_number_its_patient_and_its_lines() -> None:
         Report(
             "A1",
             "P7",
+            "",
             "CT HEAD:\nFINDINGS: No fracture.\n\nIMPRESSION:\nAcute SDH & SAH.\nDiscussed.",
-            True,
+            ReportStatus.FINAL,
+            moment("20250131"),
         )
     ]
 
@@ -56,21 +59,37 @@ def test_a_hospital_says_where_its_accession_number_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "observations", "is_final"),
+    ("status", "observations", "said"),
     [
-        ("F", "P", True),
-        ("C", "C", True),
-        ("P", "F", False),
-        ("", "F", True),
-        ("", "P", False),
-        ("X", "F", False),
+        ("F", "P", ReportStatus.FINAL),
+        ("C", "F", ReportStatus.CORRECTED),
+        ("P", "F", ReportStatus.PRELIMINARY),
+        ("", "F", ReportStatus.FINAL),
+        ("", "C", ReportStatus.CORRECTED),
+        ("", "P", ReportStatus.PRELIMINARY),
+        ("X", "F", ReportStatus.PRELIMINARY),
     ],
 )
 def test_final_is_what_the_request_says_or_each_observation(
-    status: str, observations: str, is_final: bool
+    status: str, observations: str, said: ReportStatus
 ) -> None:
     received = message(obr(filler="F", status=status), obx("No bleed.", status=observations))
-    assert reports_of(received)[0].is_final is is_final
+    assert reports_of(received)[0].status is said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("20260115093000.123+0200", "2026-01-15T07:30:00+00:00"),
+        ("202601150930+0000", "2026-01-15T09:30:00+00:00"),
+        ("2026", None),
+        ("20261315", None),
+        ("", None),
+    ],
+)
+def test_a_time_is_read_with_its_zone_and_to_the_day_at_least(text: str, said: str | None) -> None:
+    found = moment(text)
+    assert (found and found.isoformat()) == said
 
 
 def test_what_was_taken_back_and_what_is_no_text_is_left_out() -> None:

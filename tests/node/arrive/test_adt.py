@@ -12,7 +12,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from node.arrive.adt import PatientIndex
 from node.arrive.filing import ingest
-from node.arrive.index import patient_index
+from node.arrive.hl7_desk import Hl7Desk
+from node.arrive.index import listening
 from node.arrive.spool import Spool
 from node.cases.worker import work_once
 from node.cli.pacs import archive
@@ -65,8 +66,12 @@ def clock() -> Clock:
 SR = Comprehensive3DSRStorage
 
 
-def index(node: WatchedNode) -> PatientIndex:
-    return PatientIndex(node.settings, node.worklist.patients, node.clock)
+def desk(settings: Settings, patients: Patients, clock: Clock) -> Hl7Desk:
+    return Hl7Desk({"ADT": PatientIndex(settings, patients, clock).take}, clock)
+
+
+def index(node: WatchedNode) -> Hl7Desk:
+    return desk(node.settings, node.worklist.patients, node.clock)
 
 
 def files() -> list[bytes]:
@@ -221,7 +226,7 @@ def test_message_that_lacks_what_it_needs_is_rejected_and_logged(filed, caplog, 
     else:
         assert answer == "AR"
         (line,) = (record for record in caplog.records if record.levelname == "ERROR")
-        assert line.event["action"] == "adt_malformed"
+        assert line.event["action"] == "hl7_malformed"
     assert not (filed.root / "adt").exists()
 
 
@@ -241,7 +246,7 @@ def test_message_that_cannot_be_done_now_is_an_error_to_be_sent_again(filed):
         def studies(self, *_: object):
             raise Retryable("the worklist database: locked")
 
-    assert code(PatientIndex(filed.settings, Locked(), filed.clock).answer(adt()))[0] == "AE"
+    assert code(desk(filed.settings, Locked(), filed.clock).answer(adt()))[0] == "AE"
 
 
 def test_late_image_under_the_old_identity_is_filed_and_under_a_third_is_not(node, clock):
@@ -301,7 +306,7 @@ def exchange(port: int, data: bytes, answers: int = 1) -> bytes:
 def port(filed, clock):
     receive = Receive(adt=Adt(host="127.0.0.1", port=free_port()))
     settings = filed.settings.model_copy(update={"receive": receive})
-    with patient_index(settings, filed.worklist.patients, clock) as listener:
+    with listening(settings, desk(settings, filed.worklist.patients, clock)) as listener:
         yield listener.port
 
 
@@ -324,7 +329,7 @@ def test_listener_closes_what_is_no_frame_and_goes_on(port, caplog):
 def test_listener_admits_only_whom_the_settings_name(filed, clock):
     receive = Receive(adt=Adt(host="127.0.0.1", port=free_port(), allowed_addresses=["192.0.2.1"]))
     settings = filed.settings.model_copy(update={"receive": receive})
-    with patient_index(settings, filed.worklist.patients, clock) as listener:
+    with listening(settings, desk(settings, filed.worklist.patients, clock)) as listener:
         with suppress(ConnectionError):
             assert exchange(listener.port, START + adt() + END) == b""
         assert listener.admits("192.0.2.1")
@@ -332,8 +337,8 @@ def test_listener_admits_only_whom_the_settings_name(filed, clock):
     assert row.patient_id == UNKNOWN
 
 
-def test_listener_is_off_where_no_port_is_set(filed, clock):
-    with patient_index(filed.settings, filed.worklist.patients, clock) as listener:
+def test_listener_is_off_where_no_port_is_set(filed):
+    with listening(filed.settings, index(filed)) as listener:
         assert listener is None
 
 
@@ -348,7 +353,7 @@ def test_name_is_read_in_the_charset_of_the_message(charset, codec):
 def test_identifier_is_that_of_the_assigner_that_the_settings_name(filed):
     receive = Receive(adt=Adt(assigner="OTHER"))
     settings = filed.settings.model_copy(update={"receive": receive})
-    answer = PatientIndex(settings, filed.worklist.patients, filed.clock).answer
+    answer = desk(settings, filed.worklist.patients, filed.clock).answer
     assert code(answer(adt())) == ("AR", "M1"), "MRG has no identifier of it"
     merged = adt().replace(b"MRG|", f"MRG|X^^^HOSP~{UNKNOWN}^^^OTHER~".encode())
     assert code(answer(merged)) == ("AA", "M1")
