@@ -1,8 +1,11 @@
 """Bytes in an object store: what one machine keeps, another finds, whole or not at all."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -11,11 +14,12 @@ import pytest
 
 from node.arrive.quarantine import discard
 from node.arrive.spool import Spool, StoredBytes
-from node.depot import Depot
+from node.depot import Depot, depot_of
 from node.depot.bucket import Bucket
 from node.depot.copies import OLD_S, YOUNG_S, Copies
 from node.depot.remote import RemoteDepot
 from node.errors import BadConfiguration, Outage
+from node.settings import Settings, Storage
 from node.worklist import Signature, Worklist
 from tests.support.databases import new_database
 from tests.support.object_store import ObjectStore
@@ -151,6 +155,47 @@ def test_a_reader_sees_what_was_kept_and_no_stage_at_work(machine) -> None:
     here.leave(FOLDER)
     assert lies(here.root) == {}
     assert lies(here.seen(FOLDER))["findings.json"] == b"second"
+
+
+def test_a_file_that_another_reader_is_just_bringing_is_left_to_it(machine) -> None:
+    here, there = machine("work"), machine("deliver")
+    lay(here, findings_json=b"first")
+    here.keep_folder(FOLDER)
+    lay(here, findings_json=b"second")
+    here.keep_folder(FOLDER)
+    unfinished = there.seen(FOLDER) / FOLDER / ".another.partial"
+    unfinished.write_bytes(b"half")
+    lay(here, findings_json=b"third")
+    here.keep_folder(FOLDER)
+    assert lies(there.seen(FOLDER)) == {"findings.json": b"third", ".another.partial": b"half"}
+
+
+def test_a_file_that_a_killed_process_left_half_brought_is_not_kept(machine) -> None:
+    here, there = machine("work"), machine("web")
+    lay(here, findings_json=b"whole", **{"_killed_partial": b"half"})
+    here.keep_folder(FOLDER)
+    assert lies(there.seen(FOLDER)) == {"findings.json": b"whole"}
+
+
+def test_threads_that_ask_at_the_same_moment_have_one_depot(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each depot has a lock of its own: two would write over each other's copies."""
+    together = threading.Barrier(2)
+
+    def slow(storage: Storage) -> Bucket:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(1)
+        return Bucket(storage)
+
+    monkeypatch.setattr("node.depot.bucket.Bucket", slow)
+    database = "postgresql+psycopg://nobody@localhost/unused"
+    settings = Settings(
+        data_dir=tmp_path / "deliver", database_url=database, storage=store.storage()
+    )
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(depot_of, (settings, settings))
+    assert one is other
 
 
 def test_contents_that_the_store_did_not_take_whole_are_not_seen(
