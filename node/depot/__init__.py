@@ -4,6 +4,7 @@ Every stage reads and writes below `Depot.root`. With an object store, what is w
 once the store has it, and what is read is brought first.
 """
 
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from node.settings import Settings, Storage
 __all__ = ["Depot", "depot_of"]
 
 
+_opening = threading.Lock()
+
+
 def depot_of(settings: Settings) -> Depot:
     """Return the storage that the settings name; a process has one."""
-    return _opened(settings.data_dir, settings.storage)
+    with _opening:
+        return _opened(settings.data_dir, settings.storage)
 
 
 @cache

@@ -34,6 +34,7 @@ from node.log import event
 logger = logging.getLogger(__name__)
 
 COPIES, SEEN, CASES, MESSAGES = "copies", "seen", "cases", "messages"
+PARTIAL = ".partial"
 CONTENTS = "contents.json"
 SIDE_BY_SIDE = 8
 """Files that are brought at once; chosen, to hide the way to the store and back."""
@@ -187,7 +188,7 @@ class RemoteDepot(Depot):
         """Return the names of a case's files that change together."""
         root = self.root / folder
         found = (file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file())
-        return sorted(n for n in found if not n.startswith(f"{MESSAGES}/") and n != CONTENTS)
+        return sorted(name for name in found if name != CONTENTS and not _apart(name))
 
     def _mirrored(self, folder: str, place: Path, contents: bytes) -> bool:
         """Make a copy of a case's folder hold these contents; return whether it does."""
@@ -199,7 +200,7 @@ class RemoteDepot(Depot):
                 whole &= self._fetch(f"{folder}/{sha256}", file, sha256)
         for file in list(place.rglob("*")):
             name = file.relative_to(place).as_posix()
-            if file.is_file() and name not in wanted and not name.startswith(f"{MESSAGES}/"):
+            if file.is_file() and name not in wanted and not _apart(name):
                 file.unlink(missing_ok=True)
         return whole
 
@@ -218,7 +219,7 @@ class RemoteDepot(Depot):
             file.unlink(missing_ok=True)
             return False
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = file.with_name(f".{uuid4().hex}.partial")
+        partial = _partial(file)
         try:
             found = _save(partial, chunks)
             if sha256 is not None and found != sha256:
@@ -231,6 +232,20 @@ class RemoteDepot(Depot):
         finally:
             partial.unlink(missing_ok=True)
         return True
+
+
+def _partial(file: Path) -> Path:
+    """Return where a file is written before it is renamed."""
+    return file.with_name(f".{uuid4().hex}{PARTIAL}")
+
+
+def _apart(name: str) -> bool:
+    """Return whether a file of a case's folder does not change with the others.
+
+    Messages come one by one. A partial file is another process's, or what a killed one left; with
+    other copies it goes when it is old.
+    """
+    return name.startswith(f"{MESSAGES}/") or name.endswith(PARTIAL)
 
 
 def _save(file: Path, chunks: Iterable[bytes]) -> str:
@@ -247,7 +262,7 @@ def _save(file: Path, chunks: Iterable[bytes]) -> str:
 
 
 def _write(file: Path, content: bytes) -> None:
-    partial = file.with_name(f".{uuid4().hex}.partial")
+    partial = _partial(file)
     partial.write_bytes(content)
     os.replace(partial, file)  # noqa: PTH105
 

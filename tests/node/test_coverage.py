@@ -191,7 +191,7 @@ def test_what_the_queries_of_a_round_do_not_reach_is_perhaps_a_head_and_asked_ne
 def test_a_source_with_more_studies_than_the_limit_is_said_to_be_cut_off(
     tmp_path: Path, clock: Clock
 ) -> None:
-    pacs = Pacs(studies=300)
+    pacs = Pacs(studies=20_000)  # not sent yet when the node has had enough
     with (
         serving(pacs) as source,
         compared(tmp_path, source, most_studies=5) as (settings, worklist),
