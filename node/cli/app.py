@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from node.cli.commands.accepting import report
 from node.cli.commands.archive import archive
 from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
@@ -105,5 +106,6 @@ archive.command("find")(find)
 archive.command("label")(label)
 archive.command("minutes")(minutes)
 archive.command("chart")(chart)
+archive.command("report")(report)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)

@@ -12,6 +12,8 @@ _LISTED = {
     "text": "text report reporttext fullreport narrative befundtext textodelinforme "
     "informecompleto",
     "label": "label",
+    "sentence": "sentence",
+    "rule": "rule",
     "patient": "patient patientid pid mrn patientennummer patientenid paciente idpaciente nhc",
     "date": "date reportdate reporttime datetime reportdatetime befunddatum datum fecha "
     "fechainforme fechadelinforme signedat finalizedat",
@@ -34,6 +36,8 @@ class Columns:
     accession: int
     text: int | None
     label: int | None
+    sentence: int | None
+    rule: int | None
     patient: int | None
     date: int | None
     parts: tuple[tuple[str, int], ...]
@@ -83,9 +87,8 @@ def columns_of(header: Sequence[str], said: Mapping[str, str], file: str) -> Col
             f"{file}: no column holds a report or a label; its columns are: {names}. "
             "Say which it is: --column text=NAME, or --column label=NAME"
         )
-    return Columns(
-        accession, at["text"], at["label"], at["patient"], at["date"], parts, len(header)
-    )
+    others = {role: number for role, number in at.items() if role != "accession"}
+    return Columns(accession, parts=parts, width=len(header), **others)
 
 
 def _only(role: str, header: Sequence[str], said: str | None, file: str) -> int | None:

@@ -29,6 +29,9 @@ class Row:
     text: str = ""
     given: str = ""
     """The label that the table gives, "" if it gives none."""
+    sentence: str = ""
+    rule: str = ""
+    """Why that label was given, in a table that `write_labels` wrote."""
     patient: str = ""
     date: datetime | None = None
     """In UTC, as if written so where no zone is said; None if there is none that can be read."""
@@ -116,6 +119,8 @@ def _row(line: int, cells: Sequence[str], columns: Columns) -> Row:
         accession=_name(cell(columns.accession)),
         text="\n\n".join(filter(None, (cell(columns.text), *parts))),
         given=cell(columns.label),
+        sentence=_name(cell(columns.sentence)),
+        rule=_name(cell(columns.rule)),
         patient=_name(cell(columns.patient)),
         date=moment(cell(columns.date)),
         problem="it has more cells than the header" if extra else "",

@@ -63,7 +63,7 @@ def _labelled(rows: Sequence[Row], labeller: Labeller, language: str) -> Labelle
         )
         label = Label(Answer.CANNOT_TELL, "", problem)
     else:
-        label = _given(row.given) if row.given else labeller.label(row.text, language)
+        label = _given(row) if row.given else labeller.label(row.text, language)
     return Labelled(first.accession, label, first.patient, lines, problem)
 
 
@@ -93,12 +93,12 @@ def _said(row: Row) -> tuple[str, str]:
     return row.given, " ".join(row.text.split())
 
 
-def _given(said: str) -> Label:
-    word = "".join(letter for letter in fold(said).lower() if letter.isalnum())
+def _given(row: Row) -> Label:
+    word = "".join(letter for letter in fold(row.given).lower() if letter.isalnum())
     answer = _MEANT.get(word)
     if answer is None:
-        return Label(Answer.CANNOT_TELL, "", f'{GIVEN}, and not understood: "{said}"')
-    return Label(answer, "", GIVEN)
+        return Label(Answer.CANNOT_TELL, "", f'{GIVEN}, and not understood: "{row.given}"')
+    return Label(answer, row.sentence, row.rule or GIVEN)
 
 
 def write_labels(path: Path, labelled: Iterable[Labelled], *, with_patients: bool) -> None:

@@ -1,0 +1,35 @@
+"""What a reader of the report must know beside its figures, in sentences."""
+
+from node.archive.acceptance.reference import PEOPLE, REPORT, Reference
+from node.archive.adjudication import Decisions, Sample
+
+
+def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> list[str]:
+    """Return what is left out, open, or may have changed since."""
+    told = [
+        f"{each.studies} studies ({each.cell}) are left out: nobody knows their truth"
+        for each in known.cells
+        if not each.by
+    ]
+    told += [
+        f"{each.studies} studies ({each.cell}) count by their reports: nobody has decided any yet"
+        for each in known.cells
+        if known.by_people and each.by == REPORT
+    ]
+    if sample is None and known.by_people:
+        told.append("there is no sample.json: which studies people were asked about is not known")
+    analysed = sum(each.studies for each in known.cells)
+    if sample and sample.frame != analysed:
+        told.append(
+            f"{analysed} studies are analysed now, and {sample.frame} were when the sample for "
+            "adjudication was drawn: it stands for the present ones as far as they are alike"
+        )
+    open_ = [each for each in known.members if each.answers and each.by != PEOPLE]
+    if open_:
+        told.append(
+            f"{len(open_)} studies that people looked at are open: they cannot tell, or disagree"
+        )
+    if decisions.unreadable:
+        lines = ", ".join(map(str, decisions.unreadable))
+        told.append(f"decisions.jsonl: line {lines} cannot be read and does not count")
+    return told

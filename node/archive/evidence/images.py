@@ -1,0 +1,119 @@
+"""The images of a study that people look at, and pictures of their slices."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.windows import BONE, BRAIN, Window
+from node.archive.proof import Proof
+from node.errors import Permanent
+from node.wording import AMBER
+
+WINDOWS = {"brain": BRAIN, "subdural": Window(level=80, width=200), "bone": BONE}
+"""Windows by name, in the order of their keys. Subdural: 80/200, a usual one for thin collections
+beside the skull."""
+FILL, LINE = 90, 255
+"""How much of a slice an outline covers inside and along its edge, of 255. Chosen."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """The images of one study.
+
+    Attributes
+    ----------
+    hu
+        (z, y, x) int16 HU, slabs from feet to head.
+    mask
+        (z, y, x) bool, what the node outlined.
+    spacing_mm
+        (3,) float, z, y, x.
+    probability
+        (z,) float32 of each slab.
+    """
+
+    hu: NDArray[np.int16]
+    mask: NDArray[np.bool_]
+    spacing_mm: tuple[float, float, float]
+    probability: NDArray[np.float32]
+
+    def key(self, told: int | None) -> int:
+        """Return the slab to look at first: what was told, else the likeliest, else the middle."""
+        if told is not None and 0 <= told < len(self.hu):
+            return told
+        if self.probability.size == len(self.hu) and np.isfinite(self.probability).any():
+            return int(np.nanargmax(self.probability))
+        return len(self.hu) // 2
+
+
+def read_head(proof: Proof, study: str) -> Head | None:
+    """Return a study's images; None if the folder has none.
+
+    Raises
+    ------
+    Permanent
+        If they are there and cannot be read.
+    """
+    file = proof.image(study)
+    if not (study.isalnum() and file.exists()):
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            hu, mask = held["hu"].astype(np.int16), held["mask"].astype(bool)
+            spacing, scores = held["spacing_mm"].astype(float), held["probability"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Permanent(f"{file} cannot be read: {error}") from error
+    if hu.ndim != 3 or not len(hu) or mask.shape != hu.shape or spacing.shape != (3,):
+        raise Permanent(f"{file} holds no head: {hu.shape} of HU, {mask.shape} of a mask")
+    z, y, x = spacing.tolist()
+    return Head(hu, mask, (z, y, x), scores.astype(np.float32).ravel())
+
+
+def slice_picture(head: Head, z: int, window: Window, *, outlined: bool = False) -> Image.Image:
+    """Return a slab in a window, its pixels in proportion; with what is outlined on it if asked."""
+    grey = np.rint(window(head.hu[z].astype(np.float32)) * 255).astype(np.uint8)
+    picture = Image.fromarray(grey)
+    if outlined and head.mask[z].any():
+        picture = picture.convert("RGB")
+        painted = _painted(head.mask[z])
+        picture.paste(painted, mask=painted)
+    return _in_proportion(picture, head)
+
+
+def mask_picture(head: Head, z: int) -> Image.Image:
+    """Return what is outlined on a slab, transparent elsewhere, its pixels in proportion."""
+    return _in_proportion(_painted(head.mask[z]), head)
+
+
+def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
+    """Return a picture as a file: PNG, or JPEG where that will do."""
+    out = io.BytesIO()
+    if kind == "JPEG":
+        picture.save(out, kind, quality=85)
+    else:
+        picture.save(out, kind, compress_level=1)
+    return out.getvalue()
+
+
+def _painted(mask: NDArray[np.bool_]) -> Image.Image:
+    """Return (y, x) bool as a picture: amber inside, its edge stronger, else transparent."""
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    cover = np.where(mask, np.where(inner, FILL, LINE), 0).astype(np.uint8)
+    colour = np.broadcast_to(np.array(AMBER, np.uint8), (*mask.shape, 3))
+    return Image.fromarray(np.dstack([colour, cover]))
+
+
+def _in_proportion(picture: Image.Image, head: Head) -> Image.Image:
+    _, high, wide = head.spacing_mm
+    if abs(high - wide) < 0.01 * max(high, wide):
+        return picture
+    finest = min(high, wide)
+    size = round(picture.width * wide / finest), round(picture.height * high / finest)
+    return picture.resize(size, Image.Resampling.BILINEAR)
