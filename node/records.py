@@ -81,6 +81,9 @@ class Header:
     slice_thickness_mm: float | None = None
     has_pixel_data: bool = True
     substitutes: tuple[str, ...] = ()
+    manufacturer_model_name: str = ""
+    station_name: str = ""
+    software_versions: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the header as plain JSON values."""

@@ -31,6 +31,7 @@ from node.cli.commands.reviewing import feedback
 from node.cli.commands.sending import pause, resume
 from node.cli.commands.training import evaluate, export, train
 from node.cli.commands.users import user
+from node.cli.commands.watching import watch
 from node.cli.commands.worklist import explain, replay, worklist
 from training.review_commands import app as review
 
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "worklist": worklist,
     "coverage": coverage,
     "canary": canary,
+    "watch": watch,
     "echo": echo,
     "send": send,
     "replay": replay,

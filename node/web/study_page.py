@@ -17,7 +17,7 @@ from node.depot import depot_of
 from node.errors import IchnodeError
 from node.web.live_list import Held
 from node.web.site import Site
-from node.worklist import Event, Row, Said
+from node.worklist import Event, KeptReport, Row, Said
 
 WINDOWS = {
     "brain": BRAIN,
@@ -73,6 +73,8 @@ class Told:
     history: tuple[Row, ...]
     priors: tuple[Row, ...]
     viewers: tuple[tuple[str, str], ...]
+    reports: tuple[KeptReport, ...]
+    """What radiologists' reports say; the one that counts last."""
     beside: tuple[Row, Slices] | None = None
     """Another case of the study, whose slices are shown beside."""
 
@@ -166,6 +168,7 @@ class StudyPage:
             events=tuple(worklist.views.events(uid)),
             history=history,
             priors=tuple(worklist.listing.others_of_patient(uid)),
+            reports=tuple(worklist.reports.of_study(uid)),
             viewers=tuple(
                 (viewer.name, _opening(viewer.url, shown, slices))
                 for viewer in self._site.settings.web.viewers

@@ -162,6 +162,9 @@ def describe(ds: Dataset, meta: Dataset, *, has_pixel_data: bool) -> Header:
         slice_thickness_mm=thickness,
         has_pixel_data=has_pixel_data,
         substitutes=tuple(filter(None, (thickness_taken, age_taken, samples_taken))),
+        manufacturer_model_name=text(ds, "ManufacturerModelName"),
+        station_name=text(ds, "StationName"),
+        software_versions=text(ds, "SoftwareVersions"),
     )
 
 

@@ -48,6 +48,11 @@ class Counted:
         What was last said of it, and stands, where it was shown as suspected.
     missed
         Whether a hemorrhage was missed, in the words of a person that stand.
+    case_id, probability, bundle
+        Of the case that speaks for it.
+    model, station, software, kernel
+        ManufacturerModelName, StationName, SoftwareVersions and ConvolutionKernel of one of its
+        images; "" of one that came before they were noted.
     """
 
     study_instance_uid: str
@@ -60,6 +65,13 @@ class Counted:
     manufacturer: str
     agrees: bool | None = None
     missed: bool = False
+    case_id: int = 0
+    probability: float | None = None
+    bundle: str | None = None
+    model: str = ""
+    station: str = ""
+    software: str = ""
+    kernel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +218,10 @@ def _counted(r: sa.Row[Any], said: Mapping[str, tuple[bool | None, bool]]) -> Co
         r.manufacturer or "",
         agrees,
         missed,
+        r.id,
+        r.probability,
+        r.bundle,
+        *(r._mapping[name] or "" for name in ("model", "station", "software", "kernel")),
     )
 
 
@@ -219,6 +235,14 @@ _SHOWN: Sequence[Priority] = (
     Priority.NOT_ANALYSED,
 )
 """By the place of `studies.rows._voice`."""
+_OF_SCANNER: Mapping[str, str] = {
+    "manufacturer": "manufacturer",
+    "model": "manufacturer_model_name",
+    "station": "station_name",
+    "software": "software_versions",
+    "kernel": "convolution_kernel",
+}
+"""What is told of the scanner, by the name of the header's value."""
 _WITHOUT_RESULT = (State.NOT_ANALYSED, State.SKIPPED, State.FAILED)
 
 
@@ -245,14 +269,13 @@ def _speaking(since: datetime) -> sa.Select[Any]:
         .limit(1)
         .scalar_subquery()
     )
-    wanted = ("study_instance_uid", "first_received_at", "reason_code", "flagged_at")
-    maker = instance.c.header["manufacturer"].as_string().label("manufacturer")
+    wanted = [
+        *("study_instance_uid", "first_received_at", "reason_code", "flagged_at", "last_slice_at"),
+        *("voice", "id", "probability", "bundle"),
+    ]
+    said = (instance.c.header[key].as_string().label(name) for name, key in _OF_SCANNER.items())
     return (
-        sa.select(
-            *(ranked.c[name] for name in (*wanted, "last_slice_at", "voice")),
-            instance.c.caller,
-            maker,
-        )
+        sa.select(*(ranked.c[name] for name in wanted), instance.c.caller, *said)
         .select_from(ranked)
         .outerjoin(instance, instance.c.id == an_image)
         .where(ranked.c.of_study == 1, ~ranked.c.prior)
@@ -282,7 +305,7 @@ def _standing(since: datetime) -> sa.CTE:
     older, this = case.alias("older"), case.alias("this")
     stays = older.c.priority == Priority.SUSPECTED
     chosen = sa.case((stays, chain.c.last_read), else_=chain.c.newest)
-    names = ("id", "series_instance_uid", "scan", "probability", "prior", "reason_code")
+    names = ("id", "series_instance_uid", "scan", "probability", "prior", "reason_code", "bundle")
     return (
         sa.select(
             *(this.c[name] for name in (*names, "flagged_at")),

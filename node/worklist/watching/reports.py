@@ -5,7 +5,7 @@ or corrected the one counts that was given out last. No text is kept but the sen
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,10 @@ class Stray:
     patient_id: str
     why: str
     received_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `ichnode watch --json` lists it; a stable interface."""
+        return {**asdict(self), "received_at": self.received_at.isoformat()}
 
 
 class Reports:
@@ -110,6 +114,13 @@ class Reports:
         with self._database.read() as db:
             rows = db.execute(sa.select(report).where(mine).order_by(*order)).all()
         return [_kept(row) for row in rows]
+
+    def counting(self) -> dict[str, KeptReport]:
+        """Return the report that counts of each study that has one, by UID."""
+        query = sa.select(report).where(report.c.status.in_(COUNTS))
+        with self._database.read() as db:
+            rows = db.execute(query.order_by(report.c.said_at, report.c.id)).all()
+        return {row.study_instance_uid: _kept(row) for row in rows}
 
     def strays(self, limit: int = 100) -> list[Stray]:
         """Return the last reports that are of no study here, the newest first."""

@@ -30,6 +30,7 @@ COMMANDS = [
     "worklist",
     "coverage",
     "canary",
+    "watch",
     "echo",
     "send",
     "replay",
