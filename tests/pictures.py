@@ -19,6 +19,7 @@ from playwright.sync_api import Page
 from models.findings import SUBTYPES, Findings, SliceFinding
 from models.volume import Volume
 from node.worklist import Opinion
+from tests.archive_pictures import archive_pictures
 from tests.support import ROOT
 from tests.support.browsing import WebRole, chromium
 from tests.support.working import Clock, Predictor, receive_files, work, working_node
@@ -130,6 +131,7 @@ def main() -> None:
                 page.wait_for_selector("#stage[data-shown]")
             shot(page, name)
             context.close()
+        archive_pictures(Path(folder), browser)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from node.cli.commands.accepting import report
+from node.cli.commands.adjudicating import adjudicate
 from node.cli.commands.archive import archive
 from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
@@ -108,6 +109,7 @@ archive.command("find")(find)
 archive.command("label")(label)
 archive.command("minutes")(minutes)
 archive.command("chart")(chart)
+archive.command("adjudicate")(adjudicate)
 archive.command("report")(report)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from node.archive.acceptance.reference import (
 from node.archive.acceptance.remarks import remarks
 from node.archive.acceptance.rows import mistakes, row
 from node.archive.acceptance.strata import by_subtype, strata
-from node.archive.adjudication import Decisions, Sample, kappa
+from node.archive.adjudication import Decisions, Sample, kappas
 from node.archive.evidence import Joined
 from node.wording import RESEARCH_USE_ONLY
 
@@ -80,7 +79,7 @@ def acceptance_report(
         "subtypes": by_subtype(known),
         "predictive_values": predictive(figures),
         "needed": needed(prevalence(counted), float(counted.bleeds.sum())),
-        "kappa": [each.to_json() for each in _kappas(decisions)],
+        "kappa": [each.to_json() for each in kappas(decisions)],
         "mistakes": {
             "missed": mistakes(analysed, bleeds=True),
             "false_alarms": mistakes(analysed, bleeds=False),
@@ -164,22 +163,6 @@ def _operating_points(known: Reference, members: Sequence[Member]) -> list[dict[
             **{figure: found.to_json() for figure, found in estimates(known.counted(held)).items()},
         }
         for (name, threshold), held in sorted(by_point.items(), key=lambda each: -len(each[1]))
-    ]
-
-
-def _kappas(decisions: Decisions) -> list[Any]:
-    standing = decisions.standing().values()
-    return [
-        kappa((first, second), pairs)
-        for first, second in combinations(decisions.people(), 2)
-        for pairs in [
-            [
-                (str(one[first].answer), str(one[second].answer))
-                for one in standing
-                if first in one and second in one
-            ]
-        ]
-        if pairs
     ]
 
 

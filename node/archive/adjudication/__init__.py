@@ -12,6 +12,7 @@ from node.archive.adjudication.decisions import (
     read_decisions,
     settled,
 )
+from node.archive.adjudication.desk import Desk, kappas
 from node.archive.adjudication.feeds import write_feeds
 from node.archive.adjudication.sample import (
     Asked,
@@ -31,12 +32,14 @@ __all__ = [
     "Cell",
     "Decision",
     "Decisions",
+    "Desk",
     "Kappa",
     "Sample",
     "append",
     "cell_of",
     "draw",
     "kappa",
+    "kappas",
     "read_decisions",
     "read_sample",
     "settled",

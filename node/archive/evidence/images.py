@@ -44,8 +44,9 @@ class Head:
         """Return the slab to look at first: what was told, else the likeliest, else the middle."""
         if told is not None and 0 <= told < len(self.hu):
             return told
-        if self.probability.size == len(self.hu) and np.isfinite(self.probability).any():
-            return int(np.nanargmax(self.probability))
+        scores = self.probability
+        if scores.size == len(self.hu) and np.isfinite(scores).all() and np.ptp(scores) > 0:
+            return int(scores.argmax())
         return len(self.hu) // 2
 
 
