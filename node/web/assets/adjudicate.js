@@ -123,12 +123,10 @@ function begin() {
     box.checked = !box.checked;
   }
 
-  let busy = false;
-  /** Do one thing at a time; say what went wrong. */
-  async function once(act) {
-    if (busy) return;
-    busy = true;
-    try { await act(); } catch (error) { say(error.message); } finally { busy = false; }
+  let doing = Promise.resolve();
+  /** Do one thing after another, so that no key is lost; say what went wrong. */
+  function once(act) {
+    doing = doing.then(act).catch((error) => say(error.message));
   }
 
   const record = () => once(async () => {

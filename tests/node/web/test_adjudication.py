@@ -69,7 +69,8 @@ def test_only_the_browser_that_shows_the_token_first_gets_in(opened: Opened) -> 
     assert client.get("/").status_code == 200
     stranger = TestClient(client.app, base_url=HOME)
     assert stranger.get(f"/?token={TOKEN}").status_code == 403
-    assert stranger.get("/", cookies={f"ichnode_desk_{PORT}": TOKEN}).status_code == 403
+    stranger.cookies.set(f"ichnode_desk_{PORT}", TOKEN)
+    assert stranger.get("/").status_code == 403
 
 
 def test_another_host_name_is_refused(opened: Opened) -> None:
