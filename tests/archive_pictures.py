@@ -89,8 +89,11 @@ def _page(proof: Proof, known: dict[str, Truth], desk: Desk, browser: Browser) -
 
 
 def _report(html: Path, browser: Browser) -> None:
-    for name, part in (("acceptance", "h1"), ("acceptance-mistakes", "h2:has-text('Missed')")):
-        context = browser.new_context(viewport=SIZE, color_scheme="dark")  # type: ignore[arg-type]
+    for name, part, size in (
+        ("acceptance", "h1", SIZE),
+        ("acceptance-mistakes", "h2:has-text('Missed')", {**SIZE, "height": 404}),
+    ):
+        context = browser.new_context(viewport=size, color_scheme="dark")  # type: ignore[arg-type]
         page = context.new_page()
         page.goto(html.as_uri())
         page.locator(part).evaluate("part => part.scrollIntoView()")
