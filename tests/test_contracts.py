@@ -47,6 +47,7 @@ LIBRARIES = {  # where its import is forbidden, of all the modules that may not 
     "pynetdicom": "node/arrive/storage_scp.py",
     "python_multipart": "node/serve.py",
     "prometheus_client": "node/serve.py",
+    "ray": "node/archive/finding/store.py",
     "requests": "node/deliver/loop.py",
     "rich": "node/cases/explain.py",
     "safetensors": "node/cases/manifest.py",
@@ -90,6 +91,12 @@ MODULES = [  # the importing file, what it imports, the contract's name
         "node/serve.py",
         "node.archive.finding.words",
         "the door of node.archive.finding is its package",
+    ),
+    ("node/archive/reading/study.py", "node.archive.reading.stream", "inside node.archive.reading"),
+    (
+        "node/serve.py",
+        "node.archive.reading.orders",
+        "the door of node.archive.reading is its package",
     ),
     (
         "node/archive/charts/run_length.py",

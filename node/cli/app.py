@@ -11,6 +11,7 @@ import typer
 from node.cli.commands.accepting import report
 from node.cli.commands.adjudicating import adjudicate
 from node.cli.commands.archive import archive
+from node.cli.commands.archive_reading import read
 from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
 from node.cli.commands.canary import canary
@@ -106,6 +107,7 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 review.command("feedback")(feedback)  # of the node's database, which training does not know
 archive.command("find")(find)
+archive.command("read")(read)
 archive.command("label")(label)
 archive.command("minutes")(minutes)
 archive.command("chart")(chart)

@@ -2,6 +2,7 @@
 
 from node.archive.finding.folder import Days, joined, search_folder
 from node.archive.finding.gentle import Gentle, Hours, hours
+from node.archive.finding.series import scanner
 from node.archive.finding.server import search_server
 from node.archive.finding.store import Store, Tally
 from node.archive.finding.words import age_band, iso_day, place
@@ -17,6 +18,7 @@ __all__ = [
     "iso_day",
     "joined",
     "place",
+    "scanner",
     "search_folder",
     "search_server",
 ]

@@ -11,6 +11,7 @@ import typer
 
 from node.cli.commands.invocation import Config, Json, configured
 from node.cli.console.terminal import say, terminal
+from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from node.archive.finding import Days, Gentle, Store, Tally
@@ -59,11 +60,15 @@ def find(
 
     Status 1 if no head CT was found.
     """
-    from node.archive.finding import Days, Gentle, Store
-    from node.archive.finding import hours as hours_of
-    from node.archive.proof import Proof
-
     with configured(config) as settings:
+        try:
+            from node.archive.finding import Days, Gentle, Store
+            from node.archive.finding import hours as hours_of
+            from node.archive.proof import Proof
+        except ModuleNotFoundError as error:
+            raise BadConfiguration(
+                f"{error.name} is not installed: pip install 'ichnode[archive]'"
+            ) from error
         days = Days(_day("--since", since), _day("--until", until))
         gentle = Gentle(per_minute, hours_of(hours))
         steps = _folder if Path(source).exists() else _server
@@ -79,8 +84,6 @@ def find(
 
 
 def _day(option: str, text: str) -> date | None:
-    from node.errors import BadConfiguration
-
     try:
         return date.fromisoformat(text) if text else None
     except ValueError as error:
@@ -101,7 +104,6 @@ def _server(
 ) -> None:
     from node.archive.finding import search_server
     from node.arrive.archive import open_index
-    from node.errors import BadConfiguration
     from node.settings import source as named
 
     try:
