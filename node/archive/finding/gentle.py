@@ -1,12 +1,12 @@
 """How an archive is asked so that it can do its work: so often a minute, and in these hours."""
 
 import re
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from node.errors import BadConfiguration
+from node.errors import BadConfiguration, Interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,13 @@ class Gentle:
         per_minute: float,
         hours: Hours,
         clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         if not per_minute > 0:
             raise BadConfiguration("--per-minute: at least some requests a minute are needed")
         self._every = timedelta(minutes=1 / per_minute)
-        self._hours, self._clock, self._sleep = hours, clock, sleep
+        self._stopped = threading.Event()
+        self._hours, self._clock, self._sleep = hours, clock, sleep or self._stopped.wait
         self._next = clock()
 
     def may(self) -> bool:
@@ -84,7 +85,7 @@ class Gentle:
         """Return when the next request may go out."""
         now = self._clock()
         if now < self._next:
-            self._sleep((self._next - now).total_seconds())
+            self._pause((self._next - now).total_seconds())
         self._next = max(now, self._next) + self._every
 
     def wait_for_hours(self, tell: Callable[[str], None]) -> None:
@@ -92,4 +93,13 @@ class Gentle:
         while not self.may():
             begin = self._hours.begin(self._clock())
             tell(f"waiting until {begin:%Y-%m-%d %H:%M}")
-            self._sleep(min(600.0, (begin - self._clock()).total_seconds()))
+            self._pause((begin - self._clock()).total_seconds())
+
+    def stop(self) -> None:
+        """End every wait, now and later, by an `Interrupted`."""
+        self._stopped.set()
+
+    def _pause(self, seconds: float) -> None:
+        self._sleep(seconds)
+        if self._stopped.is_set():
+            raise Interrupted("stopped while waiting for an archive's hours")

@@ -94,7 +94,8 @@ class Store:
             return
         table = pa.Table.from_pylist([to_row(row) for row in self._rows], schema=FOUND)
         table = table.replace_schema_metadata({_DONE: json.dumps(self._ended)})
-        _write(table, self._folder / f"{len(self._files()) + 1:08}.parquet")
+        last = max((int(file.stem) for file in self._files()), default=0)
+        _write(table, self._folder / f"{last + 1:08}.parquet")
         self._rows, self._ended = [], []
 
     def close(self) -> None:

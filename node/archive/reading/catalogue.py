@@ -11,6 +11,7 @@ from typing import Any
 from node.archive.finding import Gentle
 from node.archive.proof import Proof
 from node.archive.reading.cluster import ray_at
+from node.archive.reading.moving import MoveTo
 from node.archive.reading.orders import Order, orders
 from node.archive.reading.outcomes import Outcomes, outcome
 from node.archive.reading.retrieval import Retrieval, opener
@@ -39,6 +40,8 @@ class Plan:
         Whether pictures are kept.
     gentle
         How a server is asked.
+    move_to
+        Where a server sends by C-MOVE.
     """
 
     address: str
@@ -46,6 +49,7 @@ class Plan:
     gpus: float
     pictures: bool
     gentle: Gentle
+    move_to: MoveTo | None = None
 
 
 @dataclass(slots=True)
@@ -110,7 +114,9 @@ def read_catalogue(
         with ray_at(plan.address) as ray, _told(progress):
             crew = crew_of(ray, plan.workers, plan.gpus)
             progress.workers = crew.workers
-            for progress.done in Stream(ray, crew, make, sources.get, take).run(todo):
+            for progress.done in Stream(ray, crew, make, sources.get, plan.gentle.stop, take).run(
+                todo
+            ):
                 yield progress
 
 
@@ -140,7 +146,7 @@ class _Sources:
     def require(self, name: str) -> None:
         """Raise `BadConfiguration` unless the settings say how a server is reached."""
         peer = source(name, self._settings)
-        opened = opener(peer, self._settings)
+        opened = opener(peer, self._settings, self._plan.move_to)
         self._retrievals[name] = Retrieval(peer, opened, self._plan.gentle, self._tell)
 
     def get(self, order: Order) -> Material:

@@ -36,7 +36,7 @@ def ray_at(address: str) -> Iterator[Any]:
         from ray.exceptions import AuthenticationError
     except ModuleNotFoundError as error:
         raise BadConfiguration("Ray is not installed: pip install 'ichnode[archive]'") from error
-    with TemporaryDirectory(prefix="ichnode-ray-") as folder:
+    with TemporaryDirectory(prefix="ichnode-ray-", ignore_cleanup_errors=True) as folder:
         where = _there(address) if address else _here(folder)
         try:
             ray.init(

@@ -7,6 +7,7 @@ instructions loses no row, and a row that stands in both is known by its study.
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -31,6 +32,7 @@ ROWS = 256
 LONGEST_S = 600.0
 """After so many seconds fewer rows become a file, so that others see them; chosen."""
 
+_UID = re.compile(r"\b\d+(\.\d+){3,}")
 _TEXT, _NUMBER = pa.string(), pa.float64()
 OUTCOME = pa.schema(
     [
@@ -60,6 +62,8 @@ OUTCOME = pa.schema(
 def outcome(order: Order, reading: Reading, names: Pseudonyms, now: datetime) -> dict[str, Any]:
     """Return the row of a study that was read, as JSON values."""
     told = asdict(reading)
+    told["reason"] = _unnamed(reading.reason)
+    told["limitations"] = [_unnamed(sentence) for sentence in reading.limitations]
     station = names.station(told.pop("station"))
     del told["picture"]
     return {
@@ -69,6 +73,11 @@ def outcome(order: Order, reading: Reading, names: Pseudonyms, now: datetime) ->
         "scanner": scanner(reading.manufacturer, reading.model, station),
         "read_at": now.isoformat(),
     }
+
+
+def _unnamed(text: str) -> str:
+    """Return a sentence without the UIDs in it: an error may name the study that it met."""
+    return _UID.sub("(UID)", text)
 
 
 class Outcomes:
@@ -124,7 +133,7 @@ class Outcomes:
         """Make a file of the rows, and begin the journal anew."""
         self._since = time.monotonic()
         if self._rows:
-            number = len(list(self._folder.glob("*.parquet"))) + 1
+            number = max((int(one.stem) for one in self._folder.glob("*.parquet")), default=0) + 1
             partial = self._folder / "_rows.partial"
             pq.write_table(_table(self._rows), partial)
             sync_file(partial)

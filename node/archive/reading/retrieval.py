@@ -1,13 +1,14 @@
 """Studies of a server, retrieved as `ichnode pull` does, one after the other, into memory."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import AbstractContextManager, ExitStack
 
 from node.archive.finding import Gentle
+from node.archive.reading.moving import MoveTo, moving_archive
 from node.archive.reading.study import Material
 from node.arrive.archive import Archive, open_archive
-from node.arrive.pull import Order, order
+from node.arrive.pull import MOVED_S, Order, order
 from node.dicom.net.association import Status
 from node.dicom.net.retrieve import Take
 from node.errors import BadConfiguration, IchnodeError, Permanent, Retryable
@@ -19,20 +20,27 @@ PAUSES_S = (5.0, 30.0)
 Open = Callable[[Take], AbstractContextManager[Archive]]
 
 
-def opener(source: Source, settings: Settings) -> Open:
+def opener(source: Source, settings: Settings, to: MoveTo | None = None) -> Open:
     """Return what opens a server.
+
+    Parameters
+    ----------
+    to
+        Where a server sends by C-MOVE.
 
     Raises
     ------
     BadConfiguration
-        If it sends by C-MOVE: that would go to the running node, and into its worklist.
+        If it sends by C-MOVE, and nothing says where to: the running node must not get it.
     """
-    if source.how == "move":
+    if source.how != "move":
+        return lambda take: open_archive(source, settings, take)
+    if to is None:
         raise BadConfiguration(
-            f"{source.name}: an archive is read by C-GET or DICOMweb (how = get or web); by C-MOVE "
-            "its studies would go to the running node"
+            f"{source.name} sends by C-MOVE: --move-to AE_TITLE:PORT says where to, for this "
+            "reading alone; it must know that AE title, with this machine's address"
         )
-    return lambda take: open_archive(source, settings, take)
+    return lambda take: moving_archive(source, to, settings, take)
 
 
 class Retrieval:
@@ -56,6 +64,7 @@ class Retrieval:
         self._tell, self._sleep = tell, sleep
         self._stack = ExitStack()
         self._archive: Archive | None = None
+        self._listed: Set[str] = frozenset()
         self._came: dict[str, tuple[bytes, tuple[str, str]]] = {}
 
     def get(self, study: str) -> Material:
@@ -103,8 +112,11 @@ class Retrieval:
         if self._archive is None:
             self._archive = self._stack.enter_context(self._open(self._take))
         wanted = order(self._archive, study, self._source)
-        failed = self._all(wanted, self._archive)
         listed = {uid for series in wanted.series for uid in series.wanted}
+        self._listed = listed
+        failed = self._all(wanted, self._archive)
+        if self._source.how == "move" and failed is None:
+            self._await(listed)
         if failed is not None and not self._came:
             raise failed
         if failed is not None:
@@ -127,6 +139,14 @@ class Retrieval:
                 failed = Retryable(str(error))
         return failed
 
+    def _await(self, listed: Set[str]) -> None:
+        """Wait for what the server is still sending."""
+        until = time.monotonic() + MOVED_S
+        while not listed <= set(self._came) and time.monotonic() < until:
+            time.sleep(0.1)
+
     def _take(self, file: bytes, named: tuple[str, str]) -> Status:
+        if self._listed and named[1] not in self._listed:
+            return Status.PROCESSING_FAILURE
         self._came[named[1]] = (file, named)
         return Status.SUCCESS

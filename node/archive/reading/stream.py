@@ -54,6 +54,8 @@ class Stream:
         The module, connected.
     get
         Returns a study's files; called in a thread, one study at a time.
+    stop
+        Ends `get`, where it waits.
     take
         Is called with each study's result, once for each.
     """
@@ -64,10 +66,11 @@ class Stream:
         crew: Crew,
         make: Make,
         get: Callable[[Order], Material],
+        stop: Callable[[], None],
         take: Callable[[Order, Reading], None],
     ) -> None:
         self._ray, self._crew, self._make = ray, crew, ray.put(make)
-        self._get, self._take = get, take
+        self._get, self._stop, self._take = get, stop, take
         self._waiting: deque[Order] = deque()
         self._fetching: dict[Future[Material], Order] = {}
         self._ready: deque[tuple[Order, Any]] = deque()
@@ -98,6 +101,7 @@ class Stream:
             finally:
                 for future in self._fetching:
                     future.cancel()
+                self._stop()
 
     # --- retrieval ---
 

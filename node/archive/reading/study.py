@@ -187,7 +187,7 @@ class _Reader:
         lost = material.lost + _file(material, node, faults.append)
         uid = material.study_instance_uid
         if not node.arrivals.study(uid):
-            return Reading("FAILED", "; ".join(("no file of it could be used", *faults[:1])))
+            return Reading("FAILED", f"no file of it could be used ({len(faults)} are damaged)")
         faults.clear()
         row = read(uid, replace(node, lost_files=lost), faults.append)
         return _reading(row, node, faults, pictures=self.pictures)
@@ -218,7 +218,7 @@ def _reading(row: Row, node: Node, faults: Sequence[str], *, pictures: bool) -> 
     told = describe(row, node)
     reading = Reading(
         _result(row),
-        row.reason or (faults[0] if faults else ""),
+        row.reason or ("a reading or a report of it failed" if faults else ""),
         probability=row.probability,
         uncertain=row.uncertain,
         volume_ml=row.volume_ml,

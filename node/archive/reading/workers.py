@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.archive.reading.study import Material, Read, Reading
+from node.errors import BadConfiguration
 
 Make = Callable[[], AbstractContextManager[Read]]
 """Loads networks, and gives what reads a study with them."""
@@ -70,9 +71,20 @@ class Crew:
 
 
 def crew_of(ray: Any, workers: int, gpus: float) -> Crew:
-    """Return a crew for the machines there are: one worker a machine if `workers` is 0."""
-    cpus = [int(machine["Resources"].get("CPU", 0)) for machine in ray.nodes() if machine["Alive"]]
-    machines = [count for count in cpus if count]
-    number = workers or len(machines)
-    a_machine = -(-number // max(1, len(machines)))
-    return Crew(number, max(1, min(machines, default=1) // a_machine), gpus)
+    """Return a crew for the machines there are: one worker a machine if `workers` is 0.
+
+    Raises
+    ------
+    BadConfiguration
+        If there is no room for so many.
+    """
+    resources = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
+    cores = [int(each["CPU"]) for each in resources if each.get("CPU")]
+    number = workers or len(cores)
+    if not number or number > sum(cores):
+        raise BadConfiguration(f"--actors: {number} workers, and {sum(cores)} cores to run them")
+    shares = sum(int(each.get("GPU", 0) / gpus) for each in resources) if gpus else number
+    if number > shares:
+        raise BadConfiguration(f"--gpus: {shares} workers find {gpus:g} of a GPU, not {number}")
+    a_machine = -(-number // len(cores))
+    return Crew(number, max(1, min(cores) // a_machine), gpus)

@@ -41,6 +41,12 @@ def read(
     hours: Annotated[
         str, typer.Option(metavar="FIRST-END", help="Retrieve in these hours alone: 20-6.")
     ] = "",
+    move_to: Annotated[
+        str,
+        typer.Option(
+            metavar="AE_TITLE:PORT", help="Where a C-MOVE source sends, for this reading alone."
+        ),
+    ] = "",
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -63,12 +69,13 @@ def read(
             from node.archive.finding import hours as hours_of
             from node.archive.proof import Proof
             from node.archive.reading import Plan, read_catalogue
+            from node.archive.reading import move_to as move_to_of
         except ModuleNotFoundError as error:
             raise BadConfiguration(
                 f"{error.name} is not installed: pip install 'ichnode[archive]'"
             ) from error
         gentle = Gentle(per_minute, hours_of(hours))
-        plan = Plan(address, actors, gpus, images, gentle)
+        plan = Plan(address, actors, gpus, images, gentle, move_to_of(move_to))
         steps = read_catalogue(Proof(proof), settings, plan, partial(say, err=True))
         with closing(steps):
             last = _follow(steps)

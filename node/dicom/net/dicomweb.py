@@ -83,15 +83,24 @@ class WebArchive:
     def performed(self, dates: str, limit: int) -> tuple[list[ListedStudy], bool]:
         """Return the CT studies of these dates, and whether there are more than `limit`.
 
-        `dates` is a date or a range of dates as DICOM writes them; raises as `studies`.
+        `dates` is a date or a range of dates as DICOM writes them; raises as `studies`. A server
+        may list fewer than it is asked for (PS3.18 8.3.4.4): it is asked until none is new.
         """
-        found = self._search(
-            self._client.search_for_studies,
-            limit=limit + 1,
-            fields=list(OF_STUDY),
-            search_filters={"StudyDate": dates, "ModalitiesInStudy": "CT"},
-        )
-        return [ListedStudy.of(partial(_named, item)) for item in found[:limit]], len(found) > limit
+        found: dict[str, Mapping[str, Any]] = {}
+        while len(found) <= limit:
+            listed = self._search(
+                self._client.search_for_studies,
+                limit=limit + 1 - len(found),
+                offset=len(found) or None,
+                fields=list(OF_STUDY),
+                search_filters={"StudyDate": dates, "ModalitiesInStudy": "CT"},
+            )
+            new = {_value(item, STUDY): item for item in listed if _value(item, STUDY) not in found}
+            if not new:
+                break
+            found |= new
+        studies = [ListedStudy.of(partial(_named, item)) for item in found.values()]
+        return studies[:limit], len(studies) > limit
 
     def series(self, study: str) -> list[ListedSeries]:
         """Return the series of a study; raises as `studies`."""

@@ -28,7 +28,9 @@ from node.archive.finding import (
 )
 from node.archive.proof import Proof
 from node.cli import app
-from node.errors import BadConfiguration, Retryable
+from node.dicom.net.association import Status
+from node.dicom.net.dicomweb import WebArchive
+from node.errors import BadConfiguration, Interrupted, Retryable
 from node.settings import Assemble
 from tests.support.builder import HEAD, Scan, encoded, uid
 from tests.support.peers import orthanc
@@ -285,6 +287,14 @@ def test_a_search_waits_for_its_hours_without_an_association(tmp_path: Path) -> 
     assert night.now.hour == 20
 
 
+def test_a_wait_for_the_hours_can_be_ended() -> None:
+    night = Night(12)
+    gentle = Gentle(1, hours("20-6"), night, lambda _: gentle.stop())
+    with pytest.raises(Interrupted):
+        gentle.wait_for_hours(lambda _: None)
+    assert not gentle.may()
+
+
 @pytest.mark.parametrize(
     ("text", "inside", "outside"), [("20-6", (20, 23, 5), (6, 19)), ("8-12", (8, 11), (12, 7))]
 )
@@ -293,6 +303,29 @@ def test_hours_may_go_over_midnight(
 ) -> None:
     at = [datetime(2025, 3, 4, hour).astimezone() in hours(text) for hour in (*inside, *outside)]
     assert at == [True] * len(inside) + [False] * len(outside)
+
+
+class Capped:
+    """A DICOMweb server that lists two studies at most for a request; or the same two always."""
+
+    def __init__(self, studies: int, *, pages: bool = True) -> None:
+        self.listed = [{"0020000D": {"vr": "UI", "Value": [f"1.{n}"]}} for n in range(studies)]
+        self.pages = pages
+
+    def search_for_studies(self, limit: int, offset: int | None, **_: Any) -> list[dict[str, Any]]:
+        first = (offset or 0) if self.pages else 0
+        return self.listed[first : first + min(limit, 2)]
+
+
+def test_a_server_that_lists_fewer_than_asked_for_is_asked_for_the_rest() -> None:
+    for pages, limit, expected in [
+        (True, 9, (5, False)),
+        (True, 3, (3, True)),
+        (False, 9, (2, False)),
+    ]:
+        archive = WebArchive(Capped(5, pages=pages), "web", lambda *_: Status.SUCCESS)
+        found, cut_off = archive.performed("20250314", limit)
+        assert (len({one.study_instance_uid for one in found}), cut_off) == expected
 
 
 @pytest.mark.peer

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,11 +19,12 @@ from models.volume import Volume
 from node.archive.finding import Store
 from node.archive.finding.series import FoundSeries
 from node.archive.proof import Proof, Pseudonyms
-from node.archive.reading import Material, Reading, reader
+from node.archive.reading import Material, MoveTo, Reading, move_to, reader
 from node.archive.reading.orders import Order, orders
 from node.archive.reading.outcomes import Outcomes, outcome
 from node.archive.reading.pictures import picture
 from node.archive.reading.retrieval import Retrieval, opener
+from node.archive.reading.workers import crew_of
 from node.cli import app
 from node.cli.analyse import analyse
 from node.dicom.net.association import Status
@@ -31,8 +33,10 @@ from node.errors import BadConfiguration, Permanent, Retryable
 from node.settings import Settings, Source
 from tests.support.archived import HEADS, at_once, catalogued, images_of, predicted, write_heads
 from tests.support.builder import encoded, uid
+from tests.support.peers import free_port, orthanc
 from tests.support.working import Predictor
 
+WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 NAMES = Pseudonyms(b"k" * 32)
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -107,7 +111,7 @@ def test_a_study_without_a_file_failed_and_says_why(tmp_path: Path) -> None:
     with predicted(Settings()) as read:
         reading = read(Material("1.2.3", (str(tmp_path / "x.dcm"), str(tmp_path / "gone.dcm"))))
     assert reading.result == "FAILED"
-    assert reading.reason.startswith("no file of it could be used; ")
+    assert reading.reason == "no file of it could be used (2 are damaged)"
 
 
 def test_a_reading_that_breaks_is_failed_and_the_next_study_is_read() -> None:
@@ -201,6 +205,64 @@ def test_a_row_has_pseudonyms_alone(proof: Proof) -> None:
     assert found["study"] == NAMES.study("1.2.3") and found["flagged"]
     assert found["read_at"] == NOW and found["limitations"] == ["thick"]
     assert found["scanner"] == NAMES.station("CT1") and "station" not in found
+
+
+def test_what_failed_names_no_study(proof: Proof) -> None:
+    outcomes = Outcomes(proof)
+    failed = Reading("FAILED", "pacs has no study 1.2.840.113619.2.55.3")
+    outcomes.add(outcome(order("1.2.840.113619.2.55.3"), failed, NAMES, NOW))
+    outcomes.close()
+    (found,) = rows(proof)
+    assert found["reason"] == "pacs has no study (UID)"
+
+
+def test_a_file_of_rows_never_takes_the_place_of_another(proof: Proof) -> None:
+    for name in "abc":
+        outcomes = Outcomes(proof)
+        outcomes.add(row(name))
+        outcomes.close()
+    (proof.outcomes / "00000001.parquet").unlink()
+    outcomes = Outcomes(proof)
+    outcomes.add(row("d"))
+    outcomes.close()
+    assert sorted(one["study"] for one in rows(proof)) == sorted(map(NAMES.study, "bcd"))
+
+
+class Machines:
+    """A cluster of machines with these resources."""
+
+    def __init__(self, *resources: dict[str, float]) -> None:
+        self._nodes = [{"Alive": True, "Resources": each} for each in resources]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return self._nodes
+
+
+@pytest.mark.parametrize(
+    ("machines", "workers", "gpus", "crew"),
+    [
+        (Machines({"CPU": 8}), 0, 0.0, (1, 8)),
+        (Machines({"CPU": 8}), 3, 0.0, (3, 2)),
+        (Machines({"CPU": 8}, {"CPU": 4}), 0, 0.0, (2, 4)),
+        (Machines({"CPU": 8, "GPU": 1}, {}), 4, 0.25, (4, 2)),
+    ],
+)
+def test_workers_share_the_cores_of_their_machines(
+    machines: Machines, workers: int, gpus: float, crew: tuple[int, int]
+) -> None:
+    found = crew_of(machines, workers, gpus)
+    assert (found.workers, found.cores) == crew
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "message"),
+    [(3, 0.0, "3 workers, and 2 cores"), (2, 0.5, "0 workers find 0.5 of a GPU, not 2")],
+)
+def test_workers_without_room_are_an_error_and_no_endless_wait(
+    workers: int, gpus: float, message: str
+) -> None:
+    with pytest.raises(BadConfiguration, match=message):
+        crew_of(Machines({"CPU": 2}), workers, gpus)
 
 
 def test_a_row_is_in_the_journal_when_its_study_is_done(proof: Proof) -> None:
@@ -324,8 +386,43 @@ def test_a_study_that_a_server_lacks_is_one() -> None:
 
 
 def test_an_archive_is_not_moved_into_the_running_node() -> None:
-    with pytest.raises(BadConfiguration, match="by C-GET or DICOMweb"):
+    with pytest.raises(BadConfiguration, match="--move-to AE_TITLE:PORT says where to"):
         opener(SOURCE.model_copy(update={"how": "move"}), Settings())
+
+
+@pytest.mark.parametrize("text", ["PROOF", "PROOF:0", "PROOF:70000", "A_TITLE_THAT_IS_TOO_LONG:1"])
+def test_where_a_server_sends_to_is_an_ae_title_and_a_port(text: str) -> None:
+    with pytest.raises(BadConfiguration, match="is no AE title and port"):
+        move_to(text)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("how", ["get", "move", "web"])
+def test_a_study_of_orthanc_is_read_as_its_files_are(tmp_path: Path, how: str) -> None:
+    options = {"Plugins": [WEB], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}}
+    to = MoveTo("PROOF", free_port())
+    allowed = {
+        **{f"DicomAlwaysAllow{what}": True for what in ("Find", "Get", "Move")},
+        "DicomModalities": {"proof": [to.ae_title, "127.0.0.1", to.port]},
+    }
+    with orthanc(tmp_path / "pacs", **allowed, **options) as pacs:
+        for file, _ in objects("bleeds"):
+            urlopen(Request(f"{pacs.url}/instances", data=file), timeout=30).close()
+        web = {"url": f"{pacs.url}/dicom-web"}
+        dimse = {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": pacs.port}
+        source = Source(name="pacs", how=how, **(web if how == "web" else dimse))  # type: ignore[arg-type]
+        getting = Retrieval(source, opener(source, Settings(), to), at_once())
+        material = getting.get(uid("bleeds"))
+        getting.close()
+    assert len(material.objects) == 30 and material.seconds_retrieve > 0
+    with predicted(Settings()) as read:
+        retrieved = read(material)
+        of_files = read(Material(uid("bleeds"), objects=objects("bleeds")))
+    assert retrieved.result == "SUSPECTED" and retrieved.picture == of_files.picture
+    assert (retrieved.probability, retrieved.limitations) == (
+        of_files.probability,
+        of_files.limitations,
+    )
 
 
 # --- the command ---------------------------------------------------------------------------------
