@@ -138,6 +138,7 @@ def _work(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: P
     from node.cases.detector import load_detector
     from node.cases.pipeline import Node
     from node.cases.worker import work
+    from node.watch import Proven
 
     detector = cache(lambda: load_detector(in_force()))
     detector()  # loaded before the first case arrives
@@ -152,6 +153,8 @@ def _work(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: P
                 asked = source(settings.assemble.ask, settings)
                 ask = asker(asked, settings, worklist.announcements, utc_now)
                 node = replace(node, ask=ask)
+            if settings.watch.proven:
+                node = replace(node, unproven=Proven(settings, worklist, utc_now))
             work(node, name, turn)
 
 

@@ -49,6 +49,7 @@ EVENT_TYPES: Mapping[Deed, Code] = {
     Deed.ECHOED: RESTRICTED,
     Deed.COVERAGE: RESTRICTED,
     Deed.CANARY: RESTRICTED,
+    Deed.WATCH: RESTRICTED,
     Deed.REFUSED: RESTRICTED,
 }
 """Of CID 401, Audit Event Type Code."""
@@ -59,7 +60,7 @@ EVENTS: Mapping[Deed, tuple[Code, str]] = {
     **dict.fromkeys((Deed.FEEDBACK, Deed.UNDONE), (PROCEDURE, "U")),
     **dict.fromkeys((Deed.QUERIED, Deed.LIST), (QUERY, "E")),
     **dict.fromkeys((Deed.ACCOUNT, Deed.QUARANTINE, Deed.DELIVERIES, Deed.ECHOED), (ALERT, "E")),
-    **dict.fromkeys((Deed.COVERAGE, Deed.CANARY, Deed.REFUSED), (ALERT, "E")),
+    **dict.fromkeys((Deed.COVERAGE, Deed.CANARY, Deed.WATCH, Deed.REFUSED), (ALERT, "E")),
     Deed.COMMITMENT: (ACCESSED, "R"),
     Deed.PURGED: (DELETED, "D"),
     Deed.STORED: (TRANSFERRED, "C"),

@@ -34,6 +34,17 @@ def limitations(verdict: Verdict) -> tuple[str, ...]:
     return (*(sentence for holds, sentence in said if holds), *taken, *verdict.odd_ones)
 
 
+def not_yet_proven(on: str, studies: int) -> str:
+    """Return that so few studies like this one were compared with a report.
+
+    Parameters
+    ----------
+    on
+        What they share, such as "this scanner".
+    """
+    return f"not yet proven on {on}: {studies} stud{'y' if studies == 1 else 'ies'}"
+
+
 def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:
     """Return the limitations that follow from where the slices lie."""
     gaps = ordered.gaps_mm

@@ -20,7 +20,7 @@ from node.depot import Depot, depot_of
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
 from node.outcomes import Failed, NotAnalysed, Outcome, Planned, Reported, Waiting
-from node.records import Case, Parcel, Series, SeriesPlan
+from node.records import Case, Header, Parcel, Series, SeriesPlan
 from node.settings import Assemble, Settings
 from node.states import Reason, State
 from node.worklist import Arrivals, Cases, Outbox, Views, Worklist
@@ -33,6 +33,10 @@ def _nobody_to_ask(_series: Series) -> bool:
     return False
 
 
+def _nothing_to_prove(_header: Header) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """What a stage works with; the clock and the detector come in from outside.
@@ -40,6 +44,7 @@ class Node:
     `detector` loads the networks at the first call; each further call returns the same ones.
     `decode` reads pixels: here and now, or in a process with limits (`node.cases.decoding`).
     `ask` has an archive asked how many images a series has, and returns whether it told anew.
+    `unproven` says, by a series' header, what the department has not proved the node on.
     `lost_files` counts files that came with the studies and could not be used.
     """
 
@@ -52,6 +57,7 @@ class Node:
     clock: Callable[[], datetime]
     decode: Decoder = load_volume
     ask: Callable[[Series], bool] = _nobody_to_ask
+    unproven: Callable[[Header], tuple[str, ...]] = _nothing_to_prove
     lost_files: int = 0
 
     @classmethod
@@ -128,6 +134,9 @@ def _assemble(case: Case, node: Node) -> Outcome:
     if plan is not None:
         folder = node.folder(case)
         plan = dataclasses.replace(plan, decided_at=now.isoformat(), replaces=replaces)
+        if isinstance(outcome, Planned) and (said := node.unproven(mine.instances[0].header)):
+            plan = dataclasses.replace(plan, limitations=(*plan.limitations, *said))
+            outcome = dataclasses.replace(outcome, limitations=plan.limitations)
         if node.lost_files and isinstance(outcome, Planned):
             plan = plan.without(clearance.lost(node.lost_files))
         before = folder.read_plan()

@@ -14,7 +14,7 @@ from node.jobs.copying import copy_database
 from node.jobs.scheduler import Job, running
 from node.jobs.tidying import Tidying
 from node.settings import Settings
-from node.watch import forget_strays
+from node.watch import draw_charts, forget_strays
 from node.worklist import Worklist
 
 MINUTE = timedelta(minutes=1)
@@ -77,4 +77,6 @@ def agenda(
     if settings.watch.reports:
         kept = worklist.reports
         jobs.append(Job("stray reports", HOUR, lambda: forget_strays(in_force(), kept, clock())))
+    if settings.watch.charts:
+        jobs.append(Job("charts", HOUR, lambda: draw_charts(in_force(), worklist, clock())))
     return jobs

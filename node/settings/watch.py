@@ -26,6 +26,23 @@ class Watch(Section):
         description="where the accession number stands: the first of these fields that is not "
         "empty",
     )
+    charts: bool = Field(
+        False, description="whether the outcomes of each scanner are charted each hour, with alarms"
+    )
+    baseline: int = Field(
+        200, ge=20, description="first studies of a scanner that say what is usual of it"
+    )
+    run_length: float = Field(
+        5000.0,
+        ge=100,
+        description="studies of all scanners up to the first false alarm of any chart, in the mean",
+    )
+    proven: int = Field(
+        0,
+        ge=0,
+        description="a scanner, its software or a kernel with fewer compared studies is a "
+        "limitation of results; 0: off",
+    )
     strays_days: float = Field(
         30.0, gt=0, description="a report of no study here is forgotten after, days"
     )

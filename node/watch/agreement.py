@@ -3,14 +3,20 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from node.reported import Answer
 from node.states import Priority
+from node.visible import visible
 from node.worklist import Counted, KeptReport
 
 UNNAMED = "a scanner without a name"
+LONGEST_NAME = 200
+"""Characters: three values of DICOM's LO and SH have 144 (PS3.5 6.2)."""
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before the first study of any node."""
 
 
 class Agreement(StrEnum):
@@ -26,6 +32,16 @@ class Agreement(StrEnum):
     AGREE = "agree"
 
 
+COMPARED = frozenset({Agreement.AGREE, Agreement.NODE_ONLY, Agreement.REPORT_ONLY})
+"""Of which result and report both say something."""
+
+
+def scanner_name(manufacturer: str, model: str, station: str) -> str:
+    """Return what a scanner is called by its headers, as one line that may be a mail's subject."""
+    name = " ".join(filter(None, (manufacturer, model, station)))
+    return visible(name)[:LONGEST_NAME] or UNNAMED
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
     """A study beside its report; `agreement` is None without a report or while it waits."""
@@ -37,8 +53,7 @@ class Watched:
     @property
     def scanner(self) -> str:
         """Make, model and station of the scanner."""
-        one = self.study
-        return " ".join(filter(None, (one.manufacturer, one.model, one.station))) or UNNAMED
+        return scanner_name(self.study.manufacturer, self.study.model, self.study.station)
 
     @property
     def page(self) -> str:

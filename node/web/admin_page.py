@@ -20,7 +20,7 @@ from starlette.routing import Route
 from node.disk import room_of
 from node.errors import IchnodeError
 from node.settings import Destination, Settings
-from node.web import figures, guard
+from node.web import chart_figures, figures, guard
 from node.web.figures import Day, Figures
 from node.web.site import Site, permitted, signed
 from node.web.watching import Watched
@@ -109,6 +109,7 @@ class AdminPage:
             running=self._running(),
             done=self._done(weeks),
             weeks=WEEKS,
+            charts=chart_figures.by_scanner(self._site.worklist.charts.drawn()),
             may_run=user is not None and user.role is Role.ADMIN,
         )
 

@@ -34,7 +34,7 @@ from node.worklist.running.alarms import Alarm, Alarms
 from node.worklist.running.jobs import JobLine, Jobs
 from node.worklist.running.leases import LeaseLost, claimant, lease_kept
 from node.worklist.running.processes import Process, Processes
-from node.worklist.schema.columns import Decision, Deed, DeliveryStatus, Mistake, Role
+from node.worklist.schema.columns import Decided, Decision, Deed, DeliveryStatus, Mistake, Role
 from node.worklist.schema.copies import backup, require_sound, restore
 from node.worklist.schema.database import upgrade
 from node.worklist.schema.inspection import FileOfRow, Inspection
@@ -65,6 +65,7 @@ from node.worklist.trail.audit import CERTIFICATE, Actor, Audit, AuditEntry, Aud
 from node.worklist.trail.events import Event
 from node.worklist.watching.canaries import ALARM as CANARY_ALARM
 from node.worklist.watching.canaries import Canaries, Canary, CanaryStanding, Finding
+from node.worklist.watching.charts import ChartDecision, ChartLine, Charts
 from node.worklist.watching.coverage import Coverage
 from node.worklist.watching.gaps import Gap, Known, Round, SourceLine, Uncovered
 from node.worklist.watching.gaps import Standing as CoverageStanding
@@ -94,12 +95,16 @@ __all__ = [
     "Canary",
     "CanaryStanding",
     "Cases",
+    "ChartDecision",
+    "ChartLine",
+    "Charts",
     "Commitments",
     "Confirmations",
     "Correction",
     "Counted",
     "Coverage",
     "CoverageStanding",
+    "Decided",
     "Decision",
     "DeadReports",
     "Deed",

@@ -25,6 +25,7 @@ from node.worklist.studies.statistics import Statistics
 from node.worklist.studies.views import Views
 from node.worklist.trail.audit import Audit
 from node.worklist.watching.canaries import Canaries
+from node.worklist.watching.charts import Charts
 from node.worklist.watching.coverage import Coverage
 from node.worklist.watching.reports import Reports
 
@@ -86,6 +87,8 @@ class Worklist:
         For who compares it with what an archive lists.
     reports
         For who takes radiologists' reports, and compares them with the results.
+    charts
+        For who charts the node's outcomes, and decides of alarms.
     jobs
         For who does something again and again, and who asks after it.
     retention
@@ -127,6 +130,7 @@ class Worklist:
         self.canaries = Canaries(self._database)
         self.coverage = Coverage(self._database)
         self.reports = Reports(self._database)
+        self.charts = Charts(self._database)
         self.jobs = Jobs(self._database)
         self.retention = Retention(self._database)
         self.inspection = Inspection(self._database)

@@ -162,13 +162,13 @@ class Alarm:
 
 def follow(chart: Chart, values: Iterable[float]) -> tuple[float, list[Alarm]]:
     """Return where values leave a chart that begins at zero, and the alarms on the way."""
-    course = [*_course(chart, values)]
-    alarms = [alarm for _, alarm in course if alarm is not None]
-    return course[-1][0] if course else 0.0, alarms
+    went = [*course(chart, values)]
+    alarms = [alarm for _, alarm in went if alarm is not None]
+    return went[-1][0] if went else 0.0, alarms
 
 
-def _course(chart: Chart, values: Iterable[float]) -> Iterator[tuple[float, Alarm | None]]:
-    """Yield where each value leaves the chart, and the alarm that it raises."""
+def course(chart: Chart, values: Iterable[float]) -> Iterator[tuple[float, Alarm | None]]:
+    """Yield where each value leaves a chart that begins at zero, and the alarm that it raises."""
     stands, since = 0.0, 0
     for at, value in enumerate(values):
         stands = max(0.0, stands + chart.move(value))

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
-from node.archive.charts.cusum import MeanChart, RateChart, Side, follow
+from node.archive.charts.cusum import MeanChart, RateChart, Side, course
 from node.archive.tables import cell, moment, number, rows
 from node.errors import BadConfiguration
 
@@ -45,6 +45,9 @@ class Plan:
         Of a mean: what is to be found, in standard deviations.
     ranks
         Chart a value's normal score among the baseline in its place: for values far from normal.
+    margin
+        Standard errors of the baseline: so far from what it says, to the worse side, the charts
+        begin, and their run length holds there too. They find what is farther than that alone.
     """
 
     run_length: float = 5000.0
@@ -55,6 +58,7 @@ class Plan:
     odds: float = 2.0
     shift: float = 1.0
     ranks: bool = False
+    margin: float = 0.0
 
     @property
     def each(self) -> float:
@@ -93,10 +97,12 @@ class Standing:
     run_length
         Mean number of the scanner's studies up to a false alarm.
     run_length_if_off
-        The same if what is usual differs by one standard error of the baseline, to the worse side;
-        None where no baseline was learnt from.
+        The same if what is usual differs to the worse side, by the plan's margin, or by one
+        standard error of the baseline where it has none; None where no baseline was learnt from.
     delay
         Mean number of the scanner's studies until `looked_for` is found.
+    course
+        When each charted study was, and where it left the chart.
     """
 
     scanner: str
@@ -113,6 +119,7 @@ class Standing:
     run_length_if_off: float | None
     delay: float
     alarms: tuple[Raised, ...]
+    course: tuple[tuple[datetime, float], ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the chart as `--json` prints it."""
@@ -125,7 +132,8 @@ class Standing:
             }
             for each in self.alarms
         ]
-        return {**asdict(self), "alarms": alarms}
+        told = {name: value for name, value in asdict(self).items() if name != "course"}
+        return {**told, "alarms": alarms}
 
 
 def read_outcomes(file: Path) -> list[Study]:
@@ -197,11 +205,20 @@ def _rates(own: Sequence[Study], plan: Plan) -> list[Standing]:
 def _of_rate(
     own: Sequence[Study], learnt: int, usual: float, error: float | None, side: Side, plan: Plan
 ) -> Standing:
-    odds = usual / (1 - usual) * (plan.odds if side is Side.RISE else 1 / plan.odds)
-    chart = RateChart.designed(usual, odds / (1 + odds), plan.each)
     away = 1 if side is Side.RISE else -1
+    begins = _bound(usual, learnt, away * plan.margin) if learnt else usual
+    odds = begins / (1 - begins) * (plan.odds if side is Side.RISE else 1 / plan.odds)
+    chart = RateChart.designed(begins, odds / (1 + odds), plan.each)
     worse = None if error is None else min(max(usual + away * error, 0.0), 1.0)
-    return _standing(own, learnt, chart, "rate", None, chart.shifted, worse)
+    off = begins if plan.margin and learnt else worse
+    return _standing(own, learnt, chart, "rate", usual, None, chart.shifted, off)
+
+
+def _bound(rate: float, of: int, errors: float) -> float:
+    """Return the rate from which this one is so many standard errors away (Wilson 1927)."""
+    z2 = errors**2 / of
+    half = errors * sqrt(rate * (1 - rate) / of + z2 / (4 * of))
+    return (rate + z2 / 2 + half) / (1 + z2)
 
 
 def _means(own: Sequence[Study], plan: Plan) -> list[Standing]:
@@ -242,11 +259,12 @@ def _of_mean(
 ) -> Standing:
     mean, deviation = usual
     away = 1 if side is Side.RISE else -1
-    chart = MeanChart.designed(side, mean, deviation, plan.shift, plan.each)
-    worse = None if error is None else mean + away * error
-    looked_for = mean + away * plan.shift * deviation
+    begins = mean if error is None else mean + away * plan.margin * error
+    chart = MeanChart.designed(side, begins, deviation, plan.shift, plan.each)
+    worse = None if error is None else mean + away * (plan.margin or 1) * error
+    looked_for = begins + away * plan.shift * deviation
     kind = "ranks" if plan.ranks else "mean"
-    return _standing(own, learnt, chart, kind, deviation, looked_for, worse)
+    return _standing(own, learnt, chart, kind, mean, deviation, looked_for, worse)
 
 
 def _baseline(own: Sequence[Study], plan: Plan) -> list[float]:
@@ -263,23 +281,25 @@ def _standing(
     learnt: int,
     chart: RateChart | MeanChart,
     kind: str,
+    usual: float,
     deviation: float | None,
     looked_for: float,
     worse: float | None,
 ) -> Standing:
-    stands, alarms = follow(chart, (study.value for study in own[learnt:]))
+    went = [*course(chart, (study.value for study in own[learnt:]))]
+    alarms = [alarm for _, alarm in went if alarm is not None]
     return Standing(
         scanner=own[0].scanner,
         side=chart.side,
         kind=kind,
         studies=len(own),
         charted=len(own) - learnt,
-        usual=chart.usual,
+        usual=usual,
         deviation=deviation,
         looked_for=looked_for,
-        stands=stands,
+        stands=went[-1][0] if went else 0.0,
         limit=chart.limit,
-        run_length=chart.run_length(chart.usual),
+        run_length=chart.run_length(usual),
         run_length_if_off=None if worse is None else chart.run_length(worse),
         delay=chart.run_length(looked_for),
         alarms=tuple(
@@ -290,5 +310,8 @@ def _standing(
                 own[learnt + alarm.since].time,
             )
             for alarm in alarms
+        ),
+        course=tuple(
+            (study.time, stands) for study, (stands, _) in zip(own[learnt:], went, strict=True)
         ),
     )

@@ -1,4 +1,4 @@
-"""`ichnode watch`: the node's results beside radiologists' reports, by scanner."""
+"""`ichnode watch`: the node's results beside radiologists' reports, and its charts, by scanner."""
 
 import json
 from datetime import timedelta
@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
+from node.cli.commands.invocation import By, Config, Json, configured
 from node.cli.console.terminal import say, terminal
+from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from node.watch import Watched
-    from node.worklist import Stray
+    from node.worklist import ChartLine, Stray, Worklist
 
 MOST_STRAYS = 1000
 """Reports of no study here that are listed. Chosen."""
@@ -24,43 +25,88 @@ def watch(
     days: Annotated[
         float, typer.Option(min=0, help="Studies that came in so many days, until now.")
     ] = 28,
+    charts: Annotated[
+        bool, typer.Option("--charts", help="Show the charts of each scanner.")
+    ] = False,
     apart: Annotated[
         bool, typer.Option("--apart", help="List the reports that are of no study here.")
     ] = False,
+    acknowledge: Annotated[
+        str, typer.Option(metavar="SCANNER", help="End this scanner's alarms: you looked into it.")
+    ] = "",
+    renew: Annotated[
+        str,
+        typer.Option(metavar="SCANNER", help="Learn anew what is usual, from studies to come."),
+    ] = "",
+    outcome: Annotated[
+        str, typer.Option(help='Of one outcome alone, such as "positive rate".')
+    ] = "",
+    why: Annotated[str, typer.Option(help="For the audit trail.")] = "",
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Compare the results with radiologists' reports, by scanner: RESEARCH USE ONLY.
 
     First come the studies that bleed by their report and that the node did not suspect: look at
     each at its page. "not read" was not analysed or failed; "cannot tell" is the report's word.
-    Reports come as HL7 ORU^R01 where watch.reports is on (docs/archive.md). For example:
+    Reports come as HL7 ORU^R01 where watch.reports is on, charts are drawn each hour where
+    watch.charts is (docs/archive.md). Status 1 while an alarm of a chart stands. For example:
 
         ichnode watch --days 90
 
-        ichnode watch --apart
+        ichnode watch --charts
+
+        ichnode watch --acknowledge "SIEMENS Force CT2" --why "new protocol since May"
     """
     from node.clock import utc_now
-    from node.watch import tallies, watched
-    from node.worklist import Worklist
+    from node.worklist import Actor, Decided, Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        since = utc_now() - timedelta(days=days)
-        studies = watched(worklist.statistics.studies(since), worklist.reports.counting())
-        strays = worklist.reports.strays(MOST_STRAYS)
+        if acknowledge and renew:
+            raise BadConfiguration("--acknowledge or --renew, not both")
+        if scanner := acknowledge or renew:
+            what = Decided.ACKNOWLEDGED if acknowledge else Decided.RENEWED
+            actor, now = Actor.at_terminal(by), utc_now()
+            done = worklist.charts.decide(what, scanner, outcome, actor, why, now)
+            say(f"{what.lower()}: {done} charts of {scanner}")
+            return
+        lines = worklist.charts.drawn()
         if as_json:
-            found = {
-                "since": since.isoformat(),
-                "scanners": [each.to_json() for each in tallies(studies)],
-                "disagreeing": [each.to_json() for each in _disagreeing(studies)],
-                "apart": [each.to_json() for each in strays],
-            }
-            typer.echo(json.dumps(found, indent=1))
+            typer.echo(json.dumps(_found(worklist, lines, days), indent=1))
         elif apart:
-            _say_apart(strays)
+            _say_apart(worklist.reports.strays(MOST_STRAYS))
+        elif charts:
+            _say_charts(lines, drawn=settings.watch.charts)
         else:
+            _say_alarms(lines)
             if not settings.watch.reports:
                 say("no report is taken: set watch.reports")
-            _say(studies, len(strays))
+            _say(_watched(worklist, days), len(worklist.reports.strays(MOST_STRAYS)))
+        raise typer.Exit(int(any(line.said for line in lines)))
+
+
+def _watched(worklist: "Worklist", days: float) -> "list[Watched]":
+    from node.clock import utc_now
+    from node.watch import watched
+
+    since = utc_now() - timedelta(days=days)
+    return watched(worklist.statistics.studies(since), worklist.reports.counting())
+
+
+def _found(worklist: "Worklist", lines: "Sequence[ChartLine]", days: float) -> dict[str, object]:
+    from node.clock import utc_now
+    from node.watch import tallies
+
+    studies = _watched(worklist, days)
+    drawn_at = worklist.charts.drawn_at()
+    return {
+        "since": (utc_now() - timedelta(days=days)).isoformat(),
+        "scanners": [each.to_json() for each in tallies(studies)],
+        "disagreeing": [each.to_json() for each in _disagreeing(studies)],
+        "apart": [each.to_json() for each in worklist.reports.strays(MOST_STRAYS)],
+        "drawn_at": drawn_at and drawn_at.isoformat(),
+        "charts": [each.to_json() for each in lines],
+    }
 
 
 def _disagreeing(studies: "Sequence[Watched]") -> "list[Watched]":
@@ -87,6 +133,24 @@ def _say(studies: "Sequence[Watched]", apart: int) -> None:
     terminal().print(tallies_table(tallies(studies)))
     if apart:
         say(f"{apart} reports are of no study here: ichnode watch --apart")
+
+
+def _say_alarms(lines: "Sequence[ChartLine]") -> None:
+    for line in lines:
+        if line.said:
+            say(line.said, fault=True)
+
+
+def _say_charts(lines: "Sequence[ChartLine]", *, drawn: bool) -> None:
+    from node.cli.console.watching import charts_table
+
+    _say_alarms(lines)
+    if lines:
+        terminal().print(charts_table(lines))
+    if not drawn:
+        say("no chart is drawn: set watch.charts")
+    elif not lines:
+        say("no chart was drawn yet: the job charts does so each hour")
 
 
 def _say_apart(strays: "Sequence[Stray]") -> None:

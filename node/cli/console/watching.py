@@ -6,7 +6,7 @@ from rich.table import Table
 
 from node.cli.console.terminal import outside
 from node.watch import Agreement, Tally, Watched
-from node.worklist import Stray
+from node.worklist import ChartLine, Stray
 
 
 def disagreeing_table(studies: Iterable[Watched]) -> Table:
@@ -37,6 +37,29 @@ def tallies_table(tallies: Iterable[Tally]) -> Table:
     for one in tallies:
         counts = (str(one.counts[each]) for each in Agreement)
         table.add_row(outside(one.scanner), str(one.studies), *counts)
+    return table
+
+
+def charts_table(lines: Iterable[ChartLine]) -> Table:
+    """Return a table of the charts of scanners, a rise or a fall a line; it fits 80 columns."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("scanner", "outcome", "looks for"):
+        table.add_column(name, overflow="fold")
+    for name in ("studies", "of limit", "false alarm\nafter", "found\nafter"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        of = outside(line.scanner), outside(line.outcome, "bold red" if line.said else "")
+        if line.figure["why"]:
+            table.add_row(*of, outside(line.figure["why"], "dim"))
+        for one in line.figure["charts"]:
+            table.add_row(
+                *of,
+                f"{one['side']}\n{one['usual']:.3g} to {one['looked_for']:.3g}",
+                str(one["charted"]),
+                f"{100 * one['stands'] / one['limit']:.0f} %",
+                f"{one['run_length_if_off']:.0f}",
+                f"{one['delay']:.0f}",
+            )
     return table
 
 

@@ -40,6 +40,15 @@ class Mistake(StrEnum):
     """What was suspected is no hemorrhage."""
 
 
+class Decided(StrEnum):
+    """What a person decided of a chart of the watch."""
+
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    """Its alarm was looked into."""
+    RENEWED = "RENEWED"
+    """What is usual is learnt anew, from studies that come from then on."""
+
+
 class Role(StrEnum):
     """What a person may do."""
 
@@ -96,6 +105,8 @@ class Deed(StrEnum):
     """A request or a report of storage commitment was refused."""
     CANARY = "CANARY"
     """A person took a finding in a phantom as the one to compare with."""
+    WATCH = "WATCH"
+    """A person acknowledged alarms of the watch, or had its baselines learnt anew."""
 
 
 class Utc(sa.types.TypeDecorator[datetime]):

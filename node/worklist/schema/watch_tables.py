@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from node.announced import Shows
 from node.reported import Answer, ReportStatus
 from node.states import Priority
-from node.worklist.schema.columns import at, closed, texts, uid
+from node.worklist.schema.columns import Decided, at, closed, texts, uid
 from node.worklist.schema.tables import metadata, study
 
 performed_study = sa.Table(
@@ -104,6 +104,27 @@ stray_report = sa.Table(
     sa.Index("ix_stray_report_received_at", "received_at"),
 )
 """Reports that are of no study here, or of another patient's; nothing of their text."""
+
+chart = sa.Table(
+    "chart",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    *texts("scanner", "outcome", "said"),
+    sa.Column("figure", sa.JSON, nullable=False),
+    at("drawn_at"),
+    sa.UniqueConstraint("scanner", "outcome"),
+)
+"""The charts of the watch as they were last drawn; `said` is the alarm that stands, "" if none."""
+
+chart_decision = sa.Table(
+    "chart_decision",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    *texts("scanner", "outcome"),
+    sa.Column("what", closed(Decided, "what"), nullable=False),
+    *texts("who", "why"),
+    at("at"),
+)
 
 
 def is_no_canary(study_uid: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

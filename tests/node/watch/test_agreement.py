@@ -16,6 +16,7 @@ from node.reported import Answer, ReportStatus
 from node.settings import Settings
 from node.states import Reason
 from node.watch import Agreement, tallies, watched
+from node.watch.agreement import scanner_name
 from node.worklist import Worklist
 from tests.node.web.conftest import client
 from tests.support.databases import new_database
@@ -103,6 +104,12 @@ def test_counts_are_by_scanner(four: Worklist) -> None:
     ge, siemens = tallies(studies)
     assert ge.counts == {Agreement.REPORT_ONLY: 1}
     assert siemens.counts == {Agreement.AGREE: 1, Agreement.NODE_ONLY: 1}
+
+
+def test_a_scanners_name_is_one_line_whatever_its_headers_say() -> None:
+    name = scanner_name("GE\r\nBcc: x@example.org", "\x1b[2J" + "A" * 900, "")
+    assert name.isprintable() and len(name) == 200
+    assert scanner_name("", "", "") == "a scanner without a name"
 
 
 def ichnode(folder: Path, *arguments: str) -> str:
