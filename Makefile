@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
     $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-soak test-postgresql ohif fuzz lint sbom audit pictures labels canary bench precision clean
+.PHONY: demo test test-fast test-soak test-postgresql ohif fuzz lint sbom audit pictures labels acceptance canary bench precision clean
 
 demo: .venv/.installed
 	$(BIN)/ichnode demo $(if $(CT),--ct "$(CT)")
@@ -64,6 +64,10 @@ pictures: .venv/.installed-test  # docs/*.png, of phantoms
 
 labels: .venv/.installed-test  # the figures in docs/archive.md, of the labeller of reports
 	$(BIN)/python -m tests.label_table
+
+STUDIES ?= 100
+acceptance: .venv/.installed-test  # by hand: an archive found, read, labelled, adjudicated, reported
+	$(BIN)/python -m tests.acceptance --studies $(STUDIES)
 
 canary: .venv/.installed-test  # node/canary/phantom.npz, the head that the node sends to itself
 	$(BIN)/python -m training.phantoms.canary

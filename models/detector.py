@@ -192,7 +192,7 @@ class Detector:
         uncertainty = rules.uncertainty(output.peaks, output.base_peaks, output.bleeding)
         suspected = probability >= rules.operating_point
         marked = rules.mixed(output.fused, output.lesion)
-        heat = _heat(marked, slabs, canvas)
+        heat = canvas.at_voxels(marked, slabs)
         mask = _mask(heat, rules.mask_threshold, suspected=suspected)
         named = mimics.sentences(volume, slabs, canvas, mask, rules.grid) if suspected else ()
         return Findings(
@@ -220,14 +220,6 @@ class Detector:
 def _joined(batches: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
     """Return each output of a network over all batches together."""
     return tuple(np.concatenate(each) for each in zip(*batches, strict=True))
-
-
-def _heat(marked: Array, slabs: Slabs, canvas: Canvas) -> NDArray[np.uint8]:
-    """(s, rows, columns) probability on the canvas -> (z, y, x) 0..255 in the source's geometry."""
-    # Back to the pixels of the slabs: (s, y, x), 0..255.
-    planes = canvas.frame.spread(marked * 255, slabs.hu.shape[1:], slabs.spacing_mm)
-    # One plane for each source slice, in the source's orientation: (z, y, x).
-    return slabs.restore(np.rint(planes, out=planes).astype(np.uint8)[slabs.of_slice])
 
 
 def _mask(heat: NDArray[np.uint8], threshold: float, *, suspected: bool) -> NDArray[np.bool_]:

@@ -272,6 +272,13 @@ class Canvas:
     brain: Array
     frame: Frame
 
+    def at_voxels(self, planes: Array, slabs: Slabs) -> NDArray[np.uint8]:
+        """(s, rows, columns) 0..1 on the canvas -> (z, y, x) 0..255 in the source's geometry."""
+        # Back to the pixels of the slabs: (s, y, x), 0..255.
+        spread = self.frame.spread(planes * 255, slabs.hu.shape[1:], slabs.spacing_mm)
+        # One plane for each source slice, in the source's orientation: (z, y, x).
+        return slabs.restore(np.rint(spread, out=spread).astype(np.uint8)[slabs.of_slice])
+
 
 def confirm_head(head: CoarseHead, inside: Array, least_ml: float, least_bone: float) -> None:
     """Check that the skull stripper found a brain inside a skull.

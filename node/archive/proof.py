@@ -57,11 +57,15 @@ class Pseudonyms:
         """Return the pseudonym of a StationName, which may name a hospital."""
         return self._of("station", name.strip())
 
+    def exported(self, uid: str) -> str:
+        """Return the StudyInstanceUID that a study has in an export (PS3.5 B.2)."""
+        return f"2.25.{int(self._digest('exported', uid)[:32], 16)}"
+
     def _of(self, kind: str, value: str) -> str:
-        if not value:
-            return ""
-        named = f"{kind}\0{value}".encode()
-        return hmac.new(self.key, named, hashlib.sha256).hexdigest()[:PSEUDONYM_DIGITS]
+        return self._digest(kind, value)[:PSEUDONYM_DIGITS] if value else ""
+
+    def _digest(self, kind: str, value: str) -> str:
+        return hmac.new(self.key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import typer
 from node.cli.commands.accepting import report
 from node.cli.commands.adjudicating import adjudicate
 from node.cli.commands.archive import archive
+from node.cli.commands.archive_exporting import export as export_archive
 from node.cli.commands.archive_reading import read
 from node.cli.commands.arriving import import_, pull
 from node.cli.commands.audit import audit
@@ -113,5 +114,6 @@ archive.command("minutes")(minutes)
 archive.command("chart")(chart)
 archive.command("adjudicate")(adjudicate)
 archive.command("report")(report)
+archive.command("export")(export_archive)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)

@@ -168,6 +168,11 @@ class Orthanc:
             answer = response.read()
         return json.loads(answer) if answer else None
 
+    def store(self, file: bytes) -> None:
+        """Put a DICOM file into it."""
+        with urlopen(Request(f"{self.url}/instances", data=file), timeout=30):
+            pass
+
     def delete(self, path: str) -> None:
         with urlopen(Request(f"{self.url}{path}", method="DELETE"), timeout=30):
             pass

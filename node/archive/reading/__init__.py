@@ -1,17 +1,22 @@
 """Reads the studies of an archive with the node's own stages, by many workers."""
 
-from node.archive.reading.catalogue import Plan, Progress, read_catalogue
+from node.archive.reading.catalogue import Plan, Progress, Sources, read_catalogue
 from node.archive.reading.moving import MoveTo, move_to
-from node.archive.reading.study import Material, Read, Reading, reader
+from node.archive.reading.orders import Order, orders_of
+from node.archive.reading.study import Also, Material, Read, Reading, reader
 
 __all__ = [
+    "Also",
     "Material",
     "MoveTo",
+    "Order",
     "Plan",
     "Progress",
     "Read",
     "Reading",
+    "Sources",
     "move_to",
+    "orders_of",
     "read_catalogue",
     "reader",
 ]

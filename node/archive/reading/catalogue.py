@@ -12,7 +12,7 @@ from node.archive.finding import Gentle
 from node.archive.proof import Proof
 from node.archive.reading.cluster import ray_at
 from node.archive.reading.moving import MoveTo
-from node.archive.reading.orders import Order, orders
+from node.archive.reading.orders import Order, orders_of
 from node.archive.reading.outcomes import Outcomes, outcome
 from node.archive.reading.retrieval import Retrieval, opener
 from node.archive.reading.stream import Stream
@@ -95,8 +95,8 @@ def read_catalogue(
         stays; the message says how far it came.
     """
     names = proof.pseudonyms()
-    with closing(Outcomes(proof)) as outcomes, closing(_Sources(settings, plan, tell)) as sources:
-        todo = orders(proof, outcomes.done)
+    with closing(Outcomes(proof)) as outcomes, closing(Sources(settings, plan, tell)) as sources:
+        todo = orders_of(proof, outcomes.done)
         for name in {order.source for order in todo if not order.paths}:
             sources.require(name)
         progress = Progress(len(todo), len(outcomes.done), 0, 0, Counter())
@@ -136,7 +136,7 @@ def _told(progress: Progress) -> Iterator[None]:
         ) from error
 
 
-class _Sources:
+class Sources:
     """Where the files of studies come from: their paths, or one server at a time."""
 
     def __init__(self, settings: Settings, plan: Plan, tell: Callable[[str], None]) -> None:

@@ -32,7 +32,7 @@ class Order:
     """How many workers ended while they read it."""
 
 
-def orders(proof: Proof, done: Container[str] = ()) -> list[Order]:
+def orders_of(proof: Proof, done: Container[str] = ()) -> list[Order]:
     """Return the studies that have a series that is taken and are not done, by pseudonym.
 
     Pseudonyms have no order of their own: whenever the reading ends, what was read is a random

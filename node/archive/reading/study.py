@@ -101,6 +101,7 @@ class Reading:
 
 
 Read = Callable[[Material], Reading]
+Also = Callable[[Row, Node], None]
 
 
 @contextmanager
@@ -110,6 +111,7 @@ def reader(
     pictures: bool,
     detector: Callable[[], "Detector"] | None = None,
     decoder: Decoder | None = None,
+    also: Also | None = None,
 ) -> Iterator[Read]:
     """Yield a function that reads a study; the networks are loaded, and kept.
 
@@ -121,6 +123,8 @@ def reader(
         Returns the networks; None loads those of the settings.
     decoder
         Reads pixels; None does so in a process with limits.
+    also
+        Is called with each study that went through the stages, while its files are there.
 
     Raises
     ------
@@ -133,7 +137,7 @@ def reader(
         decode = decoder or stack.enter_context(decoding_process(settings.decode))
         networks = detector or _loaded(settings)
         networks()
-        yield _Reader(settings, folder, networks, decode, pictures).read
+        yield _Reader(settings, folder, networks, decode, pictures, also).read
 
 
 def _loaded(settings: Settings) -> Callable[[], "Detector"]:
@@ -163,6 +167,7 @@ class _Reader:
     detector: Callable[[], "Detector"]
     decode: Decoder
     pictures: bool
+    also: Also | None
 
     def read(self, material: Material) -> Reading:
         """Return what comes of a study."""
@@ -190,6 +195,8 @@ class _Reader:
             return Reading("FAILED", f"no file of it could be used ({len(faults)} are damaged)")
         faults.clear()
         row = read(uid, replace(node, lost_files=lost), faults.append)
+        if self.also is not None:
+            self.also(row, node)
         return _reading(row, node, faults, pictures=self.pictures)
 
 

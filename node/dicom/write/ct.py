@@ -1,6 +1,8 @@
-"""CT Image Storage objects (PS3.3 A.3) of a computed head, for the node's own canary.
+"""CT Image Storage objects (PS3.3 A.3) of a volume.
 
-They hold what a scanner's would, so that the node does with them what it does with a scanner's.
+A computed head is for the node's own canary: its objects hold what a scanner's would, so that the
+node does with them what it does with a scanner's. A de-identified head is for a study of several
+sites: its objects take nothing from the source but the voxels, their place and what made them.
 """
 
 from collections.abc import Iterator
@@ -9,13 +11,18 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from models.volume import Volume
 
 INTERCEPT_HU = -1024
+STORED = (-32768, 32767)
+"""What a stored value may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,33 @@ class Scanned:
     acquired: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Deidentified:
+    """As what a head goes that nobody may recognise.
+
+    Attributes
+    ----------
+    patient
+        A pseudonym.
+    study_instance_uid
+        Of this export; series and images have theirs from it.
+    manufacturer, model, kernel
+        What made the images; "" where it is not said.
+    lossy
+        Whether the images were compressed with losses.
+    faceless
+        Whether the face was removed, and all that lies beside the head.
+    """
+
+    patient: str
+    study_instance_uid: str
+    manufacturer: str = ""
+    model: str = ""
+    kernel: str = ""
+    lossy: bool = False
+    faceless: bool = True
+
+
 def write_ct(volume: Volume, scanned: Scanned, folder: Path) -> Iterator[Path]:
     """Write one CT object for each slice into a folder, which is there; yield their files.
 
@@ -44,14 +78,36 @@ def write_ct(volume: Volume, scanned: Scanned, folder: Path) -> Iterator[Path]:
     OSError
         If the disk is full or fails.
     """
-    series, frame = (_uid(scanned, kind) for kind in ("series", "frame of reference"))
-    stored = np.rint(volume.hu).astype("<i2") - np.int16(INTERCEPT_HU)
+    ds = Dataset()
+    _study(ds, scanned)
+    yield from _write(volume, ds, scanned.study_instance_uid, folder)
+
+
+def write_deidentified(volume: Volume, head: Deidentified, folder: Path) -> Iterator[Path]:
+    """Write one CT object for each slice into a folder, which is there; yield their files.
+
+    They keep the Basic Application Level Confidentiality Profile (PS3.15 Annex E) by naming what
+    may be there instead of what may not: no attribute is copied. Dates are removed.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or fails.
+    """
+    ds = Dataset()
+    _nobody(ds, head)
+    yield from _write(volume, ds, head.study_instance_uid, folder)
+
+
+def _write(volume: Volume, common: Dataset, study: str, folder: Path) -> Iterator[Path]:
+    """Write the slices; what is the same in all stands in `common`."""
+    common.SeriesInstanceUID = _uid(study, "series")
+    common.FrameOfReferenceUID = _uid(study, "frame of reference")
+    common.SOPClassUID = CTImageStorage
+    stored = np.clip(np.rint(volume.hu) - INTERCEPT_HU, *STORED).astype("<i2")
     for index, pixels in enumerate(stored):
-        ds = Dataset()
-        _study(ds, scanned)
-        ds.SeriesInstanceUID, ds.FrameOfReferenceUID = series, frame
-        ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, _uid(scanned, str(index))
-        ds.InstanceNumber = index + 1
+        ds = Dataset(common)
+        ds.SOPInstanceUID, ds.InstanceNumber = _uid(study, str(index)), index + 1
         _plane(ds, volume, index)
         _pixels(ds, pixels)
         ds.file_meta = FileMetaDataset()
@@ -66,8 +122,8 @@ def new_study() -> str:
     return generate_uid(prefix="2.25.")
 
 
-def _uid(scanned: Scanned, what: str) -> str:
-    return generate_uid(entropy_srcs=[scanned.study_instance_uid, what])
+def _uid(study: str, what: str) -> str:
+    return generate_uid(entropy_srcs=[study, what])
 
 
 def _study(ds: Dataset, scanned: Scanned) -> None:
@@ -89,6 +145,39 @@ def _study(ds: Dataset, scanned: Scanned) -> None:
     ds.KVP, ds.ConvolutionKernel = 120, "H30s"
 
 
+def _nobody(ds: Dataset, head: Deidentified) -> None:
+    """Fill the same modules and say how the head was de-identified (PS3.3 C.7.1.1, C.12.1)."""
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.PatientName = ds.PatientID = head.patient
+    ds.PatientBirthDate = ds.PatientSex = ""
+    ds.StudyInstanceUID, ds.StudyID, ds.AccessionNumber = head.study_instance_uid, "", ""
+    ds.StudyDate = ds.StudyTime = ds.ReferringPhysicianName = ""
+    ds.Modality, ds.SeriesNumber, ds.PositionReferenceIndicator = "CT", 1, ""
+    ds.PatientPosition = ds.AcquisitionNumber = ds.KVP = ""
+    ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
+    ds.Manufacturer, ds.ManufacturerModelName = head.manufacturer, head.model
+    ds.ConvolutionKernel = head.kernel
+    ds.LossyImageCompression = "01" if head.lossy else "00"
+    ds.PatientIdentityRemoved, ds.LongitudinalTemporalInformationModified = "YES", "REMOVED"
+    ds.RecognizableVisualFeatures = "NO" if head.faceless else "YES"
+    profile = [codes.cid7050.BasicApplicationConfidentialityProfile]
+    if head.faceless:
+        profile += [
+            codes.cid7050.CleanPixelDataOption,
+            codes.cid7050.CleanRecognizableVisualFeaturesOption,
+        ]
+        ds.BurnedInAnnotation = "NO"
+    ds.DeidentificationMethod = [code.meaning for code in profile]
+    ds.DeidentificationMethodCodeSequence = [_coded(code) for code in profile]
+
+
+def _coded(code: Code) -> Dataset:
+    ds = Dataset()
+    ds.CodeValue, ds.CodingSchemeDesignator = code.value, code.scheme_designator
+    ds.CodeMeaning = code.meaning
+    return ds
+
+
 def _plane(ds: Dataset, volume: Volume, index: int) -> None:
     """Say where a slice lies (Image Plane, PS3.3 C.7.6.2)."""
     ds.ImageOrientationPatient = [_ds(cosine) for cosine in volume.orientation]
@@ -98,7 +187,7 @@ def _plane(ds: Dataset, volume: Volume, index: int) -> None:
     ds.SliceThickness = "" if volume.thickness_mm is None else _ds(volume.thickness_mm)
 
 
-def _pixels(ds: Dataset, pixels: "np.ndarray[tuple[int, ...], np.dtype[np.int16]]") -> None:
+def _pixels(ds: Dataset, pixels: NDArray[np.int16]) -> None:
     """Store a slice and what its values mean (Image Pixel, CT Image; PS3.3 C.7.6.3, C.8.2.1)."""
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = pixels.shape

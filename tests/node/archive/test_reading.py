@@ -20,7 +20,7 @@ from node.archive.finding import Store
 from node.archive.finding.series import FoundSeries
 from node.archive.proof import Proof, Pseudonyms
 from node.archive.reading import Material, MoveTo, Reading, move_to, reader
-from node.archive.reading.orders import Order, orders
+from node.archive.reading.orders import Order, orders_of
 from node.archive.reading.outcomes import Outcomes, outcome
 from node.archive.reading.pictures import picture
 from node.archive.reading.retrieval import Retrieval, opener
@@ -65,7 +65,7 @@ def test_a_study_is_read_as_analyse_reads_it(tmp_path: Path) -> None:
     write_heads(tmp_path / "ct", *HEADS)
     with predicted(Settings()) as read:
         results = set()
-        for order in orders(catalogued(tmp_path / "ct", tmp_path / "proof")):
+        for order in orders_of(catalogued(tmp_path / "ct", tmp_path / "proof")):
             reading = read(Material(order.study_instance_uid, order.paths))
             folder = Path(order.paths[0]).parent
             (analysed,) = analyse(folder, Settings(), Predictor)  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def test_a_study_is_read_as_analyse_reads_it(tmp_path: Path) -> None:
 def test_a_damaged_file_beside_a_study_counts_as_analyse_counts_it(tmp_path: Path) -> None:
     write_heads(tmp_path / "ct", "plain")
     (tmp_path / "ct" / "plain" / "004.dcm").write_bytes(b"<html>not found</html>")
-    (order,) = orders(catalogued(tmp_path / "ct", tmp_path / "proof"))
+    (order,) = orders_of(catalogued(tmp_path / "ct", tmp_path / "proof"))
     with predicted(Settings()) as read:
         reading = read(Material(order.study_instance_uid, order.paths))
     (analysed,) = analyse(tmp_path / "ct", Settings(), Predictor)  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def test_a_damaged_file_beside_a_study_counts_as_analyse_counts_it(tmp_path: Pat
 
 def test_objects_in_memory_are_read_as_files_are(tmp_path: Path) -> None:
     write_heads(tmp_path / "ct", "bleeds")
-    (order,) = orders(catalogued(tmp_path / "ct", tmp_path / "proof"))
+    (order,) = orders_of(catalogued(tmp_path / "ct", tmp_path / "proof"))
     with predicted(Settings()) as read:
         of_files = read(Material(order.study_instance_uid, order.paths))
         of_objects = read(Material(order.study_instance_uid, objects=objects("bleeds")))
@@ -308,7 +308,7 @@ def test_two_readings_at_once_do_not_work_on_one_proof(proof: Proof) -> None:
 
 def test_a_proof_without_a_catalogue_says_what_makes_one(proof: Proof) -> None:
     with pytest.raises(BadConfiguration, match="ichnode archive find makes one"):
-        orders(proof)
+        orders_of(proof)
 
 
 # --- retrieval -----------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def test_where_no_ray_answers_is_said_at_once_and_nothing_is_lost(tmp_path: Path
     proof = catalogued(tmp_path / "ct", tmp_path / "proof")
     code, _, said = run(proof.root, "--address", "127.0.0.1:1")
     assert code == 2 and "no Ray at 127.0.0.1:1 " in said
-    assert len(orders(proof)) == 1
+    assert len(orders_of(proof)) == 1
 
 
 def test_a_source_that_the_settings_no_longer_have_is_told(tmp_path: Path) -> None:

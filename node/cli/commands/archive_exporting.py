@@ -1,0 +1,91 @@
+"""`ichnode archive export`: studies that people settled, for a study of several sites."""
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node.cli.commands.invocation import Config, Json, configured
+from node.cli.console.terminal import say
+from node.errors import BadConfiguration
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from node.archive.exporting import Exported
+
+
+def export(
+    proof: Annotated[Path, typer.Argument(metavar="PROOF", help="Folder of the proof.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that may leave the site.")],
+    keep_faces: Annotated[
+        bool, typer.Option("--keep-faces", help="Leave faces and burned-in text in the images.")
+    ] = False,
+    per_minute: Annotated[
+        float, typer.Option(help="Studies a minute from a server, at most.")
+    ] = 60.0,
+    hours: Annotated[
+        str, typer.Option(metavar="FIRST-END", help="Retrieve in these hours alone: 20-6.")
+    ] = "",
+    move_to: Annotated[
+        str,
+        typer.Option(
+            metavar="AE_TITLE:PORT", help="Where a C-MOVE source sends, for this export alone."
+        ),
+    ] = "",
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Write the studies that people settled, de-identified: images and what they decided.
+
+    The images are those that the node read, with no attribute of the source but the place of the
+    slices, manufacturer, model and kernel. What lies far from the brain becomes air, so that nobody
+    can draw the face. OUT/README.txt states the profile (DICOM PS3.15) and its options. Look at a
+    sample before it leaves. A further call goes on with what is not there.
+
+        ichnode archive export proof for_the_study
+    """
+    with configured(config) as settings:
+        try:
+            from node.archive.exporting import write_export
+            from node.archive.finding import Gentle
+            from node.archive.finding import hours as hours_of
+            from node.archive.proof import Proof
+            from node.archive.reading import Plan
+            from node.archive.reading import move_to as move_to_of
+        except ModuleNotFoundError as error:
+            raise BadConfiguration(
+                f"{error.name} is not installed: pip install 'ichnode[archive]'"
+            ) from error
+        gentle = Gentle(per_minute, hours_of(hours))
+        plan = Plan("", 1, 0.0, pictures=False, gentle=gentle, move_to=move_to_of(move_to))
+        tell = partial(say, err=True)
+        with closing(
+            write_export(Proof(proof), out, settings, plan, faces=keep_faces, tell=tell)
+        ) as steps:
+            last = _follow(steps)
+        if as_json:
+            typer.echo(json.dumps(asdict(last), indent=1))
+        else:
+            say(_summary(last, out))
+
+
+def _follow(steps: "Generator[Exported, None, None]") -> "Exported":
+    """Tell how far the export is; return how it ended."""
+    from node.wording import RESEARCH_USE_ONLY
+
+    say(RESEARCH_USE_ONLY, err=True)
+    last = None
+    for last in steps:
+        say(f"{last.before + last.done} of {last.total} studies", err=True)
+    assert last is not None
+    return last
+
+
+def _summary(last: "Exported", out: Path) -> str:
+    without = f"; {last.without} without images, truth.csv says why" if last.without else ""
+    return f"{last.total} studies in {out}{without}. Look at a sample before it leaves."

@@ -1,0 +1,1 @@
+"""The whole way of an archive, by hand: `make acceptance` (300 studies: `STUDIES=300`)."""
