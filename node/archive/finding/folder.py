@@ -115,7 +115,8 @@ def _part(folder: Path, files: Sequence[Path], days: Days) -> str:
 
 def _lost(found: Found, folder: Path) -> list[str]:
     """Return the files of a folder that are known to be missing, or lead out of it."""
-    faults = (found.root / left.name for left in found.left_out if left.fault)
+    names = (left.name for left in found.left_out if left.fault)
+    faults = (found.root / name.replace("\\", "/") for name in names)  # as a DICOMDIR writes it
     return [str(path) for path in faults if path.parent == folder]
 
 

@@ -9,9 +9,10 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
+from pathlib import Path
 from typing import Any
 
+from node.archive.reading.scratch import scratch
 from node.errors import BadConfiguration, Retryable
 
 ANSWER_S = 10.0
@@ -36,7 +37,7 @@ def ray_at(address: str) -> Iterator[Any]:
         from ray.exceptions import AuthenticationError
     except ModuleNotFoundError as error:
         raise BadConfiguration("Ray is not installed: pip install 'ichnode[archive]'") from error
-    with TemporaryDirectory(prefix="ichnode-ray-", ignore_cleanup_errors=True) as folder:
+    with scratch() as folder:
         where = _there(address) if address else _here(folder)
         try:
             ray.init(
@@ -49,7 +50,7 @@ def ray_at(address: str) -> Iterator[Any]:
             raise BadConfiguration(f"Ray at {address}: {_first_line(error)}") from error
         except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
             raise Retryable(
-                f"no Ray at {address or 'this machine'}: {_first_line(error)}"
+                _refused(address) if address else f"no Ray here: {_first_line(error)}"
             ) from error
         try:
             yield ray
@@ -62,17 +63,18 @@ def _settle(*, local: bool) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # seconds, to join a cluster
     if local and not any(os.environ.get(name) for name in TOKEN_VARIABLES):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def _here(folder: str) -> dict[str, Any]:
+def _here(folder: Path) -> dict[str, Any]:
     """Return how a Ray of this machine's own is started."""
     return {
         "address": "local",
         "num_cpus": len(os.sched_getaffinity(0)),
         "include_dashboard": False,
-        "_temp_dir": folder,
+        "_temp_dir": str(folder),
     }
 
 
@@ -84,6 +86,14 @@ def _there(address: str) -> dict[str, Any]:
     except (OSError, ValueError, OverflowError) as error:
         raise Retryable(f"no Ray at {address} ({error}); write it as HOST:PORT") from error
     return {"address": address}
+
+
+def _refused(address: str) -> str:
+    """Return why a cluster that answers lets nobody in; Ray does not say it."""
+    return (
+        f"what answers at {address} does not let us in: is it a Ray of this version, and has this "
+        "user its token (RAY_AUTH_TOKEN, ~/.ray/auth_token)?"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -24,6 +24,8 @@ MOST_FAILED_STARTS = 3
 """So many workers in a row may end while they load the networks; chosen."""
 KILLED = Reading("KILLED", "killed its worker")
 POLL_S = 0.2
+LEAVE_S = 10.0
+"""So long workers may take to clear up; chosen."""
 
 
 @dataclass(slots=True)
@@ -102,6 +104,13 @@ class Stream:
                 for future in self._fetching:
                     future.cancel()
                 self._stop()
+                self._leave()
+
+    def _leave(self) -> None:
+        """Have the workers that do nothing clear up; the others are ended."""
+        closing = [worker.actor.close.remote() for worker in self._idle]
+        if closing:
+            self._ray.wait(closing, num_returns=len(closing), timeout=LEAVE_S)
 
     # --- retrieval ---
 

@@ -19,6 +19,7 @@ from models.volume import Volume
 from node.archive.corridor import case_folder, describe, ingest, private, read
 from node.archive.finding import age_band, iso_day, place
 from node.archive.reading.pictures import picture
+from node.archive.reading.scratch import scratch
 from node.arrive.intake import Intake
 from node.arrive.media import Found
 from node.cases.decoding import decoding_process
@@ -132,7 +133,7 @@ def reader(
         If the networks cannot be loaded.
     """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="ichnode-archive-")))
+        folder = stack.enter_context(scratch())
         upgrade(private(settings, folder / "empty").url)
         decode = decoder or stack.enter_context(decoding_process(settings.decode))
         networks = detector or _loaded(settings)

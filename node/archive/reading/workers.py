@@ -42,6 +42,10 @@ class Worker:
         self._read = self._stack.enter_context(self._make())
         return os.getpid()
 
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self._stack.close()
+
     def read(self, material: Material) -> Reading:
         """Return what comes of a study."""
         assert self._read is not None

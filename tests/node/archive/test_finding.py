@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
 import pytest
+from pydicom.fileset import FileSet
 from typer.testing import CliRunner
 
 from node.announced import ListedSeries, ListedStudy
@@ -33,7 +34,7 @@ from node.dicom.net.dicomweb import WebArchive
 from node.errors import BadConfiguration, Interrupted, Retryable
 from node.settings import Assemble
 from tests.support.builder import HEAD, Scan, encoded, uid
-from tests.support.peers import orthanc
+from tests.support.peers import ct_series, orthanc
 
 WORDS = Assemble()
 WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
@@ -132,6 +133,21 @@ def test_a_file_that_should_be_an_image_belongs_to_the_series_beside_it(tmp_path
     found_in(tmp_path / "ct", tmp_path / "proof")
     counted = sorted(len(row["paths"]) for row in rows(Proof(tmp_path / "proof").where))
     assert counted == [30, 30]  # 29 images and the broken file; 30 images
+
+
+def test_a_medium_is_searched_and_what_its_dicomdir_misses_belongs_to_the_series_beside(
+    tmp_path: Path,
+) -> None:
+    files = FileSet()
+    for path in ct_series(tmp_path / "source"):
+        files.add(path)
+    files.write(tmp_path / "cd")
+    files._stage["t"].cleanup()
+    lost, *_ = sorted(path for path in (tmp_path / "cd").rglob("*") if path.name.startswith("IM"))
+    lost.unlink()
+    (row,) = found_in(tmp_path / "cd", tmp_path / "proof")
+    (real,) = rows(Proof(tmp_path / "proof").where)
+    assert row["slices"] == 3 and str(lost) in real["paths"] and len(real["paths"]) == 4
 
 
 def test_only_studies_of_the_days_asked_for_are_found(tmp_path: Path) -> None:

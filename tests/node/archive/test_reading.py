@@ -1,6 +1,7 @@
 """`ichnode archive read`: one study as `ichnode analyse` reads it, its row, its picture."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from node.archive.reading.orders import Order, orders_of
 from node.archive.reading.outcomes import Outcomes, outcome
 from node.archive.reading.pictures import picture
 from node.archive.reading.retrieval import Retrieval, opener
+from node.archive.reading.scratch import scratch
 from node.archive.reading.workers import crew_of
 from node.cli import app
 from node.cli.analyse import analyse
@@ -126,6 +128,22 @@ def test_a_reading_that_breaks_is_failed_and_the_next_study_is_read() -> None:
         broken, whole = (read(Material(uid("bleeds"), objects=objects("bleeds"))) for _ in range(2))
     assert broken.result == "FAILED" and "the network broke" in broken.reason
     assert whole.result == "SUSPECTED" and whole.picture is None
+
+
+def test_what_a_killed_process_left_is_gone_when_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch() as living, scratch() as dead:
+        left = [dead.with_name(f"{dead.name}-{what}") for what in ("old", "young")]
+        for folder in left:  # as a killed process leaves them: nobody holds the lock
+            folder.mkdir()
+            (folder / "image.dcm").touch()
+        for folder in (living, left[0]):
+            os.utime(folder, (0, 0))
+        with scratch():
+            assert living.exists() and left[1].exists() and not left[0].exists()
+    assert list(tmp_path.iterdir()) == [left[1]]
 
 
 # --- pictures ------------------------------------------------------------------------------------

@@ -186,3 +186,4 @@ def test_who_has_no_token_is_not_let_in(cluster: str, monkeypatch: pytest.Monkey
         timeout=60,
     )
     assert tried.returncode != 0 and "in\n" not in tried.stdout
+    assert "does not let us in: " in tried.stderr and "its token" in tried.stderr
