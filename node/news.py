@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +27,7 @@ class What(StrEnum):
     SUPERSEDE = "supersede"
     """A later result replaces the one that was announced."""
     RETRACT = "retract"
-    """A hemorrhage was suspected, and no longer is."""
+    """A hemorrhage was suspected, and no longer is; or a person withdrew the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class News:
     received_at: str
     flagged_at: str | None
     limitations: tuple[str, ...] = ()
+    withdrawn: Mapping[str, str] | None = None
+    """Who withdrew the result, why, and when (`node.records.Withdrawal`), if anybody did."""
 
     @property
     def path(self) -> str:
@@ -83,7 +86,10 @@ class News:
 
     def to_bytes(self) -> bytes:
         """Return the news as JSON; the same news gives the same bytes."""
-        return json.dumps(asdict(self), indent=1).encode()
+        values = asdict(self)
+        if self.withdrawn is None:
+            del values["withdrawn"]
+        return json.dumps(values, indent=1).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "News":
@@ -95,7 +101,8 @@ class News:
             If the bytes hold none.
         """
         values: dict[str, Any] = json.loads(data)
-        if set(values) != {field.name for field in fields(cls)}:
+        names = {field.name for field in fields(cls)}
+        if not names - _SELDOM <= set(values) <= names:
             raise ValueError("no news")
         values["what"] = What(values["what"])
         values["priority"] = Priority(values["priority"])
@@ -108,6 +115,8 @@ class News:
         return Parcel(channel, KIND, self.path, digest, {"sha256": digest})
 
 
+_SELDOM = {"withdrawn"}
+"""What is written only where it says something."""
 _RESULT = (
     *("case_id", "patient_id", "patient_birth_date", "accession_number", "priority"),
     *("probability", "uncertain", "volume_ml", "reason", "key_slice_sop_instance_uid", "bundle"),

@@ -177,6 +177,22 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """That results were sent in error: who says so, why, and when."""
+
+    who: str
+    why: str
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"withdrawn by {self.who} on {self.at:%Y-%m-%d at %H:%M} UTC: {self.why}"
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as JSON prints it."""
+        return {"who": self.who, "why": self.why, "at": self.at.isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One series, or a part of it, to be read by one bundle version: a row of the worklist."""
 
@@ -196,6 +212,8 @@ class Case:
     """Which part of its series it reads (`node.cases.parts`)."""
     interruptions: int = 0
     """How often its stage was ended from outside: its worker was killed, or memory was gone."""
+    withdrawal: Withdrawal | None = None
+    """Of a case that withdraws the results of those that it supersedes, and reads nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +257,8 @@ class Predecessor:
     """How many images of the series arrived after those that it was made from."""
     ordinal: int = 1
     """Which result of the series it belongs to: 1 is the first, 2 the one that replaced it."""
+    withdrawn: bool = False
+    """Whether it says that a result was withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)

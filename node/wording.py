@@ -9,6 +9,10 @@ NOT_SUSPECTED = "No hemorrhage suspected by ichnode - this does not exclude hemo
 UNCERTAIN = "UNCERTAIN: the networks disagree - a person should decide soon"
 NOT_ANALYSED = "NOT ANALYSED by ichnode - this is not a negative result"
 NOT_ANALYSED_HEADLINE = "ICH NOT ANALYSED, read as usual"
+WITHDRAWN = (
+    "WITHDRAWN: an earlier result of ichnode was sent in error - this is not a negative result"
+)
+WITHDRAWN_HEADLINE = "ICH WITHDRAWN, read as usual"
 NOT_OUTLINED = "Nothing was outlined: there is no segmentation and no volume."
 
 AMBER = (255, 176, 0)
@@ -54,6 +58,7 @@ _PLAINLY = {
     Reason.MIXED_IDENTITY: "The images name different patients.",
     Reason.PURGED: "Earlier images of the series are kept no longer.",
     Reason.OTHER_SERIES_READ: "Another series of the study was read instead.",
+    Reason.WITHDRAWN: "The result was withdrawn.",
     Reason.INTERNAL: "The software failed.",
 }
 
@@ -104,8 +109,16 @@ def series_description(head: str, *, replaces: bool) -> str:
     return f"{head}{', replaces older' if replaces else ''}, research only"
 
 
-def replacement(later_images: int) -> str:
-    """Return why a result replaces an earlier one, in one sentence."""
+def replacement(later_images: int, *, withdrawn: bool = False) -> str:
+    """Return why a result replaces an earlier one, in one sentence.
+
+    Parameters
+    ----------
+    withdrawn
+        Whether the earlier one says that a result was withdrawn.
+    """
+    if withdrawn:
+        return "Replaces ichnode's withdrawn result: the series was read again"
     if later_images == 0:
         return "Replaces ichnode's earlier result: the patient's identity was corrected"
     images = "1 more image" if later_images == 1 else f"{later_images} more images"

@@ -57,7 +57,7 @@ EVENTS: Mapping[Deed, tuple[Code, str]] = {
     **dict.fromkeys((Deed.STARTED, Deed.STOPPED), (APPLICATION, "E")),
     **dict.fromkeys((Deed.SIGNED_IN, Deed.SIGNED_OUT, Deed.SIGN_IN_FAILED), (AUTHENTICATION, "E")),
     **dict.fromkeys((Deed.STUDY, Deed.PICTURES, Deed.KEY_SLICE), (ACCESSED, "R")),
-    **dict.fromkeys((Deed.FEEDBACK, Deed.UNDONE), (PROCEDURE, "U")),
+    **dict.fromkeys((Deed.FEEDBACK, Deed.UNDONE, Deed.RETRACTED), (PROCEDURE, "U")),
     **dict.fromkeys((Deed.QUERIED, Deed.LIST), (QUERY, "E")),
     **dict.fromkeys((Deed.ACCOUNT, Deed.QUARANTINE, Deed.DELIVERIES, Deed.ECHOED), (ALERT, "E")),
     **dict.fromkeys((Deed.COVERAGE, Deed.CANARY, Deed.WATCH, Deed.REFUSED), (ALERT, "E")),

@@ -22,7 +22,7 @@ from node.depot import depot_of
 from node.dicom.read.geometry import stack
 from node.errors import Refused
 from node.outcomes import Planned
-from node.records import Case, Series, SeriesPlan
+from node.records import Case, Series, SeriesPlan, Withdrawal
 from node.settings import Assemble, Settings
 from node.states import Priority, Reason, State
 from node.worklist import Event, Row, Worklist, speaking_for_study
@@ -51,6 +51,8 @@ class CaseLine:
     reason_code: str | None
     reason: str | None
     bundle: str | None
+    withdraws: bool = False
+    """Whether it reads nothing and withdraws the result of those that it supersedes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class Explanation:
         Objects of the study that are set aside: it may be incomplete.
     purged
         What of the study was purged, and when; "" if nothing was.
+    withdrawn
+        Who withdrew results of it, why and when, oldest first.
     """
 
     study_instance_uid: str
@@ -137,6 +141,13 @@ class Explanation:
     door_to_pacs_s: float | None
     quarantined: int
     purged: str
+    withdrawn: tuple[Withdrawal, ...] = ()
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether the case that speaks for the study withdraws its result."""
+        cases = (case for told in self.series for case in told.cases)
+        return any(case.withdraws for case in cases if case.case_id == self.case_id)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of `ichnode explain --json`; a stable interface."""
@@ -220,6 +231,7 @@ def explain(
         door_to_pacs_s=speaker.door_to_pacs_s,
         quarantined=quarantined,
         purged=speaker.purged,
+        withdrawn=tuple(row.withdrawn for row in history if row.withdrawn),
     )
 
 
@@ -351,6 +363,7 @@ def _line(row: Row) -> CaseLine:
         reason_code=row.reason_code,
         reason=row.reason,
         bundle=row.bundle,
+        withdraws=row.withdrawn is not None,
     )
 
 

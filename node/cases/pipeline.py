@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Self
 
 from models.findings import Findings
 from node.case_folder import CaseFolder
-from node.cases import clearance, manifest
+from node.cases import clearance, manifest, withdrawn
 from node.cases.assemble import decide
 from node.cases.parts import parts
 from node.cases.patient import corrected
-from node.cases.report import write_report
+from node.cases.report import write_report, write_withdrawal
 from node.cases.scans import said_of
 from node.cases.triage import triage
 from node.depot import Depot, depot_of
 from node.dicom.read.pixels import Decoder, load_volume
 from node.errors import Refused
 from node.outcomes import Failed, NotAnalysed, Outcome, Planned, Reported, Waiting
-from node.records import Case, Header, Parcel, Series, SeriesPlan
+from node.records import Case, Header, Parcel, Series, SeriesPlan, Withdrawal
 from node.settings import Assemble, Settings
 from node.states import Reason, State
 from node.worklist import Arrivals, Cases, Outbox, Views, Worklist
@@ -125,7 +125,9 @@ def _assemble(case: Case, node: Node) -> Outcome:
     cases = [one for one in of_study if one.series_instance_uid in known]
     replaces = None
     if case.supersedes is not None:
-        cases.append(node.cases.get(case.supersedes))
+        older = _last_read(case, node)
+        cases.append(older)
+        case = dataclasses.replace(case, supersedes=older.id)
         reports = (node.outbox.predecessor(case.id, kind) for kind in ("sr", "text"))
         replaces = next(filter(None, reports), None)
     outcome, plan = decide(case, study, cases, node.settings.assemble, now)
@@ -144,6 +146,15 @@ def _assemble(case: Case, node: Node) -> Outcome:
             folder.write_plan(plan)
         manifest.note(folder, "assemble", settings=node.settings.assemble.model_dump(mode="json"))
     return outcome
+
+
+def _last_read(case: Case, node: Node) -> Case:
+    """Return the case that a late slice outdated; a person may have withdrawn it meanwhile."""
+    assert case.supersedes is not None
+    older = node.cases.get(case.supersedes)
+    while older.supersedes is not None and (older.withdrawal or older.state is State.RECEIVING):
+        older = node.cases.get(older.supersedes)
+    return older
 
 
 def _nothing_whole(mine: Series, settings: Assemble, now: datetime) -> Waiting | Failed:
@@ -180,8 +191,11 @@ def _report(case: Case, node: Node) -> Outcome:
     """TRIAGED, NOT_ANALYSED -> REPORTED; leaves the report and owes it to the destinations.
 
     It leaves the manifest too. Where there is one already, the case is replayed: its sources must
-    still be what was read, and the result is compared with the one before.
+    still be what was read, and the result is compared with the one before. A case that withdraws a
+    result reports that alone.
     """
+    if case.withdrawal is not None:
+        return _report_withdrawal(case, case.withdrawal, node)
     folder = node.folder(case)
     plan = folder.require_plan_as_read()
     result: Findings | NotAnalysed
@@ -214,6 +228,27 @@ def _report(case: Case, node: Node) -> Outcome:
     after = manifest.write(folder, case, plan, objects, _timings(case, node))
     compared = None if before is None else manifest.compare(before, after)
     return Reported(owed, compared)
+
+
+def _report_withdrawal(case: Case, said: Withdrawal, node: Node) -> Reported:
+    """Leave the report that a result is withdrawn, and owe it to the archives that were told."""
+    gone = node.outbox.withdrawn(case.id)
+    if not gone.told:
+        return Reported()
+    reports = (node.outbox.predecessor(case.id, kind) for kind in ("sr", "text"))
+    replaces = next(filter(None, reports), None)
+    folder = node.folder(case)
+    plan = withdrawn.plan_of(gone.cases, said, replaces, node.depot)
+    plan = corrected(plan, node.outbox, case.id, node.depot)
+    received = node.arrivals.study(case.study_instance_uid)
+    source = withdrawn.source_of(plan, received, gone.cases, node.depot)
+    folder.write_plan(plan)
+    manifest.note(folder, "report")
+    archives = node.settings.deliver.owed_to(canary=False)
+    asked = any(one.rejection_note and one.name in gone.told for one in archives)
+    objects = write_withdrawal(source, said, gone.there, folder, rejects=asked)
+    manifest.write(folder, case, plan, objects, _timings(case, node))
+    return Reported(withdrawn.owed_of(objects, archives, gone.told))
 
 
 def _bring(plan: SeriesPlan, node: Node) -> None:

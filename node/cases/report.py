@@ -13,7 +13,7 @@ object at every peer.
 """
 
 import dataclasses
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from io import BytesIO
@@ -35,9 +35,10 @@ from node.dicom.write.seg import segmentation
 from node.dicom.write.source import Algorithm, Imprint, Source, local_time, read_source
 from node.dicom.write.sr import findings_report, not_analysed_report
 from node.dicom.write.text_sr import findings_text, not_analysed_text
+from node.dicom.write.withdrawal import withdrawal
 from node.errors import Permanent, Refused, Retryable
 from node.outcomes import NotAnalysed
-from node.records import ReportObject, SeriesPlan
+from node.records import ReportObject, SeriesPlan, Withdrawal
 from node.wording import NOT_ANALYSED_HEADLINE, headline, plainly, replacement
 
 
@@ -83,7 +84,37 @@ def write_report(
     # Identity is copied, not judged; and pydicom would log the values that it finds wrong.
     with disable_value_validation():
         objects, picture = _compose(plan, result, folder.root, when, decode, also)
-        encoded = {kind: _encode(ds) for kind, ds in objects.items()}
+        return _left_in(folder, objects, picture)
+
+
+def write_withdrawal(
+    source: Source,
+    said: Withdrawal,
+    gone: Sequence[ReportObject],
+    folder: CaseFolder,
+    *,
+    rejects: bool,
+) -> tuple[ReportObject, ...]:
+    """Leave the report of a case that withdraws objects in its folder; return what to deliver.
+
+    Parameters
+    ----------
+    gone, rejects
+        As in `node.dicom.write.withdrawal.withdrawal`.
+
+    Raises
+    ------
+    Retryable
+        If the disk is full or fails.
+    """
+    with disable_value_validation():
+        return _left_in(folder, withdrawal(source, said, gone, rejects=rejects), None)
+
+
+def _left_in(
+    folder: CaseFolder, objects: Mapping[str, Dataset], picture: bytes | None
+) -> tuple[ReportObject, ...]:
+    encoded = {kind: _encode(ds) for kind, ds in objects.items()}
     try:
         folder.replace_report(encoded, picture)
     except OSError as error:
@@ -206,7 +237,7 @@ def _said(source: Source, what: str, when: datetime, how: str = "") -> list[str]
     older = source.plan.replaces
     return [
         f"{what} on {done:%Y-%m-%d} at {done:%H:%M}. {how}".strip(),
-        *([replacement(older.later_images)] if older else ()),
+        *([replacement(older.later_images, withdrawn=older.withdrawn)] if older else ()),
         *source.plan.scans,
         *(f"Limitation: {text}" for text in source.plan.limitations),
     ]

@@ -4,27 +4,28 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from node.case_folder import CaseFolder, case_folder
-from node.cases.pipeline import Node
+from node.depot import depot_of
 from node.errors import Outage
 from node.news import News, What
 from node.records import Parcel
-from node.settings import Destination
+from node.settings import Destination, Settings
 from node.worklist import Tell
 
 
-def teller(node: Node) -> Tell | None:
+def teller(settings: Settings) -> Tell | None:
     """Return what writes and addresses news; None where nobody gets messages."""
-    wanted = node.settings.deliver.messaged
+    wanted = settings.deliver.messaged
     if not wanted:
         return None
+    depot = depot_of(settings)
 
     def tell(said: News, may_know: frozenset[str]) -> Sequence[tuple[str, Parcel]]:
-        folder = CaseFolder(node.root, case_folder(said.case_id))
+        folder = CaseFolder(depot.root, case_folder(said.case_id))
         try:
             folder.write_message(PurePosixPath(said.path).name, said.to_bytes())
         except OSError as error:
             raise Outage(f"cannot write to {folder.path}: {error.strerror}") from error
-        node.depot.keep(said.path)
+        depot.keep(said.path)
         return [(one.name, said.parcel(one.how)) for one in wanted if concerns(one, said, may_know)]
 
     return tell
@@ -33,8 +34,11 @@ def teller(node: Node) -> Tell | None:
 def concerns(destination: Destination, said: News, may_know: frozenset[str]) -> bool:
     """Return whether a destination gets an news.
 
-    A suspicion is taken back where it may be known, and nowhere else.
+    A suspicion is taken back where it may be known, and nowhere else. So is what a person withdrew,
+    whatever messages a destination asks for: it must not stand anywhere.
     """
+    if said.withdrawn is not None:
+        return destination.name in may_know
     if said.what is What.RETRACT:
         return destination.name in may_know and said.what.value in destination.events
     before = () if said.before is None else (said.before,)

@@ -72,7 +72,7 @@ def _run(case: Case, node: Node, name: str) -> None:
     outcome = _outcome(case, node, name)
     if outcome is None:
         return
-    node.cases.finish(case, name, outcome, node.clock(), teller(node))
+    node.cases.finish(case, name, outcome, node.clock(), teller(node.settings))
     node.depot.leave(case.folder)
     if outcome.state is not case.state:
         moved = event("moved", case=case.id, stage=str(case.state), **_result(outcome))

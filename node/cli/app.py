@@ -30,6 +30,7 @@ from node.cli.commands.peers import echo, send
 from node.cli.commands.purging import purge
 from node.cli.commands.quarantine import quarantine
 from node.cli.commands.reading import analyse, bench, demo
+from node.cli.commands.retracting import retract
 from node.cli.commands.reviewing import feedback
 from node.cli.commands.sending import pause, resume
 from node.cli.commands.training import evaluate, export, train
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "echo": echo,
     "send": send,
     "replay": replay,
+    "retract": retract,
     "explain": explain,
     "pause": pause,
     "resume": resume,

@@ -17,6 +17,8 @@ class Verdict(Enum):
     """The peer refuses the parcel for what it is, until something changes at the peer."""
     FINAL = "final"
     """The peer refuses the parcel for good: a person must look."""
+    CANCELLED = "cancelled"
+    """It is owed no longer: its result was withdrawn or replaced just before it would have left."""
     STOPPED = "stopped"
     """The parcel was kept back: it must never be sent as it is."""
 

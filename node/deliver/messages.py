@@ -1,14 +1,15 @@
 """What every channel of messages does: it reads what is owed, checks whose it is, and words it."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from node.deliver.answer import Answer, Verdict
 from node.depot import depot_of
 from node.errors import BadConfiguration
 from node.news import News, What, read_news
-from node.records import Delivery
+from node.records import Delivery, Withdrawal
 from node.settings import Destination, Settings
 from node.states import Priority
 from node.wording import (
@@ -18,6 +19,7 @@ from node.wording import (
     RESEARCH_USE_ONLY,
     SUSPECTED,
     UNCERTAIN,
+    WITHDRAWN,
 )
 from node.worklist import Outbox
 
@@ -49,6 +51,9 @@ def send_each(
     name = batch[0].destination
     found = [one for one in settings.deliver.messaged if (one.name, one.how) == (name, how)]
     for owed in batch:
+        if not outbox.is_owed(owed):
+            yield owed, Answer(Verdict.CANCELLED)
+            continue
         if not found:
             missing = f"no destination {name!r} of {how} is set"
             yield owed, Answer(Verdict.AGAIN, message=missing)
@@ -96,6 +101,8 @@ def secret(variable: str) -> str:
 def sentences(message: Message) -> list[str]:
     """Return what the message says in words, the verdict first; nobody is named."""
     said = message.said
+    if said.withdrawn is not None:
+        return [WITHDRAWN, _withdrawn(said.withdrawn), RESEARCH_USE_ONLY]
     words = [] if message.after_minutes is None else [_unacknowledged(message.after_minutes)]
     words += {What.RETRACT: [TAKEN_BACK], What.SUPERSEDE: [REPLACED]}.get(said.what, [])
     words.append(_verdict(said))
@@ -111,6 +118,10 @@ def sentences(message: Message) -> list[str]:
 
 TAKEN_BACK = "TAKEN BACK: a hemorrhage was suspected before, and a later result does not suspect it"
 REPLACED = "This replaces the result that was announced before"
+
+
+def _withdrawn(said: Mapping[str, str]) -> str:
+    return str(Withdrawal(said["who"], said["why"], datetime.fromisoformat(said["at"])))
 
 
 def _unacknowledged(minutes: int) -> str:

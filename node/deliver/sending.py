@@ -188,6 +188,9 @@ def _note(
             again = outbox.stored(owed, worker, status or 0, send_again_at, now)
         elif verdict is Verdict.STORED:
             again = outbox.delivered(owed, worker, status or 0, now)
+        elif verdict is Verdict.CANCELLED:
+            outbox.let_go(owed, worker)
+            return True
         elif verdict is Verdict.STOPPED:
             logger.error("%s", answer.message, extra=say)
             outbox.never_send(owed, worker, answer.message, now)

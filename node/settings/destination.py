@@ -66,6 +66,9 @@ class Hl7(Section):
     retract_with: Literal["D", "W"] = Field(
         "D", description='OBX-11 of what is taken back: "D" deleted or "W" wrong'
     )
+    withdraw_with: Literal["W", "D"] = Field(
+        "W", description='OBX-11 of what a person withdrew: "W" wrong or "D" deleted'
+    )
 
 
 class Mail(Section):
@@ -102,13 +105,18 @@ class Destination(Section):
         description='which objects it gets (dicom), of these and "gsps" (outline) and "key" '
         "(key slice)",
     )
+    rejection_note: bool = Field(
+        False,
+        description="whether it gets a rejection note (IHE IOCM) of results that are withdrawn; "
+        "some archives show one as a key image (dicom)",
+    )
     canary: bool = Field(
         False, description="whether it gets the canary's objects, and no patient's (dicom)"
     )
     events: tuple[Event, ...] = Field(
         EVENTS,
         description="which messages it gets: the first result, a priority raised, a result "
-        "replaced, a suspicion taken back",
+        "replaced, a suspicion taken back; of what is withdrawn it hears in any case",
     )
     priorities: tuple[Literal["SUSPECTED", "NOT_ANALYSED", "NOT_SUSPECTED"], ...] = Field(
         ("SUSPECTED",), description="which priorities it gets messages about"
@@ -129,8 +137,9 @@ class Destination(Section):
             raise ValueError(f'{self.name}: how = "{self.how}" needs {" and ".join(missing)}')
         if self.tls.is_on and self.how != "dicom":
             raise ValueError(f'{self.name}: tls is for how = "dicom"')
-        if self.canary and self.how != "dicom":
-            raise ValueError(f'{self.name}: canary = true is for how = "dicom"')
+        for name in ("canary", "rejection_note"):
+            if getattr(self, name) and self.how != "dicom":
+                raise ValueError(f'{self.name}: {name} = true is for how = "dicom"')
         if self.how == "webhook" and not re.fullmatch(_URL, self.webhook.url):
             raise ValueError(f"{self.name}: webhook.url must be https://HOST[:PORT]/PATH")
         if self.how == "mail":

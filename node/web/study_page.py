@@ -1,6 +1,7 @@
 """One study: its slices with what was found on them, and how the result came about."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from node.case_folder import CaseFolder, case_folder
 from node.cases.explain import Explanation, explain_study
 from node.depot import depot_of
 from node.errors import IchnodeError
+from node.records import Withdrawal
 from node.web.live_list import Held
 from node.web.site import Site
 from node.worklist import Event, KeptReport, Row, Said
@@ -77,6 +79,8 @@ class Told:
     """What radiologists' reports say; the one that counts last."""
     beside: tuple[Row, Slices] | None = None
     """Another case of the study, whose slices are shown beside."""
+    withdrawn: Withdrawal | None = None
+    """Who withdrew the result of the case that is shown."""
 
 
 class StudyPage:
@@ -162,6 +166,7 @@ class StudyPage:
             listed=Held(listed, ""),
             case=shown,
             slices=slices,
+            withdrawn=_withdrawn(shown, history),
             beside=None if other is None else (other, self._slices(other.case_id)),
             explanation=self._explained(uid),
             said=tuple(worklist.feedback.of_study(uid)),
@@ -180,6 +185,14 @@ class StudyPage:
             return explain_study(uid, self._site.worklist, self._site.settings, self._site.clock())
         except IchnodeError:
             return None  # a study that is just being filed
+
+
+def _withdrawn(case: Row, history: Iterable[Row]) -> Withdrawal | None:
+    """Return who withdrew the result of a case; None if it stands or was replaced."""
+    key = case.series_instance_uid, case.part
+    later = (row for row in history if (row.series_instance_uid, row.part) == key)
+    found = (row.withdrawn for row in later if row.withdrawn and row.case_id > case.case_id)
+    return None if case.withdrawn else next(found, None)
 
 
 def _opening(url: str, case: Row, slices: Slices) -> str:

@@ -26,6 +26,7 @@ _KINDS = {
     "capture": "capture",
     "gsps": "outline",
     "key": "key slice",
+    "rejection": "rejection note",
     "message": "message",
 }
 """What the kinds of a report's objects are called here."""
@@ -138,11 +139,15 @@ def spoken(code: str) -> str:
 
 def announced(row: Row) -> str:
     """Return how a row is announced to who cannot see it; without any identity."""
+    if row.withdrawn:
+        return "withdrawn"
     return f"{spoken(row.priority)}{', uncertain' if row.uncertain else ''}"
 
 
 def verdict(row: Row) -> str:
     """Return what a row says, in a few words."""
+    if row.withdrawn:
+        return "Withdrawn: read it as usual"
     return {
         Priority.SUSPECTED: "Suspected, unverified",
         Priority.NOT_ANALYSED: "Not analysed: read it as usual",
@@ -178,7 +183,7 @@ def _value(value: object) -> str:
 def notes(row: Row) -> list[str]:
     """Return what a person must know of a row beside its result, the weightiest first."""
     said = [UNCERTAIN] if row.uncertain else []
-    said += [row.reason] if row.reason else []
+    said += [row.why] if row.why else []
     if row.quarantined:
         objects = f"{row.quarantined} received object{'s' if row.quarantined > 1 else ''}"
         said.append(f"{objects} set aside: the study may be incomplete")

@@ -30,6 +30,7 @@ from node.worklist.querying.archive import (
 )
 from node.worklist.querying.matching import BadQuery
 from node.worklist.reading.cases import Cases
+from node.worklist.reading.retractions import Retraction, Retractions, Taken
 from node.worklist.running.alarms import Alarm, Alarms
 from node.worklist.running.jobs import JobLine, Jobs
 from node.worklist.running.leases import LeaseLost, claimant, lease_kept
@@ -159,6 +160,8 @@ __all__ = [
     "READ_ELSEWHERE",
     "Reports",
     "Retention",
+    "Retraction",
+    "Retractions",
     "Role",
     "Round",
     "Row",
@@ -173,6 +176,7 @@ __all__ = [
     "Step",
     "Stored",
     "Stray",
+    "Taken",
     "Tell",
     "Uncovered",
     "Unlisted",

@@ -11,6 +11,7 @@ from node.worklist.people.accounts import Accounts
 from node.worklist.people.feedback import Feedback
 from node.worklist.querying.archive import Archive
 from node.worklist.reading.cases import Cases
+from node.worklist.reading.retractions import Retractions
 from node.worklist.running.alarms import Alarms
 from node.worklist.running.jobs import Jobs
 from node.worklist.running.processes import Processes
@@ -53,6 +54,8 @@ class Worklist:
         For who decides about what was set aside.
     cases
         For the worker.
+    retractions
+        For who takes results back.
     outbox
         For who sends results.
     deliveries
@@ -113,6 +116,7 @@ class Worklist:
         self.announcements = Announcements(self._database)
         self.quarantine = Quarantine(self._database)
         self.cases = Cases(self._database)
+        self.retractions = Retractions(self._database)
         self.outbox = Outbox(self._database)
         self.deliveries = Deliveries(self._database)
         self.commitments = Commitments(self._database)

@@ -139,7 +139,8 @@ def replay(
 ) -> None:
     """Run a case's stages again, from the one given; the running node does the work.
 
-    A study's UID or accession number means the case that speaks for it.
+    A study's UID or accession number means the case that speaks for it. A case that withdraws a
+    result is not run itself: a new one is, whose result replaces the withdrawal.
 
     The result is compared with the one before: the log, the event table and --wait say "same
     result", or what differs.
@@ -154,8 +155,10 @@ def replay(
         if stage not in STAGES:
             raise BadConfiguration(f"no stage {stage!r}: {', '.join(STAGES)}")
         number = worklist.views.find_case(case)
-        worklist.cases.replay(number, STAGES[stage], utc_now())
-        say(f"case {number} starts again at {stage}")
+        runs = worklist.cases.replay(number, STAGES[stage], utc_now())
+        anew = "" if runs == number else f" as case {runs}"
+        say(f"case {number} starts again at {stage}{anew}")
+        number = runs
         if not wait:
             return
         while (done := worklist.cases.get(number)).state in PIPELINE:

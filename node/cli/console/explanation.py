@@ -8,7 +8,7 @@ from rich.text import Text
 
 from node.cases.explain import Explanation, Told
 from node.cli.console.terminal import outside
-from node.cli.console.worklist import PRIORITY_STYLES, figure
+from node.cli.console.worklist import PRIORITY_STYLES, WITHDRAWN_STYLE, figure
 from node.states import State
 from node.visible import visible
 from node.wording import RESEARCH_USE_ONLY
@@ -20,7 +20,8 @@ CHOSEN = Text("▶ chosen", "bold")
 def explained(told: Explanation) -> Group:
     """Return why a study's series are read or not, and its time budget, as a page."""
     study = outside(f"  study {told.study_instance_uid}")
-    heading = Text.assemble(PRIORITY_STYLES[told.priority], study)
+    shown = WITHDRAWN_STYLE if told.is_withdrawn else PRIORITY_STYLES[told.priority]
+    heading = Text.assemble(shown, study)
     heading.append_text(outside(f", accession {told.accession_number or '-'}"))
     heading.append(f", case {told.case_id}")
     aside = f"{told.quarantined} objects of this study are in quarantine: it may be incomplete"
@@ -29,6 +30,7 @@ def explained(told: Explanation) -> Group:
         heading,
         *([Text(aside, "bold")] if told.quarantined else ()),
         *([outside(told.purged, "bold")] if told.purged else ()),
+        *(outside(str(one), "bold") for one in told.withdrawn),
         _series_table(told),
         _time_table(told),
     )
@@ -75,7 +77,8 @@ def _why(one: Told, names: Mapping[str, str]) -> Text:
         lines.append(f"closed at {one.closed_at:%H:%M:%S} UTC{sooner}: {one.closed_by}")
     lines += [f"limitation: {text}" for text in one.limitations]
     for case in one.cases:
-        older = f", supersedes case {case.supersedes}" if case.supersedes else ""
+        verb = "withdraws" if case.withdraws else "supersedes"
+        older = f", {verb} case {case.supersedes}" if case.supersedes else ""
         lines.append(f"case {case.case_id}: {case.state}, {case.priority}{older}")
     return _lines(*lines)
 

@@ -18,6 +18,7 @@ PRIORITY_STYLES = {
     Priority.PENDING: ("… PENDING", ""),
     Priority.NOT_SUSPECTED: ("○ NOT SUSPECTED", "dim"),
 }
+WITHDRAWN_STYLE = ("⊘ WITHDRAWN", "bold white on #0072b2")
 """A word with a shape, and a style with a colour-blind-safe colour (Okabe and Ito)."""
 
 SUBTYPE_SHOWN = 0.5
@@ -57,7 +58,7 @@ def worklist_table(rows: Sequence[Row], more: int = 0) -> Table:
             _priority(row),
             f"{row.case_id}\n{_came(row)}",
             outside(row.patient_id).append("\n").append(outside(row.accession_number)),
-            outside(row.reason or _subtypes(row)),
+            outside(row.why or _subtypes(row)),
             figure(row.volume_ml, 1),
             figure(row.probability, 2),
             figure(row.door_to_flag_s, 1),
@@ -84,7 +85,8 @@ def _priority(row: Row) -> Text:
     prior = ["\nprior"] if row.prior else []
     aside = [f"\n{row.quarantined} set aside"] if row.quarantined else []
     purged = [f"\n{row.purged}"] if row.purged else []
-    return Text.assemble(PRIORITY_STYLES[row.priority], *uncertain, *prior, *aside, *purged)
+    shown = WITHDRAWN_STYLE if row.withdrawn else PRIORITY_STYLES[row.priority]
+    return Text.assemble(shown, *uncertain, *prior, *aside, *purged)
 
 
 def _came(row: Row) -> str:

@@ -1,6 +1,6 @@
 """The channel "dicom": a report's objects go out by C-STORE, and only to whom they belong."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from node.deliver.answer import Answer, Verdict
@@ -35,8 +35,14 @@ def send(
         for path, delivery in list(owed.items()):
             if against := _objection(path, delivery, sources[delivery.case_id]):
                 yield owed.pop(path), against
-        for sent in send_files(owed, peers[name], settings, high_priority=high):
-            yield owed[sent.path], _answer(sent)
+
+        def is_cancelled(path: Path, owed: Mapping[Path, Delivery] = owed) -> bool:
+            return not outbox.is_owed(owed[path])
+
+        files, peer = list(owed), peers[name]
+        for sent in send_files(files, peer, settings, high_priority=high, left_out=is_cancelled):
+            yield owed.pop(sent.path), _answer(sent)
+        yield from ((delivery, Answer(Verdict.CANCELLED)) for delivery in owed.values())
 
 
 def probe(destination: Destination, settings: Settings) -> str:

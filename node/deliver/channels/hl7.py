@@ -1,7 +1,10 @@
 r"""The channel "hl7": an unsolicited result, HL7 v2 ORU^R01, over MLLP.
 
 It creates no order: there is no ORC segment. All observations are preliminary (OBX-11 P). A message
-that takes a suspicion back repeats those of the message before with OBX-11 D or W and no value.
+that takes a suspicion back repeats those of the message before with OBX-11 D or W and no value. So
+does one that withdraws a result which was sent in error, with W unless the settings say D: "post
+original as wrong, e.g., transmitted for wrong patient" (HL7 v2.5.1, table 0085). C would correct a
+final result by another value, and there is none.
 OBX-3 and OBX-4 are the same in each message of a study, so that a later one replaces an earlier.
 """
 
@@ -114,7 +117,9 @@ def _observations(message: Message, site: Hl7) -> list[str]:
     said = message.said
     taken_back = said.what is What.RETRACT
     found = _taken_back(said) if taken_back else _results(message)
-    status = site.retract_with if taken_back else "P"
+    status = "P"
+    if taken_back:
+        status = site.withdraw_with if said.withdrawn else site.retract_with
     return [
         segment(
             "OBX",

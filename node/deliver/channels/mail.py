@@ -24,7 +24,7 @@ _SUBJECTS = {
     "escalation": "NOT ACKNOWLEDGED: hemorrhage suspected, unverified",
 }
 
-
+WITHDRAWN = "result WITHDRAWN, read as usual"
 FAILURES = (smtplib.SMTPException, OSError, ValueError)
 """What smtplib raises; ValueError of a challenge that is no base64, or a password beyond ASCII."""
 
@@ -55,16 +55,17 @@ def compose(message: Message, destination: Destination) -> EmailMessage:
     said, subject = message.said, message.said.priority
     mail = EmailMessage(policy=SMTP)
     verdict = _VERDICTS.get(subject, "NOT ANALYSED, read as usual")
-    mail["Subject"] = f"ichnode: {_SUBJECTS.get(message.event, verdict)} (research only)"
+    about = WITHDRAWN if said.withdrawn else _SUBJECTS.get(message.event, verdict)
+    mail["Subject"] = f"ichnode: {about} (research only)"
     mail["From"] = destination.mail.sender
     mail["To"] = destination.mail.recipient
     mail["Date"] = datetime.fromisoformat(said.at)
     mail["Message-ID"] = f"<{message.key}@ichnode.invalid>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence is reported to us
-    about = {"Accession number": said.accession_number, "Study": said.study_instance_uid}
+    named = {"Accession number": said.accession_number, "Study": said.study_instance_uid}
     if destination.patient_id:
-        about["Patient ID"] = said.patient_id
-    lines = [*sentences(message), "", *(f"{name}: {value}" for name, value in about.items())]
+        named["Patient ID"] = said.patient_id
+    lines = [*sentences(message), "", *(f"{name}: {value}" for name, value in named.items())]
     mail.set_content("\n".join(visible(line) for line in lines) + "\n")
     return mail
 

@@ -1,7 +1,7 @@
 """C-ECHO and C-STORE as an SCU: sends files to a peer as they are stored."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,7 @@ def send_files(
     *,
     high_priority: bool = False,
     originator: tuple[str, int] | None = None,
+    left_out: Callable[[Path], bool] | None = None,
 ) -> Iterator[Sent]:
     """Send files to a peer over one association; yield how each ended, in their order.
 
@@ -103,6 +104,9 @@ def send_files(
     ----------
     originator
         AE title and message ID of the C-MOVE that asked for it, if one did.
+    left_out
+        Asked just before each file would leave; one of which it is true is not sent, and nothing is
+        said of it.
     """
     left = deque(_item(path) for path in files)
     kinds = {(i.sop_class_uid, i.transfer_syntax_uid) for i in left if isinstance(i, Part10File)}
@@ -111,6 +115,9 @@ def send_files(
         if kinds:
             with _associated(peer, contexts_out(kinds), settings) as assoc:
                 while left:
+                    if left_out is not None and left_out(left[0].path):
+                        left.popleft()
+                        continue
                     sent = _send(left[0], assoc, high_priority, originator)
                     left.popleft()
                     yield sent

@@ -98,6 +98,10 @@ CONCLUSIONS = Code("121076", "DCM", "Conclusions")
 FINDINGS = Code("121070", "DCM", "Findings")
 FINDING = Code("121071", "DCM", "Finding")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
+REJECTED = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
+"""CID 7011: the title of a rejection note. An archive that follows IHE's Imaging Object Change
+Management (RAD TF-3, 4.66) may go on to show what was (113001, "Rejected for Quality Reasons"), and
+must not show this."""
 KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 CT_OF_HEAD = Code("303653007", "SCT", "Computed tomography of head")
 

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dictionary
 
 from node.dicom.write.source import Imprint, Source, imprint, references
-from node.records import Predecessor
+from node.records import Predecessor, ReportObject
 
 
 def document(
@@ -37,6 +37,22 @@ def document(
     if older := source.plan.replaces:
         ds.PredecessorDocumentsSequence = [_predecessor(source, older)]
     return ds
+
+
+def replaces_all(ds: Dataset, source: Source, older: Sequence[ReportObject]) -> Dataset:
+    """Return a document after it names just these older documents as its predecessors."""
+    ds.pop("PredecessorDocumentsSequence", None)
+    if older:
+        study = Dataset()
+        study.StudyInstanceUID = source.plan.study_instance_uid
+        study.ReferencedSeriesSequence = [one_of(item) for item in older]
+        ds.PredecessorDocumentsSequence = [study]
+    return ds
+
+
+def one_of(item: ReportObject) -> Dataset:
+    """Return an item of a Referenced Series Sequence that names an object of a report."""
+    return _one(item.series_instance_uid, item.sop_class_uid, item.sop_instance_uid)
 
 
 def partial(ds: Dataset, why: str) -> Dataset:

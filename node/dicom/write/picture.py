@@ -122,7 +122,9 @@ def draw(
     return picture if heat else picture.convert("L")
 
 
-def draw_not_analysed(what: str, why: str, notes: Sequence[str]) -> Image.Image:
+def draw_not_analysed(
+    what: str, why: str, notes: Sequence[str], headline: str = NOT_ANALYSED
+) -> Image.Image:
     """Return the picture of a series that was not analysed, in grey.
 
     Parameters
@@ -133,9 +135,11 @@ def draw_not_analysed(what: str, why: str, notes: Sequence[str]) -> Image.Image:
         The technical reason.
     notes
         Small print: when that was decided, limitations.
+    headline
+        The result in a sentence.
     """
     picture, pen = blank()
-    top = centred(pen, 200, NOT_ANALYSED, 36)
+    top = centred(pen, 200, headline, 36)
     top = centred(pen, top + 40, what, 44)
     top = centred(pen, top + 60, f"Reason: {why}", 22)
     small_print(pen, notes, max(top + 60, 700), 18)

@@ -41,7 +41,7 @@ def numbers(source: Source, findings: Findings, side: Side | None) -> list[str]:
 def remarks(source: Source) -> list[str]:
     """Return what follows every result: what it replaces, the study's scans, research use."""
     older = source.plan.replaces
-    why = [replacement(older.later_images)] if older else []
+    why = [replacement(older.later_images, withdrawn=older.withdrawn)] if older else []
     return [*why, *source.plan.scans, RESEARCH_USE_ONLY]
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from statistics import median, mode
 from typing import Self
 
+from pydicom import dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
 from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -34,7 +36,10 @@ from node.wording import series_description
 
 VERSION = version("ichnode")
 
-SERIES_NUMBERS = {"seg": 9901, "sr": 9902, "capture": 9903, "text": 9904, "gsps": 9905, "key": 9906}
+SERIES_NUMBERS = {
+    **{"seg": 9901, "sr": 9902, "capture": 9903, "text": 9904},
+    **{"gsps": 9905, "key": 9906, "rejection": 9907},
+}
 """Each object has a series of its own, with a number far above those that scanners count to.
 
 Each later result of a series adds 10. The numbers are an estimate; nothing was measured.
@@ -244,6 +249,30 @@ def read_source(plan: SeriesPlan, root: Path) -> Source:
     return Source(
         plan, headers, fullest(datasets, (*MUST_AGREE, *REQUIRED)), _common_rescale(datasets)
     )
+
+
+def source_by_report(
+    plan: SeriesPlan, headers: Mapping[str, Header], report: Path
+) -> Source | None:
+    """Return the planned series, which was purged, by the identity that a report on it inherited.
+
+    Parameters
+    ----------
+    headers
+        Of its instances, as `Source.headers`.
+
+    Returns
+    -------
+    Source or None
+        None if the report is not there, or is no DICOM file.
+    """
+    try:
+        ds = dcmread(report)
+    except (OSError, InvalidDicomError):
+        return None
+    for keyword in SCANNER:  # it names the node
+        ds.pop(keyword, None)
+    return Source(plan, headers, corrected(ds, plan.corrected))
 
 
 def _common_rescale(datasets: Sequence[Dataset]) -> tuple[float, float] | None:

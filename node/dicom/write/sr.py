@@ -79,7 +79,7 @@ def findings_report(
         *sentences.remarks(source),
         *sentences.limitations(source),
     ]
-    ds = _report(source, mark, groups, verdict(findings, in_part), texts, segmentation)
+    ds = report(source, mark, groups, verdict(findings, in_part), texts, segmentation)
     return partial(ds, "Read in part") if in_part else ds
 
 
@@ -91,10 +91,10 @@ def not_analysed_report(source: Source, mark: Imprint, reason: str) -> Dataset:
     group = measurement_groups.not_analysed(source, mark)
     conclusion = f"{NOT_ANALYSED}. Reason: {reason} ({mark.reason_code})"
     texts = [*sentences.remarks(source), *sentences.limitations(source)]
-    return partial(_report(source, mark, [group], conclusion, texts, None), "Not analysed")
+    return partial(report(source, mark, [group], conclusion, texts, None), "Not analysed")
 
 
-def _report(
+def report(
     source: Source,
     mark: Imprint,
     groups: Sequence[ContentSequence],

@@ -58,7 +58,7 @@ def findings_text(
         *sentences.limitations(source),
     ]
     look = source.plan.slices[first_look(findings)]
-    ds = _report(source, mark, conclusions, found, look)
+    ds = report(source, mark, conclusions, found, look)
     return partial(ds, "Read in part") if in_part else ds
 
 
@@ -66,10 +66,10 @@ def not_analysed_text(source: Source, mark: Imprint, reason: str) -> Dataset:
     """Return the plain report on a series that was not analysed, with the reason."""
     conclusions = [NOT_ANALYSED, plainly(mark.reason_code), *sentences.remarks(source)]
     found = [f"Reason: {reason} ({mark.reason_code})", *sentences.limitations(source)]
-    return partial(_report(source, mark, conclusions, found, None), "Not analysed")
+    return partial(report(source, mark, conclusions, found, None), "Not analysed")
 
 
-def _report(
+def report(
     source: Source,
     mark: Imprint,
     conclusions: Sequence[str],

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 
 from node.identity import Identity, PatientIdentity
 from node.records import Header, StoredObject
-from node.states import Priority, Reason, State
+from node.states import Reason, State
 from node.worklist.reading.parts import open_case
 from node.worklist.running.leases import FREE
 from node.worklist.schema.columns import Decision
 from node.worklist.schema.database import insert
 from node.worklist.schema.tables import case, instance, quarantine, series, study
-from node.worklist.sending.owing import cancel
+from node.worklist.sending.owing import cancel_superseded
 from node.worklist.studies import corrections
 from node.worklist.trail.events import note
 
@@ -412,7 +412,7 @@ def _touch_series(db: sa.Connection, newest: NewestCase, header: Header, now: da
     due_at = soon(now)
     if newest.state is not State.RECEIVING:
         open_case(db, header.series_instance_uid, due_at, supersedes=newest.id)
-        cancel(db, newest.id, unless=Priority.SUSPECTED)
+        cancel_superseded(db, newest.id)
         note(db, "reopened by a late slice", header.study_instance_uid, newest.id, now)
     elif newest.claimed_by is not None or newest.due_at > due_at:
         db.execute(case.update().where(case.c.id == newest.id).values(due_at=due_at, **FREE))

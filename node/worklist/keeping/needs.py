@@ -17,7 +17,7 @@ from node.worklist.schema.tables import (
     series,
     study,
 )
-from node.worklist.studies.chains import NOT_SUPERSEDED
+from node.worklist.studies.chains import NOT_SUPERSEDED, WITHDRAWS
 from node.worklist.studies.rows import Row
 from node.worklist.studies.studies import one_study
 
@@ -68,7 +68,7 @@ def needs(study_uid: str | sa.Column[str], now: datetime) -> tuple[tuple[sa.Sele
     named = quarantine.c.study_instance_uid == study_uid
     of_series = quarantine.c.series_instance_uid.in_(series_of(study_uid))
     working = sa.select(case.c.id).where(
-        cases, NOT_SUPERSEDED, ~ended | case.c.claimed_by.is_not(None)
+        cases, NOT_SUPERSEDED | WITHDRAWS, ~ended | case.c.claimed_by.is_not(None)
     )
     owed = (
         sa.select(delivery.c.id)

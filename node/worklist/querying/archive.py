@@ -323,6 +323,14 @@ def withdraw(db: sa.Connection, study_uid: str, *, results: bool) -> None:
     db.execute(archived_study.delete().where(same, empty))
 
 
+def withdraw_results(db: sa.Connection, case_ids: Sequence[int]) -> None:
+    """Offer the results of these cases no longer; the received objects stay."""
+    mine = archived_object.c.case_id.in_(case_ids)
+    uids = db.execute(sa.select(archived_object.c.series_instance_uid).where(mine)).scalars().all()
+    db.execute(archived_object.delete().where(mine))
+    _count(db, uids)
+
+
 def _is_current(db: sa.Connection, found: Unlisted) -> bool:
     same = sa.and_(
         instance.c.id == found.id,

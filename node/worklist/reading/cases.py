@@ -14,7 +14,7 @@ from node.outcomes import (
     Waiting,
 )
 from node.records import Case
-from node.states import TRANSITIONS, Priority, State
+from node.states import TRANSITIONS, State
 from node.worklist.reading import parts
 from node.worklist.reading.moves import NOTED, Move, moved, said
 from node.worklist.reading.setting_back import (
@@ -25,18 +25,30 @@ from node.worklist.reading.setting_back import (
     successor,
 )
 from node.worklist.reading.urgency import by_urgency
+from node.worklist.reading.withdrawn import read_anew, withdrawn_again
 from node.worklist.running.leases import FREE, LeaseLost, held_by, is_free
 from node.worklist.schema.database import Database
+from node.worklist.schema.people_tables import withdrawal
 from node.worklist.schema.tables import case, series, study
 from node.worklist.sending import owing
 from node.worklist.sending.telling import Tell, announce
-from node.worklist.studies.chains import NOT_SUPERSEDED, IllegalMove, NotFound
+from node.worklist.studies.chains import (
+    NOT_SUPERSEDED,
+    WITHDRAWAL,
+    WITHDRAWS,
+    IllegalMove,
+    NotFound,
+)
 from node.worklist.studies.open_cases import failed_in
 from node.worklist.trail.events import note
 
 _TIMES = ("last_slice_at", "assembled_at", "triaged_at", "flagged_at")
 
-_CASE = sa.select(case, series.c.study_instance_uid).join_from(case, series)
+_CASE = (
+    sa.select(case, series.c.study_instance_uid, *WITHDRAWAL)
+    .join_from(case, series)
+    .outerjoin(withdrawal, withdrawal.c.case_id == case.c.id)
+)
 
 
 class Cases:
@@ -84,8 +96,9 @@ class Cases:
     ) -> Case | None:
         """Return the most urgent case in one of `states` that is due, now this worker's.
 
-        `reading.urgency` says which that is. When the reading of a case began stands in its
-        events. A claim whose lease ran out counts as an interruption.
+        `reading.urgency` says which that is. A superseded one is never it, unless it withdraws
+        others: that is reported whatever has come since. When the reading of a case began stands
+        in its events. A claim whose lease ran out counts as an interruption.
 
         Parameters
         ----------
@@ -97,7 +110,8 @@ class Cases:
             sa.select(case.c.id)
             .join_from(case, series)
             .join(study)
-            .where(case.c.state.in_(states), is_free(case, now), NOT_SUPERSEDED, ours)
+            .where(case.c.state.in_(states), is_free(case, now), ours)
+            .where(sa.or_(NOT_SUPERSEDED, WITHDRAWS))
             .order_by(*by_urgency(now))
             .limit(1)
             .with_for_update(skip_locked=True, of=case)
@@ -217,8 +231,11 @@ class Cases:
         with self._database.write() as db:
             parts.open_further(db, first, count, now)
 
-    def replay(self, case_id: int, to: State, now: datetime) -> None:
+    def replay(self, case_id: int, to: State, now: datetime) -> int:
         """Set a case back to RECEIVING, ASSEMBLED or TRIAGED by a person's will, whoever holds it.
+
+        Where the case withdraws a result, a new one is opened that supersedes it. The result is the
+        number of the case that runs.
 
         What was not sent yet is no longer owed; what was sent is not sent twice. A suspicion stays
         shown until the case is read again; another result becomes PENDING, unless only the report
@@ -232,7 +249,11 @@ class Cases:
             If no replay starts there, the case was superseded, or it has no result to report.
         """
         with self._database.write() as db:
-            _replay(db, _one(db, case_id), to, now)
+            old = _one(db, case_id)
+            if old.withdrawal is not None:
+                return read_anew(db, old, to, now)
+            _replay(db, old, to, now)
+            return case_id
 
     def try_failed(self, case_id: int, by: str, now: datetime) -> State:
         """Have a FAILED case go on where it failed, by a person's will; return the state there.
@@ -248,6 +269,9 @@ class Cases:
             old = _one(db, case_id)
             if old.state is not State.FAILED:
                 raise IllegalMove(f"case {case_id} is {old.state} and not FAILED: see `replay`")
+            if old.withdrawal is not None:
+                _withdraw_again(db, old, now, by)
+                return State.NOT_ANALYSED
             to = failed_in(db, case_id)
             _replay(db, old, to, now, by=by)
             return to
@@ -258,6 +282,15 @@ def _replay(db: sa.Connection, old: Case, to: State, now: datetime, by: str | No
     db.execute(case.update().where(case.c.id == old.id).values(set_back(old, to, now)))
     owing.cancel(db, old.id, messages=False)
     note(db, "replayed", old.study_instance_uid, old.id, now, was=old.state, state=to, by=by)
+
+
+def _withdraw_again(db: sa.Connection, old: Case, now: datetime, by: str) -> None:
+    """Make the report of a withdrawal due again, which failed."""
+    assert old.withdrawal is not None
+    again = withdrawn_again(old.withdrawal, now)
+    db.execute(case.update().where(case.c.id == old.id).values(again))
+    uid = old.study_instance_uid
+    note(db, "replayed", uid, old.id, now, was=old.state, state=State.NOT_ANALYSED, by=by)
 
 
 def report_again(db: sa.Connection, study_uid: str, now: datetime) -> None:
@@ -272,6 +305,9 @@ def report_again(db: sa.Connection, study_uid: str, now: datetime) -> None:
         old = case_of(row)
         if old.state in (State.TRIAGED, State.NOT_ANALYSED):
             again: dict[str, Any] = {"due_at": now, **FREE}
+        elif old.withdrawal is not None:
+            owing.cancel(db, old.id)
+            again = withdrawn_again(old.withdrawal, now)
         elif is_purged(db, old.series_instance_uid):
             note(db, "not reported again: its pixels were purged", study_uid, old.id, now)
             continue
@@ -292,7 +328,7 @@ def _move(db: sa.Connection, done: Case, worker: str, outcome: Move, now: dateti
     if isinstance(outcome, Reported):
         owing.owe(db, done.id, outcome.owed, now)
     if successor(db, done.id) is not None:
-        owing.cancel(db, done.id, unless=Priority.SUSPECTED)
+        owing.cancel_superseded(db, done.id)
     uid = done.study_instance_uid
     noted = {name: getattr(outcome, name, None) for name in NOTED}
     note(db, "moved", uid, done.id, now, was=done.state, state=outcome.state, **noted)

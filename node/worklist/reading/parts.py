@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from node.records import Case
 from node.states import Priority, State
 from node.worklist.schema.tables import case, series
-from node.worklist.sending.owing import cancel
+from node.worklist.sending.owing import cancel_superseded
 from node.worklist.trail.events import note
 
 
@@ -44,5 +44,5 @@ def open_further(db: sa.Connection, first: Case, count: int, now: datetime) -> N
             open_case(db, uid, now, part=part)
         elif old.state is not State.RECEIVING and old.last_slice_at != last:
             open_case(db, uid, now, part=part, supersedes=old.id)
-            cancel(db, old.id, unless=Priority.SUSPECTED)
+            cancel_superseded(db, old.id)
             note(db, "reopened by a late slice", first.study_instance_uid, old.id, now)

@@ -10,7 +10,7 @@ from node.records import Case
 from node.states import Priority, State
 from node.worklist.running.leases import FREE, FRESH
 from node.worklist.schema.tables import case, instance
-from node.worklist.studies.chains import IllegalMove
+from node.worklist.studies.chains import IllegalMove, withdrawal_of
 
 
 def require_replayable(db: sa.Connection, old: Case, to: State) -> None:
@@ -74,7 +74,7 @@ def set_back(old: Case, to: State, now: datetime) -> dict[str, Any]:
 
 
 def case_of(row: sa.Row[Any]) -> Case:
-    """Return a case from its row, which has the study of its series too."""
+    """Return a case from its row, which has the study of its series and its withdrawal too."""
     return Case(
         id=row.id,
         study_instance_uid=row.study_instance_uid,
@@ -88,4 +88,5 @@ def case_of(row: sa.Row[Any]) -> Case:
         reason_code=row.reason_code,
         reason=row.reason,
         part=row.part,
+        withdrawal=withdrawal_of(row),
     )

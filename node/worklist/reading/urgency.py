@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from node.states import Priority, State
 from node.worklist.running.leases import is_free
 from node.worklist.schema.tables import case, series, study
+from node.worklist.studies.chains import WITHDRAWS
 from node.worklist.studies.rows import READ_ELSEWHERE
 
 UNREAD_WAITS = timedelta(seconds=10)
@@ -25,12 +26,21 @@ _waiting, _waiting_series = case.alias("waiting"), series.alias("waiting_series"
 def by_urgency(now: datetime) -> tuple[sa.ColumnElement[Any], ...]:
     """Return the order in which cases that are due are claimed; for a query of case, series, study.
 
-    Prior studies come last. Before them come studies whose last image came `READ_ELSEWHERE` ago or
+    Withdrawals come first: what was sent in error is believed until then. Prior studies come last.
+    Before them come studies whose last image came `READ_ELSEWHERE` ago or
     earlier; a replay can have such. The others go by `_rank`, then in the order of the worklist:
     the study that came first goes first.
     """
     old = series.c.last_received_at <= now - READ_ELSEWHERE
-    return case.c.prior, old, _rank(now), study.c.first_received_at, case.c.due_at, case.c.id
+    return (
+        ~WITHDRAWS,
+        case.c.prior,
+        old,
+        _rank(now),
+        study.c.first_received_at,
+        case.c.due_at,
+        case.c.id,
+    )
 
 
 def _rank(now: datetime) -> sa.ColumnElement[int]:

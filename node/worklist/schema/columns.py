@@ -15,7 +15,7 @@ class DeliveryStatus(StrEnum):
     DEAD = "DEAD"
     """Given up or refused for good: a person must look."""
     CANCELLED = "CANCELLED"
-    """No longer owed: the case was replayed or superseded before it was sent."""
+    """No longer owed: the case was replayed, superseded or withdrawn before it was sent."""
 
 
 class Decision(StrEnum):
@@ -107,6 +107,8 @@ class Deed(StrEnum):
     """A person took a finding in a phantom as the one to compare with."""
     WATCH = "WATCH"
     """A person acknowledged alarms of the watch, or had its baselines learnt anew."""
+    RETRACTED = "RETRACTED"
+    """A person withdrew the results of a study that were sent in error."""
 
 
 class Utc(sa.types.TypeDecorator[datetime]):

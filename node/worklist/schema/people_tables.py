@@ -1,9 +1,9 @@
-"""The tables of people: their accounts and sessions, and the trail of what was done."""
+"""The tables of people: their accounts and sessions, what they withdrew, what was done."""
 
 import sqlalchemy as sa
 
 from node.worklist.schema.columns import Deed, Role, at, closed, uid
-from node.worklist.schema.tables import metadata
+from node.worklist.schema.tables import case, metadata
 
 account = sa.Table(
     "account",
@@ -34,6 +34,16 @@ session = sa.Table(
     at("seen_at"),
     at("expires_at"),
 )
+
+withdrawal = sa.Table(
+    "withdrawal",
+    metadata,
+    sa.Column("case_id", sa.Integer, sa.ForeignKey(case.c.id), primary_key=True),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    at("at"),
+)
+"""The cases that withdraw the results of those that they supersede: such a case reads nothing."""
 
 audit = sa.Table(
     "audit",

@@ -134,6 +134,7 @@ class Confirmations:
             for row in kept:
                 _confirm(db, row, now)
             lost = [row for row in rows if row.dedup_key in failed and row.ask_at is not None]
+            lost = [row for row in lost if row.status != DeliveryStatus.CANCELLED]
             lost = [row for row in lost if _last(db, row.id) == report.transaction_uid]
             for row in lost:
                 again = send_again_at if row.attempts < max_attempts else None

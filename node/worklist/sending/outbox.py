@@ -17,22 +17,21 @@ from node.worklist.schema.database import Database
 from node.worklist.schema.people_tables import audit
 from node.worklist.schema.tables import case, delivery, instance, series
 from node.worklist.sending import pauses, unreachable
-from node.worklist.sending.owing import AWAITED, close_if_sent, hold
+from node.worklist.sending.owing import AWAITED, MAY_BE_THERE, close_if_sent, hold
 from node.worklist.sending.telling import EscalationStep, escalate, unacknowledged
 from node.worklist.sending.unreachable import Unreachable
+from node.worklist.sending.withdrawals import (
+    WithdrawnObjects,
+    passes_a_withdrawal,
+    withdrawn_by,
+)
 from node.worklist.studies import corrections
+from node.worklist.studies.chains import WITHDRAWS
 from node.worklist.studies.corrections import Correction
 from node.worklist.trail.audit import Actor, recorded
 from node.worklist.trail.events import note
 
-_URGENT = sa.and_(case.c.priority == Priority.SUSPECTED, ~case.c.prior)
-_MAY_BE_THERE = sa.or_(
-    delivery.c.status.in_((DeliveryStatus.SENT, DeliveryStatus.OWED)),
-    delivery.c.sent_at.is_not(None),
-    delivery.c.claimed_by.is_not(None),
-    sa.and_(delivery.c.attempts > 0, delivery.c.last_status.is_(None)),
-)
-"""Sent, or still going out, or the peer's answer to the last try is not known."""
+_URGENT = sa.or_(sa.and_(case.c.priority == Priority.SUSPECTED, ~case.c.prior), WITHDRAWS)
 
 
 class Outbox:
@@ -53,14 +52,16 @@ class Outbox:
     ) -> list[Delivery]:
         """Return due deliveries of one channel and destination, now this worker's.
 
-        Those of suspected current cases come first, then the oldest. A message waits while an
-        earlier one about the same study is owed to, or on its way to, the same destination: it
-        must not arrive before that one.
+        Those of suspected current cases and of withdrawals come first, then the oldest. A message
+        waits while an earlier one about the same study is owed to, or on its way to, the same
+        destination: it must not arrive before that one. So does an object that would pass a
+        withdrawal (`sending.withdrawals`).
 
         Parameters
         ----------
         urgent_to
-            Only those of suspected current cases to this destination; None takes all.
+            Only those of suspected current cases and of withdrawals to this destination; None
+            takes all.
         besides
             Destinations whose deliveries are left out.
         """
@@ -72,6 +73,7 @@ class Outbox:
             .join_from(delivery, case)
             .where(delivery.c.status == DeliveryStatus.OWED, is_free(delivery, now), only)
             .where(sa.or_(delivery.c.kind != KIND, ~_overtakes(now)))
+            .where(sa.or_(delivery.c.kind == KIND, ~passes_a_withdrawal(now)))
             .where(delivery.c.destination.not_in(besides))
             .where(unreachable.may_be_tried(now), pauses.is_sending())
             .order_by(_URGENT.desc(), delivery.c.id)
@@ -93,6 +95,22 @@ class Outbox:
                 .values(held_by(delivery, worker, lease_s, now, "attempts"))
             )
         return [_delivery(row) for row in rows]
+
+    def is_owed(self, claimed: Delivery) -> bool:
+        """Return whether a parcel is still to be sent, now that its turn has come."""
+        with self._database.read() as db:
+            return _is_owed(db, claimed)
+
+    def let_go(self, claimed: Delivery, worker: str) -> None:
+        """Give back one parcel that is owed no longer, and was not sent.
+
+        Raises
+        ------
+        LeaseLost
+            If the worker no longer holds it.
+        """
+        with self._database.write() as db:
+            _record(db, claimed, worker, {})
 
     def renew(self, worker: str, lease_s: float, now: datetime) -> None:
         """Have the lease of what a worker holds run from `now`."""
@@ -152,10 +170,8 @@ class Outbox:
             delivery.c.sent_at, sa.bindparam("first", now, delivery.c.sent_at.type)
         )
         changes: dict[str, Any] = {"last_message": AWAITED, "sent_at": first, "ask_at": now}
-        again = (
-            {"status": DeliveryStatus.DEAD} if send_again_at is None else {"due_at": send_again_at}
-        )
         with self._database.write() as db:
+            again = _dead(db, owed) if send_again_at is None else {"due_at": send_again_at}
             return _answered(db, owed, worker, status, now, {**changes, **again})
 
     def failed(
@@ -184,8 +200,8 @@ class Outbox:
             If the worker no longer holds the delivery.
         """
         changes: dict[str, Any] = {"last_message": message}
-        changes |= {"status": DeliveryStatus.DEAD} if retry_at is None else {"due_at": retry_at}
         with self._database.write() as db:
+            changes |= _dead(db, owed) if retry_at is None else {"due_at": retry_at}
             return _answered(db, owed, worker, status, now, changes)
 
     def not_reached(
@@ -209,7 +225,7 @@ class Outbox:
             If the worker no longer holds the delivery.
         """
         with self._database.write() as db:
-            _record(db, owed, worker, {"status": DeliveryStatus.DEAD, "last_message": reason})
+            _record(db, owed, worker, {**_dead(db, owed), "last_message": reason})
             _note(db, "never sent", owed, now, reason=reason, delivery=DeliveryStatus.DEAD)
 
     def ran(self, name: str, error: str | None, now: datetime) -> None:
@@ -238,7 +254,7 @@ class Outbox:
         query = (
             delivery.select()
             .where(delivery.c.case_id == case_id, delivery.c.id <= corrected.last_delivery)
-            .where(delivery.c.channel == "dicom", delivery.c.kind == kind, _MAY_BE_THERE)
+            .where(delivery.c.channel == "dicom", delivery.c.kind == kind, MAY_BE_THERE)
             .where(delivery.c.address["series_instance_uid"].as_string() != "")
             .order_by(delivery.c.id.desc())
         )
@@ -277,9 +293,9 @@ class Outbox:
         counts = {"later_images": later, "ordinal": ordinal}
         said = [each.correlate(case).scalar_subquery().label(n) for n, each in counts.items()]
         query = (
-            sa.select(delivery, *said)
+            sa.select(delivery, WITHDRAWS.label("withdraws"), *said)
             .join_from(delivery, case)
-            .where(case.c.id.in_(sa.select(chain.c.supersedes)), _MAY_BE_THERE)
+            .where(case.c.id.in_(sa.select(chain.c.supersedes)), MAY_BE_THERE)
             .where(delivery.c.channel == "dicom", delivery.c.kind == kind)
             .where(delivery.c.address["series_instance_uid"].as_string() != "")
             .order_by(case.c.id.desc(), delivery.c.id.desc())
@@ -288,7 +304,17 @@ class Outbox:
             row = db.execute(query.limit(1)).one_or_none()
         if row is None:
             return None
-        return Predecessor(**row.address, later_images=row.later_images, ordinal=row.ordinal)
+        return Predecessor(
+            **row.address,
+            later_images=row.later_images,
+            ordinal=row.ordinal,
+            withdrawn=row.withdraws,
+        )
+
+    def withdrawn(self, case_id: int) -> WithdrawnObjects:
+        """Return the DICOM objects of the results that a case withdraws."""
+        with self._database.read() as db:
+            return withdrawn_by(db, case_id)
 
 
 def _overtakes(now: datetime) -> sa.ColumnElement[bool]:
@@ -314,6 +340,16 @@ def _overtakes(now: datetime) -> sa.ColumnElement[bool]:
         )
         .correlate(delivery)
     )
+
+
+def _is_owed(db: sa.Connection, claimed: Delivery) -> bool:
+    status = sa.select(delivery.c.status).where(delivery.c.id == claimed.id)
+    return bool(db.scalar(status) == DeliveryStatus.OWED)
+
+
+def _dead(db: sa.Connection, claimed: Delivery) -> dict[str, Any]:
+    """Return the status of a parcel that is given up; one that was cancelled stays so."""
+    return {"status": DeliveryStatus.DEAD} if _is_owed(db, claimed) else {}
 
 
 def _answered(

@@ -12,11 +12,19 @@ from node.worklist.running.leases import FREE
 from node.worklist.schema.columns import DeliveryStatus
 from node.worklist.schema.database import insert
 from node.worklist.schema.tables import case, delivery, series
+from node.worklist.studies.chains import WITHDRAWS
 
 AWAITED = "stored, commitment awaited"
 """What is said of a delivery that counts once its destination commits itself to keep it."""
 
 UNSENT = delivery.c.status.in_((DeliveryStatus.OWED, DeliveryStatus.DEAD))
+MAY_BE_THERE = sa.or_(
+    delivery.c.status.in_((DeliveryStatus.SENT, DeliveryStatus.OWED)),
+    delivery.c.sent_at.is_not(None),
+    delivery.c.claimed_by.is_not(None),
+    sa.and_(delivery.c.attempts > 0, delivery.c.last_status.is_(None)),
+)
+"""Sent, or still going out, or the peer's answer to the last try is not known."""
 
 
 def owe(db: sa.Connection, case_id: int, owed: Sequence[tuple[str, Parcel]], now: datetime) -> None:
@@ -43,12 +51,8 @@ def owe(db: sa.Connection, case_id: int, owed: Sequence[tuple[str, Parcel]], now
         )
 
 
-def cancel(
-    db: sa.Connection, case_id: int, unless: Priority | None = None, *, messages: bool = True
-) -> None:
-    """Cancel what was not sent, except where the case has the priority `unless`.
-
-    A transfer under way is still recorded when it ends.
+def cancel(db: sa.Connection, case_id: int, *, messages: bool = True) -> None:
+    """Cancel what was not sent. A transfer under way is still recorded when it ends.
 
     Parameters
     ----------
@@ -56,13 +60,23 @@ def cancel(
         Whether messages are cancelled too. A replay leaves them: the result stands until the case
         is read again, and is not announced twice.
     """
-    spared = sa.exists().where(case.c.id == case_id, case.c.priority == unless)
     kinds = sa.true() if messages else delivery.c.kind != KIND
     db.execute(
         delivery.update()
-        .where(delivery.c.case_id == case_id, UNSENT, kinds, ~spared)
+        .where(delivery.c.case_id == case_id, UNSENT, kinds)
         .values(status=DeliveryStatus.CANCELLED)
     )
+
+
+def cancel_superseded(db: sa.Connection, case_id: int) -> None:
+    """Cancel what a case owes that late slices have outdated.
+
+    A suspicion leaves all the same, since a bleed does not wait, and so does a withdrawal: whoever
+    has what was withdrawn must hear of it.
+    """
+    loud = sa.or_(case.c.priority == Priority.SUSPECTED, WITHDRAWS)
+    if not db.execute(sa.select(case.c.id).where(case.c.id == case_id, loud)).first():
+        cancel(db, case_id)
 
 
 def messages_of(study_uid: str) -> sa.ColumnElement[bool]:

@@ -20,7 +20,7 @@ from node.worklist.schema.tables import delivery, news, study
 from node.worklist.schema.watch_tables import canary
 from node.worklist.sending import owing
 from node.worklist.studies.rows import READ_ELSEWHERE, Row
-from node.worklist.studies.studies import one_study
+from node.worklist.studies.studies import case_rows, of_study, one_study
 from node.worklist.trail.events import note
 
 Tell = Callable[[News, frozenset[str]], Sequence[tuple[str, Parcel]]]
@@ -54,6 +54,8 @@ def happened(told: tuple[int, Priority, str] | None, row: Row, result: str) -> W
     """
     if row.priority is Priority.PENDING or row.state is State.SKIPPED:
         return None  # not decided yet, or nothing in it is a head
+    if row.withdrawn:
+        return None  # said by who withdrew it, to whom it may concern
     if told is None:
         return What.FLAG
     case_id, priority, said = told
@@ -81,11 +83,32 @@ def announce(db: sa.Connection, study_uid: str, tell: Tell, now: datetime) -> No
     row, last = one_study(db, study_uid), _last(db, study_uid)
     said = _news(row, patient, last, now)
     what = happened(last and (last.case_id, last.priority, last.result), row, said.result)
-    if what is None:
-        return
-    said = _news(row, patient, last, now, what)
+    if what is not None:
+        _owe(db, _news(row, patient, last, now, what), tell, now)
+
+
+def announce_withdrawal(
+    db: sa.Connection, study_uid: str, case_id: int, tell: Tell, now: datetime
+) -> None:
+    """Owe those who may know of a study's results the message that they are withdrawn.
+
+    It is said of the case that withdraws them, also where another one speaks for the study: what
+    was told must not stand until that one is read.
+    """
+    of = sa.select(study).where(study.c.study_instance_uid == study_uid)
+    patient = db.execute(of.with_for_update()).one()
+    last = _last(db, study_uid)
+    if last is None:
+        return  # nobody was told anything
+    (row,) = (row for row in case_rows(db, of_study(study_uid)) if row.case_id == case_id)
+    _owe(db, _news(row, patient, last, now, What.RETRACT), tell, now)
+
+
+def _owe(db: sa.Connection, said: News, tell: Tell, now: datetime) -> None:
+    """Owe a message of news in the place of those that wait, and record that it is said."""
+    study_uid = said.study_instance_uid
     owed = tell(said, owing.may_know(db, study_uid))
-    retracted = what is What.RETRACT
+    retracted = said.what is What.RETRACT
     owing.withdraw(db, study_uid, None if retracted else {name for name, _ in owed})
     owing.owe(db, said.case_id, owed, now)
     _record(db, said, now)
@@ -211,4 +234,5 @@ def _news(
         received_at=row.received_at.isoformat(),
         flagged_at=row.flagged_at.isoformat() if row.flagged_at else None,
         limitations=row.limitations,
+        withdrawn=row.withdrawn.to_json() if row.withdrawn else None,
     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from node.states import TRANSITIONS, Priority, State
 from node.worklist.schema.tables import case, event, series, study
-from node.worklist.studies.chains import NOT_SUPERSEDED
+from node.worklist.studies.chains import NOT_SUPERSEDED, WITHDRAWS
 
 OPEN = frozenset(state for state, moves in TRANSITIONS.items() if moves) | {State.FAILED}
 """The states in which something is still to be done, by the node or by a person."""
@@ -47,12 +47,15 @@ class OpenCase:
 
 
 def open_cases(db: sa.Connection, states: Collection[State]) -> list[OpenCase]:
-    """Return the cases in these states by their age; superseded ones are left out."""
+    """Return the cases in these states by their age, without those that need not be done any more.
+
+    Superseded ones need not, except withdrawals: those are reported all the same.
+    """
     query = (
         sa.select(case, study.c.study_instance_uid, study.c.accession_number, _last_fault())
         .join_from(case, series, series.c.series_instance_uid == case.c.series_instance_uid)
         .join(study, study.c.study_instance_uid == series.c.study_instance_uid)
-        .where(case.c.state.in_(states), NOT_SUPERSEDED)
+        .where(case.c.state.in_(states), sa.or_(NOT_SUPERSEDED, WITHDRAWS))
         .order_by(case.c.id)
     )
     return [

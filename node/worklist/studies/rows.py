@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from node.case_folder import case_folder
-from node.records import Preferred
+from node.records import Preferred, Withdrawal
 from node.states import Priority, State
 
 READ_ELSEWHERE = timedelta(hours=24)
@@ -62,6 +62,8 @@ class ScanLine:
     priority: Priority
     probability: float | None
     reason: str | None
+    withdrawn: bool = False
+    """Whether a person withdrew its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,20 @@ class Row:
     """When the images were purged that this case was made from; None while all are here."""
     results_purged_at: datetime | None = None
     """When its report was purged."""
+    withdrawn: Withdrawal | None = None
+    """Who withdrew the results that this case supersedes; None of every other case."""
     quarantined: int = 0
     """Objects of this study set aside and not decided about: it may be incomplete."""
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     agrees: bool | None = None
+
+    @property
+    def why(self) -> str:
+        """Why it stands as it does, in words; "" if nothing is to be said."""
+        said = [str(self.withdrawn)] if self.withdrawn else []
+        said += [self.reason] if self.reason and self.reason not in said else []
+        return "; ".join(said)
 
     @property
     def purged(self) -> str:
@@ -142,14 +153,18 @@ class Row:
 
     @property
     def door_to_flag_s(self) -> float | None:
-        """Seconds from the last slice to the flag."""
-        return (self.flagged_at - self.received_at).total_seconds() if self.flagged_at else None
+        """Seconds from the last slice to the flag; None where what was flagged is withdrawn."""
+        if self.flagged_at is None or self.withdrawn:
+            return None
+        return (self.flagged_at - self.received_at).total_seconds()
 
     @property
     def door_to_pacs_s(self) -> float | None:
         """Seconds from the last slice until a destination stored the first object of the result."""
         stored = [line.sent_at for line in self.deliveries if line.sent_at and line.sop_class]
-        return (min(stored) - self.received_at).total_seconds() if stored else None
+        if self.withdrawn or not stored:
+            return None
+        return (min(stored) - self.received_at).total_seconds()
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of `ichnode worklist --json`; a stable interface."""
@@ -166,6 +181,7 @@ class Row:
             "volume_ml": self.volume_ml,
             "subtypes": dict(self.subtypes),
             "reason": self.reason,
+            "withdrawn": self.withdrawn and self.withdrawn.to_json(),
             "scans": [asdict(line) for line in self.scans],
             "limitations": list(self.limitations),
             "series_instance_uid": self.series_instance_uid,
@@ -233,13 +249,14 @@ def _standing(case: Row, by_id: Mapping[int, Row]) -> Row:
     """Return the row that stands for a series.
 
     Late slices may raise its priority at once; they lower it only when they have been read. What a
-    reading has lowered stays so while further slices wait.
+    reading has lowered stays so while further slices wait, and what a person has withdrawn stays
+    withdrawn.
     """
     shown = replace(case, priority=_shown(case))
-    if shown.priority in _READ:
+    if shown.priority in _READ or case.withdrawn:
         return shown
     older = by_id.get(case.supersedes) if case.supersedes else None
-    while older and _shown(older) not in _READ:
+    while older and not older.withdrawn and _shown(older) not in _READ:
         older = by_id.get(older.supersedes) if older.supersedes else None
     suspected = older is not None and older.priority is Priority.SUSPECTED
     return replace(older, reason=case.reason) if older and suspected else shown
@@ -254,7 +271,7 @@ def _shown(case: Row) -> Priority:
 
 def _scan_line(row: Row) -> ScanLine:
     said = (row.acquired, row.series_instance_uid, row.case_id, row.priority)
-    return ScanLine(*said, row.probability, row.reason)
+    return ScanLine(*said, row.probability, row.reason, row.withdrawn is not None)
 
 
 def _worst(row: Row) -> tuple[float, float, int]:

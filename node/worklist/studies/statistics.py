@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.states import Priority, State
+from node.states import Priority, Reason, State
 from node.worklist.schema.columns import DeliveryStatus, Mistake
 from node.worklist.schema.database import Database
 from node.worklist.schema.tables import (
@@ -25,7 +25,7 @@ from node.worklist.schema.tables import (
     study,
 )
 from node.worklist.schema.watch_tables import is_no_canary
-from node.worklist.studies.chains import NOT_SUPERSEDED
+from node.worklist.studies.chains import NOT_SUPERSEDED, WITHDRAWS
 from node.worklist.studies.studies import DONE
 
 ANSWERS = 500
@@ -205,7 +205,9 @@ def _judged(db: sa.Connection, since: datetime) -> Mapping[str, tuple[bool | Non
 
 def _counted(r: sa.Row[Any], said: Mapping[str, tuple[bool | None, bool]]) -> Counted:
     agrees, missed = said.get(r.study_instance_uid, (None, False))
-    door = r.flagged_at and (r.flagged_at - r.last_slice_at).total_seconds()
+    withdrawn = r.reason_code == Reason.WITHDRAWN  # flagged when a person withdrew it
+    flagged = r.flagged_at and not withdrawn
+    door = (r.flagged_at - r.last_slice_at).total_seconds() if flagged else None
     priority = _SHOWN[r.voice]
     return Counted(
         r.study_instance_uid,
@@ -285,7 +287,8 @@ def _speaking(since: datetime) -> sa.Select[Any]:
 def _standing(since: datetime) -> sa.CTE:
     """Return the case that stands for each part of a series, as `rows._standing`.
 
-    It is the newest one; where that was not read, the last one that was, if it is suspected.
+    It is the newest one; where that was not read, the last one that was, if it is suspected and
+    was not withdrawn.
     """
     read = sa.or_(
         case.c.priority == Priority.SUSPECTED,
@@ -295,6 +298,7 @@ def _standing(since: datetime) -> sa.CTE:
         sa.select(
             sa.func.max(case.c.id).label("newest"),
             sa.func.max(sa.case((read, case.c.id))).label("last_read"),
+            sa.func.max(sa.case((WITHDRAWS, case.c.id))).label("last_withdrawn"),
         )
         .join_from(case, series)
         .join(study)
@@ -303,7 +307,8 @@ def _standing(since: datetime) -> sa.CTE:
         .cte("chain")
     )
     older, this = case.alias("older"), case.alias("this")
-    stays = older.c.priority == Priority.SUSPECTED
+    stands = sa.func.coalesce(chain.c.last_withdrawn, 0) < chain.c.last_read
+    stays = sa.and_(older.c.priority == Priority.SUSPECTED, stands)
     chosen = sa.case((stays, chain.c.last_read), else_=chain.c.newest)
     names = ("id", "series_instance_uid", "scan", "probability", "prior", "reason_code", "bundle")
     return (

@@ -11,9 +11,15 @@ import sqlalchemy as sa
 
 from node.records import Preferred
 from node.states import Priority, State
+from node.worklist.schema.people_tables import withdrawal
 from node.worklist.schema.tables import acknowledgement, case, delivery, quarantine, series, study
 from node.worklist.schema.watch_tables import is_no_canary
-from node.worklist.studies.chains import NOT_SUPERSEDED, NotFound
+from node.worklist.studies.chains import (
+    NOT_SUPERSEDED,
+    WITHDRAWAL,
+    NotFound,
+    withdrawal_of,
+)
 from node.worklist.studies.rows import DeliveryLine, Row, speaking_for_study
 
 DONE = (State.DELIVERED, State.SKIPPED)
@@ -29,7 +35,7 @@ class Listed:
     number
         Of its first case: it stays with the study, also when another case speaks for it.
     last_received_at
-        When the last slice came of any of its series.
+        When the last slice came of any of its series, or a result of it was withdrawn.
     unfinished
         Whether a case of it is not done, and nobody has acknowledged the study.
     """
@@ -79,9 +85,13 @@ def _listed(cases: Sequence[Row], quarantined: int) -> Listed:
     return Listed(
         number=cases[0].case_id,
         row=replace(speaking_for_study(cases), quarantined=quarantined),
-        last_received_at=max(one.received_at for one in cases),
+        last_received_at=max(map(_last_changed, cases)),
         unfinished=any(one.state not in DONE for one in newest),
     )
+
+
+def _last_changed(one: Row) -> datetime:
+    return max(one.received_at, one.withdrawn.at) if one.withdrawn else one.received_at
 
 
 def case_rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
@@ -90,10 +100,12 @@ def case_rows(db: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Row]:
         sa.select(
             case,
             study,
+            *WITHDRAWAL,
             sa.func.coalesce(case.c.last_slice_at, series.c.last_received_at).label("received_at"),
         )
         .join_from(case, series)
         .join_from(series, study)
+        .outerjoin(withdrawal, withdrawal.c.case_id == case.c.id)
         .where(wanted)
         .order_by(study.c.study_instance_uid, case.c.id)
     ).all()
@@ -112,7 +124,7 @@ def of_studies(study_uids: Collection[str]) -> sa.ColumnElement[bool]:
 
 
 def recent(since: datetime | None) -> sa.ColumnElement[bool]:
-    """Return the condition that a study got a slice since then, or that it is not done with.
+    """Return the condition that a study got a slice or was withdrawn since, or is not done with.
 
     A canary never does: it is no patient's.
     """
@@ -120,6 +132,12 @@ def recent(since: datetime | None) -> sa.ColumnElement[bool]:
     if since is None:
         return patients
     new = sa.select(series.c.study_instance_uid).where(series.c.last_received_at >= since)
+    withdrawn = (
+        sa.select(series.c.study_instance_uid)
+        .join_from(series, case)
+        .join(withdrawal, withdrawal.c.case_id == case.c.id)
+        .where(withdrawal.c.at >= since)
+    )
     seen = sa.select(acknowledgement.c.study_instance_uid).where(
         acknowledgement.c.undone_at.is_(None)
     )
@@ -129,7 +147,7 @@ def recent(since: datetime | None) -> sa.ColumnElement[bool]:
         .where(case.c.state.not_in(DONE), NOT_SUPERSEDED)
         .where(series.c.study_instance_uid.not_in(seen))
     )
-    return sa.and_(series.c.study_instance_uid.in_(new.union(unfinished)), patients)
+    return sa.and_(series.c.study_instance_uid.in_(new.union(withdrawn, unfinished)), patients)
 
 
 def _acknowledged(row: Row, seen: sa.Row[Any]) -> Row:
@@ -213,6 +231,7 @@ def _row(r: sa.Row[Any], deliveries: Sequence[DeliveryLine]) -> Row:
         reported_at=r.reported_at,
         pixels_purged_at=_pixels_purged_at(r),
         results_purged_at=r.purged_at,
+        withdrawn=withdrawal_of(r),
         deliveries=tuple(deliveries),
     )
 

@@ -34,6 +34,7 @@ COMMANDS = [
     "echo",
     "send",
     "replay",
+    "retract",
     "explain",
     "pause",
     "resume",

@@ -11,7 +11,6 @@ from pydicom import dcmread
 
 from node.arrive.filing import ingest
 from node.arrive.spool import Spool
-from node.cases.pipeline import Node
 from node.cases.tell import teller
 from node.deliver.loop import escalation_steps
 from node.dicom.read.header import read_header
@@ -260,7 +259,7 @@ def test_two_workers_on_one_study_announce_it_once(tmp_path, database_url, monke
             node.receive("a")
             node.move(State.RECEIVING, Planned(scan=Scan("1")))
             plan_second_scan(node, Identity.of("a"))
-        tell = teller(Node.on(node.worklist, node.settings, lambda: None, node.clock))
+        tell = teller(node.settings)
         cases = node.worklist.cases
         claimed = [cases.claim({State.ASSEMBLED}, name, 600, node.now) for name in "xy"]
 

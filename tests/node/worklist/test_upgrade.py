@@ -59,7 +59,7 @@ def told(shown: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, An
 def test_the_worklist_and_its_deliveries_read_the_same(worklist: Worklist) -> None:
     shown = [row.to_json() for row in worklist.views.worklist(NOW)]
     assert [{key: row[key] for key in said} for row, said in told(shown)] == SAID["worklist"]
-    added = {"case_id", "door_to_pacs_s", "limitations", "scans"}
+    added = {"case_id", "door_to_pacs_s", "limitations", "scans", "withdrawn"}
     added |= {"pixels_purged_at", "results_purged_at"}
     assert all(set(row) - set(said) == added for row, said in told(shown))
     assert {line["status"] for row in shown for line in row["deliveries"]} >= {
@@ -77,12 +77,17 @@ def test_acknowledgements_stand(worklist: Worklist) -> None:
 
 
 def corrected(said: dict[str, Any]) -> dict[str, Any]:
-    """Return what 0.4.0 said, without its mistake: it called a series read whose reading failed."""
+    """Return what 0.4.0 said, without its mistake: it called a series read whose reading failed.
+
+    It knew no withdrawals.
+    """
     failed = {"taken": False, "decision": None}
     series = [
         {**one, **failed} if one["cases"][-1]["state"] == "FAILED" else one
         for one in said["series"]
     ]
+    for one in series:
+        one["cases"] = [{**case, "withdraws": False} for case in one["cases"]]
     return {**said, "series": series}
 
 
@@ -93,7 +98,7 @@ def test_every_study_is_explained_as_before(
     told = explain_study(study, worklist, settings, NOW).to_json()
     said = corrected(SAID["explain"][study])
     assert {name: told[name] for name in said} == said
-    assert set(told) - set(said) == {"door_to_pacs_s", "purged"}
+    assert set(told) - set(said) == {"door_to_pacs_s", "purged", "withdrawn"}
 
 
 @pytest.mark.parametrize("study", SAID["events"])

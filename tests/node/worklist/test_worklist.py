@@ -814,6 +814,7 @@ class TestWorklist:
             "volume_ml": 12.4,
             "subtypes": {"subdural": 0.9, "epidural": 0.1},
             "reason": None,
+            "withdrawn": None,
             "limitations": ["gantry tilt 18 degrees"],
             "scans": [
                 {
@@ -823,6 +824,7 @@ class TestWorklist:
                     "priority": "SUSPECTED",
                     "probability": 0.93,
                     "reason": None,
+                    "withdrawn": False,
                 }
             ],
             "series_instance_uid": "1.8.1",
