@@ -109,6 +109,7 @@ class AdminPage:
             running=self._running(),
             done=self._done(weeks),
             weeks=WEEKS,
+            watch=self._site.settings.watch,
             charts=chart_figures.by_scanner(self._site.worklist.charts.drawn()),
             may_run=user is not None and user.role is Role.ADMIN,
         )

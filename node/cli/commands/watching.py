@@ -13,6 +13,7 @@ from node.errors import BadConfiguration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from node.settings import Watch
     from node.watch import Watched
     from node.worklist import ChartLine, Stray, Worklist
 
@@ -72,11 +73,11 @@ def watch(
             return
         lines = worklist.charts.drawn()
         if as_json:
-            typer.echo(json.dumps(_found(worklist, lines, days), indent=1))
+            typer.echo(json.dumps(_found(worklist, settings.watch, lines, days), indent=1))
         elif apart:
             _say_apart(worklist.reports.strays(MOST_STRAYS))
         elif charts:
-            _say_charts(lines, drawn=settings.watch.charts)
+            _say_charts(lines, settings.watch)
         else:
             _say_alarms(lines)
             if not settings.watch.reports:
@@ -93,7 +94,9 @@ def _watched(worklist: "Worklist", days: float) -> "list[Watched]":
     return watched(worklist.statistics.studies(since), worklist.reports.counting())
 
 
-def _found(worklist: "Worklist", lines: "Sequence[ChartLine]", days: float) -> dict[str, object]:
+def _found(
+    worklist: "Worklist", watch: "Watch", lines: "Sequence[ChartLine]", days: float
+) -> dict[str, object]:
     from node.clock import utc_now
     from node.watch import tallies
 
@@ -105,6 +108,8 @@ def _found(worklist: "Worklist", lines: "Sequence[ChartLine]", days: float) -> d
         "disagreeing": [each.to_json() for each in _disagreeing(studies)],
         "apart": [each.to_json() for each in worklist.reports.strays(MOST_STRAYS)],
         "drawn_at": drawn_at and drawn_at.isoformat(),
+        "run_length": watch.run_length,
+        "baseline": watch.baseline,
         "charts": [each.to_json() for each in lines],
     }
 
@@ -141,13 +146,17 @@ def _say_alarms(lines: "Sequence[ChartLine]") -> None:
             say(line.said, fault=True)
 
 
-def _say_charts(lines: "Sequence[ChartLine]", *, drawn: bool) -> None:
+def _say_charts(lines: "Sequence[ChartLine]", watch: "Watch") -> None:
     from node.cli.console.watching import charts_table
 
     _say_alarms(lines)
     if lines:
         terminal().print(charts_table(lines))
-    if not drawn:
+        say(
+            f"each against its first {watch.baseline} studies; false alarms: one in "
+            f"{watch.run_length:.0f} studies of all scanners, or rarer, by all charts together"
+        )
+    if not watch.charts:
         say("no chart is drawn: set watch.charts")
     elif not lines:
         say("no chart was drawn yet: the job charts does so each hour")

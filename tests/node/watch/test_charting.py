@@ -214,7 +214,10 @@ def test_the_command_shows_charts_and_ends_alarms(worklist: Worklist, tmp_path: 
     draw_charts(settings(tmp_path), worklist, END)
     code, shown = ichnode(tmp_path, "--charts")
     assert code == 1 and "positive rate of Maker Force rose" in shown
+    words = " ".join(shown.split())
+    assert "one in 5000 studies of all scanners, or rarer, by all charts together" in words
     said = json.loads(ichnode(tmp_path, "--json")[1])
+    assert (said["run_length"], said["baseline"]) == (5000, 200)
     (alarmed,) = (one for one in said["charts"] if one["alarm"])
     assert (alarmed["scanner"], alarmed["outcome"]) == ("Maker Force", "positive rate")
     assert [one["side"] for one in alarmed["charts"]] == ["rise", "fall"]
@@ -234,3 +237,4 @@ def test_the_admin_page_draws_each_chart_with_releases_and_alarms(
     assert html.count('class="chart alarmed"') == 1
     assert "positive rate of Maker Force rose, it seems since" in html
     assert "weights@2</title>" in html
+    assert "due once in 5000 studies of all scanners" in html
