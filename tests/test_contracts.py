@@ -130,6 +130,16 @@ MODULES = [  # the importing file, what it imports, the contract's name
         "the door of node.archive.acceptance is its package",
     ),
     (
+        "node/archive/comparison/sides.py",
+        "node.archive.comparison.report",
+        "inside node.archive.comparison",
+    ),
+    (
+        "node/serve.py",
+        "node.archive.comparison.sides",
+        "the door of node.archive.comparison is its package",
+    ),
+    (
         "node/archive/exporting/truth.py",
         "node.archive.exporting.export",
         "inside node.archive.exporting",

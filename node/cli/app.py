@@ -18,6 +18,7 @@ from node.cli.commands.audit import audit
 from node.cli.commands.canary import canary
 from node.cli.commands.cases import cases
 from node.cli.commands.charting import chart
+from node.cli.commands.comparing import again, compare
 from node.cli.commands.configuration import config
 from node.cli.commands.coverage import coverage
 from node.cli.commands.deliveries import deliveries
@@ -117,5 +118,7 @@ archive.command("chart")(chart)
 archive.command("adjudicate")(adjudicate)
 archive.command("report")(report)
 archive.command("export")(export_archive)
+archive.command("again")(again)
+archive.command("compare")(compare)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)

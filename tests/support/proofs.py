@@ -139,6 +139,12 @@ def write_outcomes(proof: Proof, rows: Sequence[Mapping[str, Any]]) -> None:
             parquet.write_table(table, proof.outcomes / f"batch-{number}.parquet")
 
 
+def outcome_rows(proof: Proof) -> list[dict[str, Any]]:
+    """Return the rows of a proof's outcomes."""
+    rows: list[dict[str, Any]] = parquet.read_table(proof.outcomes).to_pylist()
+    return rows
+
+
 def write_labels(proof: Proof, labels: Sequence[Sequence[str]]) -> None:
     """Write labels as `ichnode archive label` does."""
     with proof.labels.open("w", encoding="utf-8-sig", newline="") as file:

@@ -9,11 +9,13 @@ from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from node.archive.acceptance import charts
 from node.visible import visible
+
+_HERE = "node.archive.acceptance"
 
 MOST_SHOWN = 24
 """Missed bleeds, and false alarms, that are shown with pictures; all are named. Chosen."""
@@ -39,8 +41,25 @@ def report_page(told: Mapping[str, Any], pictures: Mapping[str, Sequence[str]]) 
     pictures
         Data URLs of the key slices, by study.
     """
+    templates = page_templates()
+    templates.globals |= {"at": charts.at, "DIMENSIONS": DIMENSIONS, "MOST_SHOWN": MOST_SHOWN}
+    by_name = {row["study"]: row for row in told["studies"]}
+    return templates.get_template("report.html").render(
+        told=told,
+        pictures=pictures,
+        rows=by_name,
+        roc_line=charts.roc_line(told["roc"].get("points", ())),
+        calibration_line=charts.calibration_line(told["calibration"].get("bins", ())),
+    )
+
+
+def page_templates(*packages: str) -> Environment:
+    """Return the templates of pages that load nothing: those of packages, and the report's parts.
+
+    Whatever is put into them is text. `style` is the report's style sheet.
+    """
     environment = Environment(
-        loader=PackageLoader("node.archive.acceptance", "templates"),
+        loader=ChoiceLoader([PackageLoader(name) for name in (*packages, _HERE)]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=lambda value: visible(value) if type(value) is str else value,
@@ -53,17 +72,9 @@ def report_page(told: Mapping[str, Any], pictures: Mapping[str, Sequence[str]]) 
         "count": _count,
         "moment": _moment,
     }
-    environment.globals |= {"at": charts.at, "DIMENSIONS": DIMENSIONS, "MOST_SHOWN": MOST_SHOWN}
-    style = files("node.archive.acceptance").joinpath("templates", "report.css").read_text("utf-8")
-    by_name = {row["study"]: row for row in told["studies"]}
-    return environment.get_template("report.html").render(
-        told=told,
-        style=Markup(style),  # noqa: S704
-        pictures=pictures,
-        rows=by_name,
-        roc_line=charts.roc_line(told["roc"].get("points", ())),
-        calibration_line=charts.calibration_line(told["calibration"].get("bins", ())),
-    )
+    style = files(_HERE).joinpath("templates", "report.css").read_text("utf-8")
+    environment.globals["style"] = Markup(style)  # noqa: S704
+    return environment
 
 
 def shown(told: Mapping[str, Any]) -> dict[str, int | None]:
