@@ -20,6 +20,21 @@ SCANNERS = ("SIEMENS Force", "GE Revolution", "PHILIPS iCT")
 KERNELS = ("Hr40f", "SOFT", "UB")
 PLACES = ("emergency", "inpatient", "outpatient")
 THRESHOLD = 0.4
+WHY = {
+    "NOT_ANALYSED": "only {} mL of brain were scanned",
+    "FAILED": "it failed after {}.5 s",
+    "KILLED": "killed its worker",
+}
+SENTENCES = {
+    "bleeds": "There is a small acute hemorrhage.",
+    "none": "No intracranial hemorrhage.",
+    "cannot tell": "A small hemorrhage cannot be excluded.",
+}
+RULES = {
+    "bleeds": 'present: "hemorrhage"',
+    "none": 'absent: "no"',
+    "cannot tell": 'doubted: "cannot be excluded"',
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,9 @@ def made_up(
             {"study": row["study"], "series": names.series(uid), "taken": True, "why": "head CT"}
         )
         said = _said(rng, bleeds, report_misses, report_invents, unclear)
-        labels.append((accession, said, f"Sentence of {accession}.", "rule", "en", owner))
+        labels.append(
+            (accession, said, f"{SENTENCES[said]} ({accession})", RULES[said], "en", owner)
+        )
         truths.append(Truth(row["study"], bleeds, subtypes))
     for number in range(studies // 10):
         series.append(
@@ -95,7 +112,7 @@ def _outcome(
     return {
         "result": result,
         "flagged": result == "SUSPECTED",
-        "reason": "" if analysed else "CONTRAST" if result == "NOT_ANALYSED" else "killed",
+        "reason": "" if analysed else WHY[result].format(number),
         "probability": probability if analysed else None,
         "uncertain": bool(rng.random() < 0.05),
         "subtypes": {name: 0.8 if name in subtypes else 0.1 for name in SUBTYPES}

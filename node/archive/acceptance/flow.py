@@ -1,5 +1,6 @@
 """What became of each study on its way: found, taken, read, analysed, labelled, adjudicated."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from node.archive.acceptance.reference import Reference
 from node.archive.adjudication import Sample
 from node.archive.evidence import ANALYSED, Joined, Result
 
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 MOST_REASONS = 12
 """That are told one by one; the rarer ones are one line. Chosen."""
 
@@ -27,7 +29,7 @@ def flow(joined: Joined, reference: Reference, sample: Sample | None) -> dict[st
         "reasons": {
             str(result): _reasons(
                 Counter(
-                    study.outcome.reason or "no reason is told"
+                    _kind(study.outcome.reason)
                     for study in studies
                     if study.outcome.result is result
                 )
@@ -58,6 +60,11 @@ def _found(joined: Joined, read: set[str]) -> tuple[dict[str, Any], int]:
         "not_read": len(taken - read),
     }
     return told, len(taken | read)
+
+
+def _kind(reason: str) -> str:
+    """Return a reason without its numbers, so that reasons of one kind are counted together."""
+    return _NUMBER.sub("…", reason) or "no reason is told"
 
 
 def _reasons(counts: Mapping[str, int]) -> dict[str, int]:
