@@ -12,7 +12,9 @@ import pyarrow
 from pyarrow import parquet
 
 from models.findings import SUBTYPES
+from node.archive.finding.store import CATALOGUE, WHERE
 from node.archive.proof import Proof
+from node.archive.reading.outcomes import OUTCOME
 from training.phantoms import phantom
 
 READ_AT = datetime(2026, 11, 20, 8, tzinfo=UTC)
@@ -75,7 +77,7 @@ def made_up(
             "accession": names.accession(accession),
         }
         rows.append(row)
-        where.append({"study": row["study"], "study_uid": uid, "patient_id": owner})
+        where.append({"study": row["study"], "study_instance_uid": uid, "patient_id": owner})
         series.append(
             {"study": row["study"], "series": names.series(uid), "taken": True, "why": "head CT"}
         )
@@ -94,8 +96,8 @@ def made_up(
             }
         )
     write_outcomes(proof, rows)
-    parquet.write_table(pyarrow.Table.from_pylist(where), proof.where)
-    parquet.write_table(pyarrow.Table.from_pylist(series), proof.catalogue)
+    parquet.write_table(pyarrow.Table.from_pylist(where, WHERE), proof.where)
+    parquet.write_table(pyarrow.Table.from_pylist(series, CATALOGUE), proof.catalogue)
     write_labels(proof, labels)
     return proof, truths
 
@@ -152,7 +154,7 @@ def write_outcomes(proof: Proof, rows: Sequence[Mapping[str, Any]]) -> None:
     half = len(rows) // 2
     for number, part in enumerate((rows[:half], rows[half:])):
         if part:
-            table = pyarrow.Table.from_pylist([dict(row) for row in part])
+            table = pyarrow.Table.from_pylist([dict(row) for row in part], OUTCOME)
             parquet.write_table(table, proof.outcomes / f"batch-{number}.parquet")
 
 
