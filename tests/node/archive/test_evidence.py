@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from node.archive.evidence import Result, read_head, read_joined
 from node.archive.proof import Proof
 from node.archive.reading import Material
-from node.archive.reading.orders import orders
+from node.archive.reading.orders import orders_of
 from node.archive.reading.outcomes import Outcomes, outcome
 from node.settings import Settings
 from tests.support.archived import HEADS, catalogued, predicted, write_heads
@@ -23,7 +23,7 @@ def proof_of_heads(folder: Path) -> Proof:
     proof = catalogued(folder / "ct", folder / "proof")
     names, rows = proof.pseudonyms(), Outcomes(proof)
     with predicted(Settings()) as read:
-        for order in orders(proof):
+        for order in orders_of(proof):
             reading = read(Material(order.study_instance_uid, order.paths))
             rows.add(outcome(order, reading, names, NOW))
             if reading.picture is not None:
