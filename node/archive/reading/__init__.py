@@ -3,7 +3,8 @@
 from node.archive.reading.catalogue import Plan, Progress, Sources, read_catalogue
 from node.archive.reading.moving import MoveTo, move_to
 from node.archive.reading.orders import Order, orders_of
-from node.archive.reading.study import Also, Material, Read, Reading, reader
+from node.archive.reading.result import Reading
+from node.archive.reading.study import Also, Material, Read, reader
 
 __all__ = [
     "Also",

@@ -14,9 +14,10 @@ from node.archive.reading.cluster import ray_at
 from node.archive.reading.moving import MoveTo
 from node.archive.reading.orders import Order, orders_of
 from node.archive.reading.outcomes import Outcomes, outcome
+from node.archive.reading.result import Reading
 from node.archive.reading.retrieval import Retrieval, opener
 from node.archive.reading.stream import Stream
-from node.archive.reading.study import Material, Reading, reader
+from node.archive.reading.study import Material, reader
 from node.archive.reading.workers import Make, crew_of
 from node.clock import utc_now
 from node.disk import make_private, sync_file

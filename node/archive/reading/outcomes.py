@@ -22,7 +22,7 @@ from models.findings import SUBTYPES
 from node.archive.finding import scanner
 from node.archive.proof import Proof, Pseudonyms
 from node.archive.reading.orders import Order
-from node.archive.reading.study import Reading
+from node.archive.reading.result import Reading
 from node.disk import make_private, sync_file, sync_folder
 from node.errors import BadConfiguration
 from node.folder_lock import Turn

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.archive.reading.orders import Order
-from node.archive.reading.study import Material, Reading
+from node.archive.reading.result import Reading
+from node.archive.reading.study import Material
 from node.archive.reading.workers import Crew, Make
 from node.errors import IchnodeError, Outage, Permanent
 

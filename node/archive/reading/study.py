@@ -1,4 +1,4 @@
-"""One study of an archive, read as `ichnode analyse` reads it; and what is told of it.
+"""One study of an archive, read as `ichnode analyse` reads it.
 
 A reader keeps its networks and its decoding process. Each study has a worklist and a spool of its
 own, so that none knows of another, and both are gone when it is read.
@@ -6,42 +6,32 @@ own, so that none knows of another, and both are gone when it is read.
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from models.findings import SUBTYPES, Findings
 from models.volume import Volume
-from node.archive.corridor import case_folder, describe, ingest, private, read
-from node.archive.finding import age_band, iso_day, place
-from node.archive.reading.pictures import picture
+from node.archive.corridor import ingest, private, read
+from node.archive.reading.result import Reading, reading_of
 from node.archive.reading.scratch import scratch
 from node.arrive.intake import Intake
 from node.arrive.media import Found
 from node.cases.decoding import decoding_process
 from node.cases.detector import load_detector
 from node.cases.pipeline import Node
-from node.cases.substitutes import years
 from node.clock import utc_now
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
-from node.dicom.read.header import open_object
 from node.dicom.read.pixels import Decoder
-from node.dicom.read.provenance import provenance
-from node.errors import BadObject
-from node.records import Series, SeriesPlan
+from node.records import SeriesPlan
 from node.settings import Settings
-from node.states import Priority, State
 from node.worklist import Row, Worklist, upgrade
 
 if TYPE_CHECKING:
     from models.detector import Detector
-
-RESULTS = {Priority.SUSPECTED: "SUSPECTED", Priority.NOT_SUSPECTED: "NO_FINDING"}
-"""What a priority is as a result; every other study was not analysed, or failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,44 +51,6 @@ class Material:
     objects: tuple[tuple[bytes, tuple[str, str]], ...] = ()
     lost: int = 0
     seconds_retrieve: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What came of a study, in plain values; text is "" and a number None where there is none.
-
-    The columns of an outcome have these names; `station` and what identifies the study are for
-    pseudonyms alone.
-    """
-
-    result: str
-    reason: str = ""
-    probability: float | None = None
-    uncertain: bool = False
-    subtypes: dict[str, float] | None = None
-    volume_ml: float | None = None
-    limitations: tuple[str, ...] = ()
-    mimics: tuple[str, ...] = ()
-    operating_point: str = ""
-    threshold: float | None = None
-    bundle: str = ""
-    bundle_version: str = ""
-    manufacturer: str = ""
-    model: str = ""
-    station: str = ""
-    kernel: str = ""
-    thickness_mm: float | None = None
-    age_band: str = ""
-    sex: str = ""
-    place: str = ""
-    study_date: str = ""
-    slices: int | None = None
-    seconds_retrieve: float = 0.0
-    seconds_decode: float = 0.0
-    seconds_read: float = 0.0
-    key_slice: int | None = None
-    picture: bytes | None = field(default=None, repr=False)
-    """`images/STUDY.npz`; None if the study was not read, or none is wanted."""
 
 
 Read = Callable[[Material], Reading]
@@ -198,7 +150,7 @@ class _Reader:
         row = read(uid, replace(node, lost_files=lost), faults.append)
         if self.also is not None:
             self.also(row, node)
-        return _reading(row, node, faults, pictures=self.pictures)
+        return reading_of(row, node, faults, pictures=self.pictures)
 
 
 def _file(material: Material, node: Node, blame: Callable[[str], None]) -> int:
@@ -217,81 +169,3 @@ def _file(material: Material, node: Node, blame: Callable[[str], None]) -> int:
             lost += left.fault
             blame(f"{left.name} is left out: {left.reason}")
     return lost
-
-
-def _reading(row: Row, node: Node, faults: Sequence[str], *, pictures: bool) -> Reading:
-    """Return what is told of a study that went through the stages."""
-    folder = case_folder(row, node)
-    found = folder.read_findings()
-    told = describe(row, node)
-    reading = Reading(
-        _result(row),
-        row.reason or ("a reading or a report of it failed" if faults else ""),
-        probability=row.probability,
-        uncertain=row.uncertain,
-        volume_ml=row.volume_ml,
-        limitations=row.limitations,
-        mimics=tuple(told["mimics"]),
-        slices=len(told["slices"]),
-        **_origin(row, node),
-    )
-    if found is None:
-        return reading
-    image, key = _picture(row, node, found) if pictures else (None, None)
-    name, _, version = found.bundle.partition("@")
-    return replace(
-        reading,
-        subtypes=_subtypes(found),
-        operating_point=found.operating_point_name or "",
-        threshold=found.operating_point,
-        bundle=name,
-        bundle_version=version,
-        picture=image,
-        key_slice=key,
-    )
-
-
-def _result(row: Row) -> str:
-    if row.priority in RESULTS:
-        return RESULTS[row.priority]
-    failed = row.state is State.FAILED or row.priority is Priority.PENDING
-    return "FAILED" if failed else "NOT_ANALYSED"
-
-
-def _subtypes(found: Findings) -> dict[str, float] | None:
-    if not found.subtypes:
-        return None
-    return {"any": found.probability, **{name: found.subtypes[name] for name in SUBTYPES}}
-
-
-def _origin(row: Row, node: Node) -> dict[str, Any]:
-    """Return where the series that speaks for a study comes from."""
-    series = _series(row, node)
-    headers = [image.header for image in series.instances]
-    try:
-        with (node.root / series.instances[0].stored.path).open("rb") as file:
-            origin = provenance(open_object(file, pixels=False).ds)
-    except (BadObject, OSError):
-        return {}
-    first = headers[0]
-    return {
-        "manufacturer": origin.manufacturer,
-        "model": origin.manufacturer_model_name,
-        "station": origin.station_name,
-        "kernel": first.convolution_kernel,
-        "thickness_mm": first.slice_thickness_mm,
-        "age_band": age_band(years(headers)),
-        "sex": origin.patient_sex,
-        "place": place(origin.places),
-        "study_date": iso_day(origin.study_date or first.acquired),
-    }
-
-
-def _series(row: Row, node: Node) -> Series:
-    held = node.arrivals.study(row.study_instance_uid)
-    return next(one for one in held if one.series_instance_uid == row.series_instance_uid)
-
-
-def _picture(row: Row, node: Node, found: Findings) -> tuple[bytes, int | None]:
-    plan = case_folder(row, node).require_plan_as_read()
-    return picture(node.decode(plan, node.root), found)

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from node.archive.reading.study import Material, Read, Reading
+from node.archive.reading.result import Reading
+from node.archive.reading.study import Material, Read
 from node.errors import BadConfiguration
 
 Make = Callable[[], AbstractContextManager[Read]]
