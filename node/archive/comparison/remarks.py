@@ -3,7 +3,7 @@
 from collections import Counter
 
 from node.archive.acceptance import PEOPLE
-from node.archive.comparison.pairs import Pairs
+from node.archive.comparison.pairs import Flip, Pairs
 from node.archive.comparison.sides import Point, Side, Sides
 
 
@@ -64,13 +64,12 @@ def _unknown(pairs: Pairs) -> list[str]:
     left_out = sum(each.analysed and not each.counts for each in pairs.all)
     if left_out:
         told.append(f"{left_out} studies are in no figure: nobody knows their truth")
-    flips = [each for each in pairs.all if each.flip]
+    flips = [each for each in pairs.all if each.flip in (Flip.FLAGGED, Flip.UNFLAGGED)]
     unseen = sum(each.member.by != PEOPLE for each in flips)
     if unseen:
         told.append(
-            f"people have not settled {unseen} of the {len(flips)} studies whose answer changed: "
-            "`ichnode archive adjudicate` of OLD and of NEW asks about each that one flags and the "
-            "other does not"
+            f"people have not settled {unseen} of the {len(flips)} studies that one bundle flags "
+            "and the other does not: adjudicating both OLD and NEW asks about each of them"
         )
     return told
 
