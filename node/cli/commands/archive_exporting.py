@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from node.cli.commands.archive_reading import Hours, MoveToHere, PerMinute
 from node.cli.commands.invocation import Config, Json, configured
 from node.cli.console.terminal import say
 from node.errors import BadConfiguration
@@ -25,18 +26,9 @@ def export(
     keep_faces: Annotated[
         bool, typer.Option("--keep-faces", help="Leave faces and burned-in text in the images.")
     ] = False,
-    per_minute: Annotated[
-        float, typer.Option(help="Studies a minute from a server, at most.")
-    ] = 60.0,
-    hours: Annotated[
-        str, typer.Option(metavar="FIRST-END", help="Retrieve in these hours alone: 20-6.")
-    ] = "",
-    move_to: Annotated[
-        str,
-        typer.Option(
-            metavar="AE_TITLE:PORT", help="Where a C-MOVE source sends, for this export alone."
-        ),
-    ] = "",
+    per_minute: PerMinute = 60.0,
+    hours: Hours = "",
+    move_to: MoveToHere = "",
     config: Config = None,
     as_json: Json = False,
 ) -> None:

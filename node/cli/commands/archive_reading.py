@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from node.archive.reading import Progress
 
 
+PerMinute = Annotated[float, typer.Option(help="Studies a minute from a server, at most.")]
+Hours = Annotated[
+    str, typer.Option(metavar="FIRST-END", help="Retrieve in these hours alone: 20-6.")
+]
+MoveToHere = Annotated[
+    str,
+    typer.Option(metavar="AE_TITLE:PORT", help="Where a C-MOVE source sends, for this call alone."),
+]
+
+
 def read(
     proof: Annotated[
         Path, typer.Argument(metavar="PROOF", help="Folder that ichnode archive find made.")
@@ -35,18 +45,9 @@ def read(
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Keep images for people to look at.")
     ] = True,
-    per_minute: Annotated[
-        float, typer.Option(help="Studies a minute from a server, at most.")
-    ] = 60.0,
-    hours: Annotated[
-        str, typer.Option(metavar="FIRST-END", help="Retrieve in these hours alone: 20-6.")
-    ] = "",
-    move_to: Annotated[
-        str,
-        typer.Option(
-            metavar="AE_TITLE:PORT", help="Where a C-MOVE source sends, for this reading alone."
-        ),
-    ] = "",
+    per_minute: PerMinute = 60.0,
+    hours: Hours = "",
+    move_to: MoveToHere = "",
     config: Config = None,
     as_json: Json = False,
 ) -> None:
