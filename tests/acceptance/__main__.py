@@ -56,19 +56,37 @@ def main(count: int, actors: int, folder: Path) -> None:
     with orthanc(folder / "orthanc", **OPTIONS) as server:
         hospital = _filled(server, count, folder)
         began = time.monotonic()
-        proof = Proof(folder / "proof")
+        proof, gently = Proof(folder / "proof"), ("--per-minute", "600")
         settings = _settings(server, folder)
         first_day, day_before = str(FIRST_DAY.date()), str(HALF - timedelta(days=1))
-        _run("find", "pacs", proof.root, "--since", first_day, "--until", day_before, *settings)
-        proof.limits.write_text(LIMITS)
-        _run("find", "web", proof.root, "--since", str(HALF), "--until", "2026-11-30", *settings)
         _run(
-            "read", proof.root, "--actors", actors, "--per-minute", "600", *settings, status=(0, 1)
+            "find",
+            "pacs",
+            proof.root,
+            "--since",
+            first_day,
+            "--until",
+            day_before,
+            *gently,
+            *settings,
         )
+        proof.limits.write_text(LIMITS)
+        _run(
+            "find",
+            "web",
+            proof.root,
+            "--since",
+            str(HALF),
+            "--until",
+            "2026-11-30",
+            *gently,
+            *settings,
+        )
+        _run("read", proof.root, "--actors", actors, *gently, *settings, status=(0, 1))
         _run("label", _reports(hospital, folder), "--out", proof.labels)
         _adjudicated(proof, hospital, folder)
         _run("report", proof.root, "--limits", proof.limits, status=(0, 1))
-        _run("export", proof.root, folder / "export", "--per-minute", "600", *settings)
+        _run("export", proof.root, folder / "export", *gently, *settings)
         _tell(f"the whole way: {(time.monotonic() - began) / 60:.1f} minutes for {count} studies")
     _show(proof, folder)
     _check(proof, hospital)
