@@ -22,7 +22,7 @@ from shutil import rmtree
 from playwright.sync_api import Page, expect
 
 from node.archive.acceptance import EXAMPLE
-from node.archive.adjudication import Desk, read_sample
+from node.archive.adjudication import Desk, read_decisions, read_sample
 from node.archive.evidence import read_joined
 from node.archive.proof import Proof
 from tests.acceptance.hospital import FIRST_DAY, Study, studies
@@ -40,6 +40,7 @@ OPTIONS = {
 SIZE = {"width": 1400, "height": 900}
 LIMITS = EXAMPLE.replace("bleeds = 100", "bleeds = 10").replace("studies = 1000", "studies = 100")
 HALF = (FIRST_DAY + timedelta(days=10)).date()
+PERSON = "anna"
 KEYS = {
     "epidural": "e",
     "subdural": "d",
@@ -146,7 +147,8 @@ def _adjudicated(proof: Proof, hospital: Sequence[Study], folder: Path) -> None:
     with _page(proof) as page:
         sample = read_sample(proof.sample)
         assert sample is not None
-        desk = Desk(proof, read_joined(proof).studies, sample, lambda: datetime.now(UTC))
+        found = read_joined(proof).studies
+        desk = Desk(proof, found, sample, lambda: datetime.now(UTC), who=PERSON, blind=True)
         for place in range(len(desk)):
             expect(page.locator("main")).to_have_attribute("data-place", str(place))
             study = truth[desk.study(place).name]
@@ -166,7 +168,7 @@ def _page(proof: Proof) -> Iterator[Page]:
     line = [sys.executable, "-m", "node.cli", "archive", "adjudicate", str(proof.root), "--blind"]
     with (
         subprocess.Popen(
-            [*line, "--who", "anna", "--agreements", "10"],
+            [*line, "--who", PERSON, "--agreements", "10"],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -196,6 +198,7 @@ def _check(proof: Proof, hospital: Sequence[Study]) -> None:
     """Fail unless each study is in the flow once, and what people settled is the truth."""
     joined = read_joined(proof)
     assert len(joined.studies) == len(hospital), f"{len(joined.studies)} of {len(hospital)} read"
+    assert read_decisions(proof.decisions).standing(), "nobody decided anything"
     told = json.loads((proof.root / "report.json").read_text())
     _tell(json.dumps(told["flow"], indent=1)[:2000])
 
