@@ -116,7 +116,8 @@ def test_a_second_person_says_the_name_sees_nothing_of_the_node_and_kappa_is_tol
     proof: Proof, browser: Browser
 ) -> None:
     with adjudicating(proof, browser, "--who", "anna", "--agreements", "3") as page:
-        number = int(page.locator("#progress").inner_text().split()[2] or 0)
+        expect(page.locator("#progress")).to_contain_text("0 of")
+        number = int(page.locator("#progress").inner_text().split()[2])
         for place in range(number):
             expect(page.locator("main")).to_have_attribute("data-place", str(place))
             page.keyboard.press("b" if place % 2 else "n")
