@@ -1,13 +1,15 @@
-"""Tables that a department brings: CSV files with named columns."""
+"""Tables that a department brings and gets: CSV files with named columns."""
 
 import csv
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
-from node.errors import BadConfiguration
+from node.errors import BadConfiguration, Permanent
 
 Value = TypeVar("Value")
 
@@ -99,3 +101,26 @@ def number(text: str) -> float:
     if not isfinite(value):
         raise ValueError(f"{text!r} is no finite number")
     return value
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[TextIO]:
+    """Yield a file to write rows to, which takes its place when it is whole, or not at all.
+
+    It begins with the mark by which Excel knows UTF-8.
+
+    Raises
+    ------
+    Permanent
+        If it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("w", encoding="utf-8-sig", newline="") as file:
+            yield file
+        unfinished.replace(path)
+    except OSError as error:
+        raise Permanent(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()

@@ -1,13 +1,13 @@
 """What was decided, as `ichnode review select` takes it: difficult cases for a panel of readers."""
 
 import csv
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from models.findings import SUBTYPES
 from node.archive.adjudication.decisions import Answer, Decision, Decisions, settled
 from node.archive.evidence import Study
+from node.archive.tables import written_whole
 from node.errors import Permanent
 
 _VOTES = {Answer.BLEEDS: "1", Answer.NONE: "0"}
@@ -29,17 +29,10 @@ def write_feeds(file: Path, studies: Sequence[Study], decisions: Decisions) -> i
     lines = list(_lines(studies, standing, people))
     if not lines:
         raise Permanent("no study is settled yet: nothing to write for `ichnode review select`")
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", newline="", encoding="utf-8-sig") as opened:
-            writer = csv.writer(opened)
-            writer.writerow(("case", "probability", "truth", *SUBTYPES, "mistake", *people))
-            writer.writerows(lines)
-        unfinished.replace(file)
-    except OSError as error:
-        raise Permanent(f"{file} cannot be written: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(file) as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("case", "probability", "truth", *SUBTYPES, "mistake", *people))
+        writer.writerows(lines)
     return len(lines)
 
 

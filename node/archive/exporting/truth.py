@@ -1,7 +1,6 @@
 """Which studies are handed on, and the table of what is known of them."""
 
 import csv
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from node.archive.adjudication import Decision, read_decisions, settled
 from node.archive.evidence import Outcome, read_outcomes
 from node.archive.proof import Proof
+from node.archive.tables import written_whole
 from node.errors import Permanent
 
 COLUMNS = (
@@ -69,13 +69,16 @@ def write_truth(file: Path, rows: Iterable[tuple[Known, int, str]]) -> None:
     ----------
     rows
         What is known of each study, how many images of it there are, and why there are none.
+
+    Raises
+    ------
+    Permanent
+        If it cannot be written.
     """
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    with unfinished.open("w", newline="", encoding="utf-8-sig") as opened:
+    with written_whole(file) as opened:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(_cells(*row) for row in rows)
-    unfinished.replace(file)
 
 
 def _cells(known: Known, images: int, why_not: str) -> tuple[object, ...]:

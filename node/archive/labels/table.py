@@ -1,16 +1,14 @@
 """From the rows of a table to one label for each accession number, and into a file."""
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from node.archive.labels.labeller import Label, Labeller
 from node.archive.labels.phrases import fold
 from node.archive.labels.reports_file import Row
-from node.errors import Permanent
+from node.archive.tables import written_whole
 from node.reported import Answer
 from node.visible import visible
 
@@ -111,19 +109,11 @@ def write_labels(path: Path, labelled: Iterable[Labelled], *, with_patients: boo
     Permanent
         If the file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8-sig", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            patient = ("patient",) if with_patients else ()
-            writer.writerow(("accession", "label", "sentence", "rule", "language", *patient))
-            writer.writerows(_cells(each, with_patients=with_patients) for each in labelled)
-        unfinished.replace(path)
-    except OSError as error:
-        raise Permanent(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
+    with written_whole(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        patient = ("patient",) if with_patients else ()
+        writer.writerow(("accession", "label", "sentence", "rule", "language", *patient))
+        writer.writerows(_cells(each, with_patients=with_patients) for each in labelled)
 
 
 def _cells(each: Labelled, *, with_patients: bool) -> list[str]:

@@ -15,6 +15,15 @@ from node.errors import BadConfiguration, Permanent
 JSON, HTML = "report.json", "report.html"
 
 
+Words = Annotated[
+    bool,
+    typer.Option(
+        "--words",
+        help="With sentences of the reports and people's notes, which may name a patient.",
+    ),
+]
+
+
 def report(
     proof: Annotated[
         Path | None,
@@ -39,13 +48,7 @@ def report(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where to write; else PROOF.", show_default=False),
     ] = None,
-    words: Annotated[
-        bool,
-        typer.Option(
-            "--words",
-            help="With sentences of the reports and people's notes, which may name a patient.",
-        ),
-    ] = False,
+    words: Words = False,
     example: Annotated[bool, typer.Option("--example", help="Print such limits.")] = False,
 ) -> None:
     """Say how good the node is on this archive, and whether it meets limits written beforehand.

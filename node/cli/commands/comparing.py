@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from node.cli.commands.accepting import Words
 from node.cli.commands.invocation import one_line_errors
 from node.cli.console.terminal import say
 from node.errors import BadConfiguration, Permanent
@@ -60,13 +61,7 @@ def compare(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where to write; else NEW.", show_default=False),
     ] = None,
-    words: Annotated[
-        bool,
-        typer.Option(
-            "--words",
-            help="With sentences of the reports and people's notes, which may name a patient.",
-        ),
-    ] = False,
+    words: Words = False,
 ) -> None:
     """Say what changes for this archive's studies if it takes the bundle that read NEW.
 
