@@ -23,16 +23,13 @@ from node.case_folder import CaseFolder, case_folder
 from node.depot import Depot
 from node.dicom.read.pixels import Decoder
 from node.errors import Permanent, Refused, Retryable
+from node.overlay import in_proportion, painted
 from node.records import SeriesPlan, SliceRef
-from node.wording import AMBER
 
 THUMB = 144
 """Pixels of a key slice in the list, which shows it at half of that."""
 THUMBS = 500
 """Key slices that are kept: several pages of the list."""
-FILL, LINE = 90, 255
-"""How much of a slice a mask covers inside and along its outline, of 255, before the page's own
-opacity. Chosen: the tissue under the mask stays visible."""
 HEAD_HU = -200
 """What is above is the head or what it lies on: between air and fat."""
 NOWHERE = (0.0, 0.0, 0.0)
@@ -120,7 +117,7 @@ class Pictures:
         """
         plane, stack = self._plane(case_id, index)
         grey = np.rint(window(plane.astype(np.float32)) * 255).astype(np.uint8)
-        return _png(_in_proportion(Image.fromarray(grey), stack.spacing_mm))
+        return _png(in_proportion(Image.fromarray(grey), stack.spacing_mm))
 
     def mask_png(self, case_id: int, index: int) -> bytes:
         """Return what was outlined on a slice, transparent elsewhere; one pixel if nothing was.
@@ -134,7 +131,7 @@ class Pictures:
         if mask is None:
             return _NOTHING
         _, stack = self._plane(case_id, index)
-        return _png(_in_proportion(_painted(mask), stack.spacing_mm))
+        return _png(in_proportion(painted(mask), stack.spacing_mm))
 
     def sides(self, case_id: int, index: int) -> dict[str, str]:
         """Return which side of the patient is left, right, top and bottom of a slice."""
@@ -165,9 +162,9 @@ class Pictures:
         picture = Image.fromarray(grey).convert("RGB")
         mask = self._mask(self._key(case_id)).get(index)
         if mask is not None and not plain:
-            painted = _painted(mask).convert("RGBA")
-            picture.paste(painted, mask=painted)
-        head = _in_proportion(picture.crop(_head(plane)), stack.spacing_mm)
+            laid = painted(mask).convert("RGBA")
+            picture.paste(laid, mask=laid)
+        head = in_proportion(picture.crop(_head(plane)), stack.spacing_mm)
         head.thumbnail((THUMB, THUMB), Image.Resampling.LANCZOS)
         square = Image.new("RGB", (THUMB, THUMB))
         square.paste(head, ((THUMB - head.width) // 2, (THUMB - head.height) // 2))
@@ -273,28 +270,6 @@ def _bytes(stacks: Iterable[Stack]) -> int:
 def _placed(ref: SliceRef) -> SliceRef:
     """Return the slice with a position: one alone is shown wherever it lies."""
     return replace(ref, position_mm=ref.position_mm or NOWHERE)
-
-
-def _painted(mask: Mask) -> Image.Image:
-    """Return (y, x) bool as a picture: amber inside, its outline stronger, else transparent."""
-    inner = mask.copy()
-    inner[1:] &= mask[:-1]
-    inner[:-1] &= mask[1:]
-    inner[:, 1:] &= mask[:, :-1]
-    inner[:, :-1] &= mask[:, 1:]
-    cover = np.where(mask, np.where(inner, FILL, LINE), 0).astype(np.uint8)
-    colour = np.broadcast_to(np.array(AMBER, np.uint8), (*mask.shape, 3))
-    return Image.fromarray(np.dstack([colour, cover]))
-
-
-def _in_proportion(picture: Image.Image, spacing_mm: tuple[float, float]) -> Image.Image:
-    """Return the picture with square pixels."""
-    high, wide = spacing_mm
-    if abs(high - wide) < 0.01 * max(high, wide):
-        return picture
-    finest = min(high, wide)
-    size = round(picture.width * wide / finest), round(picture.height * high / finest)
-    return picture.resize(size, Image.Resampling.BILINEAR)
 
 
 def _head(plane: Plane) -> tuple[int, int, int, int]:

@@ -10,13 +10,11 @@ from PIL import Image
 from models.windows import BONE, BRAIN, Window
 from node.archive.proof import Proof
 from node.errors import Permanent
-from node.wording import AMBER
+from node.overlay import in_proportion, painted
 
 WINDOWS = {"brain": BRAIN, "subdural": Window(level=80, width=200), "bone": BONE}
 """Windows by name, in the order of their keys. Subdural: 80/200, a usual one for thin collections
 beside the skull."""
-FILL, LINE = 90, 255
-"""How much of a slice an outline covers inside and along its edge, of 255. Chosen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,14 +77,14 @@ def slice_picture(head: Head, z: int, window: Window, *, outlined: bool = False)
     picture = Image.fromarray(grey)
     if outlined and head.mask[z].any():
         picture = picture.convert("RGB")
-        painted = _painted(head.mask[z])
-        picture.paste(painted, mask=painted)
-    return _in_proportion(picture, head)
+        laid = painted(head.mask[z])
+        picture.paste(laid, mask=laid)
+    return in_proportion(picture, head.spacing_mm[1:])
 
 
 def mask_picture(head: Head, z: int) -> Image.Image:
     """Return what is outlined on a slab, transparent elsewhere, its pixels in proportion."""
-    return _in_proportion(_painted(head.mask[z]), head)
+    return in_proportion(painted(head.mask[z]), head.spacing_mm[1:])
 
 
 def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
@@ -97,24 +95,3 @@ def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
     else:
         picture.save(out, kind, compress_level=1)
     return out.getvalue()
-
-
-def _painted(mask: NDArray[np.bool_]) -> Image.Image:
-    """Return (y, x) bool as a picture: amber inside, its edge stronger, else transparent."""
-    inner = mask.copy()
-    inner[1:] &= mask[:-1]
-    inner[:-1] &= mask[1:]
-    inner[:, 1:] &= mask[:, :-1]
-    inner[:, :-1] &= mask[:, 1:]
-    cover = np.where(mask, np.where(inner, FILL, LINE), 0).astype(np.uint8)
-    colour = np.broadcast_to(np.array(AMBER, np.uint8), (*mask.shape, 3))
-    return Image.fromarray(np.dstack([colour, cover]))
-
-
-def _in_proportion(picture: Image.Image, head: Head) -> Image.Image:
-    _, high, wide = head.spacing_mm
-    if abs(high - wide) < 0.01 * max(high, wide):
-        return picture
-    finest = min(high, wide)
-    size = round(picture.width * wide / finest), round(picture.height * high / finest)
-    return picture.resize(size, Image.Resampling.BILINEAR)
