@@ -22,8 +22,9 @@ from training import recipe as recipes
 from training import stacking
 from training.cohorts import cohorts
 from training.left_out import LeftOut, left_out
-from training.recipe import BadRecipe, Lite, Recipe
+from training.recipe import BadRecipe, Recipe
 from training.recipe_data import without
+from training.recipe_stages import Lite
 from training.scores import METHOD, Scores, estimate, refuse_other_cases
 from training.stacking import arms, series_scores, slice_scores
 from training.stages import sites

@@ -45,7 +45,8 @@ from training.measure import (
 from training.papers import write
 from training.papers.measured import Measured
 from training.papers.own import cross_validation
-from training.recipe import AnyStage, Base, Classifier, Recipe, Study
+from training.recipe import Recipe
+from training.recipe_stages import AnyStage, Base, Classifier, Study
 from training.sequences import SLICES_AT_ONCE
 from training.stages.base import BaseTask
 from training.stages.scans import slice_task

@@ -20,7 +20,8 @@ from models.runtime import batch_size
 from training.cohorts import cohorts
 from training.datasets.table import Rows, Table
 from training.drawing import fitted
-from training.recipe import Lite, Recipe
+from training.recipe import Recipe
+from training.recipe_stages import Lite
 from training.stages.lite import LiteTask
 from training.stages.task import weights_path
 from training.statistics import Bools, Floats

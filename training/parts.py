@@ -17,7 +17,8 @@ from models.rules import Settings
 from training.cohorts import cohorts
 from training.datasets.table import IMPLANTED
 from training.phantoms.cases import PHANTOMS
-from training.recipe import AnyStage, BadRecipe, Lite, Recipe, Study, Weights
+from training.recipe import BadRecipe, Recipe
+from training.recipe_stages import AnyStage, Lite, Study, Weights
 from training.stages import heads, task
 from training.stages.weights import WeightsTask
 

@@ -33,7 +33,8 @@ from torch.utils.data import DataLoader, Dataset
 from training import prepared, ranks, stages
 from training.cohorts import check
 from training.figures import learning_curves
-from training.recipe import AnyStage, Recipe, read
+from training.recipe import Recipe, read
+from training.recipe_stages import AnyStage
 from training.stages.task import Draw, Task, weights_path
 
 log = logging.getLogger(__name__)

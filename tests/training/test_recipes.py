@@ -8,7 +8,8 @@ from models.findings import SUBTYPES
 from tests.support import ROOT
 from training import recipe
 from training.cohorts import cohorts
-from training.recipe import BadRecipe, Base, Classifier, Recipe, Weights
+from training.recipe import BadRecipe, Recipe
+from training.recipe_stages import Base, Classifier, Weights
 
 RECIPES = sorted(
     path for path in (ROOT / "config" / "recipes").glob("*.toml") if "split" not in path.name

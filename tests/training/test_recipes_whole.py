@@ -13,7 +13,7 @@ from training.crossing import cross_sites
 from training.evaluate import evaluate
 from training.export import export
 from training.recipe import BadRecipe, Recipe
-from training.recipe import Weights as WeightsStage
+from training.recipe_stages import Weights as WeightsStage
 from training.train import train
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200)]

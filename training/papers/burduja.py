@@ -11,7 +11,7 @@ from models.classifiers import LABELS
 from models.sequence import SequenceModel
 from training.measure import Result
 from training.papers.measured import Measured
-from training.recipe import Sequence
+from training.recipe_stages import Sequence
 from training.scores import (
     INTERVALS,
     METHOD,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.findings import SUBTYPES
 from training.measure import Result
 from training.papers.measured import Measured, named
-from training.recipe import Classifier
+from training.recipe_stages import Classifier
 from training.scores import METHOD, Scores, adjusted, compare, counts
 from training.statistics import Bools, Floats
 from training.tables import Cell, Table

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from models.rules import Settings
 from training.measure import Result
-from training.recipe import Recipe, Stage
+from training.recipe import Recipe
+from training.recipe_stages import Stage
 from training.scores import Labelled, Scores
 from training.statistics import Bools, Floats
 

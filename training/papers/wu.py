@@ -10,7 +10,7 @@ from models.attention import AttentionModel, slice_scores
 from models.classifiers import LABELS
 from training.measure import Result
 from training.papers.measured import Measured
-from training.recipe import Attention
+from training.recipe_stages import Attention
 from training.scores import INTERVALS, Scores, counts
 from training.statistics import Floats, predictive_values
 from training.tables import Cell, Table

@@ -14,7 +14,8 @@ from training.drawing import fitted
 from training.losses import CLASSES
 from training.measure import Result
 from training.papers.measured import Measured, named
-from training.recipe import Classifier, Recipe
+from training.recipe import Recipe
+from training.recipe_stages import Classifier
 from training.scores import INTERVALS, Classes, counts
 from training.sequences import SLICES_AT_ONCE
 from training.stages import heads

@@ -1,6 +1,6 @@
 """What each kind of stage trains: a module for each kind.
 
-    recipe.Stage -> Task: network, batches, loss -> training.train -> weights.pt -> Task.trained
+    Stage -> Task: network, batches, loss -> training.train -> weights.pt -> Task.trained
 
 A `Task` says how the network of one stage is built, how its batches are drawn and what its loss
 is. Tasks of slices and tasks of whole scans have one class above them each.
@@ -9,7 +9,8 @@ is. Tasks of slices and tasks of whole scans have one class above them each.
 from collections.abc import Mapping
 from typing import Any
 
-from training.recipe import AnyStage, Recipe
+from training.recipe import Recipe
+from training.recipe_stages import AnyStage
 from training.stages.attention import AttentionTask
 from training.stages.base import BaseTask
 from training.stages.classifier import ClassifierTask

@@ -6,7 +6,7 @@ from torch import Tensor
 from models.attention import AttentionModel
 from training import losses
 from training.ranks import joined
-from training.recipe import Attention
+from training.recipe_stages import Attention
 from training.sequences import ScanBatch
 from training.stages.scans import ScanTask
 from training.stages.task import Weights

@@ -8,7 +8,8 @@ from models.unet import InceptionUNet
 from training import losses
 from training.batches import Batch, SliceBatches, Source
 from training.ranks import joined
-from training.recipe import Base, Recipe
+from training.recipe import Recipe
+from training.recipe_stages import Base
 from training.stages.slices import SliceTask
 from training.stages.task import Weights, weights_of
 

@@ -9,7 +9,7 @@ from models.classifiers import LABELS, SliceClassifier
 from training import losses
 from training.batches import WINDOWS, Batch, SliceBatches, Source, Windows
 from training.ranks import joined
-from training.recipe import Classifier
+from training.recipe_stages import Classifier
 from training.stages.slices import SliceTask
 from training.stages.task import Prepared, Weights
 

@@ -18,7 +18,8 @@ from training import prepared
 from training.cohorts import Cohort, cohorts
 from training.phantoms.cases import implanted_cases
 from training.prepared import Heads, Slices, Strip
-from training.recipe import BUNDLE, Recipe, SkullStrip
+from training.recipe import BUNDLE, Recipe
+from training.recipe_stages import SkullStrip
 from training.stages.task import Prepared, weights_of
 
 

@@ -17,7 +17,7 @@ from training import imagenet, losses, ranks
 from training.datasets.table import Bools, Located, Rows, Table
 from training.drawing import SiteBatch, SiteBatches, fitted, halved
 from training.ranks import joined
-from training.recipe import Lite
+from training.recipe_stages import Lite
 from training.stages import sites
 from training.stages.task import Task, Weights, weights_path
 

@@ -5,7 +5,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from training.prepared import Slices
-from training.recipe import Recipe, Study
+from training.recipe import Recipe
+from training.recipe_stages import Study
 from training.sequences import ScanBatches, Scans, scans
 from training.stages import heads
 from training.stages.base import BaseTask

@@ -7,7 +7,7 @@ from models.selection import fit
 from models.sequence import SequenceModel
 from training import losses
 from training.ranks import joined
-from training.recipe import Sequence
+from training.recipe_stages import Sequence
 from training.sequences import ScanBatch
 from training.stages.scans import ScanTask, slice_task
 from training.stages.task import Weights

@@ -9,7 +9,8 @@ from training.cohorts import cohorts
 from training.datasets.case import DataSet
 from training.datasets.table import IMPLANTED, Bools, Table
 from training.phantoms.cases import PHANTOMS, implanted_set, phantom_set
-from training.recipe import BadRecipe, Recipe, Stage
+from training.recipe import BadRecipe, Recipe
+from training.recipe_stages import Stage
 from training.stages.heads import stripper
 
 

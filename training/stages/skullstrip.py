@@ -10,7 +10,7 @@ from training import losses
 from training.batches import Batch, HeadBatches
 from training.prepared import Heads
 from training.ranks import joined
-from training.recipe import SkullStrip
+from training.recipe_stages import SkullStrip
 from training.stages import heads
 from training.stages.task import Task, Weights
 

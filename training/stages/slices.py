@@ -12,7 +12,7 @@ from torch import Tensor
 from training import ranks
 from training.batches import WINDOWS, SliceBatches, Source, Windows
 from training.prepared import Slices
-from training.recipe import Stage
+from training.recipe_stages import Stage
 from training.sequences import Extractor
 from training.stages import heads
 from training.stages.task import Task, alike

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from training.augment import Random
 from training.cohorts import Cohort
-from training.recipe import BadRecipe, Recipe, Stage
+from training.recipe import BadRecipe, Recipe
+from training.recipe_stages import Stage
 
 S = TypeVar("S", bound=Stage)
 

@@ -15,7 +15,7 @@ from training import losses
 from training.batches import Batch, SliceBatches, Source
 from training.prepared import Slices
 from training.ranks import joined
-from training.recipe import Weights as WeightsStage
+from training.recipe_stages import Weights as WeightsStage
 from training.stages import heads
 from training.stages.base import base_network
 from training.stages.slices import SliceTask
