@@ -44,7 +44,10 @@ def scanner_name(manufacturer: str, model: str, station: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A study beside its report; `agreement` is None without a report or while it waits."""
+    """A study beside its report.
+
+    `agreement` is None without a report, while the study waits, and if its result was withdrawn.
+    """
 
     study: Counted
     report: KeptReport | None
@@ -87,14 +90,15 @@ def watched(studies: Iterable[Counted], reports: Mapping[str, KeptReport]) -> li
     """Return studies beside the reports that count, by UID; the first to come first."""
     beside = ((one, reports.get(one.study_instance_uid)) for one in studies)
     found = [
-        Watched(one, said, None if said is None else _agreement(one.priority, said))
+        Watched(one, said, None if said is None else _agreement(one, said))
         for one, said in beside
     ]
     return sorted(found, key=lambda one: (one.study.received_at, one.study.study_instance_uid))
 
 
-def _agreement(priority: Priority, said: KeptReport) -> Agreement | None:
-    if priority is Priority.PENDING:
+def _agreement(study: Counted, said: KeptReport) -> Agreement | None:
+    priority = study.priority
+    if priority is Priority.PENDING or study.withdrawn:
         return None
     if priority is Priority.NOT_ANALYSED:
         return Agreement.NOT_READ

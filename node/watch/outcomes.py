@@ -40,8 +40,8 @@ def _agreement(one: Watched) -> Value:
 
 
 def _refused(one: Watched) -> Value:
-    """Return whether it was not analysed, of those that have a result."""
-    if one.study.priority is Priority.PENDING:
+    """Return whether it was not analysed, of those that have a result which stands."""
+    if one.study.priority is Priority.PENDING or one.study.withdrawn:
         return None
     return one.study.received_at, float(one.study.priority is Priority.NOT_ANALYSED)
 

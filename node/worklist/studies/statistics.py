@@ -73,6 +73,11 @@ class Counted:
     software: str = ""
     kernel: str = ""
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether a person withdrew its result, and no other stands: none of the node's own."""
+        return self.reason_code == Reason.WITHDRAWN
+
 
 @dataclass(frozen=True, slots=True)
 class Queued:

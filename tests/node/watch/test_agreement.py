@@ -16,14 +16,15 @@ from node.reported import Answer, ReportStatus
 from node.settings import Settings
 from node.states import Reason
 from node.watch import Agreement, tallies, watched
-from node.watch.agreement import scanner_name
-from node.worklist import Worklist
+from node.watch.agreement import BEGINNING, scanner_name
+from node.worklist import Actor, Worklist
 from tests.node.web.conftest import client
 from tests.support.databases import new_database
-from tests.support.listed import ASSEMBLED, NEGATIVE, SUSPECTED, study
+from tests.support.listed import ASSEMBLED, NEGATIVE, SR, SUSPECTED, report, study
 from tests.support.reported_studies import report_on
 
 NOW = utc_now()
+ANNA = Actor.at_terminal("anna")
 UNREAD: list[Outcome] = [
     NotAnalysed(Reason.CONTRAST, "with contrast"),
     Failed(Reason.INTERNAL, "it crashed"),
@@ -72,6 +73,16 @@ def test_a_study_without_a_final_report_is_in_no_class(worklist: Worklist) -> No
     came(worklist, 2, ASSEMBLED, SUSPECTED)
     report_on(worklist, 2, Answer.BLEEDS, NOW, status=ReportStatus.PRELIMINARY)
     assert set(agreements(worklist).values()) == {None}
+
+
+def test_a_withdrawn_study_is_in_no_class(worklist: Worklist) -> None:
+    came(worklist, 1, ASSEMBLED, SUSPECTED, report(SR))
+    report_on(worklist, 1, Answer.NONE, NOW - timedelta(minutes=9))
+    assert agreements(worklist) == {"1.7.1": Agreement.NODE_ONLY}
+    worklist.retractions.withdraw("1.7.1", ANNA, "wrong bundle", NOW, None)
+    assert agreements(worklist) == {"1.7.1": None}
+    (one,) = tallies(watched(worklist.statistics.studies(BEGINNING), worklist.reports.counting()))
+    assert (one.studies, one.counts) == (1, {})
 
 
 def test_a_correction_changes_the_class(worklist: Worklist) -> None:

@@ -14,7 +14,7 @@ from node.archive.charts import Plan, Study, standings
 from node.cli import app
 from node.jobs.alarming import Alarming
 from node.settings import Settings, Watch
-from node.states import Priority
+from node.states import Priority, Reason
 from node.watch import draw_charts, watched
 from node.watch.charting import Chart, charts
 from node.watch.outcomes import Charted, values
@@ -51,6 +51,26 @@ def test_each_outcome_is_charted_of_the_studies_that_have_it() -> None:
     pending = replace(rows[0][0], priority=Priority.PENDING, door_to_flag_s=None, probability=None)
     (waits,) = watched([pending], {})
     assert all(values([waits], outcome) == [] for outcome in Charted)
+
+
+def test_charts_stand_as_if_a_withdrawn_study_had_never_come() -> None:
+    rows = [one for one, _ in year(3, CALM, 900)]
+    told = {one.study_instance_uid: report for one, report in year(3, CALM, 900) if report}
+    back = {one.study_instance_uid for one in rows[300:330]}
+    left = [one for one in rows if one.study_instance_uid not in back]
+    withdrawn = [taken_back(one) if one.study_instance_uid in back else one for one in rows]
+    assert charts(watched(withdrawn, told), (), ON) == charts(watched(left, told), (), ON)
+
+
+def taken_back(one: Counted) -> Counted:
+    return replace(
+        one,
+        priority=Priority.NOT_ANALYSED,
+        reason_code=Reason.WITHDRAWN,
+        door_to_flag_s=None,
+        probability=None,
+        bundle=None,
+    )
 
 
 @pytest.mark.slow
