@@ -78,6 +78,8 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("node/settings/web.py", "node.settings.file", "inside node.settings"),
     ("node/serve.py", "node.settings.web", "the door of node.settings is its package"),
     ("node/health/metrics.py", "node.health.answers", "inside node.health"),
+    ("node/health/watching.py", "node.health.metrics", "inside node.health"),
+    ("node/cli/watch_checks.py", "node.cli.doctor", "inside node.cli"),
     ("node/audit/syslog.py", "node.audit.forward", "inside node.audit"),
     ("node/serve.py", "node.audit.syslog", "the door of node.audit is its package"),
     ("node/serve.py", "node.health.metrics", "the door of node.health is its package"),

@@ -1,7 +1,6 @@
 """`ichnode doctor`: checks an installation before it is trusted; each check gives one line."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 from rich.table import Table
@@ -10,7 +9,9 @@ from rich.text import Text
 from node.arrive.archive import open_archive
 from node.audit import reach
 from node.cases.detector import load_detector
+from node.cli.check import Check
 from node.cli.console.terminal import outside, terminal
+from node.cli.watch_checks import check_charts, check_reports, check_watching
 from node.clock import utc_now
 from node.deliver import probe
 from node.depot import depot_of
@@ -31,15 +32,6 @@ VERDICT_STYLES = {
     "note": ("! note", "yellow"),
     "bad": ("✗ bad", "bold red"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing checked: `verdict` is ok, note (consider it) or bad (it will not work)."""
-
-    verdict: str
-    what: str
-    found: str
 
 
 Examination = Callable[[Settings], Iterator[Check]]
@@ -264,28 +256,6 @@ def check_collector(settings: Settings) -> Iterator[Check]:
         yield Check("ok", what, "answers, by TLS")
 
 
-def check_watching(settings: Settings) -> Iterator[Check]:
-    """Say what the canary and the comparison with archives tell."""
-    try:
-        with Worklist(settings.url) as worklist:
-            canary = worklist.canaries.standing(settings.canary, utc_now())
-            coverage = worklist.coverage.standing(settings.coverage, utc_now())
-    except IchnodeError:
-        return  # as the check of the database says
-    if not canary.on:
-        yield Check("note", "canary", "none is sent: set canary.every_min")
-    elif canary.trouble:
-        yield Check("bad" if canary.sound else "note", "canary", canary.trouble)
-    else:
-        yield Check("ok", "canary", "came back, and was read as before")
-    if not settings.coverage.ask:
-        yield Check("note", "coverage", "no archive is asked what never came: set coverage.ask")
-    elif coverage.warnings:
-        yield from (Check("bad", "coverage", warning) for warning in coverage.warnings)
-    else:
-        yield Check("ok", "coverage", "every head CT that the sources list came")
-
-
 CHECKS: tuple[Examination, ...] = (
     check_disk,
     check_storage,
@@ -300,4 +270,6 @@ CHECKS: tuple[Examination, ...] = (
     check_sources,
     check_collector,
     check_watching,
+    check_reports,
+    check_charts,
 )

@@ -90,8 +90,7 @@ def watched(studies: Iterable[Counted], reports: Mapping[str, KeptReport]) -> li
     """Return studies beside the reports that count, by UID; the first to come first."""
     beside = ((one, reports.get(one.study_instance_uid)) for one in studies)
     found = [
-        Watched(one, said, None if said is None else _agreement(one, said))
-        for one, said in beside
+        Watched(one, said, None if said is None else _agreement(one, said)) for one, said in beside
     ]
     return sorted(found, key=lambda one: (one.study.received_at, one.study.study_instance_uid))
 

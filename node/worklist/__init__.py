@@ -66,11 +66,11 @@ from node.worklist.trail.audit import CERTIFICATE, Actor, Audit, AuditEntry, Aud
 from node.worklist.trail.events import Event
 from node.worklist.watching.canaries import ALARM as CANARY_ALARM
 from node.worklist.watching.canaries import Canaries, Canary, CanaryStanding, Finding
-from node.worklist.watching.charts import ChartDecision, ChartLine, Charts
+from node.worklist.watching.charts import ChartCounts, ChartDecision, ChartLine, Charts
 from node.worklist.watching.coverage import Coverage
 from node.worklist.watching.gaps import Gap, Known, Round, SourceLine, Uncovered
 from node.worklist.watching.gaps import Standing as CoverageStanding
-from node.worklist.watching.reports import KeptReport, Reports, Stray
+from node.worklist.watching.reports import KeptReport, ReportCounts, Reports, Stray
 from node.worklist.worklist import Worklist
 
 __all__ = [
@@ -96,6 +96,7 @@ __all__ = [
     "Canary",
     "CanaryStanding",
     "Cases",
+    "ChartCounts",
     "ChartDecision",
     "ChartLine",
     "Charts",
@@ -158,6 +159,7 @@ __all__ = [
     "Query",
     "Queued",
     "READ_ELSEWHERE",
+    "ReportCounts",
     "Reports",
     "Retention",
     "Retraction",

@@ -60,6 +60,15 @@ class ChartDecision:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ChartCounts:
+    """How many charts have an alarm, have none, and are not drawn: their baseline is learnt."""
+
+    alarmed: int = 0
+    calm: int = 0
+    learning: int = 0
+
+
 class Charts:
     """The worklist as those see it who chart the node's outcomes."""
 
@@ -80,6 +89,19 @@ class Charts:
         query = sa.select(*(chart.c[name] for name in names)).order_by(chart.c.id)
         with self._database.read() as db:
             return [ChartLine(**row) for row in db.execute(query).mappings()]
+
+    def counts(self) -> ChartCounts:
+        """Return how they stood when they were last drawn, without their figures."""
+        state = sa.case(
+            (chart.c.said != "", "alarmed"),
+            (chart.c.figure["why"].as_string() != "", "learning"),
+            else_="calm",
+        )
+        each = sa.select(state.label("state")).subquery()
+        query = sa.select(each.c.state, sa.func.count().label("number")).group_by(each.c.state)
+        with self._database.read() as db:
+            found = {row.state: row.number for row in db.execute(query)}
+        return ChartCounts(**found)
 
     def drawn_at(self) -> datetime | None:
         """Return when they were last drawn; None if never, or of nothing."""

@@ -4,7 +4,7 @@ A report is a study's by accession number and patient, to the character. Of seve
 or corrected the one counts that was given out last. No text is kept but the sentence that decided.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -48,6 +48,31 @@ class Stray:
     def to_json(self) -> dict[str, Any]:
         """Return it as `ichnode watch --json` lists it; a stable interface."""
         return {**asdict(self), "received_at": self.received_at.isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCounts:
+    """The reports that came in a while.
+
+    Attributes
+    ----------
+    answers
+        How many of studies here say what; what came twice counts once.
+    apart
+        How many are of no study here.
+    last_at
+        When the last report came, of a study here or not, in that while or before; None if none is
+        kept.
+    """
+
+    answers: Mapping[Answer, int]
+    apart: int
+    last_at: datetime | None
+
+    @property
+    def of_studies(self) -> int:
+        """How many are of studies here."""
+        return sum(self.answers.values())
 
 
 class Reports:
@@ -121,6 +146,18 @@ class Reports:
         with self._database.read() as db:
             rows = db.execute(query.order_by(report.c.said_at, report.c.id)).all()
         return {row.study_instance_uid: _kept(row) for row in rows}
+
+    def counts(self, since: datetime) -> ReportCounts:
+        """Return how many reports came since then, and when the last of all did."""
+        number = sa.func.count(sa.distinct(report.c.digest))
+        said = sa.select(report.c.answer, number).where(report.c.received_at >= since)
+        apart = sa.select(sa.func.count()).select_from(stray_report)
+        last = (sa.select(sa.func.max(of.c.received_at)) for of in (report, stray_report))
+        with self._database.read() as db:
+            answers = {Answer(each): n for each, n in db.execute(said.group_by(report.c.answer))}
+            others = db.scalar(apart.where(stray_report.c.received_at >= since)) or 0
+            times = [at for one in last if (at := db.scalar(one))]
+        return ReportCounts(answers, others, max(times, default=None))
 
     def strays(self, limit: int = 100) -> list[Stray]:
         """Return the last reports that are of no study here, the newest first."""
