@@ -2,7 +2,7 @@
 
 from node.worklist.arriving.announcements import Announcements, Step
 from node.worklist.arriving.arrivals import Arrivals
-from node.worklist.arriving.filing import Arrival
+from node.worklist.arriving.lookup import Arrival
 from node.worklist.arriving.patients import Patients, PatientStudy
 from node.worklist.arriving.quarantine import Quarantine, Quarantined, Signature, Standing
 from node.worklist.keeping.needs import Kept

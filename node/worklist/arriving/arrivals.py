@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from node.errors import Outage, Retryable
 from node.group_commit import GroupCommit
 from node.records import Header, Instance, Series, StoredObject
-from node.worklist.arriving import announcements, filing
-from node.worklist.arriving.filing import Arrival, Known
+from node.worklist.arriving import announcements, filing, lookup
+from node.worklist.arriving.lookup import Arrival, Known
 from node.worklist.schema.database import Clash, Database
 from node.worklist.schema.tables import instance, quarantine, series
 from node.worklist.studies import corrections
@@ -144,14 +144,14 @@ class Arrivals:
 def _file(db: sa.Connection, received: Received) -> Arrival:
     header, stored = received.header, received.stored
     caller, now, cut_short = received.caller, received.now, received.cut_short
-    known = filing.look_up(db, header)
+    known = lookup.look_up(db, header)
     if known.sha256 == stored.sha256:
         if known.purged:
             filing.take_back(db, known, header, now)
             if not received.is_there():
                 raise Retryable("it was just being purged: send it again")
         return Arrival.DUPLICATE
-    against = filing.objection(known, header)
+    against = lookup.objection(known, header)
     if cut_short is not None and (against is None or against[0] is Arrival.CHANGED):
         filing.set_cut_short_aside(db, known, header, stored, cut_short, caller, now)
         return Arrival.CUT_SHORT

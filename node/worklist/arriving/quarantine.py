@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from node.identity import PatientIdentity
 from node.records import Header, StoredObject
 from node.states import Reason
-from node.worklist.arriving import filing
-from node.worklist.arriving.filing import Arrival, Known
+from node.worklist.arriving import filing, lookup
+from node.worklist.arriving.lookup import Arrival, Known
 from node.worklist.schema.columns import Decision, Deed
 from node.worklist.schema.database import Database
 from node.worklist.schema.tables import instance, quarantine, series, study
@@ -147,8 +147,8 @@ class Quarantine:
     def standing(self, header: Header) -> Standing:
         """Return what the worklist has where an object says that it belongs."""
         with self._database.read() as db:
-            known = filing.look_up(db, header)
-        differs = filing.differences(known, header)
+            known = lookup.look_up(db, header)
+        differs = lookup.differences(known, header)
         study_uid = known.identity.study_instance_uid if known.identity else None
         return Standing(study_uid, differs, known.sha256)
 
@@ -212,9 +212,9 @@ def _one(db: sa.Connection, number: int) -> Quarantined:
 def _release(db: sa.Connection, number: int, header: Header, signed: Signature) -> str | None:
     """File an object by a person's will; return why it stays, or None."""
     entry = _decidable(db, number)
-    known = filing.look_up(db, header)
+    known = lookup.look_up(db, header)
     if known.sha256 != entry.stored.sha256:  # it may have been filed meanwhile
-        if entry.code not in VOUCHED_FOR and (against := filing.objection(known, header)):
+        if entry.code not in VOUCHED_FOR and (against := lookup.objection(known, header)):
             code, reason = against
             _say_anew(db, entry, header, code, reason)
             return f"it can be read now, but {reason}: look at it, then release it again"

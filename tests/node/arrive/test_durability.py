@@ -20,7 +20,7 @@ from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.net.association import Status
 from node.dicom.net.store_scu import Sent, send_files
 from node.errors import Outage, Permanent
-from node.worklist.arriving import arrivals, filing
+from node.worklist.arriving import arrivals, filing, lookup
 from node.worklist.schema import database
 from tests.support.peers import ct_series, wait_until
 from tests.support.receiving import Node, dataset_bytes, listening_node
@@ -137,7 +137,7 @@ FAULTS: dict[str, tuple[object, str, Exception]] = {
     "the file is not synced": (spool.os, "fsync", NO_SPACE),
     "the file is not renamed": (Path, "rename", NO_SPACE),
     "the folder is not synced": (spool, "sync_folder", NO_SPACE),
-    "the database is locked": (filing, "look_up", Outage("locked")),
+    "the database is locked": (lookup, "look_up", Outage("locked")),
     "the row is refused": (filing, "keep", Permanent("refused")),
     "the row clashes": (filing, "keep", database.Clash("raced")),
     "an error of our own": (filing, "keep", ZeroDivisionError("bug")),
@@ -198,7 +198,7 @@ def test_associations_that_wait_share_a_transaction(node, acknowledged, tmp_path
 
 
 def with_fault(seed: str, fault: Exception) -> Callable[..., object]:
-    real, uid = filing.look_up, Identity.of(seed).study_instance_uid
+    real, uid = lookup.look_up, Identity.of(seed).study_instance_uid
 
     def look_up(db, header):
         if header.study_instance_uid == uid:
@@ -214,7 +214,7 @@ def test_an_object_that_fails_in_a_group_fails_alone(
 ):
     files = {seed: ct_series(tmp_path / seed, 1, seed=seed) for seed in SEEDS}
     first, *others = SEEDS
-    monkeypatch.setattr(filing, "look_up", with_fault(others[2], fault))
+    monkeypatch.setattr(lookup, "look_up", with_fault(others[2], fault))
     with (
         gathered(monkeypatch, node, len(others)) as transactions,
         ThreadPoolExecutor(len(SEEDS)) as pool,
@@ -242,7 +242,7 @@ def test_a_database_that_is_away_is_met_once_and_not_by_each_in_turn(
         sending = [pool.submit(node.send, *files[first])]
         wait_until(lambda: transactions)
         away = Outage("the worklist database: locked")
-        monkeypatch.setattr(filing, "look_up", lambda *_: (_ for _ in ()).throw(away))
+        monkeypatch.setattr(lookup, "look_up", lambda *_: (_ for _ in ()).throw(away))
         sending += [pool.submit(node.send, *files[seed]) for seed in others]
         answers = [future.result()[0] for future in sending]
     assert len(transactions) == 2
