@@ -51,8 +51,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_private(folder: Path) -> None:
+def make_private(folder: Path, named: str = "data_dir") -> None:
     """Make a folder, if there is none, and keep it to its owner: what lies in it shows patients.
+
+    Parameters
+    ----------
+    named
+        What a message calls it.
 
     Raises
     ------
@@ -64,7 +69,7 @@ def make_private(folder: Path) -> None:
         if S_IMODE(folder.stat().st_mode) != 0o700:  # a read-only disk refuses any change
             folder.chmod(0o700)
     except OSError as error:
-        raise BadConfiguration(f"data_dir: {folder}: {error.strerror}") from error
+        raise BadConfiguration(f"{named}: {folder}: {error.strerror}") from error
 
 
 def sha256_of(path: Path) -> str:

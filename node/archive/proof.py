@@ -16,12 +16,13 @@ import hashlib
 import hmac
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from node.disk import make_private, sync_folder
-from node.errors import BadConfiguration
+from node.errors import BadConfiguration, Outage
 
 KEY_BYTES = 32
 PSEUDONYM_DIGITS = 16
@@ -126,8 +127,8 @@ class Proof:
         BadConfiguration
             If they cannot be made.
         """
-        make_private(self.root)
-        make_private(self.secret)
+        make_private(self.root, "PROOF")
+        make_private(self.secret, "PROOF")
         if not self._key.exists():
             self._make_key()
 
@@ -169,3 +170,23 @@ class Proof:
             self._key.hardlink_to(partial)
         partial.unlink()
         sync_folder(self.secret)
+
+
+@contextmanager
+def disk_faults(folder: Path) -> Iterator[None]:
+    """Tell of a disk that is full, takes no writes or fails, while a command works on a folder.
+
+    Raises
+    ------
+    Outage
+        In the place of any `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        what = os.strerror(error.errno) if error.errno else str(error)
+        where = f"{folder} ({error.filename})" if error.filename else folder
+        raise Outage(
+            f"{where}: {what}. What was written before stays; the same command goes on as soon as "
+            "the disk allows it"
+        ) from error

@@ -32,7 +32,7 @@ def begin_again(old: Proof, new: Proof) -> list[str]:
     unfinished = new.root.with_name(f".{new.root.name}.{os.getpid()}")
     files = [file for file in (old.catalogue, old.labels, old.limits) if file.exists()]
     try:
-        make_private(unfinished)
+        make_private(unfinished, "NEW")
         shutil.copytree(
             old.secret, unfinished / "secret", ignore=shutil.ignore_patterns("*.lock", "*.partial")
         )

@@ -154,7 +154,7 @@ def _begin(out: Path, *, faces: bool) -> None:
     Permanent
         If it holds an export with faces and shall hold one without, or the other way round.
     """
-    make_private(out)
+    make_private(out, "OUT")
     readme = out / "README.txt"
     text = README.format(faces=FACES if faces else FACELESS.format(mm=KEPT_MM))
     if readme.exists() and readme.read_text() != text:

@@ -79,7 +79,7 @@ class Writer:
 
     def _write(self, volume: Volume, head: Deidentified, place: Path) -> None:
         """Write all slices into a folder that is renamed when it is whole."""
-        make_private(place.parent)
+        make_private(place.parent, "OUT")
         unfinished = place.with_name(f".{place.name}.partial")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)

@@ -21,7 +21,7 @@ from node.archive.reading.study import Material, reader
 from node.archive.reading.workers import Make, crew_of
 from node.clock import utc_now
 from node.disk import make_private, sync_file
-from node.errors import IchnodeError, Retryable
+from node.errors import BadConfiguration, IchnodeError, Retryable
 from node.settings import Settings, source
 
 
@@ -92,8 +92,8 @@ def read_catalogue(
     Raises
     ------
     IchnodeError
-        If a server does not answer, the networks cannot be loaded, or Ray is gone. What was read
-        stays; the message says how far it came.
+        If no study is taken, a server does not answer, the networks cannot be loaded, or Ray is
+        gone. What was read stays; the message says how far it came.
     """
     names = proof.pseudonyms()
     with closing(Outcomes(proof)) as outcomes, closing(Sources(settings, plan, tell)) as sources:
@@ -101,6 +101,11 @@ def read_catalogue(
         for name in {order.source for order in todo if not order.paths}:
             sources.require(name)
         progress = Progress(len(todo), len(outcomes.done), 0, 0, Counter())
+        if not todo and not outcomes.done:
+            raise BadConfiguration(
+                f"{proof.catalogue} has no study that is taken; its column `why` says why, and "
+                "ichnode archive find searches other sources and days"
+            )
         if not todo:
             yield progress
             return
@@ -167,7 +172,7 @@ class Sources:
 
 def _keep(picture: bytes, path: Path) -> None:
     """Leave a whole picture, before the row that speaks of it."""
-    make_private(path.parent)
+    make_private(path.parent, "PROOF")
     partial_file = path.with_name(f"_{path.name}.partial")
     partial_file.write_bytes(picture)
     sync_file(partial_file)

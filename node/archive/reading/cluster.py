@@ -17,6 +17,8 @@ from node.errors import BadConfiguration, Retryable
 
 ANSWER_S = 10.0
 """How long the connection to a cluster may take."""
+LONGEST_FOLDER = 43
+"""Characters: Ray puts sockets below it, whose whole path may have 107 (unix(7)); it adds 64."""
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -27,7 +29,8 @@ def ray_at(address: str) -> Iterator[Any]:
     Raises
     ------
     BadConfiguration
-        If the extra is not installed, or the cluster does not take this user's token.
+        If the extra is not installed, the temporary folder has too long a path, or the cluster does
+        not take this user's token.
     Retryable
         If there is no cluster at the address, or none can be started.
     """
@@ -38,6 +41,10 @@ def ray_at(address: str) -> Iterator[Any]:
     except ModuleNotFoundError as error:
         raise BadConfiguration("Ray is not installed: pip install 'ichnode[archive]'") from error
     with scratch() as folder:
+        if not address and len(str(folder)) > LONGEST_FOLDER:
+            raise BadConfiguration(
+                f"{folder.parent} is too long a path for Ray's sockets: set TMPDIR to a shorter one"
+            )
         where = _there(address) if address else _here(folder)
         try:
             ray.init(

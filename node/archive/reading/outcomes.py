@@ -91,7 +91,7 @@ class Outcomes:
 
     def __init__(self, proof: Proof) -> None:
         self._folder = proof.outcomes
-        make_private(self._folder)
+        make_private(self._folder, "PROOF")
         self._turn = Turn(proof.secret, "read.lock")
         if not self._turn.taken():
             raise BadConfiguration(f"another ichnode archive read works on {proof.root}")

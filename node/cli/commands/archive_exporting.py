@@ -46,7 +46,7 @@ def export(
             from node.archive.exporting import write_export
             from node.archive.finding import Gentle
             from node.archive.finding import hours as hours_of
-            from node.archive.proof import Proof
+            from node.archive.proof import Proof, disk_faults
             from node.archive.reading import Plan
             from node.archive.reading import move_to as move_to_of
         except ModuleNotFoundError as error:
@@ -56,9 +56,8 @@ def export(
         gentle = Gentle(per_minute, hours_of(hours))
         plan = Plan("", 1, 0.0, pictures=False, gentle=gentle, move_to=move_to_of(move_to))
         tell = partial(say, err=True)
-        with closing(
-            write_export(Proof(proof), out, settings, plan, faces=keep_faces, tell=tell)
-        ) as steps:
+        steps = write_export(Proof(proof), out, settings, plan, faces=keep_faces, tell=tell)
+        with disk_faults(out), closing(steps):
             last = _follow(steps)
         if as_json:
             typer.echo(json.dumps(asdict(last), indent=1))

@@ -68,7 +68,7 @@ def read(
         try:
             from node.archive.finding import Gentle
             from node.archive.finding import hours as hours_of
-            from node.archive.proof import Proof
+            from node.archive.proof import Proof, disk_faults
             from node.archive.reading import Plan, read_catalogue
             from node.archive.reading import move_to as move_to_of
         except ModuleNotFoundError as error:
@@ -78,7 +78,7 @@ def read(
         gentle = Gentle(per_minute, hours_of(hours))
         plan = Plan(address, actors, gpus, images, gentle, move_to_of(move_to))
         steps = read_catalogue(Proof(proof), settings, plan, partial(say, err=True))
-        with closing(steps):
+        with disk_faults(proof), closing(steps):
             last = _follow(steps)
         if as_json:
             typer.echo(json.dumps(last.to_json(), indent=1))

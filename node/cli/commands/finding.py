@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -64,21 +65,22 @@ def find(
         try:
             from node.archive.finding import Days, Gentle, Store
             from node.archive.finding import hours as hours_of
-            from node.archive.proof import Proof
+            from node.archive.proof import Proof, disk_faults
         except ModuleNotFoundError as error:
             raise BadConfiguration(
                 f"{error.name} is not installed: pip install 'ichnode[archive]'"
             ) from error
         days = Days(_day("--since", since), _day("--until", until))
+        if days.since and days.until and days.since > days.until:
+            raise BadConfiguration(f"--since {days.since} is after --until {days.until}")
         gentle = Gentle(per_minute, hours_of(hours))
         steps = _folder if Path(source).exists() else _server
-        store = Store(Proof(proof))
-        try:
-            steps(source, days, settings, store, gentle)
-        finally:
-            store.keep()
-            tally = _catalogue(store, settings)
-            store.close()
+        with disk_faults(proof), closing(Store(Proof(proof))) as store:
+            try:
+                steps(source, days, settings, store, gentle)
+            finally:
+                store.keep()
+                tally = _catalogue(store, settings)
         _print(tally, proof, as_json=as_json)
         raise typer.Exit(0 if tally.studies_taken else 1)
 
@@ -144,6 +146,8 @@ def _print(tally: "Tally", proof: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(tally.to_json(), indent=1))
         return
+    if not tally.series:
+        say("no CT image was found there: look at the source and at the days", err=True)
     say(
         f"{tally.studies} studies with {tally.series} series; taken: {tally.studies_taken} studies "
         f"with {tally.series_taken} series: {proof / 'catalogue.parquet'}"

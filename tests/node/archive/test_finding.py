@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -422,6 +423,35 @@ def test_bad_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], messa
 def test_a_source_that_is_nothing_is_told_so(tmp_path: Path) -> None:
     code, _, said = run(tmp_path / "nothing", tmp_path / "proof")
     assert code == 2 and "there is no folder of that name" in said
+
+
+def test_days_in_the_wrong_order_are_told_for_a_folder_too(tmp_path: Path) -> None:
+    write(tmp_path / "ct", HEAD)
+    days = ("--since", "2025-02-01", "--until", "2025-01-01")
+    code, _, said = run(tmp_path / "ct", tmp_path / "proof", *days)
+    assert code == 2 and "--since 2025-02-01 is after --until 2025-01-01" in said
+    assert not (tmp_path / "proof").exists()
+
+
+def test_a_folder_without_dicom_says_that_nothing_is_there(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "notes.txt").write_text("no image")
+    code, _, said = run(tmp_path / "texts", tmp_path / "proof")
+    assert code == 1 and "no CT image was found there: look at the source and at the days" in said
+
+
+def test_a_disk_that_is_full_is_one_line_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(ENOSPC, "Error writing bytes to file")
+
+    write(tmp_path / "ct", HEAD)
+    with monkeypatch.context() as disk:
+        disk.setattr("node.archive.finding.store.pq.ParquetWriter", full)
+        code, _, said = run(tmp_path / "ct", tmp_path / "proof")
+    assert code == 2 and "proof: No space left on device. What was written before stays" in said
+    assert run(tmp_path / "ct", tmp_path / "proof")[0] == 0
 
 
 def test_a_folder_without_head_ct_leaves_with_1(tmp_path: Path) -> None:

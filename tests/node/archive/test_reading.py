@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -33,8 +34,16 @@ from node.dicom.net.association import Status
 from node.dicom.read.pixels import load_volume
 from node.errors import BadConfiguration, Permanent, Retryable
 from node.settings import Settings, Source
-from tests.support.archived import HEADS, at_once, catalogued, images_of, predicted, write_heads
-from tests.support.builder import encoded, uid
+from tests.support.archived import (
+    HEADS,
+    at_once,
+    catalogued,
+    images_of,
+    predicted,
+    write_each,
+    write_heads,
+)
+from tests.support.builder import HEAD, encoded, uid
 from tests.support.peers import free_port, orthanc
 from tests.support.working import Predictor
 
@@ -468,12 +477,32 @@ def test_a_proof_that_is_read_to_its_end_needs_no_ray(tmp_path: Path) -> None:
     assert json.loads(said) == {"total": 0, "before": 1, "read": 0, "results": {}}
 
 
+def test_a_catalogue_without_a_study_to_read_is_an_error(tmp_path: Path) -> None:
+    knee = HEAD(description="Knie 2.0").having(BodyPartExamined="KNEE")
+    write_each(tmp_path / "ct", {"knee": knee.build()})
+    proof = catalogued(tmp_path / "ct", tmp_path / "proof")
+    code, _, said = run(proof.root)
+    assert code == 2 and "catalogue.parquet has no study that is taken" in said
+
+
 def test_where_no_ray_answers_is_said_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     write_heads(tmp_path / "ct", "short")
     proof = catalogued(tmp_path / "ct", tmp_path / "proof")
     code, _, said = run(proof.root, "--address", "127.0.0.1:1")
     assert code == 2 and "no Ray at 127.0.0.1:1 " in said
     assert len(orders_of(proof)) == 1
+
+
+def test_a_temporary_folder_too_deep_for_ray_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / "a-folder-whose-name-is-long" / "and-another-one-that-is-as-long"
+    deep.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    write_heads(tmp_path / "ct", "short")
+    proof = catalogued(tmp_path / "ct", tmp_path / "proof")
+    code, _, said = run(proof.root)
+    assert code == 2 and "set TMPDIR to a shorter one" in said
 
 
 def test_a_source_that_the_settings_no_longer_have_is_told(tmp_path: Path) -> None:
