@@ -142,8 +142,8 @@ MODULES = [  # the importing file, what it imports, the contract's name
         "the door of node.archive.comparison is its package",
     ),
     (
-        "node/archive/exporting/truth.py",
-        "node.archive.exporting.export",
+        "node/archive/exporting/chosen.py",
+        "node.archive.exporting.images",
         "inside node.archive.exporting",
     ),
     (

@@ -62,6 +62,13 @@ def ingest(found: Found, node: Node, tell: Tell, blame: Tell) -> tuple[int, int]
     return len(intake.series), faults
 
 
+def assembled(uid: str, node: Node) -> tuple[Row, ...]:
+    """Decide which series of a study are read, but read none; return its cases."""
+    while work_once(node, "analyse", study_uid=uid, states={State.RECEIVING}):
+        pass
+    return node.views.history(uid)
+
+
 def read(uid: str, node: Node, blame: Tell) -> Row:
     """Read a study to its end, and return it.
 

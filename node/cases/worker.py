@@ -6,6 +6,7 @@ and another worker goes on with the case where it stood.
 
 import logging
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from node.log import event
 from node.outages import outage_of, require_room, sit_out
 from node.outcomes import Failed, Outcome, Reported
 from node.records import Case
-from node.states import Reason
+from node.states import Reason, State
 from node.worklist import LeaseLost, lease_kept
 
 logger = logging.getLogger(__name__)
@@ -41,13 +42,21 @@ def work(node: Node, name: str, stop: threading.Event) -> None:
             sit_out(outage, "work", require_over, stop)
 
 
-def work_once(node: Node, name: str, *, study_uid: str | None = None) -> bool:
+def work_once(
+    node: Node,
+    name: str,
+    *,
+    study_uid: str | None = None,
+    states: Collection[State] = PIPELINE,
+) -> bool:
     """Run one stage of the most urgent case that is due; return whether there was one.
 
     Parameters
     ----------
     study_uid
         Only a case of this study.
+    states
+        Only a case in one of them; none of them is an end.
 
     Raises
     ------
@@ -55,7 +64,7 @@ def work_once(node: Node, name: str, *, study_uid: str | None = None) -> bool:
         If what the node stands on fails: the case is given back as it was.
     """
     lease_s = node.settings.work.lease_s
-    case = node.cases.claim(PIPELINE, name, lease_s, node.clock(), study_uid=study_uid)
+    case = node.cases.claim(states, name, lease_s, node.clock(), study_uid=study_uid)
     if case is None:
         return False
 

@@ -9,13 +9,10 @@ from pathlib import Path
 from models.faces import KEPT_MM
 from node.archive.exporting.images import Writer
 from node.archive.exporting.truth import settled_studies, write_truth
-from node.archive.proof import Proof
-from node.archive.reading import Also, Order, Plan, Read, Sources, orders_of, reader
-from node.cases.pipeline import Node
-from node.disk import make_private
+from node.archive.proof import Proof, disk_faults
+from node.archive.reading import File, Order, Plan, Sources, filer, orders_of
 from node.errors import Permanent
 from node.settings import Settings
-from node.worklist import Row
 
 README = """\
 Research use only. Not for diagnosis.
@@ -45,8 +42,8 @@ that was burned into the images stays.
 
 NOT_FOUND = "the catalogue does not say where it is"
 
-Make = Callable[[Also], AbstractContextManager[Read]]
-"""Loads networks, and gives what reads a study with them; see `node.archive.reading.reader`."""
+Make = Callable[[], AbstractContextManager[File]]
+"""Loads networks, and gives what files a study with them; see `node.archive.reading.filer`."""
 
 
 @dataclass(slots=True)
@@ -96,6 +93,14 @@ def write_export(
         If no study is settled, a server does not answer, or the disk fails. What was written
         stays.
     """
+    with disk_faults(out):
+        sources = Sources(settings, plan, tell)
+        yield from _export(proof, out, sources, make or partial(filer, settings), faces=faces)
+
+
+def _export(
+    proof: Proof, out: Path, sources: Sources, make: Make, *, faces: bool
+) -> Generator[Exported, None, None]:
     known = settled_studies(proof)
     writer = Writer(out, proof.pseudonyms(), faces)
     _begin(out, faces=faces)
@@ -106,10 +111,10 @@ def write_export(
     ]
     progress = Exported(len(known), before=sum(map(bool, map(writer.written, known))))
     why_not: dict[str, str] = {}
-    with closing(Sources(settings, plan, tell)) as sources:
+    with closing(sources):
         for name in {order.source for order in missing if not order.paths}:
             sources.require(name)
-        for study, why in _write(missing, sources, writer, make or partial(_reader, settings)):
+        for study, why in _write(missing, sources, writer, make):
             why_not[study] = why
             progress.done += 1
             yield progress
@@ -126,24 +131,13 @@ def _write(
     missing: Sequence[Order], sources: Sources, writer: Writer, make: Make
 ) -> Iterator[tuple[str, str]]:
     """Write the images of these studies; yield each with why it has none."""
-    patients = {order.study_instance_uid: order.patient for order in missing}
-    why = ""
-
-    def keep(row: Row, node: Node) -> None:
-        nonlocal why
-        why = writer.write(row, node, patients[row.study_instance_uid])
-
     if not missing:
         return
-    with make(keep) as read:
+    with make() as file:
         for order in missing:
-            why = ""
-            reading = read(sources.get(order))
-            yield order.study, why or reading.reason
-
-
-def _reader(settings: Settings, also: Also) -> AbstractContextManager[Read]:
-    return reader(settings, pictures=False, also=also)
+            with file(sources.get(order)) as study:
+                why = writer.write(study, order.patient)
+            yield order.study, why
 
 
 def _begin(out: Path, *, faces: bool) -> None:
@@ -152,13 +146,24 @@ def _begin(out: Path, *, faces: bool) -> None:
     Raises
     ------
     Permanent
-        If it holds an export with faces and shall hold one without, or the other way round.
+        If it holds something else, or an export with faces and shall hold one without, or the
+        other way round.
+    OSError
+        If it cannot be made or written.
     """
-    make_private(out, "OUT")
-    readme = out / "README.txt"
-    text = README.format(faces=FACES if faces else FACELESS.format(mm=KEPT_MM))
-    if readme.exists() and readme.read_text() != text:
-        raise Permanent(
-            f"{out} holds another export: its {readme.name} says which; take a new folder"
-        )
-    readme.write_text(text)
+    readme, unfinished = out / "README.txt", out / ".README.partial"
+    text = README.format(faces=FACES if faces else FACELESS.format(mm=KEPT_MM)).encode()
+    if out.exists() and not out.is_dir():
+        raise Permanent(f"{out} is no folder: take another name")
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if readme.exists():
+        if readme.read_bytes() != text:
+            raise Permanent(
+                f"{out} holds another export: its {readme.name} says which; take a new folder"
+            )
+        return
+    if any(file != unfinished for file in out.iterdir()):
+        raise Permanent(f"{out} holds other files and no export: take a new folder")
+    out.chmod(0o700)
+    unfinished.write_bytes(text)
+    unfinished.rename(readme)

@@ -4,10 +4,11 @@ from node.archive.reading.catalogue import Plan, Progress, Sources, read_catalog
 from node.archive.reading.moving import MoveTo, move_to
 from node.archive.reading.orders import Order, orders_of
 from node.archive.reading.result import Reading
-from node.archive.reading.study import Also, Material, Read, reader
+from node.archive.reading.study import File, Filed, Material, Read, filer, reader
 
 __all__ = [
-    "Also",
+    "File",
+    "Filed",
     "Material",
     "MoveTo",
     "Order",
@@ -16,6 +17,7 @@ __all__ = [
     "Read",
     "Reading",
     "Sources",
+    "filer",
     "move_to",
     "orders_of",
     "read_catalogue",

@@ -7,7 +7,7 @@ own, so that none knows of another, and both are gone when it is read.
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path
@@ -28,7 +28,7 @@ from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.dicom.read.pixels import Decoder
 from node.records import SeriesPlan
 from node.settings import Settings
-from node.worklist import Row, Worklist, upgrade
+from node.worklist import Worklist, upgrade
 
 if TYPE_CHECKING:
     from models.detector import Detector
@@ -53,31 +53,49 @@ class Material:
     seconds_retrieve: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A study on a worklist and a spool of its own, of which no stage has decided anything.
+
+    Attributes
+    ----------
+    node
+        Works on this study alone.
+    damaged
+        How many of its files could not be used though they should have been.
+    """
+
+    study_instance_uid: str
+    node: Node
+    damaged: int
+
+    @property
+    def missing(self) -> str:
+        """Why there is nothing to read; "" if there is something."""
+        if self.node.arrivals.study(self.study_instance_uid):
+            return ""
+        return f"no file of it could be used ({self.damaged} are damaged)"
+
+
 Read = Callable[[Material], Reading]
-Also = Callable[[Row, Node], None]
+File = Callable[[Material], AbstractContextManager[Filed]]
 
 
 @contextmanager
-def reader(
+def filer(
     settings: Settings,
     *,
-    pictures: bool,
     detector: Callable[[], "Detector"] | None = None,
     decoder: Decoder | None = None,
-    also: Also | None = None,
-) -> Iterator[Read]:
-    """Yield a function that reads a study; the networks are loaded, and kept.
+) -> Iterator[File]:
+    """Yield a function that files a study, whose files are gone when its block ends.
 
     Parameters
     ----------
-    pictures
-        Whether the readings bring pictures.
     detector
         Returns the networks; None loads those of the settings.
     decoder
         Reads pixels; None does so in a process with limits.
-    also
-        Is called with each study that went through the stages, while its files are there.
 
     Raises
     ------
@@ -90,12 +108,53 @@ def reader(
         decode = decoder or stack.enter_context(decoding_process(settings.decode))
         networks = detector or _loaded(settings)
         networks()
-        yield _Reader(settings, folder, networks, decode, pictures, also).read
+        yield _Filer(settings, folder, networks, decode).file
+
+
+@contextmanager
+def reader(
+    settings: Settings,
+    *,
+    pictures: bool,
+    detector: Callable[[], "Detector"] | None = None,
+    decoder: Decoder | None = None,
+) -> Iterator[Read]:
+    """Yield a function that reads a study; the networks are loaded, and kept.
+
+    Parameters
+    ----------
+    pictures
+        Whether the readings bring pictures.
+    detector, decoder
+        As of `filer`, which also says what is raised.
+    """
+    with filer(settings, detector=detector, decoder=decoder) as file:
+        yield _Reader(file, pictures).read
 
 
 def _loaded(settings: Settings) -> Callable[[], "Detector"]:
     found = load_detector(settings)
     return lambda: found
+
+
+@dataclass(frozen=True, slots=True)
+class _Filer:
+    settings: Settings
+    folder: Path
+    detector: Callable[[], "Detector"]
+    decode: Decoder
+
+    @contextmanager
+    def file(self, material: Material) -> Iterator[Filed]:
+        with TemporaryDirectory(dir=self.folder) as temporary:
+            own = private(self.settings, Path(temporary) / "data")
+            shutil.copytree(self.folder / "empty", own.data_dir)
+            with Worklist(own.url) as worklist:
+                node = Node.on(worklist, own, self.detector, utc_now, self.decode)
+                faults: list[str] = []
+                lost = material.lost + _file(material, node, faults.append)
+                node = replace(node, lost_files=lost)
+                yield Filed(material.study_instance_uid, node, len(faults))
 
 
 class _Timed:
@@ -115,23 +174,15 @@ class _Timed:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    settings: Settings
-    folder: Path
-    detector: Callable[[], "Detector"]
-    decode: Decoder
+    file: File
     pictures: bool
-    also: Also | None
 
     def read(self, material: Material) -> Reading:
         """Return what comes of a study."""
         began = time.perf_counter()
-        decode = _Timed(self.decode)
-        with TemporaryDirectory(dir=self.folder) as temporary:
-            own = private(self.settings, Path(temporary) / "data")
-            shutil.copytree(self.folder / "empty", own.data_dir)
-            with Worklist(own.url) as worklist:
-                node = Node.on(worklist, own, self.detector, utc_now, decode)
-                found = self._read(material, node)
+        with self.file(material) as study:
+            decode = _Timed(study.node.decode)
+            found = self._read(replace(study, node=replace(study.node, decode=decode)))
         taken = time.perf_counter() - began
         return replace(
             found,
@@ -140,17 +191,12 @@ class _Reader:
             seconds_read=taken - decode.seconds,
         )
 
-    def _read(self, material: Material, node: Node) -> Reading:
+    def _read(self, study: Filed) -> Reading:
+        if study.missing:
+            return Reading("FAILED", study.missing)
         faults: list[str] = []
-        lost = material.lost + _file(material, node, faults.append)
-        uid = material.study_instance_uid
-        if not node.arrivals.study(uid):
-            return Reading("FAILED", f"no file of it could be used ({len(faults)} are damaged)")
-        faults.clear()
-        row = read(uid, replace(node, lost_files=lost), faults.append)
-        if self.also is not None:
-            self.also(row, node)
-        return reading_of(row, node, faults, pictures=self.pictures)
+        row = read(study.study_instance_uid, study.node, faults.append)
+        return reading_of(row, study.node, faults, pictures=self.pictures)
 
 
 def _file(material: Material, node: Node, blame: Callable[[str], None]) -> int:

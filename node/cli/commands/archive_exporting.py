@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from node import log
 from node.cli.commands.archive_reading import Hours, MoveToHere, PerMinute
 from node.cli.commands.invocation import Config, Json, configured
 from node.cli.console.terminal import say
@@ -46,18 +47,19 @@ def export(
             from node.archive.exporting import write_export
             from node.archive.finding import Gentle
             from node.archive.finding import hours as hours_of
-            from node.archive.proof import Proof, disk_faults
+            from node.archive.proof import Proof
             from node.archive.reading import Plan
             from node.archive.reading import move_to as move_to_of
         except ModuleNotFoundError as error:
             raise BadConfiguration(
                 f"{error.name} is not installed: pip install 'ichnode[archive]'"
             ) from error
+        log.configure("WARNING", as_json=settings.log.json_lines)  # no lines of the stages
         gentle = Gentle(per_minute, hours_of(hours))
         plan = Plan("", 1, 0.0, pictures=False, gentle=gentle, move_to=move_to_of(move_to))
         tell = partial(say, err=True)
         steps = write_export(Proof(proof), out, settings, plan, faces=keep_faces, tell=tell)
-        with disk_faults(out), closing(steps):
+        with closing(steps):
             last = _follow(steps)
         if as_json:
             typer.echo(json.dumps(asdict(last), indent=1))
@@ -70,9 +72,12 @@ def _follow(steps: "Generator[Exported, None, None]") -> "Exported":
     from node.wording import RESEARCH_USE_ONLY
 
     say(RESEARCH_USE_ONLY, err=True)
-    last = None
+    last, told = None, -1
     for last in steps:
-        say(f"{last.before + last.done} of {last.total} studies", err=True)
+        there = last.before + last.done
+        if there != told:
+            say(f"{there} of {last.total} studies", err=True)
+        told = there
     assert last is not None
     return last
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +12,27 @@ from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
 from typer.testing import CliRunner
 
+from models.faces import without_face
+from models.preprocess import Canvas
 from node.archive.adjudication.decisions import Answer, Decision, append
+from node.archive.corridor import case_folder, read
 from node.archive.exporting import write_export
 from node.archive.exporting.truth import COLUMNS
 from node.archive.finding import Gentle, Hours
 from node.archive.proof import Proof
-from node.archive.reading import Also, Material, Plan, Read, orders_of, reader
+from node.archive.reading import File, Material, Plan, filer, orders_of
 from node.archive.reading.outcomes import Outcomes, outcome
 from node.cli import app
 from node.cli.analyse import analyse
 from node.clock import utc_now
 from node.dicom.read.makers import made_by
 from node.dicom.read.pixels import load_volume
-from node.errors import Permanent
+from node.errors import Outage, Permanent
 from node.settings import Settings
+from node.wording import RESEARCH_USE_ONLY
 from tests.support.archived import catalogued, images_of, predicted, write_each
-from tests.support.builder import INTERCEPT
+from tests.support.builder import HEAD, INTERCEPT
+from tests.support.disks import small_disk
 from tests.support.working import Predictor
 
 PLAN = Plan("", 1, 0.0, False, Gentle(1e6, Hours(), sleep=lambda _: None))
@@ -34,18 +40,24 @@ SECRET = "Zzyzx"
 """Stands wherever a header may say who somebody is."""
 
 
+class Asked(Predictor):
+    """Counts the studies that its networks were asked about."""
+
+    studies = 0
+
+    def infer(self, _: Canvas) -> None:
+        self.studies += 1
+
+
 @contextmanager
-def unread(also: Also) -> Iterator[Read]:
-    """Read without networks."""
-    predictor = Predictor()
-    with reader(
+def files(predictor: Predictor) -> Iterator[File]:
+    """File studies on a node without networks."""
+    with filer(
         Settings(),
-        pictures=False,
         detector=lambda: predictor,  # type: ignore[arg-type, return-value]
         decoder=load_volume,
-        also=also,
-    ) as read:
-        yield read
+    ) as file:
+        yield file
 
 
 def planted(ds: Dataset) -> Dataset:
@@ -94,17 +106,20 @@ def proof_of(tmp_path: Path, studies: dict[str, list[Dataset]], settle: int | No
     proof = catalogued(tmp_path / "ct", tmp_path / "proof")
     names, todo = proof.pseudonyms(), orders_of(proof)
     outcomes = Outcomes(proof)
-    with predicted(Settings()) as read:
+    with predicted(Settings()) as analysed:
         for order in todo:
-            found = read(Material(order.study_instance_uid, order.paths))
+            found = analysed(Material(order.study_instance_uid, order.paths))
             outcomes.add(outcome(order, found, names, utc_now()))
     outcomes.close()
     decided(proof, {order.study: Answer.BLEEDS for order in todo[:settle]})
     return proof
 
 
-def exported(proof: Proof, out: Path, *, faces: bool = False) -> list[Path]:
-    *_, _ = write_export(proof, out, Settings(), PLAN, faces=faces, make=unread)
+def exported(
+    proof: Proof, out: Path, *, faces: bool = False, predictor: Predictor | None = None
+) -> list[Path]:
+    make = partial(files, predictor or Predictor())
+    *_, _ = write_export(proof, out, Settings(), PLAN, faces=faces, make=make)
     return sorted(out.rglob("*.dcm"))
 
 
@@ -185,6 +200,96 @@ def test_the_table_has_what_people_said_and_a_further_call_writes_only_what_is_m
     for row in rows:
         assert (row["bleeds"], row["people"], row["subtypes"]) == ("1", "2", "subdural")
         assert bool(int(row["images"])) is (row["why_not"] == "")
+
+
+def test_networks_are_asked_only_where_they_say_which_images_speak_for_a_study(
+    tmp_path: Path,
+) -> None:
+    thin = HEAD(study="plain", name="thin", gaps_mm=(2.0,) * 74, thickness_mm=2.0)
+    morning = {"AcquisitionDate": "20260115", "AcquisitionTime": "083000"}
+    first, later = (HEAD(study="twice", name=name).having(**morning) for name in ("a", "b"))
+    later = later.having(AcquisitionTime="143000")
+    heads = {
+        "bleeds": images_of("bleeds"),
+        "plain": [*images_of("plain"), *thin.having(AccessionNumber="A2").build()],
+        "twice": [*first.build(), *later.build()],
+    }
+    asked = Asked()
+    proof = proof_of(tmp_path, heads)
+    exported(proof, tmp_path / "out", predictor=asked)
+    assert asked.studies == 2, "the two scans of one study"
+    before = {file.name: read_apart(proof, file.name) for file in images(tmp_path / "out")}
+    assert {file.name: pixels_of(file) for file in images(tmp_path / "out")} == before
+
+
+def images(out: Path) -> list[Path]:
+    """Return the folder of each study."""
+    return sorted((out / "images").iterdir())
+
+
+def pixels_of(folder: Path) -> list[bytes]:
+    return [dcmread(file).PixelData for file in sorted(folder.glob("*.dcm"))]
+
+
+def read_apart(proof: Proof, study: str) -> list[bytes]:
+    """Return the stored values of the images that a reading chooses, without their faces."""
+    (order,) = (one for one in orders_of(proof) if one.study == study)
+    with files(Predictor()) as file, file(Material(order.study_instance_uid, order.paths)) as filed:
+        node = filed.node
+        row = read(order.study_instance_uid, node, lambda _: None)
+        plan = case_folder(row, node).require_plan_as_read()
+        volume = node.decode(plan, node.root)
+        hu = without_face(volume, *node.detector().preprocess(volume))
+    return [plane.tobytes() for plane in (hu - INTERCEPT).astype("<i2")]
+
+
+def test_a_full_disk_is_told_and_the_export_goes_on_where_it_was(tmp_path: Path) -> None:
+    proof = proof_of(tmp_path, {name: images_of(name) for name in ("bleeds", "plain")})
+    with small_disk(tmp_path / "disk") as disk:
+        out = disk.folder / "out"
+        make = partial(files, Predictor())
+        steps = write_export(proof, out, Settings(), PLAN, make=make)
+        next(steps)
+        (first,) = images(out)
+        disk.fill()
+        with pytest.raises(Outage, match=r"No space left.*the same command goes on"):
+            next(steps)
+        assert images(out) == [first], "nothing of the other study is left"
+        disk.empty()
+        asked = [step.before for step in write_export(proof, out, Settings(), PLAN, make=make)]
+        assert asked[0] == 1
+        assert len(images(out)) == 2 and (out / "truth.csv").exists()
+
+
+def test_a_disk_that_takes_nothing_and_a_place_that_is_taken_are_told(tmp_path: Path) -> None:
+    proof = proof_of(tmp_path, {"plain": images_of("plain")})
+    with small_disk(tmp_path / "disk") as disk:
+        disk.forbid_writing()
+        with pytest.raises(Outage, match=r"disk/out\): Read-only file system"):
+            exported(proof, disk.folder / "out")
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(Permanent, match="a file is no folder"):
+        exported(proof, tmp_path / "a file")
+    mode = proof.root.stat().st_mode
+    with pytest.raises(Permanent, match="holds other files and no export"):
+        exported(proof, proof.root)
+    assert proof.root.stat().st_mode == mode and not (proof.root / "README.txt").exists()
+
+
+def test_the_command_says_how_far_it_is_and_nothing_of_the_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = proof_of(tmp_path, {"plain": images_of("plain")})
+    monkeypatch.setattr("node.archive.exporting.export.filer", lambda _: files(Predictor()))
+    config = tmp_path / "ichnode.toml"
+    config.write_text(f'data_dir = "{tmp_path}"\n[log]\nlevel = "info"\n')
+    words = ["archive", "export", str(proof.root), str(tmp_path / "out"), "-c", str(config)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert [line for line in done.stderr.splitlines() if line] == [
+        RESEARCH_USE_ONLY,
+        "1 of 1 studies",
+    ]
 
 
 def test_without_a_settled_study_the_command_says_what_to_do(tmp_path: Path) -> None:
