@@ -23,7 +23,7 @@ from node.case_folder import CaseFolder, case_folder
 from node.depot import Depot
 from node.dicom.read.pixels import Decoder
 from node.errors import Permanent, Refused, Retryable
-from node.overlay import in_proportion, painted
+from node.overlay import in_proportion, painted, sides
 from node.records import SeriesPlan, SliceRef
 
 THUMB = 144
@@ -135,10 +135,7 @@ class Pictures:
 
     def sides(self, case_id: int, index: int) -> dict[str, str]:
         """Return which side of the patient is left, right, top and bottom of a slice."""
-        orientation = self._plane(case_id, index)[1].orientation
-        across, down = orientation[:3], orientation[3:]
-        edges = {"left": -across, "right": across, "top": -down, "bottom": down}
-        return {edge: _side(direction) for edge, direction in edges.items()}
+        return sides(self._plane(case_id, index)[1].orientation)
 
     def thumb(self, case_id: int, index: int, *, plain: bool = False) -> bytes:
         """Return the head on a slice, small, as JPEG: with what is outlined, or plain.
@@ -286,12 +283,6 @@ def _head(plane: Plane) -> tuple[int, int, int, int]:
         box.append((max(0, int(first) - 4), min(long, int(last) + 5)))
     (left, right), (top, bottom) = box
     return left, top, right, bottom
-
-
-def _side(direction: NDArray[np.float64]) -> str:
-    """(3,) direction in LPS -> the letter of the nearest side of the patient."""
-    axis = int(np.abs(direction).argmax())
-    return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -8,9 +8,12 @@ from PIL import Image
 from node.archive.evidence import WINDOWS, Head, encoded, read_head, slice_picture
 from node.archive.proof import Proof
 from node.errors import Permanent
+from node.overlay import write_sides
 
 LARGEST = 360
 """Pixels of a picture's longer side. Chosen: some 20 KB each."""
+LETTERS = 18
+"""Pixels of the letters that tell left from right; as the capture's, for its size."""
 
 
 def key_pictures(proof: Proof, wrong: Mapping[str, int | None]) -> dict[str, list[str]]:
@@ -42,4 +45,6 @@ def _pictures(proof: Proof, study: str, key: int | None) -> Iterable[str]:
 def _url(head: Head, z: int, *, outlined: bool) -> str:
     picture = slice_picture(head, z, WINDOWS["brain"], outlined=outlined)
     picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    if head.sides:
+        write_sides(picture, head.sides, LETTERS)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded(picture, 'JPEG')).decode()}"

@@ -10,7 +10,7 @@ from PIL import Image
 from models.windows import BONE, BRAIN, Window
 from node.archive.proof import Proof
 from node.errors import Permanent
-from node.overlay import in_proportion, painted
+from node.overlay import in_proportion, painted, sides
 
 WINDOWS = {"brain": BRAIN, "subdural": Window(level=80, width=200), "bone": BONE}
 """Windows by name, in the order of their keys. Subdural: 80/200, a usual one for thin collections
@@ -31,12 +31,21 @@ class Head:
         (3,) float, z, y, x.
     probability
         (z,) float32 of each slab.
+    orientation
+        (6,) float64, unit cosines of rows and columns, LPS; None if the images were kept before it
+        was: then nobody can tell left from right.
     """
 
     hu: NDArray[np.int16]
     mask: NDArray[np.bool_]
     spacing_mm: tuple[float, float, float]
     probability: NDArray[np.float32]
+    orientation: NDArray[np.float64] | None = None
+
+    @property
+    def sides(self) -> dict[str, str]:
+        """Which side of the patient lies at each edge; none if it is not known."""
+        return {} if self.orientation is None else sides(self.orientation)
 
     def key(self, told: int | None) -> int:
         """Return the slab to look at first: what was told, else the likeliest, else the middle."""
@@ -63,12 +72,15 @@ def read_head(proof: Proof, study: str) -> Head | None:
         with np.load(file, allow_pickle=False) as held:
             hu, mask = held["hu"].astype(np.int16), held["mask"].astype(bool)
             spacing, scores = held["spacing_mm"].astype(float), held["probability"]
+            turned = held["orientation"].astype(float) if "orientation" in held else None
     except (OSError, ValueError, KeyError) as error:
         raise Permanent(f"{file} cannot be read: {error}") from error
     if hu.ndim != 3 or not len(hu) or mask.shape != hu.shape or spacing.shape != (3,):
         raise Permanent(f"{file} holds no head: {hu.shape} of HU, {mask.shape} of a mask")
+    if turned is not None and not (turned.shape == (6,) and np.isfinite(turned).all()):
+        raise Permanent(f"{file} does not say how its slices lie in the patient")
     z, y, x = spacing.tolist()
-    return Head(hu, mask, (z, y, x), scores.astype(np.float32).ravel())
+    return Head(hu, mask, (z, y, x), scores.astype(np.float32).ravel(), turned)
 
 
 def slice_picture(head: Head, z: int, window: Window, *, outlined: bool = False) -> Image.Image:

@@ -18,7 +18,8 @@ def picture(volume: Volume, found: Findings) -> tuple[bytes, int | None]:
     """Return an NPZ of a study, and the index of the slab that has its key slice.
 
     It has `hu` int16 (z, y, x), HU, from the feet to the head; `mask` bool of that shape;
-    `spacing_mm` (3,) float64; `probability` (z,) float32, the greatest of the slab's slices.
+    `spacing_mm` (3,) float64; `orientation` (6,) float64, the volume's, which tells left from
+    right; `probability` (z,) float32, the greatest of the slab's slices.
     Neighbouring slices are averaged where there are more than `MOST_SLABS`, and points where there
     are more than `MOST_POINTS`.
     """
@@ -38,6 +39,7 @@ def picture(volume: Volume, found: Findings) -> tuple[bytes, int | None]:
         hu=np.clip(np.rint(hu[up]), -32768, 32767).astype(np.int16),
         mask=_any(mask[up], wide),
         spacing_mm=_spacing_mm(volume, len(begins), wide),
+        orientation=volume.orientation,
         probability=probability[up],
     )
     turned = key is not None and volume.normal[2] < 0

@@ -28,6 +28,7 @@ from node.dicom.write.canvas import (
     warning_sign,
 )
 from node.dicom.write.slices import first_look
+from node.overlay import sides
 from node.wording import AMBER, NOT_ANALYSED, UNCERTAIN, millilitres, verdict
 
 LARGE = (16, 206, 736, 880)
@@ -270,12 +271,12 @@ def _mark_sides(
     """Write at each edge of a slice which side of the patient it is (LPS, PS3.3 C.7.6.2.1.1)."""
     left, top, right, bottom = place
     size = 26 if large else 15
-    across, down = orientation[:3], orientation[3:]
-    _write(pen, (left + 4, (top + bottom) // 2), _side(-across), size, "lm")
-    _write(pen, (right - 4, (top + bottom) // 2), _side(across), size, "rm")
+    letters = sides(orientation)
+    _write(pen, (left + 4, (top + bottom) // 2), letters["left"], size, "lm")
+    _write(pen, (right - 4, (top + bottom) // 2), letters["right"], size, "rm")
     if large:
-        _write(pen, ((left + right) // 2, top + 4), _side(-down), size, "mt")
-        _write(pen, ((left + right) // 2, bottom - 4), _side(down), size, "mb")
+        _write(pen, ((left + right) // 2, top + 4), letters["top"], size, "mt")
+        _write(pen, ((left + right) // 2, bottom - 4), letters["bottom"], size, "mb")
 
 
 def _write(
@@ -283,9 +284,3 @@ def _write(
 ) -> None:
     """Write on a slice; the dark stroke makes it legible on bone as on air."""
     pen.text(at, text, WHITE, font(size), anchor, stroke_width=2, stroke_fill=BLACK)
-
-
-def _side(direction: NDArray[np.float64]) -> str:
-    """(3,) direction in LPS -> the letter of the nearest side of the patient."""
-    axis = int(np.abs(direction).argmax())
-    return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]

@@ -98,6 +98,7 @@ class _Pages:
         facts["slices"] = len(head.hu) if head else 0
         if head:
             told = study.outcome.key_slice
+            facts["sides"] = head.sides
             facts["first"] = len(head.hu) // 2 if self._desk.blind else head.key(told)
         return facts
 

@@ -52,7 +52,7 @@ function begin() {
     const { z } = now;
     const from = wanted = sliceOf(z);
     at("scroll").value = z + 1;
-    at("place").textContent = `slice ${z + 1} of ${now.slices}, from the lowest`;
+    at("place").textContent = `slice ${z + 1} of ${now.slices}, from the lowest${now.sided ? "" : "; left and right are not known"}`;
     at("window").textContent = now.window;
     for (const one of document.querySelectorAll(".preset")) one.setAttribute("aria-pressed", one.dataset.window === now.window);
     const slice = picture(from);
@@ -79,7 +79,9 @@ function begin() {
 
   async function open(place) {
     const facts = await ask(`/asked/${place}`);
-    Object.assign(now, { place, slices: facts.slices, z: facts.first ?? 0 });
+    const sides = facts.sides ?? {};
+    Object.assign(now, { place, slices: facts.slices, z: facts.first ?? 0, sided: "left" in sides });
+    for (const edge of ["left", "right", "top", "bottom"]) document.querySelector(`#stage .side.${edge}`).textContent = sides[edge] ?? "";
     pictures.clear();
     at("study").textContent = `study ${place + 1} of ${now.of}: ${facts.study}`;
     at("scroll").max = Math.max(1, facts.slices);

@@ -36,6 +36,7 @@ def proof(tmp_path: Path) -> Proof:
             mask=mask,
             spacing_mm=[5, 1, 1],
             probability=np.arange(6) / 10,
+            orientation=[1, 0, 0, 0, 1, 0],
         )
     return made
 
@@ -143,6 +144,7 @@ def test_slices_come_in_windows_and_the_outline_apart(opened: Opened) -> None:
     enter(client)
     facts = client.get("/asked/0").json()
     assert (facts["slices"], facts["first"]) == (6, 5)
+    assert facts["sides"] == {"left": "R", "right": "L", "top": "A", "bottom": "P"}
     pictures = {
         name: client.get(f"/asked/0/slices/4.png?window={name}").content
         for name in ("brain", "subdural", "bone")

@@ -41,6 +41,7 @@ def proof(tmp_path: Path) -> Proof:
             mask=mask,
             spacing_mm=[5, 1, 1],
             probability=np.where(mask.any((1, 2)), 0.9, 0.1),
+            orientation=[1, 0, 0, 0, 1, 0],
         )
     return made
 
@@ -80,6 +81,8 @@ def test_a_person_scrolls_decides_by_keys_and_takes_it_back(proof: Proof, browse
         stage = page.locator("#stage")
         expect(stage).to_have_attribute("data-shown", "6")  # the key slice
         expect(page.locator("#mask")).to_be_visible()
+        expect(stage.locator(".side.left")).to_have_text("R")
+        expect(stage.locator(".side.right")).to_have_text("L")
         page.keyboard.press("o")
         expect(page.locator("#mask")).to_have_class("mask off")
         stage.hover()
