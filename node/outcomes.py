@@ -85,6 +85,7 @@ class Triaged:
     subtypes: Mapping[str, float] | None = None
     key_slice_sop_instance_uid: str | None = None
     bundle: str | None = None
+    operating_point: float | None = None
     limitations: tuple[str, ...] = ()
     reason_code: str | None = None
     reason: str | None = None

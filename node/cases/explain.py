@@ -13,6 +13,7 @@ from typing import Any
 
 from node.case_folder import CaseFolder
 from node.cases.assemble import decide
+from node.cases.changes import Replay, last_replay
 from node.cases.choice import thickness_mm
 from node.cases.completeness import closing
 from node.cases.eligibility import CURABLE, Verdict, judge
@@ -53,6 +54,8 @@ class CaseLine:
     bundle: str | None
     withdraws: bool = False
     """Whether it reads nothing and withdraws the result of those that it supersedes."""
+    replay: Replay | None = None
+    """What the last replay changed of its result; None if it was never replayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,7 @@ def explain(
     """
     every = [part for series in study for part in parts(series, settings)]
     verdicts = [judge(series, settings) for series in every]
-    context = _Context(study, history, cases, plans, settings, now)
+    context = _Context(study, history, cases, plans, settings, now, tuple(events))
     told = [
         _told(verdict, chain, context)
         for verdict in verdicts
@@ -226,23 +229,13 @@ def explain(
         priority=speaker.priority,
         case_id=speaker.case_id,
         series=tuple(sorted(told, key=_place)),
-        time_budget=_time_budget(speaker, _replayed_at(events, speaker.case_id)),
+        time_budget=_time_budget(speaker, _replayed_at(context.events, speaker.case_id)),
         door_to_flag_s=speaker.door_to_flag_s,
         door_to_pacs_s=speaker.door_to_pacs_s,
         quarantined=quarantined,
         purged=speaker.purged,
         withdrawn=tuple(row.withdrawn for row in history if row.withdrawn),
     )
-
-
-def compared(events: Iterable[Event], case_id: int) -> str | None:
-    """Return what the last replay of a case gave (`manifest.compare`), None if none ended."""
-    said = [str(e.detail["compared"]) for e in events if e.case_id == case_id and _compares(e)]
-    return said[-1] if said else None
-
-
-def _compares(event: Event) -> bool:
-    return "compared" in event.detail
 
 
 # --- one series ----------------------------------------------------------------------------------
@@ -258,6 +251,7 @@ class _Context:
     plans: Mapping[int, SeriesPlan]
     settings: Assemble
     now: datetime
+    events: Sequence[Event]
 
 
 def _place(told: Told) -> tuple[bool, str, str]:
@@ -302,7 +296,7 @@ def _told(verdict: Verdict, chain: Sequence[Row], context: _Context) -> Told:
         closed_by=closed_by,
         saved_s=saved_s,
         limitations=newest.limitations if plan else (),
-        cases=tuple(map(_line, chain)),
+        cases=tuple(_line(row, context.events) for row in chain),
     )
 
 
@@ -354,7 +348,7 @@ def _lost_to(newest: Row) -> Loss | None:
     return Loss(newest.preferred.line, newest.preferred.series_instance_uid)
 
 
-def _line(row: Row) -> CaseLine:
+def _line(row: Row, events: Sequence[Event]) -> CaseLine:
     return CaseLine(
         case_id=row.case_id,
         supersedes=row.supersedes,
@@ -364,6 +358,7 @@ def _line(row: Row) -> CaseLine:
         reason=row.reason,
         bundle=row.bundle,
         withdraws=row.withdrawn is not None,
+        replay=last_replay(events, row.case_id),
     )
 
 
@@ -372,8 +367,8 @@ def _line(row: Row) -> CaseLine:
 
 def _replayed_at(events: Iterable[Event], case_id: int) -> datetime | None:
     """Return when a case was replayed last, None if it never was."""
-    replays = [e.at for e in events if e.case_id == case_id and e.what == "replayed"]
-    return replays[-1] if replays else None
+    replay = last_replay(events, case_id)
+    return None if replay is None else replay.at
 
 
 def _time_budget(row: Row, replayed_at: datetime | None) -> tuple[Step, ...]:

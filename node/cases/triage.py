@@ -117,5 +117,6 @@ def _triaged(findings: Findings, plan: SeriesPlan, against: Sequence[Unseen]) ->
         subtypes=findings.subtypes,
         key_slice_sop_instance_uid=None if key is None else plan.slices[key].sop_instance_uid,
         bundle=findings.bundle,
+        operating_point=findings.operating_point,
         limitations=(*plan.limitations, *findings.limitations),
     )

@@ -51,6 +51,8 @@ class Predictor:
     def __init__(self) -> None:
         self.failures: list[Exception] = []
         self.uncertainty = 0.04
+        self.bundle = "fake@1"
+        self.operating_point: float | None = None
         self.read_volumes: list[Volume] = []
 
     def preprocess(self, volume: Volume) -> tuple[Slabs, Canvas]:
@@ -64,9 +66,10 @@ class Predictor:
 
     def state_findings(self, volume: Volume, *_: object) -> Findings:
         mask = (volume.hu >= 70) & (volume.hu <= 75)
+        probability = 0.9 if mask.any() else 0.1
         return Findings(
-            probability=0.9 if mask.any() else 0.1,
-            suspected=bool(mask.any()),
+            probability=probability,
+            suspected=probability >= (self.operating_point or 0.5),
             uncertainty=self.uncertainty,
             uncertain=self.uncertainty > 0.2,
             volume_ml=float((mask.sum((1, 2)) * volume.voxel_ml).sum()),
@@ -75,8 +78,9 @@ class Predictor:
             key_slice=int(mask.sum((1, 2)).argmax()) if mask.any() else None,
             mask=mask,
             heat=mask.astype(np.uint8) * 200,
-            bundle="fake@1",
+            bundle=self.bundle,
             weights_sha256="0" * 64,
+            operating_point=self.operating_point,
         )
 
 

@@ -136,6 +136,7 @@ def replay(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when the node is done; status 1 if it failed.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Run a case's stages again, from the one given; the running node does the work.
 
@@ -143,10 +144,13 @@ def replay(
     result is not run itself: a new one is, whose result replaces the withdrawal.
 
     The result is compared with the one before: the log, the event table and --wait say "same
-    result", or what differs.
+    result", or what differs. After an upgrade of the networks --wait and `ichnode explain` show
+    what that changed: priority, probability, the score from which a study is suspected, bundle.
+    For example: ichnode replay A20261120-17 --from triage --wait
     """
-    from node.cases.explain import compared
+    from node.cases.changes import last_replay
     from node.cases.pipeline import PIPELINE, STAGES
+    from node.cli.console.replayed import replayed
     from node.clock import utc_now
     from node.states import State
     from node.worklist import Worklist
@@ -157,12 +161,17 @@ def replay(
         number = worklist.views.find_case(case)
         runs = worklist.cases.replay(number, STAGES[stage], utc_now())
         anew = "" if runs == number else f" as case {runs}"
-        say(f"case {number} starts again at {stage}{anew}")
-        number = runs
-        if not wait:
-            return
-        while (done := worklist.cases.get(number)).state in PIPELINE:
+        if not as_json:
+            say(f"case {number} starts again at {stage}{anew}")
+        while (done := worklist.cases.get(runs)).state in PIPELINE and wait:
             threading.Event().wait(0.2)
-        said = done.reason or compared(worklist.views.events(done.study_instance_uid), number)
-        say(f"case {number} is {done.state}: {said or 'reported for the first time'}")
-        raise typer.Exit(1 if done.state is State.FAILED else 0)
+        told = last_replay(worklist.views.events(done.study_instance_uid), runs)
+        if as_json:
+            found = {"case_id": runs, "stage": stage, "state": done.state, "reason": done.reason}
+            typer.echo(json.dumps(found | {"replay": told and told.to_json()}, indent=1))
+        elif wait:
+            said = done.reason or (told and told.compared) or "reported for the first time"
+            say(f"case {runs} is {done.state}: {said}")
+            if told and told.before and told.after:
+                terminal().print(replayed(told))
+        raise typer.Exit(1 if wait and done.state is State.FAILED else 0)

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.cases.explain import Explanation, Told
+from node.cli.console.replayed import in_words
 from node.cli.console.terminal import outside
 from node.cli.console.worklist import PRIORITY_STYLES, WITHDRAWN_STYLE, figure
 from node.states import State
@@ -80,6 +81,7 @@ def _why(one: Told, names: Mapping[str, str]) -> Text:
         verb = "withdraws" if case.withdraws else "supersedes"
         older = f", {verb} case {case.supersedes}" if case.supersedes else ""
         lines.append(f"case {case.case_id}: {case.state}, {case.priority}{older}")
+        lines += [in_words(case.replay)] if case.replay else []
     return _lines(*lines)
 
 

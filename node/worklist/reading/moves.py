@@ -22,7 +22,10 @@ _STAGE_TIME = {
     State.TRIAGED: "triaged_at",
     State.REPORTED: "reported_at",
 }
-NOTED = ("priority", "probability", "uncertain", "bundle", "reason_code", "compared")
+NOTED = (
+    *("priority", "probability", "operating_point", "uncertain", "bundle", "reason_code"),
+    "compared",
+)
 """What of an outcome stands in the history of its study."""
 
 
@@ -62,7 +65,7 @@ def _priority(done: Case, outcome: Move) -> Priority | None:
             return None
 
 
-_ELSEWHERE = ("priority", "closing", "preferred", "scan", "owed", "compared")
+_ELSEWHERE = ("priority", "operating_point", "closing", "preferred", "scan", "owed", "compared")
 """Fields of outcomes that are no column of their own."""
 
 

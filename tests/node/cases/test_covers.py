@@ -10,8 +10,8 @@ from pydicom import Dataset, dcmread
 
 from models.detector import Detector
 from models.findings import Unreadable
+from node.cases.changes import last_replay
 from node.cases.decoding import decoding_process
-from node.cases.explain import compared
 from node.cases.pipeline import STAGES
 from node.cli.analyse import describe
 from node.dicom.read.damage import Doubled
@@ -227,9 +227,8 @@ def test_a_replay_gives_the_same_result(
     node.worklist.cases.replay(before.case_id, STAGES[stage], clock.now)
     work(node, clock)
     after = newest(node, clock)
-    assert compared(node.worklist.views.events(after.study_instance_uid), after.case_id) == (
-        "same result"
-    )
+    replay = last_replay(node.worklist.views.events(after.study_instance_uid), after.case_id)
+    assert replay is not None and (replay.compared, replay.changed) == ("same result", ())
     assert {path.name: path.read_bytes() for path in report(node, after).iterdir()} == made
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.cases.explain import compared
+from node.cases.changes import last_replay
 from node.cases.pipeline import STAGES
 from node.settings import Destination, Settings
 from node.states import Priority, Reason, State
@@ -51,7 +51,8 @@ def replayed(node: WatchedNode, clock: Clock, row: Row, stage: str) -> str | Non
     clock.wait(3600)
     node.worklist.cases.replay(row.case_id, STAGES[stage], clock.now)
     work(node, clock)
-    return compared(node.worklist.views.events(row.study_instance_uid), row.case_id)
+    replay = last_replay(node.worklist.views.events(row.study_instance_uid), row.case_id)
+    return replay and replay.compared
 
 
 def test_the_manifest_names_sources_settings_versions_and_all_that_was_made(
@@ -85,7 +86,7 @@ def test_a_first_report_is_compared_with_nothing(node: WatchedNode, clock: Clock
     receive(node, scan=SMALL)
     work(node, clock)
     row = case(node, clock)
-    assert compared(node.worklist.views.events(row.study_instance_uid), row.case_id) is None
+    assert last_replay(node.worklist.views.events(row.study_instance_uid), row.case_id) is None
 
 
 @pytest.mark.parametrize("stage", STAGES)
