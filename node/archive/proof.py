@@ -2,10 +2,10 @@
 
     secret/key           32 random bytes, from which the pseudonyms follow; never leaves
     secret/where.parquet what the pseudonyms stand for; never leaves
+    secret/labels.csv    what the reports say, by real accession numbers; never leaves
     catalogue.parquet    a row for each series found
     outcomes/*.parquet   a row for each study read
     images/STUDY.npz     what people look at
-    labels.csv           what the reports say
     sample.json  decisions.jsonl
     limits.toml  report.html  report.json
 
@@ -25,6 +25,8 @@ from node.disk import make_private, sync_folder
 from node.errors import BadConfiguration, Outage
 
 KEY_BYTES = 32
+MARK = b"ichnode.key"
+"""Of which key a catalogue has its pseudonyms, in the metadata of its schema."""
 PSEUDONYM_DIGITS = 16
 """64 bits: among ten million studies two share a pseudonym with a chance of one in 370,000."""
 
@@ -57,6 +59,15 @@ class Pseudonyms:
     def station(self, name: str) -> str:
         """Return the pseudonym of a StationName, which may name a hospital."""
         return self._of("station", name.strip())
+
+    def folder(self, path: str) -> str:
+        """Return the pseudonym of a folder of images: often it is named after a patient."""
+        return self._of("folder", path)
+
+    @property
+    def mark(self) -> str:
+        """What tells this key from another, and nothing of the key."""
+        return self._of("mark", "key")
 
     def exported(self, uid: str) -> str:
         """Return the StudyInstanceUID that a study has in an export (PS3.5 B.2)."""
@@ -97,8 +108,8 @@ class Proof:
 
     @property
     def labels(self) -> Path:
-        """What the reports say."""
-        return self.root / "labels.csv"
+        """What the reports say: real accession numbers, and sentences that may name a patient."""
+        return self.secret / "labels.csv"
 
     @property
     def sample(self) -> Path:
@@ -125,11 +136,16 @@ class Proof:
         Raises
         ------
         BadConfiguration
-            If they cannot be made.
+            If they cannot be made; or if there is a catalogue, and its key is gone.
         """
         make_private(self.root, "PROOF")
         make_private(self.secret, "PROOF")
         if not self._key.exists():
+            if self.catalogue.exists():
+                raise BadConfiguration(
+                    f"{self.catalogue} is there, and the key of its pseudonyms is not: put "
+                    f"{self.secret} back as it was, or begin another proof in a new folder"
+                )
             self._make_key()
 
     def pseudonyms(self) -> Pseudonyms:
@@ -138,7 +154,7 @@ class Proof:
         Raises
         ------
         BadConfiguration
-            If the folder has no key, or a damaged one.
+            If the folder has no key, a damaged one, or one that its catalogue was not made with.
         """
         try:
             key = self._key.read_bytes()
@@ -152,7 +168,26 @@ class Proof:
                 f"{self._key} has {len(key)} bytes and not {KEY_BYTES}: put the right one back, "
                 "other pseudonyms would follow from a new one"
             )
-        return Pseudonyms(key)
+        names = Pseudonyms(key)
+        self._require(names)
+        return names
+
+    def _require(self, names: Pseudonyms) -> None:
+        """Raise `BadConfiguration` if the catalogue has the pseudonyms of another key."""
+        if not self.catalogue.exists():
+            return
+        from pyarrow import ArrowException
+        from pyarrow.parquet import read_schema
+
+        try:
+            told = read_schema(self.catalogue).metadata or {}
+        except (ArrowException, OSError):  # whoever reads its rows tells it
+            return
+        if told.get(MARK, names.mark.encode()) != names.mark.encode():
+            raise BadConfiguration(
+                f"{self._key} is not the key that {self.catalogue} was made with: put the right "
+                "one back, other pseudonyms follow from this one"
+            )
 
     @property
     def _key(self) -> Path:

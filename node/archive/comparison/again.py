@@ -30,7 +30,7 @@ def begin_again(old: Proof, new: Proof) -> list[str]:
     if new.root.exists() and (not new.root.is_dir() or any(new.root.iterdir())):
         raise BadConfiguration(f"{new.root} is there already: name a new folder")
     unfinished = new.root.with_name(f".{new.root.name}.{os.getpid()}")
-    files = [file for file in (old.catalogue, old.labels, old.limits) if file.exists()]
+    files = [file for file in (old.catalogue, old.limits) if file.exists()]
     try:
         make_private(unfinished, "NEW")
         shutil.copytree(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from node.archive.labels import Labelled, Labeller, label_rows, read_reports, vocabularies
 from node.archive.proof import Proof
-from node.errors import Permanent
+from node.errors import BadConfiguration, Permanent
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,14 @@ def read_labels(proof: Proof) -> Labels | None:
     Permanent
         If the table cannot be read, or has no column of accession numbers or of labels.
     BadConfiguration
-        If the proof has no key.
+        If the proof has no key, or the table lies outside of its secret.
     """
+    beside = proof.root / proof.labels.name
+    if beside.exists() and not proof.labels.exists():
+        raise BadConfiguration(
+            f"{beside} has real accession numbers and sentences of reports: move it to "
+            f"{proof.labels}, where it is read"
+        )
     if not proof.labels.exists():
         return None
     try:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from node.arrive.media import DICOM_SUFFIXES, Found, find
 from node.cases.eligibility import Verdict, judge_parts
 from node.cases.substitutes import years
 from node.dicom.read.header import open_object
+from node.dicom.read.makers import unnamed
 from node.dicom.read.provenance import Provenance, provenance
 from node.errors import BadConfiguration, BadObject
 from node.records import Header, Instance, Series, StoredObject
@@ -169,6 +171,7 @@ def _judged(beside: _Beside, source: str, words: Assemble) -> FoundSeries:
     series = Series(_uid(beside), first.study_instance_uid, images, _THEN, _THEN, _THEN)
     verdicts = judge_parts(series, words)
     verdict = next((one for one in verdicts if one.refusal is None), verdicts[0])
+    nameless = partial(unnamed, identifying=origin.identifying)
     return FoundSeries(
         study_instance_uid=first.study_instance_uid,
         series_instance_uid=_uid(beside),
@@ -179,13 +182,13 @@ def _judged(beside: _Beside, source: str, words: Assemble) -> FoundSeries:
         accession_number=first.accession_number,
         study_date=iso_day(_day(beside)),
         modality=first.modality,
-        body_part=first.body_part,
-        description=first.series_description,
-        manufacturer=origin.manufacturer,
-        model=origin.manufacturer_model_name,
-        software=origin.software_versions,
+        body_part=nameless(first.body_part),
+        description=nameless(first.series_description),
+        manufacturer=nameless(origin.manufacturer),
+        model=nameless(origin.manufacturer_model_name),
+        software=nameless(origin.software_versions),
         station=origin.station_name,
-        kernel=first.convolution_kernel,
+        kernel=nameless(first.convolution_kernel),
         thickness_mm=first.slice_thickness_mm,
         spacing_mm=_spacing_mm(verdict),
         slices=sum(len(image.header.frames) for image in images),
@@ -193,7 +196,7 @@ def _judged(beside: _Beside, source: str, words: Assemble) -> FoundSeries:
         sex=origin.patient_sex,
         place=place(origin.places),
         taken=verdict.refusal is None,
-        why=_why(verdict, len(verdicts)),
+        why=nameless(_why(verdict, len(verdicts))),
     )
 
 

@@ -62,6 +62,7 @@ class FoundSeries:
             "patient": names.patient(self.patient_id, self.issuer_of_patient_id),
             "accession": names.accession(self.accession_number),
             **{name: getattr(self, name) for name in _PLAIN},
+            "source": f"folder {names.folder(self.source)}" if self.paths else self.source,
             "scanner": scanner(self.manufacturer, self.model, names.station(self.station)),
             "age_band": age_band(self.age_years),
         }
@@ -77,7 +78,7 @@ class FoundSeries:
 
 
 _PLAIN = (
-    *("study_date", "source", "modality", "body_part", "description", "manufacturer", "model"),
+    *("study_date", "modality", "body_part", "description", "manufacturer", "model"),
     *("software", "kernel", "thickness_mm", "spacing_mm", "slices", "sex", "place", "taken", "why"),
 )
 _REAL = (

@@ -7,6 +7,7 @@ closed. What the index does not tell is empty, and known when the study is read.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
+from functools import partial
 
 from node.announced import ListedSeries, ListedStudy
 from node.archive.finding.gentle import Gentle
@@ -16,6 +17,7 @@ from node.archive.finding.words import iso_day
 from node.arrive.archive import Archive
 from node.cases.eligibility import first_objection
 from node.dicom.read.header import DAMAGE
+from node.dicom.read.makers import SHORTEST, unnamed
 from node.errors import IchnodeError, Permanent, Retryable
 from node.records import Frame, Header
 from node.settings import Assemble
@@ -112,6 +114,8 @@ def _studies(archive: Archive, day: date, name: str) -> list[ListedStudy]:
 
 def _found(study: ListedStudy, one: ListedSeries, name: str, words: Assemble) -> FoundSeries:
     why = _objection(study, one, words)
+    numbers = (study.patient_id.casefold(), study.accession_number.casefold())
+    nameless = partial(unnamed, identifying=[each for each in numbers if len(each) >= SHORTEST])
     return FoundSeries(
         study_instance_uid=study.study_instance_uid,
         series_instance_uid=one.series_instance_uid,
@@ -120,11 +124,11 @@ def _found(study: ListedStudy, one: ListedSeries, name: str, words: Assemble) ->
         accession_number=study.accession_number,
         study_date=iso_day(study.study_date),
         modality=one.modality,
-        body_part=one.body_part,
-        description=one.series_description,
+        body_part=nameless(one.body_part),
+        description=nameless(one.series_description),
         slices=one.images,
         taken=not why,
-        why=why or "may be a plain head CT, by what the index says",
+        why=nameless(why) or "may be a plain head CT, by what the index says",
     )
 
 

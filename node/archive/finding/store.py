@@ -8,13 +8,14 @@ that it ends. The catalogue is made anew from all of them.
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from node.archive.finding.series import FoundSeries, from_row, to_row
-from node.archive.proof import Proof
+from node.archive.proof import MARK, Proof
 from node.disk import sync_file, sync_folder
 from node.errors import BadConfiguration
 from node.folder_lock import Turn
@@ -58,7 +59,7 @@ class Store:
     Raises
     ------
     BadConfiguration
-        If the proof cannot be made, or another process searches for it.
+        If the proof cannot be made, another process searches for it, or what was found is damaged.
     """
 
     def __init__(self, proof: Proof, clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,7 +70,11 @@ class Store:
         self._turn = Turn(proof.secret, "find.lock")
         if not self._turn.taken():
             raise BadConfiguration(f"another ichnode archive find works on {proof.root}")
-        self._done = {part for file in self._files() for part in _done(file)}
+        try:
+            self._done = {part for file in self._files() for part in _done(file)}
+        except BadConfiguration:
+            self.close()
+            raise
         self._ended: list[str] = []
         self._rows: list[FoundSeries] = []
         self._kept_at = clock()
@@ -107,7 +112,8 @@ class Store:
         self.keep()
         tally = Tally()
         catalogue, where = self._proof.catalogue, self._proof.where
-        with _Table(catalogue, CATALOGUE) as described, _Table(where, WHERE) as kept:
+        marked = CATALOGUE.with_metadata({MARK: self._names.mark})
+        with _Table(catalogue, marked) as described, _Table(where, WHERE) as kept:
             for batch in self._once(join):
                 tally.count(batch)
                 described.write([series.described(self._names) for series in batch])
@@ -119,11 +125,14 @@ class Store:
         seen: set[str] = set()
         again: set[str] = set()
         for file in self._files():
-            for uid in pq.read_table(file, columns=["series_instance_uid"])[0].to_pylist():
+            with _readable(file):
+                uids = pq.read_table(file, columns=["series_instance_uid"])[0].to_pylist()
+            for uid in uids:
                 (again if uid in seen else seen).add(uid)
         several: dict[str, list[FoundSeries]] = {}
         for file in self._files():
-            rows = [from_row(row) for row in pq.read_table(file).to_pylist()]
+            with _readable(file):
+                rows = [from_row(row) for row in pq.read_table(file).to_pylist()]
             yield [row for row in rows if row.series_instance_uid not in again]
             for row in rows:
                 if row.series_instance_uid in again:
@@ -202,6 +211,25 @@ def _put(partial: Path, path: Path) -> None:
 
 
 def _done(file: Path) -> list[str]:
-    metadata = pq.read_schema(file).metadata or {}
+    with _readable(file):
+        metadata = pq.read_schema(file).metadata or {}
     ended: list[str] = json.loads(metadata.get(_DONE, b"[]"))
     return ended
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Tell of a damaged file of what was found, and what to do.
+
+    Raises
+    ------
+    BadConfiguration
+        If it is no Parquet file, or is damaged.
+    """
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        raise BadConfiguration(
+            f"{file} is damaged ({error}): put it back from a copy, or take it away and have "
+            "ichnode archive find search the same source again"
+        ) from error

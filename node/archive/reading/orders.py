@@ -2,7 +2,6 @@
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -41,7 +40,7 @@ def orders_of(proof: Proof, done: Container[str] = ()) -> list[Order]:
     Raises
     ------
     BadConfiguration
-        If there is no catalogue, or it lacks what its pseudonyms stand for.
+        If there is no catalogue, or what its pseudonyms stand for is not known.
     """
     try:
         described = pq.read_table(
@@ -56,9 +55,16 @@ def orders_of(proof: Proof, done: Container[str] = ()) -> list[Order]:
             "ichnode archive find makes one"
         ) from error
     found: dict[str, Order] = {}
-    for row, real in zip(_rows(described), _rows(kept), strict=True):
+    named = {real["series"]: real for real in kept.to_pylist()}
+    for row in described.to_pylist():
         if row["study"] in done:
             continue
+        real = named.get(row["series"])
+        if real is None:
+            raise BadConfiguration(
+                f"{proof.where} does not know each series of {proof.catalogue.name}: one of them "
+                "is older; ichnode archive find, called as before, writes both anew"
+            )
         order = found.setdefault(
             row["study"],
             Order(
@@ -70,8 +76,3 @@ def orders_of(proof: Proof, done: Container[str] = ()) -> list[Order]:
             order.paths = tuple(dict.fromkeys((*order.paths, *real["paths"])))
             order.taken = order.taken or row["taken"]
     return sorted((order for order in found.values() if order.taken), key=lambda one: one.study)
-
-
-def _rows(table: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = table.sort_by("series").to_pylist()
-    return found

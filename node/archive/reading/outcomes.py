@@ -9,7 +9,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ LONGEST_S = 600.0
 """After so many seconds fewer rows become a file, so that others see them; chosen."""
 
 _UID = re.compile(r"\b\d+(\.\d+){3,}")
+_PATH = re.compile(r"(?<![\w.])/(?=\S)(?:[^/'\"\n]+/)+[^/'\"\s:;,)]*")
+"""Whoever exports an archive often gives folders and files the names of patients."""
 _TEXT, _NUMBER = pa.string(), pa.float64()
 OUTCOME = pa.schema(
     [
@@ -76,8 +78,8 @@ def outcome(order: Order, reading: Reading, names: Pseudonyms, now: datetime) ->
 
 
 def _unnamed(text: str) -> str:
-    """Return a sentence without the UIDs in it: an error may name the study that it met."""
-    return _UID.sub("(UID)", text)
+    """Return a sentence without UIDs and paths: an error may name the study that it met."""
+    return _UID.sub("(UID)", _PATH.sub("(path)", text))
 
 
 class Outcomes:
@@ -86,7 +88,7 @@ class Outcomes:
     Raises
     ------
     BadConfiguration
-        If another process reads for this proof.
+        If another process reads for this proof, or an outcome is damaged.
     """
 
     def __init__(self, proof: Proof) -> None:
@@ -95,7 +97,11 @@ class Outcomes:
         self._turn = Turn(proof.secret, "read.lock")
         if not self._turn.taken():
             raise BadConfiguration(f"another ichnode archive read works on {proof.root}")
-        self.done: set[str] = set(_studies(self._folder))
+        try:
+            self.done: set[str] = set(_studies(self._folder))
+        except BadConfiguration:
+            self._turn.leave()
+            raise
         self._rows = [row for row in self._journalled() if row["study"] not in self.done]
         self.done |= {row["study"] for row in self._rows}
         self._since = time.monotonic()
@@ -123,11 +129,11 @@ class Outcomes:
         return self._folder / "_journal.jsonl"
 
     def _journalled(self) -> list[dict[str, Any]]:
-        """Return the rows of the journal; a last one that is cut short was never done."""
+        """Return the rows of the journal; one that is cut short or damaged was never done."""
         if not self._journal.exists():
             return []
-        *whole, _ = self._journal.read_text().split("\n")
-        return [json.loads(line) for line in whole]
+        *whole, _ = self._journal.read_text(errors="replace").split("\n")
+        return [row for row in map(_row, whole) if row]
 
     def _put(self) -> None:
         """Make a file of the rows, and begin the journal anew."""
@@ -148,7 +154,28 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(timed, schema=OUTCOME)
 
 
-def _studies(folder: Path) -> list[str]:
-    """Return the studies that have a row."""
-    files = sorted(folder.glob("*.parquet"))
-    return [uid for file in files for uid in pq.read_table(file, columns=["study"])[0].to_pylist()]
+def _row(line: str) -> dict[str, Any]:
+    """Return the row of a line of the journal; nothing if it is none."""
+    try:
+        row = json.loads(line)
+        return row if isinstance(row, dict) and row.keys() >= set(OUTCOME.names) else {}
+    except ValueError:
+        return {}
+
+
+def _studies(folder: Path) -> Iterator[str]:
+    """Yield the studies that have a row.
+
+    Raises
+    ------
+    BadConfiguration
+        If a file is damaged.
+    """
+    for file in sorted(folder.glob("*.parquet")):
+        try:
+            yield from pq.read_table(file, columns=["study"])[0].to_pylist()
+        except pa.ArrowInvalid as error:
+            raise BadConfiguration(
+                f"{file} is damaged ({error}): put it back from a copy, or take it away and have "
+                "its studies read again"
+            ) from error

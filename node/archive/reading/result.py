@@ -1,7 +1,8 @@
 """What is told of a study that was read, in plain values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from models.findings import SUBTYPES, Findings
@@ -11,7 +12,8 @@ from node.archive.reading.pictures import picture
 from node.cases.pipeline import Node
 from node.cases.substitutes import years
 from node.dicom.read.header import open_object
-from node.dicom.read.provenance import provenance
+from node.dicom.read.makers import unnamed
+from node.dicom.read.provenance import Provenance, provenance
 from node.errors import BadObject
 from node.records import Series
 from node.states import Priority, State
@@ -64,16 +66,19 @@ def reading_of(row: Row, node: Node, faults: Sequence[str], *, pictures: bool) -
     folder = case_folder(row, node)
     found = folder.read_findings()
     told = describe(row, node)
+    series = _series(row, node)
+    origin = _origin(series, node)
+    nameless = partial(unnamed, identifying=origin.identifying)
     reading = Reading(
         _result(row),
-        row.reason or ("a reading or a report of it failed" if faults else ""),
+        nameless(row.reason or ("a reading or a report of it failed" if faults else "")),
         probability=row.probability,
         uncertain=row.uncertain,
         volume_ml=row.volume_ml,
-        limitations=row.limitations,
+        limitations=tuple(map(nameless, row.limitations)),
         mimics=tuple(told["mimics"]),
         slices=len(told["slices"]),
-        **_origin(row, node),
+        **_described(series, origin, nameless),
     )
     if found is None:
         return reading
@@ -104,21 +109,26 @@ def _subtypes(found: Findings) -> dict[str, float] | None:
     return {"any": found.probability, **{name: found.subtypes[name] for name in SUBTYPES}}
 
 
-def _origin(row: Row, node: Node) -> dict[str, Any]:
-    """Return where the series that speaks for a study comes from."""
-    series = _series(row, node)
-    headers = [image.header for image in series.instances]
+def _origin(series: Series, node: Node) -> Provenance:
+    """Return where a series comes from; nothing of it if its first image cannot be read."""
     try:
         with (node.root / series.instances[0].stored.path).open("rb") as file:
-            origin = provenance(open_object(file, pixels=False).ds)
+            return provenance(open_object(file, pixels=False).ds)
     except (BadObject, OSError):
-        return {}
+        return Provenance()
+
+
+def _described(
+    series: Series, origin: Provenance, nameless: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return what is told of the series that speaks for a study, by columns."""
+    headers = [image.header for image in series.instances]
     first = headers[0]
     return {
-        "manufacturer": origin.manufacturer,
-        "model": origin.manufacturer_model_name,
+        "manufacturer": nameless(origin.manufacturer),
+        "model": nameless(origin.manufacturer_model_name),
         "station": origin.station_name,
-        "kernel": first.convolution_kernel,
+        "kernel": nameless(first.convolution_kernel),
         "thickness_mm": first.slice_thickness_mm,
         "age_band": age_band(years(headers)),
         "sex": origin.patient_sex,

@@ -44,9 +44,9 @@ def label(
     is taken as it is. LABELS.csv has a row for each accession number, with the rule and the words
     it rests on: look through it before you rely on it. docs/archive.md says what it is mistaken in.
 
-        ichnode archive label reports.csv --out labels.csv
+        ichnode archive label reports.csv --out proof/secret/labels.csv
 
-        ichnode archive label befunde.csv --out labels.csv --column accession=Auftrag
+        ichnode archive label befunde.csv --out proof/secret/labels.csv --column accession=Auftrag
 
     Status 1 if a row needs a person: no accession number, no text, or reports that contradict.
     """

@@ -1,7 +1,7 @@
 """What made images, in words that name nobody."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,13 +75,49 @@ def made_by(ds: Dataset, keyword: str) -> str:
     if not _PLAIN.fullmatch(word):
         return ""
     within = word.casefold()
-    named = any(each in within for each in _identifying(ds) if len(each) >= SHORTEST)
+    named = any(each in within for each in _identifying(ds.iterall()) if len(each) >= SHORTEST)
     return "" if named else word
 
 
-def _identifying(ds: Dataset) -> Iterator[str]:
+def identifying(ds: Dataset) -> frozenset[str]:
+    """Return what identifies somebody or some place in a header, in small letters.
+
+    The parts of all names, and all numbers and places, but those that are shorter than `SHORTEST`.
+    A damaged element says nothing. Elements are converted.
+    """
+    return frozenset(each for each in _identifying(_sound(ds)) if len(each) >= SHORTEST)
+
+
+def unnamed(words: str, identifying: Iterable[str]) -> str:
+    """Return words with a "…" in the place of whatever identifies somebody in them.
+
+    Parameters
+    ----------
+    identifying
+        In small letters, as `identifying` returns it.
+    """
+    known = sorted(filter(None, identifying), key=len, reverse=True)
+    if not known:
+        return words
+    return re.sub("|".join(map(re.escape, known)), "…", words, flags=re.IGNORECASE)
+
+
+def _sound(ds: Dataset) -> Iterator[DataElement]:
+    """Yield the elements of a header and of its sequences, but those that are damaged."""
+    for tag in list(ds.keys()):
+        try:
+            element = ds[tag]
+            items = list(element.value) if element.VR == "SQ" else []
+        except DAMAGE:
+            continue
+        yield element
+        for item in items:
+            yield from _sound(item)
+
+
+def _identifying(elements: Iterable[DataElement]) -> Iterator[str]:
     """Yield the parts of all names, and all numbers and places, in small letters."""
-    for element in ds.iterall():
+    for element in elements:
         if element.VR == "PN":
             for name in _values(element):
                 yield from _NAMES.findall(name)

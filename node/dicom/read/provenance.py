@@ -1,10 +1,11 @@
 """Where an object comes from: its scanner, its day, and the place that ordered it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
 from node.dicom.read.elements import text
+from node.dicom.read.makers import identifying
 
 _PLACES = (
     *("RequestingService", "CurrentPatientLocation", "InstitutionalDepartmentName"),
@@ -29,11 +30,13 @@ class Provenance:
     patient_sex: str = ""
     places: tuple[str, ...] = ()
     """The words of the attributes that may name the place of the order."""
+    identifying: frozenset[str] = frozenset()
+    """What identifies somebody in the header, in small letters; see `makers.unnamed`."""
 
 
 def provenance(ds: Dataset) -> Provenance:
     """Return where an object comes from; its elements must not have been converted yet."""
-    return Provenance(
+    said = Provenance(
         study_date=text(ds, "StudyDate"),
         manufacturer=text(ds, "Manufacturer"),
         manufacturer_model_name=text(ds, "ManufacturerModelName"),
@@ -43,3 +46,4 @@ def provenance(ds: Dataset) -> Provenance:
         patient_sex=text(ds, "PatientSex"),
         places=tuple(filter(None, (text(ds, keyword) for keyword in _PLACES))),
     )
+    return replace(said, identifying=identifying(ds))

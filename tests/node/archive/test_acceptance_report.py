@@ -414,6 +414,13 @@ def test_labels_that_cannot_be_read_are_told_and_nothing_is_written(
     assert not (proof.root / "report.json").exists()
 
 
+def test_labels_outside_of_the_secret_are_not_taken_and_the_remedy_is_told(tmp_path: Path) -> None:
+    proof, _ = made_up(tmp_path / "proof", 20)
+    proof.labels.rename(proof.root / "labels.csv")
+    code, _, error = run(str(proof.root))
+    assert code == 2 and f"move it to {proof.labels}" in error
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8"])
 def test_labels_in_other_encodings_and_separators_are_joined(tmp_path: Path, encoding: str) -> None:
     proof, _ = made_up(tmp_path / "proof", 20)

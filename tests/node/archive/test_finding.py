@@ -104,6 +104,30 @@ def test_the_catalogue_names_scanner_age_and_place_and_nobody(tmp_path: Path) ->
     assert len(real["paths"]) == 30
 
 
+def test_words_of_technicians_and_names_of_folders_name_nobody_in_the_catalogue(
+    tmp_path: Path,
+) -> None:
+    scan = HEAD.having(
+        PatientName="Wagenknecht^Ottilie",
+        PatientID="PID-4711",
+        AccessionNumber="ACC-77",
+        SeriesDescription="Head wagenknecht 5.0",
+        ConvolutionKernel="H31s Ottilie",
+        Manufacturer="SIEMENS PID-4711",
+        SoftwareVersions="ACC-77 VB20",
+        BodyPartExamined="KNEE WAGENKNECHT",
+        StudyDescription="Knie Wagenknecht",
+    )
+    write(tmp_path / "Wagenknecht_Ottilie", scan)
+    (row,) = found_in(tmp_path / "Wagenknecht_Ottilie", tmp_path / "proof")
+    assert (row["description"], row["kernel"]) == ("Head … 5.0", "H31s …")
+    assert (row["manufacturer"], row["software"]) == ("SIEMENS …", "… VB20")
+    assert row["source"].startswith("folder ")
+    catalogue = str(row).casefold()
+    for secret in ("wagenknecht", "ottilie", "pid-4711", "acc-77"):
+        assert secret not in catalogue
+
+
 def test_a_second_call_reads_only_folders_whose_files_have_changed(tmp_path: Path) -> None:
     first, second = write(tmp_path / "ct" / "a", HEAD), tmp_path / "ct" / "b"
     write(second, HEAD(study="other").having(AccessionNumber="A2"))
@@ -212,6 +236,7 @@ class Index:
             ListedSeries(f"{study}.3", "CT", "Knie", images=40),
             ListedSeries(f"{study}.4", "SR", "Dose"),
             ListedSeries(f"{study}.5", "CT", "", images=2),
+            ListedSeries(f"{study}.6", "CT", f"Head a{study[2:]}", images=40),
         ]
 
     @contextmanager
@@ -247,6 +272,7 @@ def test_a_server_is_asked_by_day_and_its_series_are_judged_by_their_words(tmp_p
     assert why["Knie"].startswith("not a head")
     assert why["Dose"] == "no CT images (modality SR)"
     assert why[""].startswith("too few slices: 2")
+    assert "Head …" in why  # its accession number stood there
     assert index.asked == ["association", "20250301"]
 
 
@@ -269,7 +295,7 @@ def test_a_day_that_is_not_over_is_asked_for_again_and_its_series_stand_once(
     search(index, tmp_path)
     search(index, tmp_path)
     assert index.asked.count("20250303") == 2 and index.asked.count("20250302") == 1
-    assert len(rows(tmp_path / "catalogue.parquet")) == 15
+    assert len(rows(tmp_path / "catalogue.parquet")) == 18
 
 
 class Night:

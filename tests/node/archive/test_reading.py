@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pydicom import Dataset
 from typer.testing import CliRunner
 
 from models.findings import Findings, SliceFinding
@@ -55,9 +56,11 @@ NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 def objects(name: str) -> tuple[tuple[bytes, tuple[str, str]], ...]:
-    return tuple(
-        (encoded(ds), (str(ds.SOPClassUID), str(ds.SOPInstanceUID))) for ds in images_of(name)
-    )
+    return sent(images_of(name))
+
+
+def sent(images: Sequence[Dataset]) -> tuple[tuple[bytes, tuple[str, str]], ...]:
+    return tuple((encoded(ds), (str(ds.SOPClassUID), str(ds.SOPInstanceUID))) for ds in images)
 
 
 def same(reading: Reading, analysed: dict[str, Any]) -> None:
@@ -241,6 +244,33 @@ def test_what_failed_names_no_study(proof: Proof) -> None:
     outcomes.close()
     (found,) = rows(proof)
     assert found["reason"] == "pacs has no study (UID)"
+
+
+def test_what_failed_names_no_file(proof: Proof) -> None:
+    outcomes = Outcomes(proof)
+    failed = Reading(
+        "FAILED",
+        "FileNotFoundError: [Errno 2] No such file: '/srv/Wagenknecht Ottilie/1.dcm' 2 mm/s",
+    )
+    outcomes.add(outcome(order("1.2.3"), failed, NAMES, NOW))
+    outcomes.close()
+    (found,) = rows(proof)
+    assert found["reason"] == "[Errno 2] No such file: '(path)' 2 mm/s"
+
+
+def test_words_of_technicians_name_nobody_in_an_outcome() -> None:
+    scan = HEAD(study="named", description="KNEE Wagenknecht").having(
+        PatientName="Wagenknecht^Ottilie",
+        PatientID="PID-4711",
+        ConvolutionKernel="H31s Ottilie",
+        ManufacturerModelName="Force PID-4711",
+        BodyPartExamined="KNEE WAGENKNECHT",
+    )
+    with predicted(Settings()) as read:
+        reading = read(Material(uid("named"), objects=sent(scan.build())))
+    assert (reading.kernel, reading.model) == ("H31s …", "Force …")
+    told = str(reading).casefold()
+    assert not any(secret in told for secret in ("wagenknecht", "ottilie", "pid-4711"))
 
 
 def test_a_file_of_rows_never_takes_the_place_of_another(proof: Proof) -> None:
