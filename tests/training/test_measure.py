@@ -1,6 +1,7 @@
 """Figures of read cases, the lock of the operating point, and the card that states both."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from models.ensemble import Ensemble
+from models.findings import Unreadable
 from models.preprocess import Grid
 from models.rules import Settings
 from models.unet import InceptionUNet
@@ -15,7 +17,8 @@ from models.weighting import WeightModel
 from training.card import failures
 from training.combinations import MEAN, Combinations, names
 from training.locking import lock, operating_point, platt
-from training.measure import Result, figures
+from training.measure import Result, figures, phantom_cases, read_cases
+from training.recipe import BadRecipe
 
 
 def result(number: int, score: float, bleeds: bool, ml: float = 2.0) -> Result:
@@ -157,3 +160,23 @@ def test_combinations_are_the_ensembles_own_parts() -> None:
     with torch.inference_mode():
         mean = whole.maps(image)[0].mean(1).flatten(1).sort(1).values[:, -8:].mean(1)
     torch.testing.assert_close(found[2][:, 1 + arms.index(MEAN)], mean)
+
+
+def test_a_case_that_cannot_be_read_is_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    detector, (case,) = Mock(), phantom_cases((1,), "test")
+    read = Mock(side_effect=[Unreadable("no skull found"), result(1, 0.9, True)])
+    monkeypatch.setattr("training.measure._read", read)
+    (found,) = read_cases(detector, [case, case])
+    assert found.number == 1
+    assert f"{case.name}: no skull found; case left out" in caplog.text
+
+
+def test_cases_none_of_which_can_be_read_end_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("training.measure._read", Mock(side_effect=Unreadable("no skull found")))
+    assert read_cases(Mock(), []) == []
+    with pytest.raises(BadRecipe, match='no skull found.*strip = "shipped"'):
+        read_cases(Mock(), phantom_cases((1,), "test"))
