@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detector import Detector, DetectorOutput
-from models.findings import SUBTYPES
+from models.findings import SUBTYPES, Unreadable
 from models.preprocess import Canvas
 from models.rules import Settings
 from training.cohorts import Cohort, cohorts
 from training.datasets.case import Case
 from training.phantoms import random_phantom
 from training.phantoms.cases import phantom_case
-from training.recipe import Recipe
+from training.recipe import BadRecipe, Recipe
 from training.statistics import Bools, Floats, auc, bootstrap, delong, wilson
 
 log = logging.getLogger(__name__)
@@ -124,14 +124,34 @@ def read_cases(
 ) -> list[Result]:
     """Read each case as the node would, from its source geometry.
 
+    A case that cannot be read is left out, and the log says so.
+
     Parameters
     ----------
     cases
         With masks.
     witnesses
         Other networks that read the same canvas, by name.
+
+    Raises
+    ------
+    BadRecipe
+        If there are cases, and none can be read.
     """
-    return [_read(detector, case, witnesses or {}) for case in cases]
+    results, unread = [], None
+    for case in cases:
+        try:
+            results.append(_read(detector, case, witnesses or {}))
+        except Unreadable as reason:
+            unread = reason
+            say = {"action": "case_left_out"}
+            log.warning("%s: %s; case left out", case.name, reason, extra=say)
+    if unread and not results:
+        raise BadRecipe(
+            f"no case can be read: {unread}. Where heads are shown, train the stage of kind "
+            '"skullstrip" for longer, or say strip = "shipped"'
+        )
+    return results
 
 
 def _read(detector: Detector, case: Case, witnesses: Mapping[str, Witness]) -> Result:
