@@ -81,6 +81,7 @@ MODULES = [  # the importing file, what it imports, the contract's name
     ("node/health/watching.py", "node.health.metrics", "inside node.health"),
     ("node/cli/watch_checks.py", "node.cli.doctor", "inside node.cli"),
     ("node/audit/syslog.py", "node.audit.forward", "inside node.audit"),
+    ("node/audit/rejections.py", "node.audit.trail", "inside node.audit"),
     ("node/serve.py", "node.audit.syslog", "the door of node.audit is its package"),
     ("node/serve.py", "node.health.metrics", "the door of node.health is its package"),
     ("node/canary/phantom.py", "node.canary.flight", "inside node.canary"),

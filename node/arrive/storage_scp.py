@@ -214,6 +214,10 @@ class Receiver:
         if refusal is not None:
             say_why = event("rejected", reason=tuple(refusal.rejection), **say)
             logger.warning("association rejected: %s", refusal.words, extra=say_why)
+            if self._trail is not None:
+                certificate = shown.subject if shown else None
+                stranger = Actor(caller or "a caller without a title", address, None, certificate)
+                self._trail.rejected(stranger, Refusal.of(refusal.rejection).words)
             incoming.reject(refusal.rejection)
             return
         visit.is_associated = True

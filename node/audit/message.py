@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from node.audit.rejections import REJECTED
 from node.audit.trail import MOVE_TO
 from node.settings import Settings
 from node.visible import visible
@@ -37,6 +38,7 @@ APPLICATION, ACCESSED, TRANSFERRED, DELETED, EXPORT, PROCEDURE, QUERY, ALERT, AU
 )
 """Of CID 400, Audit Event ID."""
 RESTRICTED = ("110132", DCM, "Use of Restricted Function")
+NODE_AUTHENTICATION = ("110126", DCM, "Node Authentication")
 EVENT_TYPES: Mapping[Deed, Code] = {
     Deed.STARTED: ("110120", DCM, "Application Start"),
     Deed.STOPPED: ("110121", DCM, "Application Stop"),
@@ -130,8 +132,14 @@ def _add_event(root: ET.Element, entry: AuditEntry) -> None:
         EventOutcomeIndicator="4" if is_failure(entry) else "0",
     )
     _add_code(event, "EventID", code)
-    if entry.what in EVENT_TYPES:
-        _add_code(event, "EventTypeCode", EVENT_TYPES[entry.what])
+    if (kind := _event_type(entry)) is not None:
+        _add_code(event, "EventTypeCode", kind)
+
+
+def _event_type(entry: AuditEntry) -> Code | None:
+    if entry.what is Deed.REFUSED and (entry.about or "").startswith(REJECTED):
+        return NODE_AUTHENTICATION
+    return EVENT_TYPES.get(entry.what)
 
 
 def _participants(entry: AuditEntry, node: str, settings: Settings) -> list[Participant]:

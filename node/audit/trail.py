@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+from node.audit.rejections import Rejections
 from node.errors import IchnodeError, Permanent, Retryable
 from node.log import event
 from node.visible import visible
@@ -41,6 +42,7 @@ class Trail:
     def __init__(self, audit: Audit, clock: Callable[[], datetime]) -> None:
         self._audit, self._clock = audit, clock
         self._lines: list[AuditLine] = []
+        self._rejections = Rejections()
         self._known: OrderedDict[tuple[object, ...], datetime] = OrderedDict()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -59,6 +61,7 @@ class Trail:
     ) -> None:
         self._stopping.set()
         self._thread.join()
+        self._note_rejections(all_of_them=True)
         deadline = time.monotonic() + STOP_S
         while not self._flush():
             if time.monotonic() > deadline:
@@ -86,6 +89,25 @@ class Trail:
             if study is None or self._is_new(line):
                 self._lines.append(line)
 
+    def rejected(self, actor: Actor, reason: str) -> None:
+        """Note that an association was rejected; of a flood of them not each.
+
+        Parameters
+        ----------
+        reason
+            In words that are not the caller's.
+        """
+        with self._lock:
+            due = self._rejections.add(actor, reason, self._clock())
+        if due is not None:
+            self.note(due[0], Deed.REFUSED, about=due[1])
+
+    def _note_rejections(self, *, all_of_them: bool = False) -> None:
+        with self._lock:
+            due = list(self._rejections.over(self._clock(), all_of_them=all_of_them))
+        for actor, about in due:
+            self.note(actor, Deed.REFUSED, about=about)
+
     def _is_new(self, line: AuditLine) -> bool:
         key = (line.actor.name, line.actor.address, line.what, line.study_uid, line.about)
         before = self._known.get(key)
@@ -99,6 +121,7 @@ class Trail:
 
     def _keep(self) -> None:
         while not self._stopping.wait(BATCH_S):
+            self._note_rejections()
             self._flush()
 
     def _flush(self) -> bool:

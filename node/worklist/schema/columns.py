@@ -102,7 +102,7 @@ class Deed(StrEnum):
     COVERAGE = "COVERAGE"
     """A person took a study off the list of those that never came."""
     REFUSED = "REFUSED"
-    """A request or a report of storage commitment was refused."""
+    """An association was rejected, or a request or a report of storage commitment refused."""
     CANARY = "CANARY"
     """A person took a finding in a phantom as the one to compare with."""
     WATCH = "WATCH"

@@ -122,6 +122,16 @@ def test_a_refused_commitment_is_a_failed_use_of_a_restricted_function() -> None
     assert b64decode(detail.get("value") or "").endswith(b"refused: NO_SUCH_ACTION")
 
 
+def test_a_rejected_association_is_a_failed_authentication_of_a_node() -> None:
+    rejected = message(Deed.REFUSED, about="association rejected: local limit exceeded")
+    assert (codes(rejected, "EventID"), codes(rejected, "EventTypeCode")) == (
+        ["110113"],
+        ["110126"],
+    )
+    assert rejected[0].get("EventOutcomeIndicator") == "4"
+    assert participants(rejected)[0] == ("VIEWER", "true", "192.0.2.7", "")
+
+
 def test_a_query_says_what_was_asked_for_and_start_and_stop_have_their_types() -> None:
     asked = message(Deed.QUERIED, about="C-FIND STUDY by PatientID: 3 found")
     (query,) = asked.iter("ParticipantObjectQuery")
