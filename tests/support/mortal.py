@@ -15,7 +15,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from pynetdicom.association import Association
 
 from node.cases import decoding, detector
+from node.cli import app
 from node.dicom.net.acceptor import IncomingAssociation
 from node.dicom.read.pixels import load_volume
 from node.in_force import InForce
@@ -102,11 +103,21 @@ class Mortals:
         forgetful
             It syncs no file, though the database does.
         """
-        notes = self.folder / f"{role}.deaths"
-        process = FORKED.Process(
-            target=_live,
-            args=(role, self.settings, self.folder, notes if doomed else None, forgetful),
-        )
+        return self._begun(_live, role, self.settings, self._fate(role, doomed=doomed), forgetful)
+
+    def command(self, *words: str, doomed: bool = False) -> Life:
+        """Start a command of `ichnode` on the node's database; `doomed` as of `start`."""
+        config = self.folder / "ichnode.toml"
+        lines = {"data_dir": self.settings.data_dir, "database_url": self.settings.database_url}
+        config.write_text("".join(f'{name} = "{value}"\n' for name, value in lines.items()))
+        fate = self._fate(words[0], doomed=doomed)
+        return self._begun(_run, words, config, self.settings.data_dir, fate)
+
+    def _fate(self, name: str, *, doomed: bool) -> Path | None:
+        return self.folder / f"{name}.deaths" if doomed else None
+
+    def _begun(self, target: Callable[..., None], *arguments: object) -> Life:
+        process = FORKED.Process(target=target, args=(self.folder, *arguments))
         process.start()
         self._lives.append(Life(process))
         return self._lives[-1]
@@ -116,8 +127,8 @@ class Mortals:
         for life in self._lives:
             life.kill()
 
-    def deaths(self, role: Role) -> list[str]:
-        """Return the places at which processes of a role died, in their order."""
+    def deaths(self, role: str) -> list[str]:
+        """Return the places at which processes of a role or a command died, in their order."""
         return _noted(self.folder / f"{role}.deaths")
 
     def wait_until_listening(self, life: Life) -> None:
@@ -139,13 +150,22 @@ def _noted(notes: Path) -> list[str]:
     return notes.read_text().splitlines() if notes.exists() else []
 
 
+def _run(
+    folder: Path, words: Sequence[str], config: Path, data_dir: Path, notes: Path | None
+) -> None:
+    """Run a command in this process."""
+    _named(folder / f"{words[0]}.log")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if notes is not None:
+        _Fate(notes, data_dir).impose()
+    app([*words, "--config", str(config)])
+
+
 def _live(
-    role: Role, settings: Settings, folder: Path, notes: Path | None, forgetful: bool
+    folder: Path, role: Role, settings: Settings, notes: Path | None, forgetful: bool
 ) -> None:
     """Run a role in this process; nothing but its death ends it."""
-    os.environ["PGAPPNAME"] = session_name(os.getpid())
-    with (folder / f"{role}.log").open("ab") as log:
-        os.dup2(log.fileno(), sys.stderr.fileno())
+    _named(folder / f"{role}.log")
     configure("INFO", as_json=False)
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     detector.load_detector = lambda _: Predictor()  # type: ignore[assignment,return-value]
@@ -155,6 +175,13 @@ def _live(
     if forgetful:
         os.fsync = lambda _: None
     run_role(role, InForce(None, settings), threading.Event())
+
+
+def _named(log: Path) -> None:
+    """Tell this process's sessions from others', and let it write into a log."""
+    os.environ["PGAPPNAME"] = session_name(os.getpid())
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
 
 
 class _Fate:

@@ -186,5 +186,6 @@ def draw_heads(proof: Proof, truths: Sequence[Truth]) -> None:
             hu=np.rint(hu).astype(np.int16),
             mask=mask,
             spacing_mm=np.array([5.0, high, wide]),
+            orientation=drawn.volume.orientation,
             probability=np.where(mask.any((1, 2)), 0.9, 0.1).astype(np.float32),
         )

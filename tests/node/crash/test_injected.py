@@ -8,6 +8,7 @@ import pytest
 
 from node.roles import Role
 from tests.support.crashing import (
+    RESULT,
     Crashing,
     crashing_node,
     filled,
@@ -42,6 +43,7 @@ STEPS = {
         *(f"before commit cases.finish {state}" for state in ("ASSEMBLED", "TRIAGED", "REPORTED")),
         *(f"after commit cases.finish {state}" for state in ("ASSEMBLED", "TRIAGED", "REPORTED")),
     },
+    "retract": {"before commit retractions.withdraw", "after commit retractions.withdraw"},
     "deliver": {
         "before commit outbox.claim REPORTED",
         "after commit outbox.claim REPORTED",
@@ -62,8 +64,8 @@ def node(tmp_path, database_url):
         yield node
 
 
-def require_deaths(node: Crashing, role: Role) -> None:
-    """Fail unless a role died at each of its steps."""
+def require_deaths(node: Crashing, role: str) -> None:
+    """Fail unless a role, or a command, died at each of its steps."""
     assert STEPS[role] - set(node.mortals.deaths(role)) == set()
 
 
@@ -107,3 +109,62 @@ def test_deliverer_that_is_killed_at_each_step_brings_each_object_once(node):
     require_read_once(node, 1)
     require_delivered_once(node, 1)
     assert 0 < node.repeats <= len(node.mortals.deaths("deliver")) * node.in_flight
+
+
+def books(node: Crashing) -> dict[str, list[tuple[object, ...]]]:
+    """Return what a retraction changes, table by table."""
+    return {
+        "cases": node.rows('SELECT id, state, priority, supersedes, reason FROM "case"'),
+        "withdrawals": node.rows("SELECT case_id, who, why FROM withdrawal"),
+        "owed": sorted(node.rows("SELECT dedup_key, status FROM delivery")),
+        "events": node.rows("SELECT what, case_id FROM event WHERE what = 'withdrawn'"),
+        "audit": node.rows("SELECT who, about FROM audit WHERE what = 'RETRACTED'"),
+    }
+
+
+def retracted(node: Crashing) -> None:
+    """Retract the study again and again, until one comes through; it is whole or not at all."""
+    (study,) = node.rows("SELECT study_instance_uid FROM study")
+    words = ("retract", *study, "--reason", "wrong bundle", "--by", "anna", "--yes")
+    before, after = books(node), None
+    while after is None:
+        life = node.mortals.command(*words, doomed=True)
+        wait_until(lambda life=life: life.is_over, 60)
+        node.kill(life)
+        found = books(node)
+        after = found if found != before else None
+    assert after["withdrawals"] == [(2, "anna", "wrong bundle")]
+    assert [len(after[name]) for name in ("cases", "events", "audit")] == [2, 1, 1]
+    assert {status for _, status in after["owed"]} <= {"SENT", "CANCELLED"}, "nothing old leaves"
+    again = node.mortals.command(*words)
+    wait_until(lambda: again.is_over, 60)
+    assert books(node) == after, "a person who tries again withdraws nothing twice"
+    require_deaths(node, "retract")
+
+
+def withdrawal_brought(node: Crashing) -> None:
+    """Let worker and deliverer die at each step until all of the withdrawal is out."""
+    withdraws = 'SELECT state FROM "case" WHERE id = 2'
+    live_and_die(node, "work", lambda: node.rows(withdraws) in ([("REPORTED",)], [("DELIVERED",)]))
+    live_and_die(node, "deliver", lambda: node.rows(withdraws) == [("DELIVERED",)])
+    assert node.rows("SELECT count(*) FROM delivery WHERE status = 'OWED'") == [(0,)]
+    assert set(node.rows('SELECT id, attempts FROM "case"')) == {(1, 0), (2, 0)}
+    assert len(node.rows("SELECT who FROM audit WHERE what = 'RETRACTED'")) == 1
+
+
+@pytest.mark.parametrize("sent", [True, False], ids=["sent", "not sent"])
+def test_retraction_that_is_killed_at_each_step_is_brought_once_and_nothing_old_leaves(node, sent):
+    filled(node, 1, read=True)
+    if sent:
+        deliverer = node.mortals.start("deliver")
+        wait_until(lambda: node.states()["DELIVERED"] == 1, 60)
+        node.kill(deliverer)
+    old = set(node.archives[0].got)
+    assert len(old) == (len(RESULT) if sent else 0)
+    retracted(node)
+    withdrawal_brought(node)
+    withdrawn = dict(node.rows("SELECT dedup_key, kind FROM delivery WHERE case_id = 2"))
+    assert sorted(withdrawn.values()) == ["capture", "sr", "text"]
+    for one in node.archives:
+        assert set(one.got) == old | set(withdrawn)
+        assert all(len(set(times)) == 1 for times in one.got.values()), "one UID, other bytes"
