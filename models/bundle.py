@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -51,6 +51,40 @@ It must exceed what bfloat16 on CUDA changes, which stays well below.
 
 class BundleError(Exception):
     """The bundle is incomplete, was changed, or computes something else than at its export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which bundle one is.
+
+    Attributes
+    ----------
+    digest
+        SHA-256 of its list of digests, and so of all that belongs to it; 64 hex digits.
+    """
+
+    name: str
+    version: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+def identity(folder: Path) -> Identity:
+    """Return which bundle a folder holds, by its list of digests; its files are not compared.
+
+    Raises
+    ------
+    BundleError
+        If the folder is no bundle.
+    """
+    try:
+        digest = hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()
+        told = json.loads((folder / METADATA).read_text())
+        return Identity(str(told["name"]), str(told["version"]), digest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder} is no bundle: {error}") from error
 
 
 def load_detector(

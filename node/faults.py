@@ -130,6 +130,9 @@ def _of_places(settings: Settings) -> Iterator[Fault]:
         yield Fault("triage.bundle", what, remedy)
     elif settings.triage.operating_point != "balanced":  # which every bundle has
         yield from _of_operating_point(settings.triage)
+    if settings.shadow.bundle and not _is(settings.shadow.folder.is_dir):
+        what, remedy = f"{settings.shadow.folder} is no folder", "name a bundle, or its folder"
+        yield Fault("shadow.bundle", what, remedy)
     for address in settings.receive.adt.allowed_addresses:
         try:
             ip_address(address)

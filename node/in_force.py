@@ -25,6 +25,7 @@ RELOADED = (
     "receive.callers",
     "receive.insecure",
     "assemble.ask",
+    "shadow",
     "deliver",
     "pull",
     "alarms.to",

@@ -1,9 +1,10 @@
-"""What a process that runs codecs may take. Linux only."""
+"""What a process may take, and which goes first where there is not enough. Linux only."""
 
 import os
 import resource
 import signal
 import threading
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -39,3 +40,14 @@ def limit_memory(memory_mb: int) -> None:
     data_pages = int(Path("/proc/self/statm").read_text().split()[5])
     limit = data_pages * resource.getpagesize() + (memory_mb << 20)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def give_way() -> None:
+    """Have every other process of the machine go before this one and those that it starts.
+
+    It gets the processor when nobody else wants it (nice(2)), and the kernel ends it first when
+    memory is gone (oom_score_adj, proc(5)).
+    """
+    os.nice(19)
+    with suppress(OSError):  # a container may have it read-only
+        Path("/proc/self/oom_score_adj").write_text("1000")

@@ -1,8 +1,9 @@
 """What each role runs: receive and web answer the network, work reads, deliver sends.
 
-deliver also runs the jobs of the node (`node.jobs`). Settings that change while a role runs come
-into force at once (`node.in_force`): receive and web take them in place, work and deliver finish
-what they are at with the older ones.
+shadow reads with another bundle, where the settings have one (`node.shadow`). deliver also runs the
+jobs of the node (`node.jobs`). Settings that change while a role runs come into force at once
+(`node.in_force`): receive and web take them in place, work and deliver finish what they are at with
+the older ones. Which bundle is in force, work asks before each stage.
 """
 
 import logging
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Literal
 
 from node.audit import Trail, forwarding, noted_or_logged
@@ -22,15 +23,25 @@ from node.depot import depot_of
 from node.errors import IchnodeError
 from node.health import Pulse, answering, pulse
 from node.in_force import InForce
+from node.limits import give_way
 from node.log import event
 from node.outages import outage_of, require_room, sit_out
 from node.settings import Settings, source
-from node.worklist import Actor, Audit, AuditLine, Deed, Worklist, claimant
+from node.worklist import (
+    Actor,
+    Audit,
+    AuditLine,
+    Deed,
+    Release,
+    Releases,
+    Worklist,
+    claimant,
+)
 
 logger = logging.getLogger(__name__)
 
-Role = Literal["receive", "work", "deliver", "web"]
-ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web")
+Role = Literal["receive", "work", "deliver", "web", "shadow"]
+ROLES: tuple[Role, ...] = ("receive", "work", "deliver", "web", "shadow")
 MOST_TURNS = 64
 """Reloads whose sending may still go on at once. A turn ends when its peers have answered, after
 `deliver.timeout_s` at most. Chosen."""
@@ -135,27 +146,35 @@ def _receive(in_force: InForce, worklist: Worklist, stop: threading.Event, alive
 def _work(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
     from node.arrive.asking import asker
     from node.cases.decoding import decoding_process
-    from node.cases.detector import load_detector
+    from node.cases.detector import Networks, with_release
     from node.cases.pipeline import Node
     from node.cases.worker import work
     from node.watch import Proven
 
-    detector = cache(lambda: load_detector(in_force()))
-    detector()  # loaded before the first case arrives
+    networks = Networks()
+    networks.of(with_release(in_force(), worklist.releases.newest()))  # before the first case
     name = claimant()
     alive.tell_if_hangs(lambda: worklist.cases.give_back(name, attempts=1))
     with decoding_process(in_force().decode) as decode:
         alive.ready()
         while not stop.is_set():
-            turn, settings = in_force.turn(stop), in_force()
-            node = Node.on(worklist, settings, detector, utc_now, decode)
+            turn = in_force.turn(stop)
+            release = worklist.releases.newest()
+            settings = with_release(in_force(), release)
+            networks.of(settings)  # what cannot be loaded is said before a case is claimed
+            node = Node.on(worklist, settings, partial(networks.of, settings), utc_now, decode)
             if settings.assemble.ask:
                 asked = source(settings.assemble.ask, settings)
                 ask = asker(asked, settings, worklist.announcements, utc_now)
                 node = replace(node, ask=ask)
             if settings.watch.proven:
                 node = replace(node, unproven=Proven(settings, worklist, utc_now))
-            work(node, name, turn)
+            work(node, name, turn, partial(_is_outdated, release, worklist.releases))
+
+
+def _is_outdated(release: Release | None, releases: Releases) -> bool:
+    """Return whether another bundle has come into force since."""
+    return releases.newest() != release
 
 
 def _deliver(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
@@ -197,9 +216,20 @@ def _web(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pu
         keeping.join()
 
 
+def _shadow(in_force: InForce, worklist: Worklist, stop: threading.Event, alive: Pulse) -> None:
+    from node.shadow.loop import read_in_shadow
+
+    give_way()
+    alive.ready()
+    while not stop.is_set():
+        turn = in_force.turn(stop)
+        read_in_shadow(in_force(), worklist, utc_now, turn)
+
+
 _RUN: dict[Role, Callable[[InForce, Worklist, threading.Event, Pulse], None]] = {
     "receive": _receive,
     "work": _work,
     "deliver": _deliver,
     "web": _web,
+    "shadow": _shadow,
 }

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EADDRINUSE
 from pathlib import Path
@@ -182,22 +182,42 @@ def cannot_listen(host: str, port: int) -> OSError | None:
 def supervise(config: Path | None, in_force: InForce, stop: threading.Event) -> None:
     """Run all roles as child processes until `stop` is set; start again one that dies.
 
-    A reload of the settings is handed on to them.
+    A reload of the settings is handed on to them. The shadow runs while the settings have it on.
     """
-    children = [_Child(role, config) for role in ROLES]
-    notify("READY=1")
+    children: dict[Role, _Child] = {}
+    ended: list[_Child] = []
     while not stop.is_set():
         turn = in_force.turn(stop)
+        for child in children.values():
+            child.reload()
+        ended += _adjust(children, roles(in_force()), config)
+        notify("READY=1")
         while not turn.wait(0.2):
             notify("WATCHDOG=1")
-            for child in children:
+            for child in children.values():
                 child.keep_alive()
-        for child in children if not stop.is_set() else ():
-            child.reload()
-    for child in children:
+    for child in children.values():
         child.end()
-    for child in children:
+    for child in (*children.values(), *ended):
         child.process.wait()
+
+
+def roles(settings: Settings) -> list[Role]:
+    """Return the roles that run on these settings."""
+    return [role for role in ROLES if role != "shadow" or settings.shadow.on]
+
+
+def _adjust(
+    children: "dict[Role, _Child]", wanted: Sequence[Role], config: Path | None
+) -> "list[_Child]":
+    """Start the roles that are wanted and do not run; return those that end, which are not."""
+    for role in wanted:
+        if role not in children:
+            children[role] = _Child(role, config)
+    over = [children.pop(role) for role in list(children) if role not in wanted]
+    for child in over:
+        child.end()
+    return over
 
 
 class _Child:

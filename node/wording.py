@@ -1,5 +1,8 @@
 """The words of a result, for the report, the picture and the triage page alike."""
 
+from enum import StrEnum
+from typing import Protocol
+
 from models.findings import Findings
 from node.states import Reason
 
@@ -33,6 +36,38 @@ def verdict(findings: Findings, in_part: str = "") -> str:
     if findings.suspected:
         return SUSPECTED
     return READ_IN_PART if in_part else NOT_SUSPECTED
+
+
+class Flip(StrEnum):
+    """How what one bundle says of a study differs from what another one said."""
+
+    UNFLAGGED = "flagged, now not flagged"
+    FLAGGED = "not flagged, now flagged"
+    NOT_ANALYSED = "analysed, now not analysed"
+    ANALYSED = "not analysed, now analysed"
+
+
+class Answer(Protocol):
+    """What a bundle says of a study."""
+
+    @property
+    def analysed(self) -> bool:
+        """Whether it says whether there is a bleed."""
+        ...
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a bleed is suspected."""
+        ...
+
+
+def flip(old: Answer, new: Answer) -> Flip | None:
+    """Return how the new answer differs from the old one; None if it does not."""
+    if old.analysed != new.analysed:
+        return Flip.ANALYSED if new.analysed else Flip.NOT_ANALYSED
+    if old.flagged != new.flagged:
+        return Flip.FLAGGED if new.flagged else Flip.UNFLAGGED
+    return None
 
 
 _PLAINLY = {

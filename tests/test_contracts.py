@@ -152,6 +152,8 @@ MODULES = [  # the importing file, what it imports, the contract's name
         "node.archive.exporting.truth",
         "the door of node.archive.exporting is its package",
     ),
+    ("node/shadow/pair.py", "node.shadow.loop", "inside node.shadow"),
+    ("node/serve.py", "node.shadow.reading", "the doors of node.shadow"),
     ("node/watch/agreement.py", "node.watch.rounds", "inside node.watch"),
     ("node/serve.py", "node.watch.agreement", "the door of node.watch is its package"),
     (

@@ -52,6 +52,7 @@ EVENT_TYPES: Mapping[Deed, Code] = {
     Deed.COVERAGE: RESTRICTED,
     Deed.CANARY: RESTRICTED,
     Deed.WATCH: RESTRICTED,
+    Deed.BUNDLE: RESTRICTED,
     Deed.REFUSED: RESTRICTED,
 }
 """Of CID 401, Audit Event Type Code."""
@@ -63,6 +64,7 @@ EVENTS: Mapping[Deed, tuple[Code, str]] = {
     **dict.fromkeys((Deed.QUERIED, Deed.LIST), (QUERY, "E")),
     **dict.fromkeys((Deed.ACCOUNT, Deed.QUARANTINE, Deed.DELIVERIES, Deed.ECHOED), (ALERT, "E")),
     **dict.fromkeys((Deed.COVERAGE, Deed.CANARY, Deed.WATCH, Deed.REFUSED), (ALERT, "E")),
+    Deed.BUNDLE: (ALERT, "E"),
     Deed.COMMITMENT: (ACCESSED, "R"),
     Deed.PURGED: (DELETED, "D"),
     Deed.STORED: (TRANSFERRED, "C"),

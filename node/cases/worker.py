@@ -6,7 +6,7 @@ and another worker goes on with the case where it stood.
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 
@@ -26,8 +26,19 @@ LONGEST_WAIT_S = 900.0
 """Longest wait before a stage is tried again; chosen, as that of a delivery."""
 
 
-def work(node: Node, name: str, stop: threading.Event) -> None:
-    """Work until `stop` is set; finish the current stage first, and sit out each outage."""
+def work(
+    node: Node,
+    name: str,
+    stop: threading.Event,
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:
+    """Work until `stop` is set; finish the current stage first, and sit out each outage.
+
+    Parameters
+    ----------
+    is_over
+        Is asked before each stage; the node is not for that one if it says so.
+    """
 
     def require_over() -> None:
         require_room(node.root)
@@ -36,6 +47,8 @@ def work(node: Node, name: str, stop: threading.Event) -> None:
 
     while not stop.is_set():
         try:
+            if is_over():
+                return
             if not work_once(node, name):
                 stop.wait(node.settings.work.poll_s)
         except Outage as outage:

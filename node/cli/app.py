@@ -34,6 +34,7 @@ from node.cli.commands.reading import analyse, bench, demo
 from node.cli.commands.retracting import retract
 from node.cli.commands.reviewing import feedback
 from node.cli.commands.sending import pause, resume
+from node.cli.commands.shadowing import shadow
 from node.cli.commands.training import evaluate, export, train
 from node.cli.commands.users import user
 from node.cli.commands.watching import watch
@@ -68,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 GROUPS = {
     "archive": archive,
+    "shadow": shadow,
     "cases": cases,
     "quarantine": quarantine,
     "deliveries": deliveries,

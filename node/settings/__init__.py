@@ -15,12 +15,13 @@ from node.settings.pull import Pull, Source
 from node.settings.receive import Adt, Caller, Receive
 from node.settings.retention import Retention, Rule
 from node.settings.section import Section, sections, values
+from node.settings.shadow import Shadow
 from node.settings.shown import as_toml
 from node.settings.storage import Storage
 from node.settings.tls import ClientTls, ServerTls, is_this_machine
 from node.settings.watch import Watch
 from node.settings.web import LOOPBACK, Oidc, Token, Viewer, Web
-from node.settings.work import BUNDLES, Decode, Triage, Work
+from node.settings.work import BUNDLES, Decode, Triage, Work, bundle_folder, bundle_name
 
 __all__ = [
     "Adt",
@@ -53,6 +54,7 @@ __all__ = [
     "Section",
     "ServerTls",
     "Settings",
+    "Shadow",
     "Source",
     "Storage",
     "Token",
@@ -63,6 +65,8 @@ __all__ = [
     "Webhook",
     "Work",
     "as_toml",
+    "bundle_folder",
+    "bundle_name",
     "is_this_machine",
     "load",
     "peer",

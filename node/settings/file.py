@@ -28,6 +28,7 @@ from node.settings.pull import Pull, Source
 from node.settings.receive import Caller, Receive
 from node.settings.retention import Retention, Rule
 from node.settings.section import Section
+from node.settings.shadow import Shadow
 from node.settings.storage import Storage
 from node.settings.watch import Watch
 from node.settings.web import Token, Viewer, Web
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     assemble: Assemble = Assemble()
     decode: Decode = Decode()
     triage: Triage = Triage()
+    shadow: Shadow = Shadow()
     deliver: Deliver = Deliver()
     pull: Pull = Pull()
     coverage: Coverage = Coverage()

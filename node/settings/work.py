@@ -18,15 +18,20 @@ class Decode(Section):
     memory_mb: int = Field(4096, ge=64, description="most memory for a series, MB")
 
 
-def _bundle_folder(bundle: Path) -> Path:
+def bundle_folder(bundle: Path) -> Path:
     """Return the folder of a bundle that comes with ichnode, or the given folder."""
     return {folder.name: folder for folder in BUNDLES.glob("*")}.get(str(bundle), bundle)
+
+
+def bundle_name(folder: Path) -> str:
+    """Return what the settings call a bundle's folder: its name alone if it comes with ichnode."""
+    return folder.name if folder.parent == BUNDLES else str(folder.absolute())
 
 
 class Triage(Section):
     """The detector: its bundle, and how it runs."""
 
-    bundle: Annotated[Path, AfterValidator(_bundle_folder)] = Field(
+    bundle: Annotated[Path, AfterValidator(bundle_folder)] = Field(
         Path("ich-ensemble"),
         validate_default=True,
         description="name of a bundle that comes with ichnode, or a bundle's folder",

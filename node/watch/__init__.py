@@ -4,7 +4,7 @@ The door: `report_takers` for who listens, `forget_strays` and `draw_charts` for
 `watched` and `tallies` for people, `Proven` for who reads. `draw_charts` brings scipy when it runs.
 """
 
-from node.watch.agreement import Agreement, Tally, Watched, tallies, watched
+from node.watch.agreement import Agreement, Tally, Watched, scanner_name, tallies, watched
 from node.watch.proven import Proven
 from node.watch.reports import forget_strays, report_takers
 from node.watch.rounds import draw_charts
@@ -17,6 +17,7 @@ __all__ = [
     "draw_charts",
     "forget_strays",
     "report_takers",
+    "scanner_name",
     "tallies",
     "watched",
 ]

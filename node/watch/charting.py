@@ -14,7 +14,7 @@ from node.errors import BadConfiguration
 from node.settings import Watch
 from node.watch.agreement import Watched
 from node.watch.outcomes import RATES, Charted, values
-from node.worklist import ChartDecision, ChartLine, Decided
+from node.worklist import ChartDecision, ChartLine, Decided, Release
 
 MARGIN = 1.645
 """Standard errors of its baseline within which what is usual of a scanner is taken to lie: so each
@@ -82,7 +82,10 @@ def plan(watch: Watch, outcome: Charted) -> Plan:
 
 
 def charts(
-    studies: Sequence[Watched], decisions: Sequence[ChartDecision], watch: Watch
+    studies: Sequence[Watched],
+    decisions: Sequence[ChartDecision],
+    watch: Watch,
+    releases: Sequence[Release] = (),
 ) -> list[Chart]:
     """Return the charts of every scanner and outcome, by scanner.
 
@@ -92,8 +95,10 @@ def charts(
         All that the worklist has, the first to come first.
     decisions
         What people decided of charts.
+    releases
+        Which bundles people promoted and rolled back.
     """
-    marks = _marks(studies)
+    marks = _marks(studies, releases)
     found = [
         chart
         for outcome in Charted
@@ -151,12 +156,15 @@ def _standing(
     return min(raised, key=lambda one: one[1].time, default=None)
 
 
-def _marks(studies: Iterable[Watched]) -> dict[str, list[tuple[datetime, str]]]:
+def _marks(
+    studies: Iterable[Watched], releases: Iterable[Release]
+) -> dict[str, list[tuple[datetime, str]]]:
     """Return of each scanner which dates its figures show, the oldest first.
 
-    They are those on which a bundle first read a study of it, its software first made one, and
-    another scanner was first seen.
+    They are those on which a bundle first read a study of it, its software first made one, another
+    scanner was first seen, and a person promoted a bundle or rolled one back.
     """
+    decided = [(one.at, f"{one.what.lower().replace('_', ' ')}: {one.bundle}") for one in releases]
     first: dict[tuple[str, str], datetime] = {}
     scanners: dict[str, datetime] = {}
     for one in studies:
@@ -169,7 +177,7 @@ def _marks(studies: Iterable[Watched]) -> dict[str, list[tuple[datetime, str]]]:
     for scanner in scanners:
         own = [(at, what) for (of, what), at in first.items() if of == scanner]
         new = [(at, f"new: {name}") for name, at in scanners.items() if name != scanner]
-        found[scanner] = sorted(own + new)
+        found[scanner] = sorted(own + new + decided)
     return found
 
 

@@ -24,7 +24,8 @@ def draw_charts(settings: Settings, worklist: Worklist, now: datetime) -> int:
 
     studies = watched(worklist.statistics.studies(BEGINNING), worklist.reports.counting())
     decisions = worklist.charts.decisions()
-    lines = [one.line() for one in charts(studies, decisions, settings.watch)]
+    releases = worklist.releases.listed()
+    lines = [one.line() for one in charts(studies, decisions, settings.watch, releases)]
     if worklist.charts.decisions() != decisions:  # a person decided meanwhile
         return draw_charts(settings, worklist, now)
     worklist.charts.draw(lines, now)

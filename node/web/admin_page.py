@@ -20,6 +20,7 @@ from starlette.routing import Route
 from node.disk import room_of
 from node.errors import IchnodeError
 from node.settings import Destination, Settings
+from node.shadow.standing import standing
 from node.web import chart_figures, figures, guard
 from node.web.figures import Day, Figures
 from node.web.site import Site, permitted, signed
@@ -110,6 +111,7 @@ class AdminPage:
             done=self._done(weeks),
             weeks=WEEKS,
             watch=self._site.settings.watch,
+            shadow=standing(self._site.settings, self._site.worklist, self._site.clock()),
             charts=chart_figures.by_scanner(self._site.worklist.charts.drawn()),
             may_run=user is not None and user.role is Role.ADMIN,
         )

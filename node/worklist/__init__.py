@@ -35,7 +35,16 @@ from node.worklist.running.alarms import Alarm, Alarms
 from node.worklist.running.jobs import JobLine, Jobs
 from node.worklist.running.leases import LeaseLost, claimant, lease_kept
 from node.worklist.running.processes import Process, Processes
-from node.worklist.schema.columns import Decided, Decision, Deed, DeliveryStatus, Mistake, Role
+from node.worklist.schema.columns import (
+    Decided,
+    Decision,
+    Deed,
+    DeliveryStatus,
+    Mistake,
+    Released,
+    Role,
+    ShadowResult,
+)
 from node.worklist.schema.copies import backup, require_sound, restore
 from node.worklist.schema.database import upgrade
 from node.worklist.schema.inspection import FileOfRow, Inspection
@@ -67,10 +76,14 @@ from node.worklist.trail.events import Event
 from node.worklist.watching.canaries import ALARM as CANARY_ALARM
 from node.worklist.watching.canaries import Canaries, Canary, CanaryStanding, Finding
 from node.worklist.watching.charts import ChartCounts, ChartDecision, ChartLine, Charts
+from node.worklist.watching.compared import Compared, Due, Run, Told
 from node.worklist.watching.coverage import Coverage
 from node.worklist.watching.gaps import Gap, Known, Round, SourceLine, Uncovered
 from node.worklist.watching.gaps import Standing as CoverageStanding
+from node.worklist.watching.releases import Bundle, Release, Releases, standing_promotion
 from node.worklist.watching.reports import KeptReport, ReportCounts, Reports, Stray
+from node.worklist.watching.shadows import ATTEMPTS as SHADOW_ATTEMPTS
+from node.worklist.watching.shadows import Shadows
 from node.worklist.worklist import Worklist
 
 __all__ = [
@@ -87,6 +100,7 @@ __all__ = [
     "ArchivedObject",
     "Arrival",
     "Arrivals",
+    "Bundle",
     "Audit",
     "AuditEntry",
     "AuditLine",
@@ -100,6 +114,7 @@ __all__ = [
     "ChartDecision",
     "ChartLine",
     "Charts",
+    "Compared",
     "Commitments",
     "Confirmations",
     "Correction",
@@ -115,6 +130,7 @@ __all__ = [
     "DeliveryStatus",
     "DestinationLine",
     "Disagreement",
+    "Due",
     "Entry",
     "Duty",
     "EscalationStep",
@@ -160,6 +176,9 @@ __all__ = [
     "Queued",
     "READ_ELSEWHERE",
     "ReportCounts",
+    "Release",
+    "Released",
+    "Releases",
     "Reports",
     "Retention",
     "Retraction",
@@ -167,10 +186,14 @@ __all__ = [
     "Role",
     "Round",
     "Row",
+    "Run",
+    "SHADOW_ATTEMPTS",
     "Said",
     "ScanLine",
     "Session",
     "Settled",
+    "ShadowResult",
+    "Shadows",
     "Signature",
     "SourceLine",
     "Standing",
@@ -180,6 +203,7 @@ __all__ = [
     "Stray",
     "Taken",
     "Tell",
+    "Told",
     "Uncovered",
     "Unlisted",
     "UnlistedReport",
@@ -197,5 +221,6 @@ __all__ = [
     "require_sound",
     "restore",
     "speaking_for_study",
+    "standing_promotion",
     "upgrade",
 ]

@@ -28,7 +28,9 @@ from node.worklist.trail.audit import Audit
 from node.worklist.watching.canaries import Canaries
 from node.worklist.watching.charts import Charts
 from node.worklist.watching.coverage import Coverage
+from node.worklist.watching.releases import Releases
 from node.worklist.watching.reports import Reports
+from node.worklist.watching.shadows import Shadows
 
 
 class Worklist:
@@ -92,6 +94,10 @@ class Worklist:
         For who takes radiologists' reports, and compares them with the results.
     charts
         For who charts the node's outcomes, and decides of alarms.
+    releases
+        For who decides which bundle reads.
+    shadows
+        For who reads in the shadow of the live bundle, and compares both.
     jobs
         For who does something again and again, and who asks after it.
     retention
@@ -135,6 +141,8 @@ class Worklist:
         self.coverage = Coverage(self._database)
         self.reports = Reports(self._database)
         self.charts = Charts(self._database)
+        self.releases = Releases(self._database)
+        self.shadows = Shadows(self._database)
         self.jobs = Jobs(self._database)
         self.retention = Retention(self._database)
         self.inspection = Inspection(self._database)

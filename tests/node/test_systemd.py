@@ -31,6 +31,7 @@ def test_units_verify_clean(tmp_path: Path) -> None:
         "ichnode-work@1.service",
         "ichnode-deliver.service",
         "ichnode-web.service",
+        "ichnode-shadow.service",
     ]
     done = subprocess.run(
         ["systemd-analyze", "verify", "--recursive-errors=no", *names],

@@ -15,7 +15,7 @@ from node.archive.acceptance.figures import (
     exact,
     wilson,
 )
-from node.archive.acceptance.key_slices import key_pictures
+from node.archive.acceptance.key_slices import data_url, key_pictures, small_picture
 from node.archive.acceptance.limits import EXAMPLE, Limits, read_limits
 from node.archive.acceptance.page import page_templates, report_page, shown
 from node.archive.acceptance.reference import PEOPLE, Member, Reference
@@ -38,6 +38,7 @@ __all__ = [
     "Member",
     "Reference",
     "acceptance_report",
+    "data_url",
     "estimate",
     "exact",
     "key_pictures",
@@ -47,6 +48,7 @@ __all__ = [
     "report_page",
     "row",
     "shown",
+    "small_picture",
     "values",
     "wilson",
 ]

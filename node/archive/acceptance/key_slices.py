@@ -37,14 +37,20 @@ def _pictures(proof: Proof, study: str, key: int | None) -> Iterable[str]:
     if head is None:
         return
     z = head.key(key)
-    yield _url(head, z, outlined=False)
+    yield data_url(small_picture(head, z, outlined=False))
     if head.mask[z].any():
-        yield _url(head, z, outlined=True)
+        yield data_url(small_picture(head, z, outlined=True))
 
 
-def _url(head: Head, z: int, *, outlined: bool) -> str:
+def small_picture(head: Head, z: int, *, outlined: bool) -> bytes:
+    """Return a slab in the brain window as a small JPEG, with what is outlined on it if asked."""
     picture = slice_picture(head, z, WINDOWS["brain"], outlined=outlined)
     picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     if head.sides:
         write_sides(picture, head.sides, LETTERS)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded(picture, 'JPEG')).decode()}"
+    return encoded(picture, "JPEG")
+
+
+def data_url(jpeg: bytes) -> str:
+    """Return a JPEG as an address that holds all of it."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

@@ -5,8 +5,17 @@ The door of this room. What a study was in truth, and the figures of each proof,
 """
 
 from node.archive.comparison.again import begin_again
-from node.archive.comparison.page import comparison_page
+from node.archive.comparison.page import Pictures, comparison_page, pictures_of
 from node.archive.comparison.report import comparison
-from node.archive.comparison.sides import Sides, read_sides
+from node.archive.comparison.sides import Side, Sides, read_sides
 
-__all__ = ["Sides", "begin_again", "comparison", "comparison_page", "read_sides"]
+__all__ = [
+    "Pictures",
+    "Side",
+    "Sides",
+    "begin_again",
+    "comparison",
+    "comparison_page",
+    "pictures_of",
+    "read_sides",
+]

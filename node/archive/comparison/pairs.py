@@ -9,7 +9,6 @@ bundle flags and the other does not: one answer disagrees with the report, or no
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
@@ -18,15 +17,7 @@ from node.archive.adjudication import Cell
 from node.archive.comparison.paired import Answers
 from node.archive.comparison.sides import Sides
 from node.archive.evidence import Outcome, Study
-
-
-class Flip(StrEnum):
-    """How the new answer differs from the old one."""
-
-    UNFLAGGED = "flagged, now not flagged"
-    FLAGGED = "not flagged, now flagged"
-    NOT_ANALYSED = "analysed, now not analysed"
-    ANALYSED = "not analysed, now analysed"
+from node.wording import Flip, flip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +51,7 @@ class Pair:
     @property
     def flip(self) -> Flip | None:
         """How the answer changed; None if it did not."""
-        if self.old.analysed != self.new.analysed:
-            return Flip.ANALYSED if self.new.analysed else Flip.NOT_ANALYSED
-        if self.old.flagged != self.new.flagged:
-            return Flip.FLAGGED if self.new.flagged else Flip.UNFLAGGED
-        return None
+        return flip(self.old, self.new)
 
     @property
     def bleeds(self) -> bool:

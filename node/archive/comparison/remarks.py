@@ -3,13 +3,17 @@
 from collections import Counter
 
 from node.archive.acceptance import PEOPLE
-from node.archive.comparison.pairs import Flip, Pairs
+from node.archive.comparison.pairs import Pairs
 from node.archive.comparison.sides import Point, Side, Sides
+from node.wording import Flip
 
 
 def remarks(sides: Sides, pairs: Pairs) -> list[str]:
     """Return what is left out, open, or not due to the new network alone."""
-    return [*_points(sides), *_bundles(sides), *_unread(sides), *_unknown(pairs), *_patients(pairs)]
+    return [
+        *(*_points(sides), *_bundles(sides), *_unread(sides)),
+        *(*_unknown(pairs, sides.settled_by), *_patients(pairs)),
+    ]
 
 
 def _points(sides: Sides) -> list[str]:
@@ -59,7 +63,7 @@ def _flagged(side: Side, names: tuple[str, ...]) -> int:
     return sum(side.outcomes[name].flagged for name in names)
 
 
-def _unknown(pairs: Pairs) -> list[str]:
+def _unknown(pairs: Pairs, settled_by: str) -> list[str]:
     told = []
     left_out = sum(each.analysed and not each.counts for each in pairs.all)
     if left_out:
@@ -69,7 +73,7 @@ def _unknown(pairs: Pairs) -> list[str]:
     if unseen:
         told.append(
             f"people have not settled {unseen} of the {len(flips)} studies that one bundle flags "
-            "and the other does not: adjudicating both OLD and NEW asks about each of them"
+            f"and the other does not: {settled_by}"
         )
     return told
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from node.archive.acceptance import DIMENSIONS, OTHERS, PEOPLE, TOO_FEW, Figure, row, values
 from node.archive.comparison.paired import change, flagged_table, mcnemar
-from node.archive.comparison.pairs import Flip, Pair, Pairs, paired
+from node.archive.comparison.pairs import Pair, Pairs, paired
 from node.archive.comparison.remarks import remarks
 from node.archive.comparison.sides import Side, Sides
 from node.archive.evidence import Outcome, Study
-from node.wording import RESEARCH_USE_ONLY
+from node.wording import RESEARCH_USE_ONLY, Flip
 
 TOLD_APART_BY = ("scanner", "kernel", "thickness", "age", "place")
 FIGURES = (Figure.SENSITIVITY, Figure.SPECIFICITY)

@@ -56,6 +56,8 @@ class Sides:
         What people decided in either proof.
     only_old, only_new
         Studies of which the other has no outcome, by their pseudonyms.
+    settled_by
+        How people would settle those that flip, as the end of a sentence.
     """
 
     old: Side
@@ -65,6 +67,7 @@ class Sides:
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
     remarks: tuple[str, ...]
+    settled_by: str = "adjudicating both OLD and NEW asks about each of them"
 
 
 def read_sides(old: Proof, new: Proof) -> Sides:

@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from node.archive.reading.scratch import scratch
 from node.errors import BadConfiguration, Retryable
+from node.scratch import scratch
 
 ANSWER_S = 10.0
 """How long the connection to a cluster may take."""
 LONGEST_FOLDER = 43
 """Characters: Ray puts sockets below it, whose whole path may have 107 (unix(7)); it adds 64."""
+SCRATCH = "ichnode-archive-"
+"""What the names of the folders begin with in which studies are read, and Ray writes."""
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -40,7 +42,7 @@ def ray_at(address: str) -> Iterator[Any]:
         from ray.exceptions import AuthenticationError
     except ModuleNotFoundError as error:
         raise BadConfiguration("Ray is not installed: pip install 'ichnode[archive]'") from error
-    with scratch() as folder:
+    with scratch(SCRATCH) as folder:
         if not address and len(str(folder)) > LONGEST_FOLDER:
             raise BadConfiguration(
                 f"{folder.parent} is too long a path for Ray's sockets: set TMPDIR to a shorter one"

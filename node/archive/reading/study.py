@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from models.volume import Volume
 from node.archive.corridor import ingest, private, read
+from node.archive.reading.cluster import SCRATCH
 from node.archive.reading.result import Reading, reading_of
-from node.archive.reading.scratch import scratch
 from node.arrive.intake import Intake
 from node.arrive.media import Found
 from node.cases.decoding import decoding_process
@@ -27,6 +27,7 @@ from node.clock import utc_now
 from node.dicom.net.association import ACCEPTED_SOP_CLASSES
 from node.dicom.read.pixels import Decoder
 from node.records import SeriesPlan
+from node.scratch import scratch
 from node.settings import Settings
 from node.worklist import Worklist, upgrade
 
@@ -103,7 +104,7 @@ def filer(
         If the networks cannot be loaded.
     """
     with ExitStack() as stack:
-        folder = stack.enter_context(scratch())
+        folder = stack.enter_context(scratch(SCRATCH))
         upgrade(private(settings, folder / "empty").url)
         decode = decoder or stack.enter_context(decoding_process(settings.decode))
         networks = detector or _loaded(settings)

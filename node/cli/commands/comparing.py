@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,29 +78,37 @@ def compare(
     """
     os.umask(0o077)  # rows of patients are their reader's alone
     with one_line_errors():
-        told = _made(old, new, with_words=words)
-        _write(out or new, told, old, new)
-        _summarise(told, (out or new) / HTML)
+        told, html = _made(old, new, with_words=words)
+        write(out or new, told, html)
+        summarise(told, (out or new) / HTML)
 
 
-def _made(old: Path, new: Path, *, with_words: bool) -> dict[str, Any]:
-    from node.archive.comparison import comparison, read_sides
+def _made(old: Path, new: Path, *, with_words: bool) -> tuple[dict[str, Any], str]:
+    from functools import partial
+
+    from node.archive.comparison import comparison, comparison_page, pictures_of, read_sides
     from node.archive.proof import Proof
 
+    first, second = Proof(old), Proof(new)
+    with installed():
+        sides = read_sides(first, second)
+    told = comparison(sides, datetime.now(UTC), with_words=with_words)
+    return told, comparison_page(told, partial(pictures_of, told, first, second))
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Say what to install where a library of the extra is missing."""
     try:
-        sides = read_sides(Proof(old), Proof(new))
+        yield
     except ModuleNotFoundError as error:
         raise BadConfiguration(
             f"{error.name} is not installed: pip install 'ichnode[archive]'"
         ) from error
-    return comparison(sides, datetime.now(UTC), with_words=with_words)
 
 
-def _write(folder: Path, told: dict[str, Any], old: Path, new: Path) -> None:
-    from node.archive.comparison import comparison_page
-    from node.archive.proof import Proof
-
-    html = comparison_page(told, Proof(old), Proof(new))
+def write(folder: Path, told: dict[str, Any], html: str) -> None:
+    """Leave a comparison in a folder, each file whole."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in ((JSON, json.dumps(told, indent=1) + "\n"), (HTML, html)):
@@ -109,7 +119,8 @@ def _write(folder: Path, told: dict[str, Any], old: Path, new: Path) -> None:
         raise Permanent(f"{folder}: the comparison cannot be written: {error.strerror}") from error
 
 
-def _summarise(told: dict[str, Any], html: Path) -> None:
+def summarise(told: dict[str, Any], html: Path) -> None:
+    """Say what a comparison comes to; status 1 if a bleed is lost."""
     for remark in told["remarks"]:
         say(remark, err=True)
     for name in ("sensitivity", "specificity"):

@@ -13,7 +13,9 @@ db = typer.Typer(no_args_is_help=True, help="The worklist's database.")
 
 def serve(
     config: Config = None,
-    role: Annotated[str, typer.Option(help="all, or one of receive, work, deliver, web.")] = "all",
+    role: Annotated[
+        str, typer.Option(help="all, or one of receive, work, deliver, web, shadow.")
+    ] = "all",
 ) -> None:
     """Run the node until it is told to stop (SIGTERM, Ctrl-C).
 

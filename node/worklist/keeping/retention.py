@@ -39,6 +39,7 @@ from node.worklist.schema.tables import (
 from node.worklist.studies.chains import NotFound
 from node.worklist.trail.audit import Actor, recorded
 from node.worklist.trail.events import note
+from node.worklist.watching.shadows import forget_pictures
 
 _UID = study.c.study_instance_uid
 AT_ONCE = 50
@@ -267,6 +268,7 @@ def _mark(db: sa.Connection, study_uid: str, results: bool, now: datetime) -> No
             .values(gone)
         )
         _forget_confirmations(db, study_uid)
+        forget_pictures(db, sa.select(case.c.id).where(case.c.series_instance_uid.in_(of_study)))
 
 
 def _forget_confirmations(db: sa.Connection, study_uid: str) -> None:

@@ -3,12 +3,13 @@
 from alembic import context
 
 from node.worklist.schema.archive_tables import archived_study
+from node.worklist.schema.bundle_tables import bundle_release
 from node.worklist.schema.people_tables import account
 from node.worklist.schema.running_tables import job
 from node.worklist.schema.tables import metadata
 from node.worklist.schema.watch_tables import performed_study
 
-for table in (archived_study, account, job, performed_study):
+for table in (archived_study, account, bundle_release, job, performed_study):
     assert table.metadata is metadata  # which has the tables of each module
 
 context.configure(

@@ -49,6 +49,29 @@ class Decided(StrEnum):
     """What is usual is learnt anew, from studies that come from then on."""
 
 
+class Released(StrEnum):
+    """What a person did with bundles."""
+
+    PROMOTED = "PROMOTED"
+    """Another bundle reads from then on."""
+    ROLLED_BACK = "ROLLED_BACK"
+    """The one reads again that did before a promotion."""
+
+
+class ShadowResult(StrEnum):
+    """How the shadow's reading of a case ended."""
+
+    SUSPECTED = "SUSPECTED"
+    NO_FINDING = "NO_FINDING"
+    NOT_ANALYSED = "NOT_ANALYSED"
+    FAILED = "FAILED"
+    """Each attempt ended with an error."""
+    KILLED = "KILLED"
+    """It ended the process that read it, each time."""
+    PURGED = "PURGED"
+    """Its images, or its result, were gone before it was read."""
+
+
 class Role(StrEnum):
     """What a person may do."""
 
@@ -109,6 +132,8 @@ class Deed(StrEnum):
     """A person acknowledged alarms of the watch, or had its baselines learnt anew."""
     RETRACTED = "RETRACTED"
     """A person withdrew the results of a study that were sent in error."""
+    BUNDLE = "BUNDLE"
+    """A person promoted the bundle that read in shadow, or rolled it back."""
 
 
 class Utc(sa.types.TypeDecorator[datetime]):

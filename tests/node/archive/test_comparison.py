@@ -18,10 +18,10 @@ from models.findings import SUBTYPES
 from node.archive.acceptance import Counted, Figure
 from node.archive.adjudication import Answer, Decision, append, draw
 from node.archive.comparison.paired import Answers, Table, change, mcnemar, newcombe
-from node.archive.comparison.pairs import Flip
 from node.archive.evidence import read_joined
 from node.archive.proof import Proof
 from node.cli import app
+from node.wording import Flip
 from tests.support.proofs import (
     THRESHOLD,
     Truth,

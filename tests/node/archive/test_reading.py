@@ -27,13 +27,13 @@ from node.archive.reading.orders import Order, orders_of
 from node.archive.reading.outcomes import Outcomes, outcome
 from node.archive.reading.pictures import picture
 from node.archive.reading.retrieval import Retrieval, opener
-from node.archive.reading.scratch import scratch
 from node.archive.reading.workers import crew_of
 from node.cli import app
 from node.cli.analyse import analyse
 from node.dicom.net.association import Status
 from node.dicom.read.pixels import load_volume
 from node.errors import BadConfiguration, Permanent, Retryable
+from node.scratch import scratch
 from node.settings import Settings, Source
 from tests.support.archived import (
     HEADS,
@@ -146,14 +146,14 @@ def test_what_a_killed_process_left_is_gone_when_the_next_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with scratch() as living, scratch() as dead:
+    with scratch("images-") as living, scratch("images-") as dead:
         left = [dead.with_name(f"{dead.name}-{what}") for what in ("old", "young")]
         for folder in left:  # as a killed process leaves them: nobody holds the lock
             folder.mkdir()
             (folder / "image.dcm").touch()
         for folder in (living, left[0]):
             os.utime(folder, (0, 0))
-        with scratch():
+        with scratch("images-"):
             assert living.exists() and left[1].exists() and not left[0].exists()
     assert list(tmp_path.iterdir()) == [left[1]]
 

@@ -13,17 +13,25 @@ from tempfile import gettempdir, mkdtemp
 
 from node.folder_lock import Turn
 
-PREFIX = "ichnode-archive-"
 _LOCK = "ichnode.lock"
 _YOUNG_S = 60.0
 """A folder that is younger may not have its lock yet."""
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """Yield a new folder of this user's own, which is gone in the end, or when the next begins."""
-    _sweep()
-    folder = Path(mkdtemp(prefix=PREFIX))
+def scratch(prefix: str, within: Path | None = None) -> Iterator[Path]:
+    """Yield a new folder of this user's own, which is gone in the end, or when the next begins.
+
+    Parameters
+    ----------
+    prefix
+        What its name begins with, and no other folder's there.
+    within
+        Where it is made; None takes the machine's folder of temporary files.
+    """
+    within = within or Path(gettempdir())
+    _sweep(within, prefix)
+    folder = Path(mkdtemp(prefix=prefix, dir=within))
     turn = Turn(folder, _LOCK)
     turn.taken()
     try:
@@ -33,9 +41,9 @@ def scratch() -> Iterator[Path]:
         turn.leave()
 
 
-def _sweep() -> None:
+def _sweep(within: Path, prefix: str) -> None:
     """Remove the folders of processes that are gone."""
-    for folder in Path(gettempdir()).glob(f"{PREFIX}*"):
+    for folder in within.glob(f"{prefix}*"):
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime < _YOUNG_S:
                 continue
