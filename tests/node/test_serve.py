@@ -86,6 +86,25 @@ def test_the_worker_asks_the_source_that_is_named(
     assert noted == [("STARTED", about), ("STOPPED", about)]
 
 
+def test_a_reload_starts_the_shadow_and_another_ends_it_while_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    with running_node(tmp_path, settings()) as node:
+        node.wait_until_listening()
+        before = roles(node)
+        assert "shadow" not in before
+        plain = node.config.read_text()
+        node.config.write_text(f'{plain}[shadow]\non = true\nbundle = "/nowhere"\n')
+        os.kill(node.pid, signal.SIGHUP)
+        wait_until(lambda: "/nowhere is no folder" in node.log.read_text(), 60)
+        wait_until(lambda: "shadow" in roles(node), 60)
+        wait_until(lambda: "nothing is read in shadow" in node.log.read_text(), 120)
+        node.config.write_text(plain)
+        os.kill(node.pid, signal.SIGHUP)
+        wait_until(lambda: "shadow" not in roles(node), 60)
+        assert roles(node)["receive"] == before["receive"]
+
+
 def test_damaged_installation_is_named_in_the_log_and_is_not_ready(tmp_path: Path) -> None:
     with running_node(tmp_path, settings()) as node:
         wait_until(lambda: "/nowhere is no bundle" in node.log.read_text(), 60)
@@ -252,7 +271,7 @@ def test_a_role_that_meets_an_outage_says_what_it_waits_for_while_the_database_a
         if full.is_set():
             raise Outage("No space left on device")
 
-    def work(_: Node, __: str, turn: threading.Event) -> None:
+    def work(_: Node, __: str, turn: threading.Event, *___: object) -> None:
         works.set()
         turn.wait()
 

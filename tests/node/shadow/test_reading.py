@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from models.findings import Unreadable
 from node.errors import Outage
 from node.wording import Flip
-from node.worklist import Actor, ShadowResult
+from node.worklist import Actor, Opinion, ShadowResult
 from node.worklist.schema.database import Database
 from tests.support.shadowed import Shadowed
 from tests.support.working import Predictor, receive, work
@@ -194,7 +194,8 @@ def test_pictures_of_flips_are_kept_until_the_results_are_purged(shadowed: Shado
     pictures = shadowed.worklist.shadows.pictures(run, one.case_id)
     assert all(jpeg and jpeg.startswith(b"\xff\xd8") for jpeg in pictures)
     (row,) = shadowed.worklist.views.worklist(shadowed.clock.now)
-    shadowed.worklist.feedback.acknowledge(row.study_instance_uid, "Dr. A", shadowed.clock())
+    uid = row.study_instance_uid
+    shadowed.worklist.feedback.give(uid, "Dr. A", Opinion(), shadowed.clock())
     gone = shadowed.worklist.retention.decide(
         *(row.study_instance_uid, ADMIN, "old", shadowed.clock()),
         results=True,
