@@ -18,7 +18,7 @@ from node.log import event
 from node.outages import outage_of, require_room
 from node.scratch import scratch
 from node.settings import Settings
-from node.shadow.pair import Pair, pair_of, read_since
+from node.shadow.pair import IsLive, Pair, pair_of, read_since
 from node.shadow.reading import Read, Reader, read
 from node.worklist import (
     SHADOW_ATTEMPTS,
@@ -67,6 +67,8 @@ def read_in_shadow(
         pair = _wanted(settings, release)
         if pair is not None:
             _Shadow(settings, worklist, clock, pair, release).work(stop, is_over)
+    except IsLive as error:
+        logger.info("nothing is read in shadow: %s", error, extra=event("shadow_idle"))
     except BadConfiguration as error:
         logger.error("nothing is read in shadow: %s", error, extra=event("shadow_idle"))
     while not is_over():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from node.cases.detector import bundle_at, with_bundle, with_release
+from node.cases.detector import bundle_at, with_bundle
 from node.errors import BadConfiguration
 from node.settings import Settings
 from node.worklist import Bundle, Release, Run
@@ -54,7 +54,7 @@ def pair_of(settings: Settings, release: Release | None) -> Pair:
     shadow = settings.shadow
     if not shadow.bundle:
         raise BadConfiguration("no bundle is named that is to read: set shadow.bundle")
-    live = bundle_at(with_release(settings, release).triage.bundle)
+    live = live_bundle(settings, release)
     other = bundle_at(shadow.folder)
     if other.digest == live.digest:
         raise IsLive(f"shadow.bundle: {other} is the live bundle: name another one")

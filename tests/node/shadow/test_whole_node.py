@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.networks,
     pytest.mark.peer,
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 
 VERSION = "9.8.7"
