@@ -9,16 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.case_folder import case_folder
-from node.records import Header
-from node.states import Priority, State
-from node.worklist.running.leases import FREE, LeaseLost, is_free
+from node.states import State
+from node.worklist.running.leases import FREE, LeaseLost
 from node.worklist.schema.bundle_tables import shadow_reading, shadow_run
 from node.worklist.schema.columns import ShadowResult
 from node.worklist.schema.database import Database, insert
-from node.worklist.schema.tables import case, event, instance, series, study
-from node.worklist.schema.watch_tables import is_no_canary
+from node.worklist.schema.tables import case, series, study
 from node.worklist.studies.chains import NOT_SUPERSEDED, WITHDRAWS
+from node.worklist.watching.candidates import begun, due_of, first_of
 from node.worklist.watching.compared import Compared, Due, Run, Told
 from node.worklist.watching.releases import Bundle
 
@@ -26,11 +24,6 @@ ATTEMPTS = 2
 """How often a case may fail, or end its process, before it is left. Chosen."""
 PURGED = "its images or its result were purged before it was read"
 KILLED = f"it ended the process that read it {ATTEMPTS} times, or hung; see the log"
-_RESULTS = {
-    Priority.SUSPECTED: ShadowResult.SUSPECTED,
-    Priority.NOT_SUSPECTED: ShadowResult.NO_FINDING,
-    Priority.NOT_ANALYSED: ShadowResult.NOT_ANALYSED,
-}
 _TOLD = ("reason", "probability", "uncertain", "volume_ml", "operating_point", "threshold")
 _MORE = ("subtypes", "limitations", "mimics")
 _mine = shadow_reading.c
@@ -100,12 +93,12 @@ class Shadows:
         """
         with self._database.write() as db:
             while True:
-                row = _again(db, run, now) or _next(db, run, since)
+                row = begun(db, run, now) or first_of(db, run, since)
                 if row is None:
                     return None
                 if row.begun is None and not _opened(db, run, row.id, now):
                     continue  # another shadow has just begun it
-                due = _due(run, row)
+                due = due_of(run, row)
                 if row.is_purged:
                     _end(db, due, Told(ShadowResult.PURGED, PURGED), now)
                 elif due.attempts > ATTEMPTS:
@@ -223,92 +216,10 @@ def _end(db: sa.Connection, due: Due, told: Told, now: datetime, **more: Any) ->
     db.execute(_row(due).values(values))
 
 
-def _cases() -> sa.Select[Any]:
-    """Return cases with what the live bundle said of them, and whether their files are gone."""
-    of_series = instance.c.series_instance_uid == case.c.series_instance_uid
-    gone = sa.select(instance.c.id).where(of_series, instance.c.purged_at.is_not(None))
-    header = sa.select(instance.c.header).where(of_series).order_by(instance.c.id).limit(1)
-    began = sa.select(sa.func.max(event.c.at)).where(
-        event.c.case_id == case.c.id, event.c.what == "reading begun"
-    )
-    purged = sa.or_(gone.correlate(case).exists(), case.c.purged_at.is_not(None))
-    return (
-        sa.select(
-            case,
-            series.c.study_instance_uid,
-            purged.label("is_purged"),
-            header.correlate(case).scalar_subquery().label("header"),
-            began.correlate(case).scalar_subquery().label("began_at"),
-        )
-        .select_from(case)
-        .join(series)
-    )
-
-
-def _again(db: sa.Connection, run: Run, now: datetime) -> sa.Row[Any] | None:
-    """Return a case that was begun, and that nobody holds."""
-    query = (
-        _cases()
-        .add_columns(_mine.attempts.label("begun"))
-        .join(shadow_reading, _mine.case_id == case.c.id)
-        .where(_mine.run_id == run.id, _mine.result.is_(None), is_free(shadow_reading, now))
-        .order_by(case.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=shadow_reading)
-    )
-    return db.execute(query).one_or_none()
-
-
-def _next(db: sa.Connection, run: Run, since: datetime) -> sa.Row[Any] | None:
-    """Return the first case that was reported since then, and was not begun."""
-    begun = sa.exists().where(_mine.run_id == run.id, _mine.case_id == case.c.id)
-    live = str(run.live)
-    query = (
-        _cases()
-        .add_columns(sa.null().label("begun"))
-        .where(
-            case.c.state.in_((State.REPORTED, State.DELIVERED)),
-            case.c.priority.in_(tuple(_RESULTS)),
-            case.c.assembled_at.is_not(None),
-            case.c.reported_at >= since,
-            sa.or_(
-                case.c.bundle.is_(None),
-                case.c.bundle == live,
-                case.c.bundle.startswith(f"{live}+", autoescape=True),  # with another choice
-            ),
-            NOT_SUPERSEDED,
-            ~WITHDRAWS,
-            is_no_canary(series.c.study_instance_uid),
-            ~begun,
-        )
-        .order_by(case.c.reported_at, case.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=case)
-    )
-    return db.execute(query).one_or_none()
-
-
 def _opened(db: sa.Connection, run: Run, case_id: int, now: datetime) -> bool:
     first = {"run_id": run.id, "case_id": case_id, "attempts": 0, "due_at": now}
     adding = insert(db, shadow_reading).values(first).on_conflict_do_nothing()
     return db.execute(adding.returning(_mine.case_id)).first() is not None
-
-
-def _due(run: Run, row: sa.Row[Any]) -> Due:
-    took = row.triaged_at and row.began_at and (row.triaged_at - row.began_at).total_seconds()
-    live = Told(
-        result=_RESULTS[row.priority],
-        reason=row.reason or "",
-        probability=row.probability,
-        uncertain=row.uncertain,
-        volume_ml=row.volume_ml,
-        seconds=took if took and took > 0 else None,
-        subtypes=row.subtypes,
-        limitations=tuple(row.limitations),
-    )
-    header = Header.from_json(row.header)
-    where = row.id, case_folder(row.id), row.study_instance_uid
-    return Due(run.id, *where, live, header, (row.begun or 0) + 1)
 
 
 def _is_purged_now(db: sa.Connection, case_id: int) -> bool:

@@ -225,7 +225,7 @@ def test_a_check_that_fails_is_a_bad_line_and_the_others_are_made(
     def fails(_: object) -> None:
         raise OSError(EIO, "Input/output error")
 
-    monkeypatch.setattr("node.cli.doctor.load_detector", fails)
+    monkeypatch.setattr("node.cli.bundle_checks.load_detector", fails)
     code, said = doctor(tmp_path, "")
     assert code == 1 and "✗ bad detector [Errno 5] Input/output error" in said
     assert "who may send" in said

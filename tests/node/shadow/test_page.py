@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from starlette.testclient import TestClient
 
-from node.cli.doctor import check_shadow
+from node.cli.bundle_checks import check_shadow
 from node.depot import Depot
 from node.watch import watched
 from node.watch.charting import charts
