@@ -12,7 +12,7 @@ def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> li
         if not each.by
     ]
     told += [
-        f"{each.studies} studies ({each.cell}) count by their reports: nobody has decided any yet"
+        f"{each.studies} studies ({each.cell}) count by their reports: nobody has settled any yet"
         for each in known.cells
         if known.by_people and each.by == REPORT
     ]

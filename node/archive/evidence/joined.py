@@ -68,7 +68,10 @@ def read_joined(proof: Proof) -> Joined:
     outcomes = read_outcomes(proof)
     labels = read_labels(proof)
     if labels is None:
-        remarks = [f"there is no {proof.labels.name}: no report's label is known"]
+        remarks = [
+            f"there is no {proof.labels.relative_to(proof.root)}, so no report's label is known: "
+            "ichnode archive label writes it"
+        ]
         studies = {name: Study(one, None) for name, one in outcomes.items()}
     else:
         studies, remarks = _put_together(outcomes, labels, read_owners(proof))

@@ -1,8 +1,8 @@
 """The text of a file whose encoding nobody tells.
 
-The rule, in this order: what a byte order mark says (UTF-8, UTF-16); UTF-16 if every second of the
-first bytes is zero; UTF-8 if the whole file is that; else Windows-1252, and Latin-1 if a byte has
-no meaning there.
+The rule, in this order: what a byte order mark says (UTF-8, UTF-16, UTF-32); UTF-16 if every second
+of the first bytes is zero; UTF-8 if the whole file is that; else Windows-1252, and Latin-1 if a
+byte has no meaning there.
 """
 
 import codecs
@@ -10,10 +10,14 @@ import codecs
 from node.errors import Permanent
 
 _MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, with whose mark it begins
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+"""How .xlsx and .xls begin."""
 _LOOKED_AT = 200
 """Bytes at the beginning that tell UTF-16 without a mark. Chosen."""
 
@@ -24,8 +28,11 @@ def decoded(data: bytes, name: str) -> tuple[str, str]:
     Raises
     ------
     Permanent
-        If its byte order mark promises an encoding that it does not keep to.
+        If it is a workbook and no text, or its byte order mark promises an encoding that it does
+        not keep to.
     """
+    if data.startswith(_WORKBOOKS):
+        raise Permanent(f"{name} is a workbook (Excel) and no text: save the table as CSV")
     told = next((codec for mark, codec in _MARKS if data.startswith(mark)), None) or _bare_utf16(
         data
     )

@@ -1,6 +1,7 @@
 """From the rows of a table to one label for each accession number, and into a file."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ _SAID = {
 }
 _MEANT = {word: answer for answer, words in _SAID.items() for word in words.split()}
 """What labels that were given mean, in small letters without accents, spaces and signs."""
+_ROUNDED = re.compile(r"\d+([.,]\d+)?E\+\d+")
+"""How a spreadsheet shows a long number: its last digits are lost."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -69,6 +72,8 @@ def _problem(rows: Sequence[Row]) -> str:
     """Return why no row of one accession number can be taken; "" if one can."""
     if not rows[0].accession:
         return "no accession number"
+    if _ROUNDED.fullmatch(rows[0].accession):
+        return "a spreadsheet rounded its accession number: export the column as text"
     if len({row.patient for row in rows if row.patient}) > 1:
         return "two patients have this accession number"
     if wrong := next((row.problem for row in rows if row.problem), ""):

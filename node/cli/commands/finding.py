@@ -74,6 +74,11 @@ def find(
         if days.since and days.until and days.since > days.until:
             raise BadConfiguration(f"--since {days.since} is after --until {days.until}")
         gentle = Gentle(per_minute, hours_of(hours))
+        if Path(source).exists() and source in {one.name for one in settings.pull.sources}:
+            raise BadConfiguration(
+                f"{source!r} is a source of pull.sources, and a folder here: ./{source} is the "
+                "folder; where none of that name lies it is the source"
+            )
         steps = _folder if Path(source).exists() else _server
         with disk_faults(proof), closing(Store(Proof(proof))) as store:
             try:

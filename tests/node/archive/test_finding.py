@@ -459,6 +459,18 @@ def test_days_in_the_wrong_order_are_told_for_a_folder_too(tmp_path: Path) -> No
     assert not (tmp_path / "proof").exists()
 
 
+def test_a_folder_that_is_called_as_a_source_is_not_searched_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "pacs", HEAD)
+    settings = tmp_path / "ichnode.toml"
+    settings.write_text('[[pull.sources]]\nname = "pacs"\nae_title = "A"\nhost = "h"\nport = 104\n')
+    monkeypatch.chdir(tmp_path)
+    code, _, said = run("pacs", "proof", "--config", "ichnode.toml")
+    assert code == 2 and "./pacs is the folder" in said
+    assert run("./pacs", "proof", "--config", "ichnode.toml")[0] == 0
+
+
 def test_a_folder_without_dicom_says_that_nothing_is_there(tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "notes.txt").write_text("no image")

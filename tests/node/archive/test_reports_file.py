@@ -27,6 +27,7 @@ def labels_of(text: str) -> list[Labelled]:
         ("utf-16-le", b"", "utf-16-le"),
         ("utf-16-be", b"", "utf-16-be"),
         ("cp1252", b"", "cp1252"),
+        ("utf-32", b"", "utf-32"),
     ],
 )
 def test_the_encoding_is_told_by_the_rule(codec: str, mark: bytes, said: str) -> None:
@@ -38,6 +39,21 @@ def test_the_encoding_is_told_by_the_rule(codec: str, mark: bytes, said: str) ->
 def test_latin_1_is_taken_where_a_byte_means_nothing_in_windows_1252() -> None:
     reports = read_reports(GERMAN.encode("latin-1") + b"2;\x81\n", "r.csv")
     assert reports.encoding == "latin-1" and len(reports.rows) == 2
+
+
+@pytest.mark.parametrize("begins", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+def test_a_workbook_is_told_with_the_remedy(begins: bytes) -> None:
+    with pytest.raises(Permanent, match="is a workbook .Excel. and no text: save the table as CSV"):
+        read_reports(begins + bytes(range(256)), "reports.xlsx")
+
+
+@pytest.mark.parametrize("number", ["1.23457E+15", "1,23457E+15", "2E+10"])
+def test_a_number_that_a_spreadsheet_rounded_is_no_accession_number(number: str) -> None:
+    (found,) = labels_of(f"accession;text\n{number};No bleed.\n")
+    assert found.label.answer is Answer.CANNOT_TELL
+    assert "export the column as text" in found.problem
+    (found,) = labels_of("accession;text\n12E15;No hemorrhage.\n")
+    assert found.label.answer is Answer.NONE
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
