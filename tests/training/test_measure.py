@@ -1,5 +1,6 @@
 """Figures of read cases, the lock of the operating point, and the card that states both."""
 
+import json
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -8,17 +9,18 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from models.bundle import METADATA
 from models.ensemble import Ensemble
 from models.findings import Unreadable
 from models.preprocess import Grid
 from models.rules import Settings
 from models.unet import InceptionUNet
 from models.weighting import WeightModel
-from training.card import failures
+from training.card import failures, model_card
 from training.combinations import MEAN, Combinations, names
 from training.locking import lock, operating_point, platt
 from training.measure import Result, figures, phantom_cases, read_cases
-from training.recipe import BadRecipe
+from training.recipe import BUNDLE, BadRecipe
 
 
 def result(number: int, score: float, bleeds: bool, ml: float = 2.0) -> Result:
@@ -180,3 +182,9 @@ def test_cases_none_of_which_can_be_read_end_with_what_to_do(
     assert read_cases(Mock(), []) == []
     with pytest.raises(BadRecipe, match='no skull found.*strip = "shipped"'):
         read_cases(Mock(), phantom_cases((1,), "test"))
+
+
+def test_the_card_says_where_a_figure_has_no_interval() -> None:
+    metadata = json.loads((BUNDLE / METADATA).read_text())
+    metadata["measured"]["held-out"]["case_auc"] = {"value": 0.5, "interval": [None, None]}
+    assert "| 0.500, no interval |" in model_card(metadata)
