@@ -182,11 +182,12 @@ def _cases(numbers: Sequence[int]) -> str:
 def _cell(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return "no operating point"
-    low, high = figure["interval"]
     if figure["value"] is None:
         return "no case"
+    low, high = figure["interval"]
     count = f" ({figure['count']})" if "count" in figure else ""
-    return f"{figure['value']:.3f}{count}, {low:.3f} to {high:.3f}"
+    interval = "no interval" if low is None else f"{low:.3f} to {high:.3f}"
+    return f"{figure['value']:.3f}{count}, {interval}"
 
 
 def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
