@@ -3,6 +3,9 @@
 from node.archive.acceptance.reference import PEOPLE, REPORT, Reference
 from node.archive.adjudication import Decisions, Sample
 
+SAME = 1e-9
+"""By which two shares that were computed alike may differ."""
+
 
 def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> list[str]:
     """Return what is left out, open, or may have changed since."""
@@ -24,6 +27,12 @@ def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> li
             f"{analysed} studies are analysed now, and {sample.frame} were when the sample for "
             "adjudication was drawn: it stands for the present ones as far as they are alike"
         )
+    elif sample and known.by_people and not _fits(known, sample):
+        told.append(
+            "labels or answers of the node have changed since the sample for adjudication was "
+            "drawn: it is no random sample of the present cells, and the figures weigh it as one. "
+            "Take sample.json and decisions.jsonl away, both, to have people asked anew"
+        )
     open_ = [each for each in known.members if each.answers and each.by != PEOPLE]
     if open_:
         told.append(
@@ -33,3 +42,19 @@ def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> li
         lines = ", ".join(map(str, decisions.unreadable))
         told.append(f"decisions.jsonl: line {lines} cannot be read and does not count")
     return told
+
+
+def _fits(known: Reference, sample: Sample) -> bool:
+    """Return whether the sample is one that the present cells could give, by numbers."""
+    chance = {each.study: each.probability for each in sample.asked}
+    for told in known.cells:
+        held = [
+            chance[each.study.name]
+            for each in known.members
+            if each.cell == told.cell and each.study.name in chance
+        ]
+        if not held or max(held) - min(held) > SAME:
+            return False
+        if abs(held[0] * told.studies - len(held)) > SAME * told.studies:
+            return False
+    return True

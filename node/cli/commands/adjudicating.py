@@ -93,14 +93,20 @@ def _feed(proof: "Proof", studies: "Sequence[Study]", feeds: Path) -> None:
 
 def _sample(proof: "Proof", studies: "Sequence[Study]", agreements: int, seed: int) -> "Sample":
     """Return the sample that was drawn once, or draw it now."""
-    from node.archive.adjudication import draw, read_sample, write_sample
+    from node.archive.adjudication import draw, read_sample
 
     sample = read_sample(proof.sample)
     if sample is None:
         sample = draw(studies, agreements, seed, datetime.now(UTC))
         if not sample.asked:
             raise Permanent("no study was analysed: there is nothing to ask about")
-        write_sample(proof.sample, sample)
+        sample = _first(proof, sample)
+    if (sample.agreements, sample.seed) != (agreements, seed):
+        say(
+            f"{proof.sample.name} was drawn with --agreements {sample.agreements} --seed "
+            f"{sample.seed}, and stays as it is",
+            err=True,
+        )
     now = sum(study.outcome.analysed for study in studies)
     if sample.frame != now:
         say(
@@ -109,6 +115,20 @@ def _sample(proof: "Proof", studies: "Sequence[Study]", agreements: int, seed: i
             err=True,
         )
     return sample
+
+
+def _first(proof: "Proof", drawn: "Sample") -> "Sample":
+    """Write a sample; return it, or the one that another command has written meanwhile."""
+    from node.archive.adjudication import read_sample, write_sample
+
+    try:
+        write_sample(proof.sample, drawn)
+    except Permanent:
+        there = read_sample(proof.sample)
+        if there is None:
+            raise
+        return there
+    return drawn
 
 
 def _serve(

@@ -414,6 +414,16 @@ def test_labels_that_cannot_be_read_are_told_and_nothing_is_written(
     assert not (proof.root / "report.json").exists()
 
 
+def test_labels_that_changed_after_the_sample_was_drawn_are_told(tmp_path: Path) -> None:
+    proof, truths = made_up(tmp_path / "proof", 200)
+    decide(proof, truths)
+    changed = "have changed since the sample for adjudication was drawn"
+    assert changed not in str(told(proof)["remarks"])
+    labels = proof.labels.read_text("utf-8-sig")
+    proof.labels.write_text(labels.replace(",cannot tell,", ",none,"))
+    assert changed in str(told(proof)["remarks"])
+
+
 def test_labels_outside_of_the_secret_are_not_taken_and_the_remedy_is_told(tmp_path: Path) -> None:
     proof, _ = made_up(tmp_path / "proof", 20)
     proof.labels.rename(proof.root / "labels.csv")

@@ -94,6 +94,36 @@ def test_a_sample_is_drawn_once_and_the_same_seed_draws_the_same(proof: Proof) -
     assert read_sample(proof.sample) == sample
 
 
+def adjudicate(proof: Proof, *options: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["archive", "adjudicate", str(proof.root), *options])
+    return done.exit_code, done.stderr
+
+
+def test_two_people_may_start_at_the_same_moment(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.web.serve_desk", lambda *_: None)
+    other = draw(studies(proof), 20, 1, NOW)
+
+    def late(*_: object) -> Sample:
+        write_sample(proof.sample, other)  # as the other command does meanwhile
+        return other
+
+    monkeypatch.setattr("node.archive.adjudication.draw", late)
+    assert adjudicate(proof) == (0, "")
+    assert read_sample(proof.sample) == other
+
+
+def test_a_sample_that_was_drawn_otherwise_than_asked_for_is_told(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.web.serve_desk", lambda *_: None)
+    assert adjudicate(proof, "--agreements", "5") == (0, "")
+    code, said = adjudicate(proof, "--agreements", "50", "--seed", "2")
+    assert code == 0
+    assert "sample.json was drawn with --agreements 5 --seed 1, and stays as it is" in said
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", '{"seed": 1}', '{"asked": [{"study": "x"}]}'])
 def test_a_damaged_sample_is_told_and_never_replaced(proof: Proof, damage: str) -> None:
     proof.sample.write_text(damage)
