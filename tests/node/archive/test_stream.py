@@ -16,8 +16,9 @@ import pytest
 
 from node.archive.proof import Proof
 from node.archive.reading import Plan, Progress, read_catalogue
+from node.archive.reading.cluster import ray_at
 from node.cli.analyse import analyse
-from node.errors import BadConfiguration
+from node.errors import BadConfiguration, Retryable
 from node.settings import Settings
 from tests.support import ROOT
 from tests.support.archived import (
@@ -187,3 +188,17 @@ def test_who_has_no_token_is_not_let_in(cluster: str, monkeypatch: pytest.Monkey
     )
     assert tried.returncode != 0 and "in\n" not in tried.stdout
     assert "does not let us in: " in tried.stderr and "its token" in tried.stderr
+
+
+def test_a_ray_that_does_not_start_in_time_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a busy machine Ray gives up after 30 s, by an error of no class of its own."""
+
+    def gives_up(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nmore")
+
+    monkeypatch.setattr("ray.init", gives_up)
+    told = r"^no Ray here: The current node timed out during startup\.$"
+    with pytest.raises(Retryable, match=told), ray_at(""):
+        pass
