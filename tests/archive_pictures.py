@@ -1,6 +1,8 @@
-"""Makes the pictures of the acceptance report and of adjudication for the docs, of phantoms."""
+"""Makes the pictures of adjudication and of both reports for the docs, of phantoms."""
 
+import json
 import os
+import shutil
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ from node.archive.proof import Proof
 from node.cli import app
 from node.web import serve_desk
 from tests.support import ROOT
-from tests.support.proofs import READ_AT, Truth, draw_heads, made_up
+from tests.support.proofs import READ_AT, Truth, draw_heads, made_up, read_anew
 
 DOCS = ROOT / "docs"
 SIZE = {"width": 1400, "height": 900}
@@ -23,7 +25,7 @@ LIMITS = EXAMPLE.replace("bleeds = 100", "bleeds = 60").replace("= 1000", "= 500
 
 
 def archive_pictures(folder: Path, browser: Browser) -> None:
-    """Write docs/adjudication.png and docs/acceptance*.png of a made-up proof."""
+    """Write docs/adjudication.png, acceptance*.png and comparison*.png of made-up proofs."""
     proof, truths = made_up(folder / "proof", 600, patients=560)
     known = {truth.study: truth for truth in truths}
     studies = read_joined(proof).studies
@@ -43,7 +45,31 @@ def archive_pictures(folder: Path, browser: Browser) -> None:
     ]
     draw_heads(proof, wrong[:3])
     CliRunner().invoke(app, ["archive", "report", str(proof.root)], catch_exceptions=False)
-    _report(proof.root / "report.html", browser)
+    for name, part, size in (
+        ("acceptance", "h1", SIZE),
+        ("acceptance-mistakes", "h2:has-text('Missed')", {**SIZE, "height": 404}),
+    ):
+        _shot(proof.root / "report.html", browser, name, part, size)
+    page = _compared(folder)
+    for name, part, size in (
+        ("comparison", "h1", SIZE),
+        ("comparison-flips", "h2:has-text('Flagged, now not')", {**SIZE, "height": 404}),
+    ):
+        _shot(page, browser, name, part, size)
+
+
+def _compared(folder: Path) -> Path:
+    """Compare a made-up proof with what another bundle reads; the first flips have pictures."""
+    old, truths = made_up(folder / "old", 600, prevalence=0.2, patients=550)
+    new = read_anew(old, folder / "new", threshold=0.45)
+    words = ["archive", "compare", str(old.root), str(new.root)]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    flips = json.loads((new.root / "comparison.json").read_text())["flips"]
+    shown = flips["flagged, now not flagged"][:3]
+    draw_heads(old, [truth for truth in truths if truth.study in shown])
+    shutil.copytree(old.image("").parent, new.image("").parent)
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    return new.root / "comparison.html"
 
 
 def _desk(proof: Proof, who: str) -> Desk:
@@ -88,16 +114,13 @@ def _page(proof: Proof, known: dict[str, Truth], desk: Desk, browser: Browser) -
     page.context.close()
 
 
-def _report(html: Path, browser: Browser) -> None:
-    for name, part, size in (
-        ("acceptance", "h1", SIZE),
-        ("acceptance-mistakes", "h2:has-text('Missed')", {**SIZE, "height": 404}),
-    ):
-        context = browser.new_context(viewport=size, color_scheme="dark")  # type: ignore[arg-type]
-        page = context.new_page()
-        page.goto(html.as_uri())
-        page.locator(part).evaluate("part => part.scrollIntoView()")
-        page.mouse.wheel(0, -50)  # from under the bar
-        page.wait_for_timeout(500)
-        page.screenshot(path=DOCS / f"{name}.png")
-        context.close()
+def _shot(html: Path, browser: Browser, name: str, part: str, size: dict[str, int]) -> None:
+    """Write docs/`name`.png: a page from a part of it on."""
+    context = browser.new_context(viewport=size, color_scheme="dark")  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(html.as_uri())
+    page.locator(part).first.evaluate("part => part.scrollIntoView()")
+    page.mouse.wheel(0, -50)  # from under the bar
+    page.wait_for_timeout(500)
+    page.screenshot(path=DOCS / f"{name}.png")
+    context.close()

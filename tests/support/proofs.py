@@ -12,6 +12,7 @@ import pyarrow
 from pyarrow import parquet
 
 from models.findings import SUBTYPES
+from node.archive.comparison import begin_again
 from node.archive.finding.store import CATALOGUE, WHERE
 from node.archive.proof import Proof
 from node.archive.reading.outcomes import OUTCOME
@@ -22,6 +23,7 @@ SCANNERS = ("SIEMENS Force", "GE Revolution", "PHILIPS iCT")
 KERNELS = ("Hr40f", "SOFT", "UB")
 PLACES = ("emergency", "inpatient", "outpatient")
 THRESHOLD = 0.4
+DECIDED = ("SUSPECTED", "NO_FINDING")
 WHY = {
     "NOT_ANALYSED": "only {} mL of brain were scanned",
     "FAILED": "it failed after {}.5 s",
@@ -170,6 +172,34 @@ def write_labels(proof: Proof, labels: Sequence[Sequence[str]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("accession", "label", "sentence", "rule", "language", "patient"))
         writer.writerows(labels)
+
+
+def read_anew(
+    old: Proof, folder: Path, *, seed: int = 3, threshold: float = THRESHOLD, spread: float = 0.15
+) -> Proof:
+    """Make a second proof of the studies, read by a bundle whose scores are a little different."""
+    begin_again(old, Proof(folder))
+    rng = np.random.default_rng(seed)
+    rows = []
+    for row in outcome_rows(old):
+        chance, moved = rng.random(), rng.normal(0, spread)
+        probability = float(np.clip((row["probability"] or 0.1) + moved, 0, 1))
+        result = "NOT_ANALYSED" if chance < 0.03 else DECIDED[probability < threshold]
+        analysed = result in DECIDED
+        rows.append(
+            row
+            | {
+                "result": result,
+                "flagged": result == "SUSPECTED",
+                "reason": "" if analysed else "CONTRAST",
+                "probability": probability if analysed else None,
+                "subtypes": dict.fromkeys(SUBTYPES, 0.1) if analysed else None,
+                "threshold": threshold,
+                "bundle_version": "0.5",
+            }
+        )
+    write_outcomes(Proof(folder), rows)
+    return Proof(folder)
 
 
 def draw_heads(proof: Proof, truths: Sequence[Truth]) -> None:

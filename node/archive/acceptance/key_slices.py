@@ -12,8 +12,8 @@ from node.overlay import write_sides
 
 LARGEST = 360
 """Pixels of a picture's longer side. Chosen: some 20 KB each."""
-LETTERS = 18
-"""Pixels of the letters that tell left from right; as the capture's, for its size."""
+LETTERS = 26
+"""Pixels of the letters that tell left from right; the page shows a picture at about half."""
 
 
 def key_pictures(proof: Proof, wrong: Mapping[str, int | None]) -> dict[str, list[str]]:

@@ -14,7 +14,6 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from typer.testing import CliRunner
 
-from models.findings import SUBTYPES
 from node.archive.acceptance import Counted, Figure
 from node.archive.adjudication import Answer, Decision, append, draw
 from node.archive.comparison.paired import Answers, Table, change, mcnemar, newcombe
@@ -23,49 +22,19 @@ from node.archive.proof import Proof
 from node.cli import app
 from node.wording import Flip
 from tests.support.proofs import (
-    THRESHOLD,
+    DECIDED,
     Truth,
     draw_heads,
     made_up,
     outcome_rows,
+    read_anew,
     write_outcomes,
 )
-
-DECIDED = ("SUSPECTED", "NO_FINDING")
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
     done = CliRunner().invoke(app, ["archive", *map(str, arguments)], env={"COLUMNS": "80"})
     return done.exit_code, done.stdout, done.stderr
-
-
-def read_anew(
-    old: Proof, folder: Path, *, seed: int = 3, threshold: float = THRESHOLD, spread: float = 0.15
-) -> Proof:
-    """Make a second proof of the studies, read by a bundle whose scores are a little different."""
-    code, _, error = run("again", old.root, folder)
-    assert code == 0, error
-    rng = np.random.default_rng(seed)
-    rows = []
-    for row in outcome_rows(old):
-        chance, moved = rng.random(), rng.normal(0, spread)
-        probability = float(np.clip((row["probability"] or 0.1) + moved, 0, 1))
-        result = "NOT_ANALYSED" if chance < 0.03 else DECIDED[probability < threshold]
-        analysed = result in DECIDED
-        rows.append(
-            row
-            | {
-                "result": result,
-                "flagged": result == "SUSPECTED",
-                "reason": "" if analysed else "CONTRAST",
-                "probability": probability if analysed else None,
-                "subtypes": dict.fromkeys(SUBTYPES, 0.1) if analysed else None,
-                "threshold": threshold,
-                "bundle_version": "0.5",
-            }
-        )
-    write_outcomes(Proof(folder), rows)
-    return Proof(folder)
 
 
 def decide(proof: Proof, truths: list[Truth], share: float) -> None:

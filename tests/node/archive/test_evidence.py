@@ -107,8 +107,8 @@ def decoded(url: str) -> np.ndarray:
 def letter(picture: np.ndarray, edge: str) -> str:
     """Return which of L and R stands at an edge, over air: the upper right of an L is empty."""
     middle = len(picture) // 2
-    rows = picture[middle - 12 : middle + 12]
-    ink = (rows[:, :20] if edge == "left" else rows[:, -20:]) > 150
+    rows = picture[middle - 16 : middle + 16]
+    ink = (rows[:, :27] if edge == "left" else rows[:, -27:]) > 150
     ys, xs = np.nonzero(ink)
     glyph = ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
     corner = glyph[: len(glyph) // 2, glyph.shape[1] // 2 :]

@@ -133,7 +133,7 @@ def retracted(node: Crashing) -> None:
         node.kill(life)
         found = books(node)
         after = found if found != before else None
-    assert after["withdrawals"] == [(2, "anna", "wrong bundle")]
+    assert [said for _, *said in after["withdrawals"]] == [["anna", "wrong bundle"]]
     assert [len(after[name]) for name in ("cases", "events", "audit")] == [2, 1, 1]
     assert {status for _, status in after["owed"]} <= {"SENT", "CANCELLED"}, "nothing old leaves"
     again = node.mortals.command(*words)
@@ -144,11 +144,11 @@ def retracted(node: Crashing) -> None:
 
 def withdrawal_brought(node: Crashing) -> None:
     """Let worker and deliverer die at each step until all of the withdrawal is out."""
-    withdraws = 'SELECT state FROM "case" WHERE id = 2'
+    withdraws = 'SELECT state FROM "case" WHERE id IN (SELECT case_id FROM withdrawal)'
     live_and_die(node, "work", lambda: node.rows(withdraws) in ([("REPORTED",)], [("DELIVERED",)]))
     live_and_die(node, "deliver", lambda: node.rows(withdraws) == [("DELIVERED",)])
     assert node.rows("SELECT count(*) FROM delivery WHERE status = 'OWED'") == [(0,)]
-    assert set(node.rows('SELECT id, attempts FROM "case"')) == {(1, 0), (2, 0)}
+    assert node.rows('SELECT attempts FROM "case"') == [(0,), (0,)]
     assert len(node.rows("SELECT who FROM audit WHERE what = 'RETRACTED'")) == 1
 
 
@@ -163,7 +163,8 @@ def test_retraction_that_is_killed_at_each_step_is_brought_once_and_nothing_old_
     assert len(old) == (len(RESULT) if sent else 0)
     retracted(node)
     withdrawal_brought(node)
-    withdrawn = dict(node.rows("SELECT dedup_key, kind FROM delivery WHERE case_id = 2"))
+    of_withdrawal = "case_id IN (SELECT case_id FROM withdrawal)"
+    withdrawn = dict(node.rows(f"SELECT dedup_key, kind FROM delivery WHERE {of_withdrawal}"))
     assert sorted(withdrawn.values()) == ["capture", "sr", "text"]
     for one in node.archives:
         assert set(one.got) == old | set(withdrawn)
