@@ -1,7 +1,7 @@
 """How often a detector takes a known mimic of blood for blood: ichnode evaluate RECIPE --mimics.
 
 The detector is the recipe's bundle. It reads normal heads with one mimic each: phantoms of the test
-range, and the patients that the recipe holds out who do not bleed, with calcium put in.
+range, and the patients that the recipe holds out who do not bleed, with calcium or a tumour put in.
 """
 
 import logging
@@ -98,7 +98,7 @@ def published(found: Mapping[str, list[Alarm]]) -> Table:
     return Table(
         "mimics",
         "Normal heads with a mimic of blood: false alarms",
-        "phantoms of the test range, and held-out patients with calcium put in",
+        "phantoms of the test range, and held-out patients with calcium or a tumour put in",
         COLUMNS,
         {name: _row(each) for name, each in found.items()},
         (

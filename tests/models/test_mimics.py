@@ -91,16 +91,22 @@ def patient_points(flipped: bool, tilt_deg: float) -> tuple[Volume, Array, Array
 def said(
     *paints: Paint,
     marked: Callable[..., Array],
+    skull: tuple[Paint, ...] = (),
     flipped: bool = False,
     tilt_deg: float = 0.0,
     noise_hu: float = 3.0,
 ) -> tuple[str, ...]:
-    """Return what is said of a head with these paints, where `marked` is marked."""
+    """Return what is said of a head with these paints, where `marked` is marked.
+
+    What is painted lies inside the skull, but for `skull`.
+    """
     volume, x, y, z = patient_points(flipped, tilt_deg)
     deep = depth(x, y, z)
     hu = np.where(deep > 0, 32.0, np.where(deep > -7, 900.0, np.where(deep > -12, 20.0, -1000.0)))
     for value, where in paints:
         hu[where(x, y, z) & (deep > 0)] = value
+    for value, where in skull:
+        hu[where(x, y, z)] = value
     hu += np.random.default_rng(0).normal(0, noise_hu, SHAPE)
     volume = replace(volume, hu=hu.astype(np.float32))
     slabs = make_slabs(volume, 5.0)
@@ -183,6 +189,134 @@ BLEEDS = {
 def test_a_bleed_at_the_place_of_a_mimic_gets_no_sentence(name: str) -> None:
     paints, marked = BLEEDS[name]
     assert said(*paints, marked=marked) == ()
+
+
+def on_the_dura(x: Array, y: Array, z: Array) -> Array:
+    return ball(52, -10, 22, 13)(x, y, z) & (depth(x, y, z) > 1)
+
+
+def lens(x: Array, y: Array, z: Array) -> Array:
+    """An epidural: 10 mm deep, five times as long."""
+    along = (y + 10) ** 2 + (z - 22) ** 2
+    return (x > 0) & (depth(x, y, z) > 1) & (depth(x, y, z) < 12 * (1 - along / 27**2))
+
+
+def crescent(x: Array, y: Array, z: Array) -> Array:
+    return (x > 0) & (np.abs(y) < 50) & (z > 0) & (depth(x, y, z) > 1) & (depth(x, y, z) < 10)
+
+
+def sheet(x: Array, y: Array, z: Array) -> Array:
+    return (x > 0) & (np.abs(y + 10) < 40) & (z > 0) & (depth(x, y, z) > 1) & (depth(x, y, z) < 6)
+
+
+def both(x: Array, y: Array, z: Array) -> Array:
+    return on_the_dura(x, y, z) | sheet(x, y, z)
+
+
+def in_white_matter(x: Array, y: Array, z: Array) -> Array:
+    return ball(30, -20, 26, 8)(x, y, z)
+
+
+def oedema(x: Array, y: Array, z: Array) -> Array:
+    return ball(30, -20, 26, 24)(x, y, z) & (depth(x, y, z) > 9)
+
+
+def rim_of_oedema(x: Array, y: Array, z: Array) -> Array:
+    return ball(30, -20, 26, 12)(x, y, z)
+
+
+def territory(x: Array, y: Array, z: Array) -> Array:
+    return (x > 25) & (np.abs(y + 5) < 32) & (np.abs(z - 25) < 15) & (depth(x, y, z) < 30)
+
+
+def gyri(x: Array, y: Array, z: Array) -> Array:
+    """A ribbon of cortex, 4 mm thick, that dives into sulci."""
+    top = 11 + 8 * np.sin(y / 7)
+    return territory(x, y, z) & (depth(x, y, z) > top) & (depth(x, y, z) < top + 5)
+
+
+def on_the_surface(x: Array, y: Array, z: Array) -> Array:
+    return territory(x, y, z) & (depth(x, y, z) > 4) & (depth(x, y, z) < 9)
+
+
+TUMOURS = {
+    "meningioma": ([(50.0, on_the_dura)], on_the_dura, "tumour such as a meningioma"),
+    "metastasis": ([(20.0, oedema), (52.0, in_white_matter)], in_white_matter, "of oedema in the"),
+    "laminar necrosis": ([(20.0, territory), (50.0, gyri)], gyri, "laminar necrosis"),
+}
+
+
+@pytest.mark.parametrize("name", TUMOURS)
+def test_a_tumour_or_a_dead_cortex_is_named(name: str) -> None:
+    paints, marked, words = TUMOURS[name]
+    (only,) = said(*paints, marked=marked)
+    assert words in only and "may be" in only
+
+
+MASSES_OF_BLOOD = {
+    "fresh clot on the dura": ([(68.0, on_the_dura)], on_the_dura),
+    "clot with a pale edge": ([(44.0, on_the_dura), (56.0, ball(50, -10, 22, 9))], on_the_dura),
+    "epidural, pale": ([(50.0, lens)], lens),
+    "subdural, pale": ([(50.0, crescent)], crescent),
+    "pale bleed of the lobe": ([(50.0, ball(32, -20, 30, 12))], ball(32, -20, 30, 12)),
+    "clot that spreads on the dura": ([(50.0, on_the_dura), (50.0, sheet)], both),
+    "bleed with its rim": ([(20.0, rim_of_oedema), (52.0, in_white_matter)], in_white_matter),
+    "fresh bleed in much oedema": ([(20.0, oedema), (70.0, in_white_matter)], in_white_matter),
+    "bleed of an infarct": ([(20.0, territory), (52.0, in_white_matter)], in_white_matter),
+    "blood between gyri": ([(50.0, gyri)], gyri),
+    "fresh blood between gyri": ([(20.0, territory), (70.0, gyri)], gyri),
+    "thin subdural over an infarct": ([(20.0, territory), (50.0, on_the_surface)], on_the_surface),
+}
+
+
+@pytest.mark.parametrize("name", MASSES_OF_BLOOD)
+def test_a_bleed_of_the_form_of_a_tumour_gets_no_sentence(name: str) -> None:
+    paints, marked = MASSES_OF_BLOOD[name]
+    assert said(*paints, marked=marked) == ()
+
+
+def vault_at(y: float, z: float, half_mm: float) -> Callable[..., Array]:
+    """Bone of the left side around this place."""
+    return lambda a, b, c: (a > 30) & (np.abs(b - y) < half_mm) & (np.abs(c - z) < 12)
+
+
+BLED: Paint = (60.0, crescent)
+OPENED = {
+    "burr hole": ((30.0, vault_at(0, 25, 6)), "gap in the skull vault"),
+    "lost flap": ((30.0, vault_at(0, 25, 20)), "gap in the skull vault"),
+    "clip": ((3000.0, ball(45, 0, 25, 3)), "metal"),
+}
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_blood_beside_a_trace_of_an_operation_says_that_it_may_be_expected(name: str) -> None:
+    trace, words = OPENED[name]
+    texts = said(BLED, marked=crescent, skull=(trace,))
+    assert len(texts) == 1 and words in texts[0]
+    assert "blood may be expected" in texts[0] and "new blood looks the same" in texts[0]
+
+
+def test_air_is_a_trace_of_an_operation_only_where_the_vault_was_opened() -> None:
+    air: Paint = (-900.0, ball(0, -62, 25, 5))
+    hole: Paint = (30.0, lambda a, b, c: vault_at(0, 25, 6)(-a, b, c))  # of the other side
+    frontal = (60.0, ball(14, -56, 25, 7))
+    (only,) = said(frontal, marked=frontal[1], skull=(air, hole))
+    assert "from air inside the skull, as after an operation" in only
+    assert said(frontal, marked=frontal[1], skull=(air,)) == ()
+
+
+UNOPENED = {
+    "fracture": (30.0, vault_at(0, 25, 1.5)),
+    "sutures of both sides": (30.0, lambda a, b, _: (np.abs(b) < 1.6) & (np.abs(a) > 20)),
+    "hole of the other side": (30.0, lambda a, b, c: vault_at(0, 25, 6)(-a, b, c)),
+    "hole at the back": (30.0, lambda a, b, c: ball(0, 88, 25, 8)(a, b, c)),
+}
+
+
+@pytest.mark.parametrize("name", UNOPENED)
+def test_blood_away_from_a_hole_or_beside_a_slit_gets_no_sentence(name: str) -> None:
+    where = ball(48, -10, 22, 7)
+    assert said((60.0, where), marked=where, skull=(UNOPENED[name],)) == ()
 
 
 def test_the_largest_region_is_named_first_and_small_ones_are_passed_over() -> None:

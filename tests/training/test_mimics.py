@@ -31,11 +31,13 @@ def head() -> Phantom:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BODIES)
-def test_calcium_is_put_in_where_its_pixels_say_and_nowhere_else(head: Phantom, name: str) -> None:
+def test_a_body_is_put_in_where_its_pixels_say_and_nowhere_else(head: Phantom, name: str) -> None:
     put = implant_mimic(head.volume, head.brain, 3, name)
     rise = put.volume.hu - head.volume.hu
     assert put.mimic.any() and not (put.mimic & ~head.brain).any()
-    assert (rise[put.mimic] > 20).all() and (rise >= 0).all()
+    assert (rise >= 0).all()
+    least = 0.5 if name == "meningioma" else 0.02  # a tumour is hardly denser than a vessel
+    assert np.quantile(rise[put.mimic], least) > (8 if name == "meningioma" else 20)
     far = ~(put.mimic | np.roll(put.mimic, 1, 0) | np.roll(put.mimic, -1, 0))
     assert (rise[far] > 0).mean() < 0.002
     again = implant_mimic(head.volume, head.brain, 3, name)
@@ -49,6 +51,19 @@ def test_the_pixels_of_a_phantom_s_mimic_are_what_it_made_denser() -> None:
     inside, brain = drawn.volume.hu[drawn.denser], drawn.volume.hu[drawn.brain]
     assert np.median(inside) > np.median(brain) + 20
     assert not phantom(4, confounders=("infarct",), scanner=SMALL).denser.any()
+
+
+def test_what_is_drawn_on_demand_alone_leaves_random_phantoms_as_they_were() -> None:
+    from training.phantoms.confounders import CONFOUNDERS, random_confounders
+
+    on_demand = {name for name, (often, _) in CONFOUNDERS.items() if not often}
+    assert {"metastasis", "laminar", "burr_hole"} <= on_demand
+    found, counted = np.random.default_rng(7), np.random.default_rng(7)
+    draws = counted.random(len(CONFOUNDERS) - len(on_demand))
+    known = [name for name in CONFOUNDERS if name not in on_demand]
+    wanted = [n for n, draw in zip(known, draws, strict=True) if draw < CONFOUNDERS[n][0]]
+    assert list(random_confounders(found)) == wanted
+    assert found.random() == counted.random()  # not one draw more
 
 
 def test_every_mimic_is_one_of_the_phantoms_confounders() -> None:

@@ -80,6 +80,28 @@ def meningioma(rng: np.random.Generator, h: Head) -> None:
     h.paint(box, ball, rng.uniform(46, 60))
 
 
+def metastasis(rng: np.random.Generator, h: Head) -> None:
+    """Grow a small dense tumour in the white matter, with oedema that spares the cortex."""
+    side, radius = rng.choice((-1, 1)), rng.uniform(6, 10)
+    centre = np.array((side * 32, -32, 28)) + rng.normal(0, 4, 3)
+    box, around = h.space.ellipsoid(centre, rng.uniform(27, 34, 3))
+    fingers = around + 7 * smooth_noise(rng, 9, around.shape)
+    white = np.maximum(h.pia[box] + 3.2, 2 - h.ventricles[box])
+    h.paint(box, np.maximum(fingers, white).astype(np.float32), rng.uniform(14, 19), edge_mm=2)
+    h.paint(*h.space.ellipsoid(centre, radius * rng.uniform(0.9, 1.1, 3)), hu=rng.uniform(46, 58))
+
+
+def laminar(rng: np.random.Generator, h: Head) -> None:
+    """Leave an infarct of some weeks: dark, a layer of its cortex dense."""
+    side = rng.choice((-1, 1))
+    centre = np.array((side * 48, rng.uniform(-25, 25), 26))
+    box, territory = h.space.ellipsoid(centre, rng.uniform(18, 26, 3))
+    brain = np.maximum(territory, h.pia[box])
+    h.paint(box, brain.astype(np.float32), rng.uniform(15, 21), edge_mm=2)
+    layer = np.maximum(territory, np.abs(h.pia[box] + 1.5) - 0.9)
+    h.paint(box, layer.astype(np.float32), rng.uniform(56, 70))
+
+
 def pseudo_sah(rng: np.random.Generator, h: Head) -> None:
     """Swell the brain: dark, even parenchyma beside which cisterns and dura look bright."""
     inside = coverage(h.cavity + 1.5)
@@ -116,6 +138,16 @@ def postoperative(rng: np.random.Generator, h: Head) -> None:
     if rng.random() < 0.4:
         box, bubble = s.ellipsoid((side * 30, -70, rng.uniform(15, 40)), (6, 3, 6))
         h.paint(box, np.maximum(bubble, h.cavity[box] + 0.5), -900)
+
+
+def burr_hole(rng: np.random.Generator, h: Head) -> None:
+    """Drill a hole through the vault."""
+    side, s = rng.choice((-1, 1)), h.space
+    y, z = rng.uniform(-30, 30), rng.uniform(22, 42)
+    box = s.box((side * 66, y, z), 20)
+    away = np.sqrt((s.y[box] - y) ** 2 + (s.z[box] - z) ** 2)
+    hole = (away < rng.uniform(6.5, 8)) & (s.x[box] * side > 20) & (h.cavity[box] > -1)
+    h.hu[box] = np.where(hole & (h.hu[box] > 100), 30, h.hu[box])
 
 
 def metal(rng: np.random.Generator, h: Head) -> None:
@@ -173,10 +205,17 @@ CONFOUNDERS: Mapping[str, tuple[float, Draw]] = {
     "metal": (0.04, metal),
     "beam_hardening": (0.5, beam_hardening),
     "contrast": (0.04, contrast),
+    "metastasis": (0, metastasis),
+    "laminar": (0, laminar),
+    "burr_hole": (0, burr_hole),
 }
-"""How often each confounder occurs in a random phantom, and what draws it."""
+"""How often each confounder occurs in a random phantom, and what draws it.
+
+What never occurs is drawn where it is asked for: random phantoms are as they were before it came.
+"""
 
 
 def random_confounders(rng: np.random.Generator) -> tuple[str, ...]:
     """Return which confounders a random head has."""
-    return tuple(name for name, (often, _) in CONFOUNDERS.items() if rng.random() < often)
+    occur = ((name, often) for name, (often, _) in CONFOUNDERS.items() if often)
+    return tuple(name for name, often in occur if rng.random() < often)

@@ -1,7 +1,7 @@
 """Normal heads with one mimic of blood each, and its pixels: phantoms, and real heads.
 
-Real heads take the mimics that are a body of calcium at a place that the standard head's
-coordinates name. The others, such as a dense sinus, follow structures that nobody outlined.
+Real heads take the mimics that are a body at a place that the standard head's coordinates name:
+calcium, and a meningioma. The others, as a dense sinus does, follow what nobody outlined.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,6 +27,8 @@ NAMES: Mapping[str, str] = {
     "sinus": "dense venous sinuses",
     "vessels": "dense basal arteries",
     "meningioma": "meningioma",
+    "metastasis": "tumour with oedema",
+    "laminar": "laminar necrosis",
     "pseudo_sah": "swollen brain",
     "postoperative": "after an operation",
     "metal": "metal with streaks",
@@ -38,8 +40,8 @@ NAMES: Mapping[str, str] = {
 NONE = "none"
 """A head without any mimic, to compare with."""
 
-CALCIUM_HU = (90.0, 300.0)
-"""Attenuation of calcium, as in the phantoms."""
+CALCIUM_HU, MENINGIOMA_HU = (90.0, 300.0), (46.0, 60.0)
+"""Attenuations, as in the phantoms."""
 
 Body = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Centre and half axes of an ellipsoid, mm of the standard head."""
@@ -66,13 +68,22 @@ def _falx(rng: np.random.Generator) -> list[Body]:
     return [(centre, np.array((2.2, rng.uniform(4, 10), rng.uniform(3, 7))))]
 
 
-BODIES: Mapping[str, Bodies] = {
-    "pineal": _pineal,
-    "choroid": _choroid,
-    "basal_ganglia": _basal_ganglia,
-    "falx": _falx,
+def _meningioma(rng: np.random.Generator) -> list[Body]:
+    radius = rng.uniform(10, 15)
+    places = ((60 - radius / 2, -20, 30), (50 - radius / 2, -48, 22))
+    centre = np.array(places[rng.choice(2)], float)
+    centre[0] *= rng.choice((-1, 1))
+    return [(centre, radius * rng.uniform(0.9, 1.1, 3))]
+
+
+BODIES: Mapping[str, tuple[tuple[float, float], Bodies]] = {
+    "pineal": (CALCIUM_HU, _pineal),
+    "choroid": (CALCIUM_HU, _choroid),
+    "basal_ganglia": (CALCIUM_HU, _basal_ganglia),
+    "falx": (CALCIUM_HU, _falx),
+    "meningioma": (MENINGIOMA_HU, _meningioma),
 }
-"""What real heads take."""
+"""What real heads take: between which attenuations, and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ class Mimicked:
 
 
 def implant_mimic(volume: Volume, inside: Mask, seed: int, name: str) -> Mimicked:
-    """Return a scan with calcium put in at one of the places of `BODIES`.
+    """Return a scan with one of the `BODIES` put in.
 
     Parameters
     ----------
@@ -93,16 +104,17 @@ def implant_mimic(volume: Volume, inside: Mask, seed: int, name: str) -> Mimicke
     inside
         (z, y, x) bool, the inside of its skull; some of it is true.
     seed
-        Same seed and arguments, same calcium.
+        Same seed and arguments, same body.
     """
     rng = np.random.default_rng(seed)
     scene, hu = scene_of(volume, inside), volume.hu.copy()
-    calcium_hu, mimic = rng.uniform(*CALCIUM_HU), np.zeros(hu.shape, bool)
-    for centre, radii in BODIES[name](rng):
+    between_hu, bodies = BODIES[name]
+    mimic_hu, mimic = rng.uniform(*between_hu), np.zeros(hu.shape, bool)
+    for centre, radii in bodies(rng):
         surface = _ellipsoid(scene, centre, radii)
         for z in range(len(hu)):
             share = _share(scene, surface, z) * (inside[z] & (volume.hu[z] < BONE_HU))
-            hu[z] += share * np.maximum(calcium_hu - hu[z], 0)
+            hu[z] += share * np.maximum(mimic_hu - hu[z], 0)
             mimic[z] |= share > 0.5
     return Mimicked(replace(volume, hu=hu), mimic)
 
