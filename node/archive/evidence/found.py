@@ -41,7 +41,10 @@ def read_found(proof: Proof) -> Found | None:
     try:
         rows = read_table(file, columns=["study", "taken", "why"]).to_pylist()
     except (ArrowException, OSError, KeyError) as error:
-        raise Permanent(f"{file} cannot be read: {error}") from error
+        raise Permanent(
+            f"{file} cannot be read ({error}): ichnode archive find, called as before, "
+            "writes it anew"
+        ) from error
     if not rows:
         raise Permanent(
             f"{file} is empty: `ichnode archive find` found no study; look at its source and dates"

@@ -113,7 +113,10 @@ def _rows(file: Path) -> Iterable[dict[str, Any]]:
                 raise Permanent(f"{file} is no table of outcomes: it has no {min(missing)!r}")
             rows: list[dict[str, Any]] = opened.read().to_pylist()
     except (ArrowException, OSError) as error:
-        raise Permanent(f"{file} cannot be read: {error}") from error
+        raise Permanent(
+            f"{file} cannot be read ({error}): put it back from a copy, or take it away and have "
+            "ichnode archive read read its studies again"
+        ) from error
     return rows
 
 

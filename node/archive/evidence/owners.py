@@ -22,5 +22,8 @@ def read_owners(proof: Proof) -> Mapping[str, str]:
     try:
         rows = read_table(proof.where, columns=["study", "patient_id"]).to_pylist()
     except (ArrowException, OSError, KeyError) as error:
-        raise Permanent(f"{proof.where} cannot be read: {error}") from error
+        raise Permanent(
+            f"{proof.where} cannot be read ({error}): ichnode archive find, called as before, "
+            "writes it anew"
+        ) from error
     return {str(row["study"]): str(row["patient_id"] or "") for row in rows}

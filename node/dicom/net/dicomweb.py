@@ -12,7 +12,7 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 from pydicom.errors import InvalidDicomError
 from requests import HTTPError, RequestException
-from requests.exceptions import SSLError
+from requests.exceptions import InvalidJSONError, SSLError, Timeout
 
 from node.announced import OF_SERIES, OF_STUDY, ListedSeries, ListedStudy
 from node.dicom.net.retrieve import Take
@@ -173,6 +173,10 @@ def _why(error: RequestException) -> str:
         return f"the server answers {code} {error.response.reason}{hint}"
     if isinstance(error, SSLError):
         return "its TLS certificate is not trusted here, or it speaks no TLS"
+    if isinstance(error, InvalidJSONError):
+        return "its answer is no DICOM JSON; is it the address of its DICOMweb service?"
+    if isinstance(error, Timeout):
+        return "the server does not answer in time (pull.timeout_s)"
     return f"no answer from the server ({type(error).__name__})"
 
 

@@ -250,7 +250,10 @@ class DimseArchive:
             raise Retryable(f"{self._name}: the association has ended") from error
         for answer, found in answers:
             if "Status" not in answer:
-                raise Retryable(f"{self._name}: the association ended before the {what}'s answer")
+                raise Retryable(
+                    f"{self._name}: no answer to the {what}: the association ended before it, or "
+                    "it takes longer than pull.timeout_s"
+                )
             if answer.Status == CANCELLED and what == "C-FIND":
                 return  # as `_find` asked for
             if answer.Status not in PENDING and answer.Status != Status.SUCCESS:

@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import pyarrow.parquet as pq
 import pytest
 from pydicom.fileset import FileSet
+from requests.exceptions import JSONDecodeError, ReadTimeout
 from typer.testing import CliRunner
 
 from node.announced import ListedSeries, ListedStudy
@@ -369,6 +370,32 @@ def test_a_server_that_lists_fewer_than_asked_for_is_asked_for_the_rest() -> Non
         archive = WebArchive(Capped(5, pages=pages), "web", lambda *_: Status.SUCCESS)
         found, cut_off = archive.performed("20250314", limit)
         assert (len({one.study_instance_uid for one in found}), cut_off) == expected
+
+
+class Failing:
+    """A DICOMweb server that fails in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def search_for_studies(self, **_: Any) -> list[dict[str, Any]]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            JSONDecodeError("Expecting value", "<html>login</html>", 0),
+            "is no DICOM JSON; is it the",
+        ),
+        (ReadTimeout(), "the server does not answer in time"),
+    ],
+)
+def test_a_page_of_a_server_and_its_silence_are_told_apart(error: Exception, said: str) -> None:
+    archive = WebArchive(Failing(error), "web", lambda *_: Status.SUCCESS)
+    with pytest.raises(Retryable, match=said):
+        archive.performed("20250314", 9)
 
 
 @pytest.mark.peer
