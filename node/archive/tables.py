@@ -36,7 +36,9 @@ def rows(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]
                 (table.line_num, {name: (row[name] or "").strip() for name in columns})
                 for row in table
             ]
-    except (OSError, UnicodeError, csv.Error) as error:
+    except UnicodeError as error:
+        raise BadConfiguration(f"{file} is no UTF-8: save it as CSV in UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise BadConfiguration(f"{file}: {error}") from error
     if not found:
         raise BadConfiguration(f"{file}: no row under the first line")

@@ -115,3 +115,9 @@ def test_no_alarm_is_status_0_and_a_bad_table_2(flagged: Path) -> None:
     flagged.write_text("time,scanner\n")
     code, _, error = run("chart", str(flagged))
     assert code == 2 and error.count("\n") == 1 and "no column 'value'" in error
+
+
+def test_a_table_in_another_encoding_is_told_with_the_remedy(flagged: Path) -> None:
+    flagged.write_bytes(flagged.read_bytes().decode().encode("utf-16"))
+    code, _, said = run("chart", str(flagged))
+    assert code == 2 and "is no UTF-8: save it as CSV in UTF-8" in said
