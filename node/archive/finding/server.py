@@ -4,10 +4,11 @@ A day is a part of the search. One association a time; between the hours that ar
 closed. What the index does not tell is empty, and known when the study is read.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from functools import partial
+from typing import TypeVar
 
 from node.announced import ListedSeries, ListedStudy
 from node.archive.finding.gentle import Gentle
@@ -29,6 +30,7 @@ or lists something else. Chosen."""
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 Open = Callable[[], AbstractContextManager[Archive]]
+Listed = TypeVar("Listed", ListedStudy, ListedSeries)
 
 
 def search_server(
@@ -89,15 +91,30 @@ def _of_day(
         with open_archive() as archive:
             if left is None:
                 gentle.wait()
-                left = _studies(archive, day, name)
+                left = _named(_studies(archive, day, name), f"studies of {day}", name, tell)
             while left:
                 gentle.wait()
                 if not gentle.may():
                     break
-                series = archive.series(left[-1].study_instance_uid)
+                listed = archive.series(left[-1].study_instance_uid)
+                series = _named(listed, f"series of {day}", name, tell)
                 found += [_found(left[-1], one, name, words) for one in series]
                 left.pop()
     return found
+
+
+def _named(
+    listed: Sequence[Listed], what: str, name: str, tell: Callable[[str], None]
+) -> list[Listed]:
+    """Return those that have a UID; say how many have none, which nobody can ask for."""
+    named = [one for one in listed if _uid(one)]
+    if less := len(listed) - len(named):
+        tell(f"{name} lists {less} {what} without a UID: they are left out")
+    return named
+
+
+def _uid(one: ListedStudy | ListedSeries) -> str:
+    return one.study_instance_uid if isinstance(one, ListedStudy) else one.series_instance_uid
 
 
 def _studies(archive: Archive, day: date, name: str) -> list[ListedStudy]:

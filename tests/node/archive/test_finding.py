@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from errno import ENOSPC
@@ -250,13 +250,20 @@ def quick() -> Gentle:
     return Gentle(1e6, Hours(), sleep=lambda _: None)
 
 
-def search(index: Index, proof: Path, days: int = 3, gentle: Gentle | None = None) -> None:
+def search(
+    index: Index,
+    proof: Path,
+    days: int = 3,
+    gentle: Gentle | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
     store = Store(Proof(proof))
     between = (date(2025, 3, 1), date(2025, 3, days))
     try:
         for _ in search_server(
             *("pacs", index.opened, between, date(2025, 3, 3), WORDS, store),  # type: ignore[arg-type]
             gentle or quick(),
+            tell,
         ):
             pass
     finally:
@@ -275,6 +282,25 @@ def test_a_server_is_asked_by_day_and_its_series_are_judged_by_their_words(tmp_p
     assert why[""].startswith("too few slices: 2")
     assert "Head …" in why  # its accession number stood there
     assert index.asked == ["association", "20250301"]
+
+
+def test_what_a_server_lists_without_a_uid_is_told_and_left_out(tmp_path: Path) -> None:
+    class Nameless(Index):
+        def performed(self, dates: str, limit: int) -> tuple[list[ListedStudy], bool]:
+            found, more = super().performed(dates, limit)
+            return [*found, ListedStudy("", dates), ListedStudy("", dates)], more
+
+        def series(self, study: str) -> list[ListedSeries]:
+            assert study  # an empty one asks for the series of all studies
+            return [*super().series(study), ListedSeries("", "CT", "Head")]
+
+    said: list[str] = []
+    search(Nameless(), tmp_path, days=1, tell=said.append)
+    assert said == [
+        "pacs lists 2 studies of 2025-03-01 without a UID: they are left out",
+        "pacs lists 1 series of 2025-03-01 without a UID: they are left out",
+    ]
+    assert all(row["study"] and row["series"] for row in rows(tmp_path / "catalogue.parquet"))
 
 
 def test_a_server_that_stops_answering_half_way_loses_nothing(tmp_path: Path) -> None:
