@@ -33,7 +33,9 @@ LONGEST_S = 600.0
 """After so many seconds fewer rows become a file, so that others see them; chosen."""
 
 _UID = re.compile(r"\b\d+(\.\d+){3,}")
-_PATH = re.compile(r"(?<![\w.])/(?=\S)(?:[^/'\"\n]+/)+[^/'\"\s:;,)]*")
+_PATH = re.compile(
+    r"(?<=')/[^'\n]+(?=')|(?<=\")/[^\"\n]+(?=\")|(?<![\w.])/(?=\S)(?:[^/'\"\n]+/)+[^/'\"\s:;,)]*"
+)
 """Whoever exports an archive often gives folders and files the names of patients."""
 _TEXT, _NUMBER = pa.string(), pa.float64()
 OUTCOME = pa.schema(

@@ -248,14 +248,11 @@ def test_what_failed_names_no_study(proof: Proof) -> None:
 
 def test_what_failed_names_no_file(proof: Proof) -> None:
     outcomes = Outcomes(proof)
-    failed = Reading(
-        "FAILED",
-        "FileNotFoundError: [Errno 2] No such file: '/srv/Wagenknecht Ottilie/1.dcm' 2 mm/s",
-    )
+    failed = Reading("FAILED", "2 mm/s, no file: '/srv/Wagenknecht Ottilie/1 Otti.dcm'; /a/b.dcm")
     outcomes.add(outcome(order("1.2.3"), failed, NAMES, NOW))
     outcomes.close()
     (found,) = rows(proof)
-    assert found["reason"] == "[Errno 2] No such file: '(path)' 2 mm/s"
+    assert found["reason"] == "2 mm/s, no file: '(path)'; (path)"
 
 
 def test_words_of_technicians_name_nobody_in_an_outcome() -> None:
