@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli.commands.invocation import one_line_errors
+from node.cli.commands.invocation import installed, one_line_errors
 from node.cli.console.terminal import say
-from node.errors import BadConfiguration, Permanent
+from node.errors import Permanent
 
 JSON, HTML = "report.json", "report.html"
 
@@ -87,12 +87,8 @@ def _made(folder: Path, limits: Path | None, *, with_words: bool) -> dict[str, A
     proof = Proof(folder)
     file = limits or (proof.limits if proof.limits.exists() else None)
     demanded = read_limits(file) if file else None
-    try:
+    with installed("archive"):
         joined = read_joined(proof)
-    except ModuleNotFoundError as error:
-        raise BadConfiguration(
-            f"{error.name} is not installed: pip install 'ichnode[archive]'"
-        ) from error
     decisions, sample = read_decisions(proof.decisions), read_sample(proof.sample)
     now = datetime.now(UTC)
     return acceptance_report(joined, decisions, sample, demanded, now, with_words=with_words)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import one_line_errors
+from node.cli.commands.invocation import installed, one_line_errors
 from node.cli.console.terminal import say
-from node.errors import BadConfiguration, Permanent
+from node.errors import Permanent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +66,8 @@ def adjudicate(
     os.umask(0o077)  # decisions on patients are their reader's alone
     with one_line_errors():
         folder = Proof(proof)
-        try:
+        with installed("archive"):
             joined = read_joined(folder)
-        except ModuleNotFoundError as error:
-            raise BadConfiguration(
-                f"{error.name} is not installed: pip install 'ichnode[archive]'"
-            ) from error
         for remark in joined.remarks:
             say(remark, err=True)
         if feeds is not None:

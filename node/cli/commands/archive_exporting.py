@@ -11,9 +11,8 @@ import typer
 
 from node import log
 from node.cli.commands.archive_reading import Hours, MoveToHere, PerMinute
-from node.cli.commands.invocation import Config, Json, configured
+from node.cli.commands.invocation import Config, Json, configured, installed
 from node.cli.console.terminal import say
-from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,17 +42,13 @@ def export(
         ichnode archive export proof for_the_study
     """
     with configured(config) as settings:
-        try:
+        with installed("archive"):
             from node.archive.exporting import write_export
             from node.archive.finding import Gentle
             from node.archive.finding import hours as hours_of
             from node.archive.proof import Proof
             from node.archive.reading import Plan
             from node.archive.reading import move_to as move_to_of
-        except ModuleNotFoundError as error:
-            raise BadConfiguration(
-                f"{error.name} is not installed: pip install 'ichnode[archive]'"
-            ) from error
         log.configure("WARNING", as_json=settings.log.json_lines)  # no lines of the stages
         gentle = Gentle(per_minute, hours_of(hours))
         plan = Plan("", 1, 0.0, pictures=False, gentle=gentle, move_to=move_to_of(move_to))

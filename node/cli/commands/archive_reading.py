@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
+from node.cli.commands.invocation import Config, Json, configured, installed
 from node.cli.console.terminal import say, terminal
-from node.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -65,16 +64,12 @@ def read(
     Status 1 if a study failed or killed its worker.
     """
     with configured(config) as settings:
-        try:
+        with installed("archive"):
             from node.archive.finding import Gentle
             from node.archive.finding import hours as hours_of
             from node.archive.proof import Proof, disk_faults
             from node.archive.reading import Plan, read_catalogue
             from node.archive.reading import move_to as move_to_of
-        except ModuleNotFoundError as error:
-            raise BadConfiguration(
-                f"{error.name} is not installed: pip install 'ichnode[archive]'"
-            ) from error
         gentle = Gentle(per_minute, hours_of(hours))
         plan = Plan(address, actors, gpus, images, gentle, move_to_of(move_to))
         steps = read_catalogue(Proof(proof), settings, plan, partial(say, err=True))

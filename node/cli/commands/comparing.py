@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from node.cli.commands.accepting import Words
-from node.cli.commands.invocation import one_line_errors
+from node.cli.commands.invocation import installed, one_line_errors
 from node.cli.console.terminal import say
-from node.errors import BadConfiguration, Permanent
+from node.errors import Permanent
 
 JSON, HTML = "comparison.json", "comparison.html"
 
@@ -90,21 +88,10 @@ def _made(old: Path, new: Path, *, with_words: bool) -> tuple[dict[str, Any], st
     from node.archive.proof import Proof
 
     first, second = Proof(old), Proof(new)
-    with installed():
+    with installed("archive"):
         sides = read_sides(first, second)
     told = comparison(sides, datetime.now(UTC), with_words=with_words)
     return told, comparison_page(told, partial(pictures_of, told, first, second))
-
-
-@contextmanager
-def installed() -> Iterator[None]:
-    """Say what to install where a library of the extra is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BadConfiguration(
-            f"{error.name} is not installed: pip install 'ichnode[archive]'"
-        ) from error
 
 
 def write(folder: Path, told: dict[str, Any], html: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.commands.invocation import Config, Json, configured
+from node.cli.commands.invocation import Config, Json, configured, installed
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
 
@@ -62,14 +62,10 @@ def find(
     Status 1 if no head CT was found.
     """
     with configured(config) as settings:
-        try:
+        with installed("archive"):
             from node.archive.finding import Days, Gentle, Store
             from node.archive.finding import hours as hours_of
             from node.archive.proof import Proof, disk_faults
-        except ModuleNotFoundError as error:
-            raise BadConfiguration(
-                f"{error.name} is not installed: pip install 'ichnode[archive]'"
-            ) from error
         days = Days(_day("--since", since), _day("--until", until))
         if days.since and days.until and days.since > days.until:
             raise BadConfiguration(f"--since {days.since} is after --until {days.until}")

@@ -53,6 +53,17 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
+def installed(extra: str) -> Iterator[None]:
+    """Say what to install where a library of an extra of ichnode is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BadConfiguration(
+            f"{error.name} is not installed: pip install 'ichnode[{extra}]'"
+        ) from error
+
+
+@contextmanager
 def configured(config: Path | None) -> Iterator["Settings"]:
     """Yield the settings, with the log set up by them and errors printed in one line.
 

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from node.cli.commands.invocation import Json, one_line_errors
+from node.cli.commands.invocation import Json, installed, one_line_errors
 from node.cli.console.terminal import say, terminal
-from node.errors import BadConfiguration
 
 EXAMPLE = """\
 radiologists = 1          # or 24 numbers, one for each hour of the day from midnight
@@ -78,13 +77,9 @@ def minutes(
 
 
 def _simulate(settings: Path, *, as_json: bool) -> None:
-    try:
+    with installed("archive"):
         from node.archive.minutes import read_stated, simulate
         from node.cli.console.minutes import minutes_table, remarks
-    except ModuleNotFoundError as error:
-        raise BadConfiguration(
-            f"{error.name} is not installed: pip install 'ichnode[archive]'"
-        ) from error
 
     department, run = read_stated(settings)
     left = count(run.replications - 1, -1)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.commands.accepting import Words
-from node.cli.commands.comparing import HTML, installed, summarise, write
-from node.cli.commands.invocation import By, Config, Json, configured
+from node.cli.commands.comparing import HTML, summarise, write
+from node.cli.commands.invocation import By, Config, Json, configured, installed
 from node.cli.commands.retracting import one_line
 from node.cli.console.terminal import say
 
@@ -72,7 +72,7 @@ def report(
     from node.worklist import Worklist
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
-        with installed():
+        with installed("archive"):
             from node.shadow.report import shadow_report
 
         told, html = shadow_report(settings, worklist, utc_now(), with_words=words)

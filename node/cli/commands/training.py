@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from node import log
-from node.cli.commands.invocation import one_line_errors
+from node.cli.commands.invocation import installed, one_line_errors
 from node.errors import BadConfiguration
 
 RecipePath = Annotated[
@@ -126,9 +126,7 @@ def training_errors() -> Iterator[None]:
         log.configure("INFO", as_json=False)
         logging.getLogger("training").setLevel("INFO")
         try:
-            yield
-        except ModuleNotFoundError as missing:
-            install = "pip install 'ichnode[train]'"
-            raise BadConfiguration(f"{missing.name} is not installed: {install}") from missing
+            with installed("train"):
+                yield
         except BadRecipe as bad:
             raise BadConfiguration(str(bad)) from bad
