@@ -35,6 +35,7 @@ COMMANDS = [
     "send",
     "replay",
     "retract",
+    "shadow",
     "explain",
     "pause",
     "resume",
