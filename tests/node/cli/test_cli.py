@@ -47,6 +47,7 @@ COMMANDS = [
     "export",
     "evaluate",
     "archive",
+    "shadow",
     "cases",
     "quarantine",
     "deliveries",
