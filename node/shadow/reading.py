@@ -88,10 +88,7 @@ def read(due: Due, reader: Reader) -> Read:
         told = _told(plan, folder, reader)
         pictures: tuple[bytes | None, bytes | None] = (None, None)
         if flip(live, told):
-            pictures = (
-                _picture(before, reader) if live.probability is not None else None,
-                _picture(folder, reader),
-            )
+            pictures = _pictures(before if live.probability is not None else None, folder, reader)
     return Read(told, live, _origin(due, plan, depot), pictures)
 
 
@@ -129,13 +126,27 @@ def _whole(told: Told, folder: CaseFolder) -> Told:
     )
 
 
-def _picture(folder: CaseFolder, reader: Reader) -> bytes | None:
-    """Return the key slice of what was read, with what is outlined on it; None if nothing was."""
-    found = folder.read_findings()
-    if found is None:
-        return None
+def _pictures(
+    before: CaseFolder | None, after: CaseFolder, reader: Reader
+) -> tuple[bytes | None, bytes | None]:
+    """Return the key slices of both, with what each outlined; None where nothing was read.
+
+    Where one marks no slice, the other's is shown: that is where they differ.
+    """
+    old = None if before is None else before.read_findings()
+    new = after.read_findings()
+    keys = [one.key_slice for one in (old, new) if one and one.key_slice is not None]
+    key = keys[0] if keys else None
+    return (
+        None if before is None or old is None else _picture(before, old, key, reader),
+        None if new is None else _picture(after, new, key, reader),
+    )
+
+
+def _picture(folder: CaseFolder, found: Findings, other: int | None, reader: Reader) -> bytes:
     head = _head(folder.require_plan_as_read(), found, reader.decode, reader.depot.root)
-    return small_picture(head, head.key(found.key_slice), outlined=True)
+    key = other if found.key_slice is None else found.key_slice
+    return small_picture(head, head.key(key), outlined=True)
 
 
 def _head(plan: SeriesPlan, found: Findings, decode: Decoder, root: Path) -> Head:

@@ -45,3 +45,19 @@ def runs(process: Path) -> bool:
         return "\nState:\tZ" not in process.read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_who_gives_way_goes_behind_everybody_and_so_does_what_it_starts() -> None:
+    script = """
+import subprocess, sys
+from node.limits import give_way
+give_way()
+told = "import os, pathlib; print(os.nice(0), pathlib.Path('/proc/self/oom_score_adj').read_text())"
+sys.exit(subprocess.run([sys.executable, "-c", told]).returncode)
+"""
+    where = {**os.environ, "PYTHONPATH": str(ROOT)}
+    before = os.nice(0)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=where, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(min(before + 10, 19)), "1000"]

@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 
 from node.cases.pipeline import Node
 from node.cli import app
+from node.clock import utc_now
 from node.errors import Outage
 from node.folder_lock import holder, locked
 from node.in_force import InForce
 from node.roles import run_role
 from node.settings import Assemble, Health, Pull, Receive, Settings, Source, Web
-from node.worklist import Worklist
+from node.worklist import Actor, Bundle, Released, Worklist
 from tests.support.builder import HEAD, T0, encoded, received
 from tests.support.databases import new_database
 from tests.support.disks import small_disk
@@ -103,6 +104,25 @@ def test_a_reload_starts_the_shadow_and_another_ends_it_while_the_others_go_on(
         os.kill(node.pid, signal.SIGHUP)
         wait_until(lambda: "shadow" not in roles(node), 60)
         assert roles(node)["receive"] == before["receive"]
+
+
+def test_a_promoted_bundle_that_is_gone_is_named_in_the_log_and_a_rollback_goes_on(
+    tmp_path: Path,
+) -> None:
+    with running_node(tmp_path, settings()) as node, Worklist(node.settings.url) as worklist:
+        gone = Bundle(str(tmp_path / "gone"), "ich-next", "2", "0" * 64)
+        was = Bundle("/nowhere", "ich-old", "1", "1" * 64)
+        by, now = Actor("Dr. A", "terminal"), utc_now()
+        decide = worklist.releases.decide
+        decide(Released.PROMOTED, gone, was, by, "better", now, after=None)
+        wait_until(lambda: "ich-next@2, in force since" in node.log.read_text(), 120)
+        line = next(line for line in node.log.read_text().splitlines() if "ich-next@2" in line)
+        assert "by Dr. A" in line and "`ichnode shadow rollback`" in line
+        newest = worklist.releases.newest()
+        decide(*(Released.ROLLED_BACK, was, gone, by, "", now), by_settings=True, after=newest)
+        said = len(node.log.read_text())
+        wait_until(lambda: "/nowhere is no bundle" in node.log.read_text()[said:], 120)
+        assert "receive" in roles(node)
 
 
 def test_damaged_installation_is_named_in_the_log_and_is_not_ready(tmp_path: Path) -> None:

@@ -2,15 +2,21 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 
+import pytest
 from starlette.testclient import TestClient
 
-from node.cli.bundle_checks import check_shadow
+from node.cases.detector import with_bundle
+from node.cli.bundle_checks import check_detector, check_shadow
 from node.depot import Depot
+from node.errors import BadConfiguration
+from node.settings import Settings
 from node.watch import watched
 from node.watch.charting import charts
 from node.web import Pictures, app
 from node.worklist import Actor, Released
+from tests.support import ROOT
 from tests.support.shadowed import Shadowed
 from tests.support.working import receive, work
 
@@ -58,3 +64,33 @@ def test_the_admin_page_says_what_reads_what_flips_and_what_was_decided(
     )
     marks = {what for chart in drawn for _, what in chart.marks}
     assert "promoted: fake@2" in marks
+
+
+def test_the_doctor_says_which_bundle_stands_above_the_settings(
+    shadowed: Shadowed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def fails(settings: Settings) -> None:
+        loaded.append(settings.triage.bundle.name)
+        raise BadConfiguration("damaged")
+
+    monkeypatch.setattr("node.cli.bundle_checks.load_detector", fails)
+    found = shadowed.standing()
+    assert found.live and found.other
+    by = Actor("Dr. A", "terminal")
+    decided = (Released.PROMOTED, found.other, found.live, by, "better", shadowed.clock())
+    shadowed.worklist.releases.decide(*decided, after=None)
+    note, bad = check_detector(shadowed.settings)
+    assert (note.verdict, bad.verdict, loaded) == ("note", "bad", ["other"])
+    assert f"the settings name {tmp_path / 'live'} in vain" in note.found
+    assert "promoted on 15 Jan 2026" in note.found and "by Dr. A" in note.found
+    same = with_bundle(shadowed.settings, tmp_path / "other")
+    assert next(iter(check_detector(same))).verdict == "ok"
+
+
+def test_each_key_of_the_status_is_documented(shadowed: Shadowed) -> None:
+    text = (ROOT / "docs" / "json.md").read_text()
+    section = text.split("## `ichnode shadow status --json`")[1].split("\n## ")[0]
+    keys = set(shadowed.standing().to_json()) - {"research_use_only"}
+    assert keys and [key for key in sorted(keys) if f"`{key}`" not in section] == []

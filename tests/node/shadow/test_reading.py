@@ -242,3 +242,27 @@ def test_what_keeps_it_from_reading_is_said_and_the_role_lives_on(
     shadowed.read()
     assert said in shadowed.standing().trouble
     assert any(said in record.getMessage() for record in caplog.records)
+
+
+def test_two_shadows_of_one_node_never_read_the_same_case(shadowed: Shadowed) -> None:
+    shadowed.begin()
+    reported(shadowed, 1, 2)
+    found = shadowed.standing()
+    assert found.other and found.live
+    run = shadowed.worklist.shadows.run(found.other, found.live)
+    assert run is not None
+    now = shadowed.clock()
+    claims = [shadowed.worklist.shadows.claim(run, run.began_at, name, 60, now) for name in "abc"]
+    assert [one and one.case_id for one in claims] == [1, 2, None]
+    shadowed.clock.wait(61)
+    again = shadowed.worklist.shadows.claim(run, run.began_at, "c", 60, shadowed.clock())
+    assert again is not None and (again.case_id, again.attempts) == (1, 2)
+
+
+def test_a_phantom_of_the_canary_is_not_read(shadowed: Shadowed) -> None:
+    shadowed.begin()
+    uid = shadowed.head(1).build()[0].StudyInstanceUID
+    shadowed.worklist.canaries.send(uid, "0" * 64, shadowed.clock())
+    reported(shadowed, 1)
+    shadowed.read()
+    assert shadowed.compared() == []

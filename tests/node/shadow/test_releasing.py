@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from node.cases.detector import with_release
+from node.cases.detector import load_detector, with_release
 from node.cli import app
 from node.errors import BadConfiguration
 from node.shadow import releasing
@@ -83,15 +83,18 @@ def test_a_promotion_after_enough_studies_and_its_rollback_are_noted(
         rolled_back(shadowed)
 
 
-def test_a_bundle_that_cannot_be_loaded_is_refused_and_the_live_one_stays(
-    shadowed: Shadowed, monkeypatch: pytest.MonkeyPatch
+def test_a_bundle_that_is_damaged_or_missing_is_refused_and_the_live_one_stays(
+    shadowed: Shadowed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(_: object) -> None:
-        raise BadConfiguration("triage: other/models is not the file that was released")
-
-    monkeypatch.setattr(releasing, "load_detector", damaged)
-    with pytest.raises(BadConfiguration, match="not the file that was released"):
+    monkeypatch.setattr(releasing, "load_detector", load_detector)
+    metadata = tmp_path / "other" / "configs" / "metadata.json"
+    metadata.write_text(metadata.read_text().replace("}", ', "threshold": 0}'))
+    with pytest.raises(BadConfiguration, match="metadata.json is not the file that was released"):
         promoted(shadowed)
+    metadata.unlink()
+    with pytest.raises(BadConfiguration, match="other is no bundle"):
+        promoted(shadowed)
+    assert reads(shadowed) == "live"
     assert shadowed.worklist.releases.newest() is None
     assert not [one for one in shadowed.worklist.audit.entries() if one.what is Deed.BUNDLE]
 
