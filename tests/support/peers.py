@@ -32,7 +32,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(true: Callable[[], Any], within_s: float = 15.0) -> Any:
+def wait_until(true: Callable[[], Any], within_s: float = 60.0) -> Any:
     """Return the first true answer; fail if there is none in time."""
     deadline = time.monotonic() + within_s
     while not (answer := true()):
