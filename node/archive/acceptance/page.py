@@ -18,7 +18,7 @@ from node.visible import visible
 _HERE = "node.archive.acceptance"
 
 MOST_SHOWN = 24
-"""Missed bleeds, and false alarms, that are shown with pictures; all are named. Chosen."""
+"""Missed bleeds, and others of a list, that are shown with pictures; all are named. Chosen."""
 
 DIMENSIONS = {
     "scanner": "Scanner",
@@ -80,9 +80,8 @@ def page_templates(*packages: str) -> Environment:
 def shown(told: Mapping[str, Any]) -> dict[str, int | None]:
     """Return the studies that are shown with pictures, and the key slice of each."""
     by_name = {row["study"]: row for row in told["studies"]}
-    wrong = told["mistakes"]
-    names = [*wrong["missed"][:MOST_SHOWN], *wrong["false_alarms"][:MOST_SHOWN]]
-    return {name: by_name[name]["key_slice"] for name in names}
+    lists = told["beyond_reports"], *told["mistakes"].values()
+    return {name: by_name[name]["key_slice"] for names in lists for name in names[:MOST_SHOWN]}
 
 
 def _percent(share: float | None) -> str:

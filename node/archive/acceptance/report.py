@@ -22,7 +22,7 @@ from node.archive.acceptance.reference import (
     reports_alone,
 )
 from node.archive.acceptance.remarks import remarks
-from node.archive.acceptance.rows import mistakes, row
+from node.archive.acceptance.rows import beyond_reports, mistakes, row
 from node.archive.acceptance.strata import by_subtype, strata
 from node.archive.adjudication import Decisions, Sample, kappas
 from node.archive.evidence import Joined
@@ -84,6 +84,7 @@ def acceptance_report(
             "missed": mistakes(analysed, bleeds=True),
             "false_alarms": mistakes(analysed, bleeds=False),
         },
+        "beyond_reports": beyond_reports(analysed),
     }
     told["limits"] = _limits(limits, told, joined)
     told["remarks"] = [*joined.remarks, *remarks(known, decisions, sample)]

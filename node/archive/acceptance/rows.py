@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from node.archive.acceptance.reference import Member
+from node.archive.acceptance.reference import PEOPLE, Member
 
 
 def mistakes(members: Sequence[Member], *, bleeds: bool) -> list[str]:
@@ -17,6 +17,22 @@ def mistakes(members: Sequence[Member], *, bleeds: bool) -> list[str]:
     return [
         each.study
         for each in sorted(wrong, key=lambda one: (sign * (one.probability or 0), one.study))
+    ]
+
+
+def beyond_reports(members: Sequence[Member]) -> list[str]:
+    """Return the flagged studies that bleed, as people say, and of which the report says none.
+
+    The highest score comes first.
+    """
+    found = [
+        each.study.outcome
+        for each in members
+        if each.study.outcome.flagged
+        and (each.by, each.truth, each.study.says) == (PEOPLE, True, "none")
+    ]
+    return [
+        each.study for each in sorted(found, key=lambda one: (-(one.probability or 0), one.study))
     ]
 
 

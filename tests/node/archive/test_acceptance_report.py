@@ -191,6 +191,23 @@ def test_the_flow_and_the_mistakes_follow_from_the_rows(
     scores = {row["study"]: row["probability"] for row in rows}
     in_order = [scores[name] for name in report["mistakes"]["false_alarms"]]
     assert in_order == sorted(in_order, reverse=True)
+    beyond = {
+        row["study"]
+        for row in settled
+        if row["result"] == "SUSPECTED" and row["report"] == "none" and recomputed.settled(row)
+    }
+    assert set(report["beyond_reports"]) == beyond and beyond
+    html = (adjudicated[0].root / "report.html").read_text()
+    assert f"Bleeds of which the report says none ({len(beyond)})" in html
+    assert set(report["beyond_reports"]) <= set(shown(report))
+
+
+def test_without_people_nothing_is_found_beyond_the_reports(
+    labelled: tuple[Proof, list[Truth]],
+) -> None:
+    report = told(labelled[0])
+    assert report["beyond_reports"] == []
+    assert "nobody has looked at what" in (labelled[0].root / "report.html").read_text()
 
 
 def test_subtypes_are_those_that_people_named(adjudicated: tuple[Proof, list[Truth]]) -> None:
