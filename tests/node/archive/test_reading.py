@@ -282,6 +282,22 @@ def test_a_file_of_rows_never_takes_the_place_of_another(proof: Proof) -> None:
     assert sorted(one["study"] for one in rows(proof)) == sorted(map(NAMES.study, "bcd"))
 
 
+def test_rows_of_some_results_are_taken_away_and_all_others_stay(proof: Proof) -> None:
+    failed = {name: {**row(name), "result": "FAILED"} for name in "bc"}
+    for names in ("ab", "c", "d"):
+        outcomes = Outcomes(proof)
+        for name in names:
+            outcomes.add(failed.get(name, row(name)))
+        outcomes.close()
+    outcomes = Outcomes(proof)
+    outcomes.forget({"FAILED", "KILLED"})
+    assert outcomes.done == set(map(NAMES.study, "ad"))
+    assert sorted(one["study"] for one in rows(proof)) == sorted(map(NAMES.study, "ad"))
+    outcomes.add(row("b"))
+    outcomes.close()
+    assert sorted(one["study"] for one in rows(proof)) == sorted(map(NAMES.study, "abd"))
+
+
 class Machines:
     """A cluster of machines with these resources."""
 

@@ -68,8 +68,8 @@ def many(root: Path, count: int) -> list[str]:
     return [uid(name) for name in names]
 
 
-def read(proof: Proof, address: str, make: Any, workers: int = 2) -> Progress:
-    plan = Plan(address, workers, 0.0, True, at_once())
+def read(proof: Proof, address: str, make: Any, *, failed: bool = False) -> Progress:
+    plan = Plan(address, 2, 0.0, True, at_once(), failed=failed)
     *_, last = read_catalogue(proof, Settings(), plan, make=make)
     return last
 
@@ -114,6 +114,11 @@ def test_a_study_that_kills_its_workers_is_a_result_and_all_others_are_there_onc
     killed = found.pop(studies[2])
     assert (killed["result"], killed["reason"]) == ("KILLED", "killed its worker")
     assert {row["result"] for row in found.values()} == {"NOT_ANALYSED"}
+    again = read(proof, cluster, partial(predicted, Settings()), failed=True)
+    assert (again.before, again.done) == (3, 1)
+    assert {name: row["result"] for name, row in rows(proof).items()} == dict.fromkeys(
+        studies, "NOT_ANALYSED"
+    )
 
 
 def test_a_worker_that_is_killed_while_it_reads_costs_no_study(
