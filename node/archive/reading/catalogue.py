@@ -43,6 +43,8 @@ class Plan:
         How a server is asked.
     move_to
         Where a server sends by C-MOVE.
+    failed
+        Whether what failed before, or killed its worker, is read again.
     """
 
     address: str
@@ -51,6 +53,7 @@ class Plan:
     pictures: bool
     gentle: Gentle
     move_to: MoveTo | None = None
+    failed: bool = False
 
 
 @dataclass(slots=True)
@@ -97,6 +100,8 @@ def read_catalogue(
     """
     names = proof.pseudonyms()
     with closing(Outcomes(proof)) as outcomes, closing(Sources(settings, plan, tell)) as sources:
+        if plan.failed:
+            outcomes.forget({"FAILED", "KILLED"})
         todo = orders_of(proof, outcomes.done)
         for name in {order.source for order in todo if not order.paths}:
             sources.require(name)

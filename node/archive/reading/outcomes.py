@@ -9,13 +9,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.findings import SUBTYPES
@@ -120,6 +121,21 @@ class Outcomes:
         if len(self._rows) >= ROWS or time.monotonic() - self._since > LONGEST_S:
             self._put()
 
+    def forget(self, results: Collection[str]) -> None:
+        """Take the rows with these results away, so that their studies have no outcome."""
+        for file in sorted(self._folder.glob("*.parquet")):
+            table = pq.read_table(file)
+            gone = pc.is_in(table["result"], pa.array(sorted(results), _TEXT))
+            studies = table.filter(gone)["study"].to_pylist()
+            if not studies:
+                continue
+            if len(studies) < table.num_rows:
+                self._write(table.filter(pc.invert(gone)), file)
+            else:
+                file.unlink()
+            self.done -= set(studies)
+        sync_folder(self._folder)
+
     def close(self) -> None:
         """Let others see all rows, and another process read."""
         self._put()
@@ -142,13 +158,17 @@ class Outcomes:
         self._since = time.monotonic()
         if self._rows:
             number = max((int(one.stem) for one in self._folder.glob("*.parquet")), default=0) + 1
-            partial = self._folder / "_rows.partial"
-            pq.write_table(_table(self._rows), partial)
-            sync_file(partial)
-            partial.rename(self._folder / f"{number:08}.parquet")
-            sync_folder(self._folder)
+            self._write(_table(self._rows), self._folder / f"{number:08}.parquet")
         self._rows = []
         self._journal.unlink(missing_ok=True)
+
+    def _write(self, table: pa.Table, file: Path) -> None:
+        """Leave a whole file, in the place of the one of its name if there is one."""
+        partial = self._folder / "_rows.partial"
+        pq.write_table(table, partial)
+        sync_file(partial)
+        partial.rename(file)
+        sync_folder(self._folder)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

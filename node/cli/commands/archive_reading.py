@@ -44,6 +44,9 @@ def read(
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Keep images for people to look at.")
     ] = True,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Read again what failed or killed its worker.")
+    ] = False,
     per_minute: PerMinute = 60.0,
     hours: Hours = "",
     move_to: MoveToHere = "",
@@ -71,7 +74,7 @@ def read(
             from node.archive.reading import Plan, read_catalogue
             from node.archive.reading import move_to as move_to_of
         gentle = Gentle(per_minute, hours_of(hours))
-        plan = Plan(address, actors, gpus, images, gentle, move_to_of(move_to))
+        plan = Plan(address, actors, gpus, images, gentle, move_to_of(move_to), failed)
         steps = read_catalogue(Proof(proof), settings, plan, partial(say, err=True))
         with disk_faults(proof), closing(steps):
             last = _follow(steps)

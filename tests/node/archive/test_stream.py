@@ -68,8 +68,10 @@ def many(root: Path, count: int) -> list[str]:
     return [uid(name) for name in names]
 
 
-def read(proof: Proof, address: str, make: Any, *, failed: bool = False) -> Progress:
-    plan = Plan(address, 2, 0.0, True, at_once(), failed=failed)
+def read(
+    proof: Proof, address: str, make: Any, workers: int = 2, *, failed: bool = False
+) -> Progress:
+    plan = Plan(address, workers, 0.0, True, at_once(), failed=failed)
     *_, last = read_catalogue(proof, Settings(), plan, make=make)
     return last
 
