@@ -1,5 +1,6 @@
 """What many tests need: the real head CT, peers from Debian, and the shipped networks."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -32,6 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the nodes of the tests stand on PostgreSQL (`make test-postgresql`)."""
     what = "the nodes of the tests keep their worklist in PostgreSQL, each test in a new database"
     parser.addoption("--postgresql", action="store_true", help=what)
+
+
+@pytest.fixture(autouse=True)
+def _log_of_no_command() -> None:
+    """Forget the log level that a command of an earlier test set for this process."""
+    logging.getLogger("node").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

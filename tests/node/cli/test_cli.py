@@ -35,7 +35,6 @@ COMMANDS = [
     "send",
     "replay",
     "retract",
-    "shadow",
     "explain",
     "pause",
     "resume",

@@ -79,7 +79,7 @@ def test_acknowledgements_stand(worklist: Worklist) -> None:
 def corrected(said: dict[str, Any]) -> dict[str, Any]:
     """Return what 0.4.0 said, without its mistake: it called a series read whose reading failed.
 
-    It knew no withdrawals.
+    It knew no withdrawals, and said nothing of replays; no case of these was replayed.
     """
     failed = {"taken": False, "decision": None}
     series = [
@@ -87,7 +87,7 @@ def corrected(said: dict[str, Any]) -> dict[str, Any]:
         for one in said["series"]
     ]
     for one in series:
-        one["cases"] = [{**case, "withdraws": False} for case in one["cases"]]
+        one["cases"] = [{**case, "withdraws": False, "replay": None} for case in one["cases"]]
     return {**said, "series": series}
 
 
