@@ -158,9 +158,11 @@ def _read(files: Sequence[Path]) -> tuple[dict[str, _Beside], list[tuple[Path, s
         except (BadObject, OSError) as error:
             damaged.append((file, str(error)))
             continue
-        series = beside.setdefault(found.header.series_instance_uid, _Beside(provenance(found.ds)))
+        uid = found.header.series_instance_uid
+        if uid not in beside:  # the first image tells where all of them come from
+            beside[uid] = _Beside(provenance(found.ds))
         stored = StoredObject(str(file), "", 0)
-        series.instances.append(Instance(found.header, stored, _THEN))
+        beside[uid].instances.append(Instance(found.header, stored, _THEN))
     return beside, damaged
 
 
