@@ -17,7 +17,7 @@ from models.mimics.dura import falx, sinus, tentorium
 from models.mimics.head import Head, Mask, Region, head_of, largest, region_of
 from models.mimics.operation import after_operation
 from models.mimics.streaks import beam_hardening
-from models.mimics.tumour import meningioma, oedema
+from models.mimics.tumour import tumour
 from models.preprocess import Canvas, Grid
 from models.slabs import Slabs, make_slabs
 from models.volume import Volume
@@ -64,8 +64,7 @@ RULES: tuple[Callable[[Head, Region], str | None], ...] = (
     sinus,
     tentorium,
     beam_hardening,
-    oedema,
-    meningioma,
+    tumour,
     laminar_necrosis,
     after_operation,
 )

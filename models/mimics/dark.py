@@ -40,10 +40,7 @@ class Dark:
 def dark_around(head: Head, where: Mask) -> Dark:
     """Return what is dark around the middle of what is True, as the mean of 5 x 5 mm."""
     mean = ndimage.uniform_filter(head.even, (0, 3, 3))
-    dark = (mean > LEAST_HU) & (mean < head.brain_hu - BELOW_BRAIN_HU) & head.inside & ~head.rim
-    x, y, z = head.middle(where)
-    here, there = (
-        dark & ((head.x - side * x) ** 2 + (head.y - y) ** 2 + (head.z - z) ** 2 < REACH_MM**2)
-        for side in (1, -1)
-    )
+    dark = (mean > LEAST_HU) & (mean < head.brain_hu - BELOW_BRAIN_HU) & head.inside
+    here = dark & head.around(where, REACH_MM)
+    there = dark & head.mirrored(where, REACH_MM)
     return Dark(here, head.ml(here), head.ml(there))

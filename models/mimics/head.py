@@ -54,10 +54,18 @@ class Head:
         x, y, z = (float(np.median(axis[where])) for axis in (self.x, self.y, self.z))
         return x, y, z
 
+    def around(self, where: Mask, reach_mm: float) -> Mask:
+        """Return what lies around the middle of what is True."""
+        return self._near(self.middle(where), reach_mm)
+
     def mirrored(self, where: Mask, reach_mm: float) -> Mask:
         """Return what lies around the place opposite the middle of what is True."""
         x, y, z = self.middle(where)
-        away = (self.x + x) ** 2 + (self.y - y) ** 2 + (self.z - z) ** 2
+        return self._near((-x, y, z), reach_mm)
+
+    def _near(self, place: tuple[float, float, float], reach_mm: float) -> Mask:
+        x, y, z = place
+        away = (self.x - x) ** 2 + (self.y - y) ** 2 + (self.z - z) ** 2
         return np.asarray((away < reach_mm**2) & ~self.rim)
 
 

@@ -7,7 +7,7 @@ flap is not: on slabs of 5 mm sutures of children look alike, and it is not look
 are estimates.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,14 +47,24 @@ _ANGLES = np.arange(0.0, 2 * np.pi, _STEP)
 
 def after_operation(head: Head, region: Region) -> str | None:
     """Say that a region lies beside a trace of an operation: new blood looks the same there."""
-    for words, trace in TRACES.items():
-        away_mm = _away_mm(head, region.marked, trace(head))
+    for words, trace in _traces(head):
+        away_mm = _away_mm(head, region.marked, trace)
         if away_mm <= NEAR_MM:
             return (
                 f"lies {away_mm:.0f} mm from {words}, as after an operation: blood may be expected "
                 "there, and new blood looks the same"
             )
     return None
+
+
+def _traces(head: Head) -> Iterator[tuple[str, Mask]]:
+    """Yield what an operation leaves, in words, and where it is."""
+    gap = _gap(head)
+    yield "a gap in the skull vault", gap
+    metal = _metal(head)
+    yield "metal", metal
+    if gap.any() or metal.any():  # a broken base of the skull lets air in as well
+        yield "air inside the skull", _air(head)
 
 
 def _away_mm(head: Head, marked: Mask, trace: Mask) -> float:
@@ -133,19 +143,7 @@ def _metal(head: Head) -> Mask:
 
 
 def _air(head: Head) -> Mask:
-    """Return air inside the skull, if it is no speck and the skull has another trace.
-
-    A broken base of the skull lets air in as well.
-    """
+    """Return air inside the skull, if it is no speck."""
     deep = head.inside & ~wider(head.rim | ~head.inside, AIR_DEEP_MM) & (head.z > VAULT_MM)
     air = deep & (head.hu < AIR_HU)
-    opened = head.ml(air) >= AIR_ML and (_gap(head).any() or _metal(head).any())
-    return air if opened else np.zeros_like(air)
-
-
-TRACES: Mapping[str, Callable[[Head], Mask]] = {
-    "a gap in the skull vault": _gap,
-    "metal": _metal,
-    "air inside the skull": _air,
-}
-"""What an operation leaves, in words, and where it is."""
+    return air if head.ml(air) >= AIR_ML else np.zeros_like(air)

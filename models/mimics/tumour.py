@@ -40,11 +40,16 @@ MASS_HU = 62.0
 """A fresh clot's inside is mostly denser."""
 
 
-def meningioma(head: Head, region: Region) -> str | None:
-    """Say that a region is one dense, even, round mass on a broad base at the dura."""
+def tumour(head: Head, region: Region) -> str | None:
+    """Say that a region is one dense mass that looks like a tumour."""
     mass = mass_of(head, region)
     if mass is None or not _one_body(head, region, mass):
         return None
+    return _oedema(head, mass) or _meningioma(mass)
+
+
+def _meningioma(mass: Mass) -> str | None:
+    """Say that a mass is even and round, on a broad base at the dura."""
     low, high = MENINGIOMA_HU
     even = low <= mass.hu <= high and mass.spread_hu <= EVEN_HU and mass.pales_hu <= PALES_HU
     formed = mass.round >= ROUND and mass.fills >= FILLS and mass.tall >= TALL
@@ -58,10 +63,9 @@ def meningioma(head: Head, region: Region) -> str | None:
     )
 
 
-def oedema(head: Head, region: Region) -> str | None:
-    """Say that a region is a mass amid much more oedema than a bleed has, the cortex spared."""
-    mass = mass_of(head, region)
-    if mass is None or not _one_body(head, region, mass) or mass.hu > MASS_HU:
+def _oedema(head: Head, mass: Mass) -> str | None:
+    """Say that a mass lies amid much more oedema than a bleed has, the cortex spared."""
+    if mass.hu > MASS_HU:
         return None
     dark = dark_around(head, mass.where)
     if dark.more_ml < max(LEAST_OEDEMA_ML, LEAST_RATIO * mass.ml):
