@@ -20,19 +20,12 @@ from node.dicom.read.pixels import Decoder
 from node.dicom.read.provenance import provenance
 from node.errors import BadObject, Refused
 from node.records import SeriesPlan
-from node.states import Priority
 from node.watch import scanner_name
 from node.wording import flip
-from node.worklist import Due, ShadowResult, Told
+from node.worklist import SHADOW_RESULTS, Due, ShadowResult, Told
 
 if TYPE_CHECKING:
     from models.detector import Detector
-
-RESULTS = {
-    Priority.SUSPECTED: ShadowResult.SUSPECTED,
-    Priority.NOT_SUSPECTED: ShadowResult.NO_FINDING,
-}
-"""What a priority is as a result; every other case was not analysed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +94,7 @@ def _told(plan: SeriesPlan, folder: CaseFolder, reader: Reader) -> Told:
         return Told(ShadowResult.NOT_ANALYSED, str(refused), seconds=taken)
     taken = time.perf_counter() - began
     told = Told(
-        RESULTS.get(outcome.priority, ShadowResult.NOT_ANALYSED),
+        SHADOW_RESULTS[outcome.priority],
         outcome.reason or "",
         probability=outcome.probability,
         uncertain=outcome.uncertain,

@@ -76,6 +76,7 @@ from node.worklist.trail.events import Event
 from node.worklist.watching.canaries import ALARM as CANARY_ALARM
 from node.worklist.watching.canaries import Canaries, Canary, CanaryStanding, Finding
 from node.worklist.watching.charts import ChartCounts, ChartDecision, ChartLine, Charts
+from node.worklist.watching.compared import RESULTS as SHADOW_RESULTS
 from node.worklist.watching.compared import Compared, Due, Run, Told
 from node.worklist.watching.coverage import Coverage
 from node.worklist.watching.gaps import Gap, Known, Round, SourceLine, Uncovered
@@ -188,6 +189,7 @@ __all__ = [
     "Row",
     "Run",
     "SHADOW_ATTEMPTS",
+    "SHADOW_RESULTS",
     "Said",
     "ScanLine",
     "Session",

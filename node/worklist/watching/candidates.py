@@ -10,20 +10,14 @@ import sqlalchemy as sa
 
 from node.case_folder import case_folder
 from node.records import Header
-from node.states import Priority, State
+from node.states import State
 from node.worklist.running.leases import is_free
 from node.worklist.schema.bundle_tables import shadow_reading
-from node.worklist.schema.columns import ShadowResult
 from node.worklist.schema.tables import case, event, instance, series
 from node.worklist.schema.watch_tables import is_no_canary
 from node.worklist.studies.chains import NOT_SUPERSEDED, WITHDRAWS
-from node.worklist.watching.compared import Due, Run, Told
+from node.worklist.watching.compared import RESULTS, Due, Run, Told
 
-_RESULTS = {
-    Priority.SUSPECTED: ShadowResult.SUSPECTED,
-    Priority.NOT_SUSPECTED: ShadowResult.NO_FINDING,
-    Priority.NOT_ANALYSED: ShadowResult.NOT_ANALYSED,
-}
 _mine = shadow_reading.c
 
 
@@ -72,7 +66,7 @@ def first_of(db: sa.Connection, run: Run, since: datetime) -> sa.Row[Any] | None
         .add_columns(sa.null().label("begun"))
         .where(
             case.c.state.in_((State.REPORTED, State.DELIVERED)),
-            case.c.priority.in_(tuple(_RESULTS)),
+            case.c.priority.in_(tuple(RESULTS)),
             case.c.assembled_at.is_not(None),
             case.c.reported_at >= since,
             sa.or_(
@@ -96,7 +90,7 @@ def due_of(run: Run, row: sa.Row[Any]) -> Due:
     """Return what the shadow is to read, from a row of `begun` or `first_of`."""
     took = row.triaged_at and row.began_at and (row.triaged_at - row.began_at).total_seconds()
     live = Told(
-        result=_RESULTS[row.priority],
+        result=RESULTS[row.priority],
         reason=row.reason or "",
         probability=row.probability,
         uncertain=row.uncertain,

@@ -6,10 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from node.records import Header
+from node.states import Priority
 from node.worklist.schema.columns import ShadowResult
 from node.worklist.watching.releases import Bundle
 
 ANALYSED = (ShadowResult.SUSPECTED, ShadowResult.NO_FINDING)
+RESULTS = {
+    Priority.SUSPECTED: ShadowResult.SUSPECTED,
+    Priority.NOT_SUSPECTED: ShadowResult.NO_FINDING,
+    Priority.NOT_ANALYSED: ShadowResult.NOT_ANALYSED,
+}
+"""What the priority of a case that was read is as a result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class Releases:
             if db.scalar(sa.select(number)) != (after and after.id):
                 raise IllegalMove("somebody else has just decided which bundle reads: look again")
             db.execute(bundle_release.insert().values(values))
-            told = f"{what.lower().replace('_', ' ')}: {bundle} (was {was})"
+            told = f"{what.words}: {bundle} (was {was})"
             recorded(db, by, Deed.BUNDLE, now, about=f"{told}: {why}")
 
 
