@@ -164,7 +164,7 @@ def _marks(
     They are those on which a bundle first read a study of it, its software first made one, another
     scanner was first seen, and a person promoted a bundle or rolled one back.
     """
-    decided = [(one.at, f"{one.what.lower().replace('_', ' ')}: {one.bundle}") for one in releases]
+    decided = [(one.at, f"{one.what.words}: {one.bundle}") for one in releases]
     first: dict[tuple[str, str], datetime] = {}
     scanners: dict[str, datetime] = {}
     for one in studies:

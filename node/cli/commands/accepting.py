@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,14 +100,25 @@ def _write(folder: Path, told: dict[str, Any], proof: Path) -> None:
     from node.archive.proof import Proof
 
     html = report_page(told, key_pictures(Proof(proof), shown(told)))
+    written(folder, "report", {JSON: json.dumps(told, indent=1) + "\n", HTML: html})
+
+
+def written(folder: Path, what: str, files: Mapping[str, str]) -> None:
+    """Leave files in a folder, by their names, each whole; `what` they are, for the error.
+
+    Raises
+    ------
+    Permanent
+        If they cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in ((JSON, json.dumps(told, indent=1) + "\n"), (HTML, html)):
+        for name, text in files.items():
             unfinished = folder / f".{name}.{os.getpid()}"
             unfinished.write_text(text, encoding="utf-8")
             unfinished.replace(folder / name)
     except OSError as error:
-        raise Permanent(f"{folder}: the report cannot be written: {error.strerror}") from error
+        raise Permanent(f"{folder}: the {what} cannot be written: {error.strerror}") from error
 
 
 def _summarise(told: dict[str, Any], html: Path) -> None:

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli.commands.accepting import Words
+from node.cli.commands.accepting import Words, written
 from node.cli.commands.invocation import installed, one_line_errors
 from node.cli.console.terminal import say
-from node.errors import Permanent
 
 JSON, HTML = "comparison.json", "comparison.html"
 
@@ -96,14 +95,7 @@ def _made(old: Path, new: Path, *, with_words: bool) -> tuple[dict[str, Any], st
 
 def write(folder: Path, told: dict[str, Any], html: str) -> None:
     """Leave a comparison in a folder, each file whole."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in ((JSON, json.dumps(told, indent=1) + "\n"), (HTML, html)):
-            unfinished = folder / f".{name}.{os.getpid()}"
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(folder / name)
-    except OSError as error:
-        raise Permanent(f"{folder}: the comparison cannot be written: {error.strerror}") from error
+    written(folder, "comparison", {JSON: json.dumps(told, indent=1) + "\n", HTML: html})
 
 
 def summarise(told: dict[str, Any], html: Path) -> None:

@@ -51,5 +51,5 @@ def _compared(found: Standing) -> Iterator[str]:
 
 
 def _decision(one: Release) -> str:
-    what = one.what.lower().replace("_", " ")
-    return f"{one.at.astimezone():%Y-%m-%d %H:%M} {what}: {one.bundle}, by {one.who}: {one.why}"
+    at = f"{one.at.astimezone():%Y-%m-%d %H:%M}"
+    return f"{at} {one.what.words}: {one.bundle}, by {one.who}: {one.why}"

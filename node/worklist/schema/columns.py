@@ -57,6 +57,11 @@ class Released(StrEnum):
     ROLLED_BACK = "ROLLED_BACK"
     """The one reads again that did before a promotion."""
 
+    @property
+    def words(self) -> str:
+        """Return it as people read it."""
+        return self.lower().replace("_", " ")
+
 
 class ShadowResult(StrEnum):
     """How the shadow's reading of a case ended."""
