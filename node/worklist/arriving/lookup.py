@@ -81,6 +81,12 @@ OF_CUT_SHORT = sa.and_(
 """The objects of a SOPInstanceUID that wait in quarantine for a whole one."""
 _HAS_PIXEL_DATA = instance.c.header["has_pixel_data"].as_boolean().label("has_pixel_data")
 _CUT_SHORT = sa.exists().where(OF_CUT_SHORT).label("cut_short")
+_OF_OBJECT: tuple[sa.ColumnElement[Any], ...] = (
+    *(study.c.study_instance_uid, study.c.patient_id, study.c.patient_birth_date),
+    *(instance.c.sha256, instance.c.series_instance_uid, instance.c.purged_at),
+    *(_HAS_PIXEL_DATA, _CUT_SHORT),
+)
+"""Whose the study is, and what is filed under the object's SOPInstanceUID."""
 
 _SERIES_KNOWN: sa.Select[Any] = (
     sa.select(
@@ -89,14 +95,7 @@ _SERIES_KNOWN: sa.Select[Any] = (
         case.c.reason_code,
         case.c.claimed_by,
         case.c.due_at,
-        study.c.study_instance_uid,
-        study.c.patient_id,
-        study.c.patient_birth_date,
-        instance.c.sha256,
-        instance.c.series_instance_uid,
-        instance.c.purged_at,
-        _HAS_PIXEL_DATA,
-        _CUT_SHORT,
+        *_OF_OBJECT,
     )
     .join_from(case, series)
     .join(study)
@@ -111,14 +110,7 @@ the new slice. Cases of further parts follow when that one is decided (`reading.
 
 _STUDY_KNOWN: sa.Select[Any] = (
     sa.select(
-        study.c.study_instance_uid,
-        study.c.patient_id,
-        study.c.patient_birth_date,
-        instance.c.sha256,
-        instance.c.series_instance_uid,
-        instance.c.purged_at,
-        _HAS_PIXEL_DATA,
-        _CUT_SHORT,
+        *_OF_OBJECT,
     )
     .select_from(sa.select(sa.literal(1)).subquery())
     .outerjoin(study, study.c.study_instance_uid == sa.bindparam("study"))
