@@ -67,6 +67,31 @@ def with_bundle(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"triage": triage})
 
 
+def folder_of(bundle: Bundle, about: str, remedy: str) -> Path:
+    """Return where a bundle lies that people decided on.
+
+    Parameters
+    ----------
+    about, remedy
+        What is said of it, and what to do, if it does not lie there.
+
+    Raises
+    ------
+    BadConfiguration
+        If it is gone, or another one lies in its folder.
+    """
+    folder = bundle_folder(Path(bundle.folder))
+    try:
+        found = bundle_at(folder)
+    except BadConfiguration as error:
+        raise BadConfiguration(f"{bundle}, {about}: {error}: {remedy}") from error
+    if found.digest != bundle.digest:
+        raise BadConfiguration(
+            f"{folder} no longer holds {bundle}, {about}, but another bundle, {found}: {remedy}"
+        )
+    return folder
+
+
 def with_release(settings: Settings, release: Release | None) -> Settings:
     """Return the settings with the bundle that is in force.
 
@@ -82,19 +107,9 @@ def with_release(settings: Settings, release: Release | None) -> Settings:
     """
     if release is None or release.by_settings:
         return settings
-    folder = bundle_folder(Path(release.bundle.folder))
     since = f"in force since {release.at:%Y-%m-%d %H:%M} UTC by {release.who}"
     remedy = "put it back, or take it back by `ichnode shadow rollback`"
-    try:
-        found = bundle_at(folder)
-    except BadConfiguration as error:
-        raise BadConfiguration(f"{release.bundle}, {since}: {error}: {remedy}") from error
-    if found.digest != release.bundle.digest:
-        raise BadConfiguration(
-            f"{folder} no longer holds {release.bundle}, {since}, but another bundle, {found}: "
-            f"{remedy}"
-        )
-    return with_bundle(settings, folder)
+    return with_bundle(settings, folder_of(release.bundle, since, remedy))
 
 
 class Networks:

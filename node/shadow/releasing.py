@@ -6,11 +6,10 @@ A worker looks before each stage which bundle is in force, and reads with it fro
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from node.cases.detector import bundle_at, load_detector, with_bundle
+from node.cases.detector import folder_of, load_detector, with_bundle
 from node.errors import BadConfiguration
-from node.settings import Settings, bundle_folder
+from node.settings import Settings
 from node.shadow.pair import live_bundle, pair_of
 from node.worklist import Actor, Bundle, Released, Worklist, standing_promotion
 
@@ -94,13 +93,8 @@ def roll_back(
     if promotion is None:
         raise BadConfiguration("no bundle is promoted: there is nothing to roll back")
     newest, before = decided[-1], promotion.was
-    folder = bundle_folder(Path(before.folder))
-    found = bundle_at(folder)
-    if found.digest != before.digest:
-        raise BadConfiguration(
-            f"{folder} no longer holds {before}, which read before, but another bundle, {found}: "
-            "put it back, or promote this one"
-        )
+    remedy = "put it back, or promote this one"
+    folder = folder_of(before, "which read before", remedy)
     load_detector(with_bundle(settings, folder))
     was = live_bundle(settings, newest)
     by_settings = folder.absolute() == settings.triage.bundle.absolute()
