@@ -208,6 +208,30 @@ class Proof:
 
 
 @contextmanager
+def undamaged(file: Path, again: str) -> Iterator[None]:
+    """Tell of a damaged Parquet file of a proof, and what to do.
+
+    Parameters
+    ----------
+    again
+        How what it held comes back once it is taken away, as the end of a sentence.
+
+    Raises
+    ------
+    BadConfiguration
+        If it is no Parquet file, or is damaged.
+    """
+    from pyarrow import ArrowInvalid
+
+    try:
+        yield
+    except ArrowInvalid as error:
+        raise BadConfiguration(
+            f"{file} is damaged ({error}): put it back from a copy, or take it away and {again}"
+        ) from error
+
+
+@contextmanager
 def disk_faults(folder: Path) -> Iterator[None]:
     """Tell of a disk that is full, takes no writes or fails, while a command works on a folder.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from node.archive.acceptance.reference import PEOPLE, Member
+from node.archive.evidence import Outcome
 
 
 def mistakes(members: Sequence[Member], *, bleeds: bool) -> list[str]:
@@ -13,11 +14,7 @@ def mistakes(members: Sequence[Member], *, bleeds: bool) -> list[str]:
         for each in members
         if each.truth is bleeds and each.study.outcome.flagged is not bleeds
     ]
-    sign = 1 if bleeds else -1
-    return [
-        each.study
-        for each in sorted(wrong, key=lambda one: (sign * (one.probability or 0), one.study))
-    ]
+    return _by_score(wrong, highest_first=not bleeds)
 
 
 def beyond_reports(members: Sequence[Member]) -> list[str]:
@@ -31,9 +28,13 @@ def beyond_reports(members: Sequence[Member]) -> list[str]:
         if each.study.outcome.flagged
         and (each.by, each.truth, each.study.says) == (PEOPLE, True, "none")
     ]
-    return [
-        each.study for each in sorted(found, key=lambda one: (-(one.probability or 0), one.study))
-    ]
+    return _by_score(found, highest_first=True)
+
+
+def _by_score(outcomes: Sequence[Outcome], *, highest_first: bool) -> list[str]:
+    sign = -1 if highest_first else 1
+    in_order = sorted(outcomes, key=lambda one: (sign * (one.probability or 0), one.study))
+    return [each.study for each in in_order]
 
 
 def row(member: Member, *, with_words: bool) -> dict[str, Any]:

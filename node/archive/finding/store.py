@@ -8,20 +8,20 @@ that it ends. The catalogue is made anew from all of them.
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from node.archive.finding.series import FoundSeries, from_row, to_row
-from node.archive.proof import MARK, Proof
+from node.archive.proof import MARK, Proof, undamaged
 from node.disk import sync_file, sync_folder
 from node.errors import BadConfiguration
 from node.folder_lock import Turn
 
 KEPT_EVERY_S = 30.0
 """So much of a search is done again at most, if its process is killed; chosen."""
+_AGAIN = "have ichnode archive find search the same source again"
 _DONE = b"ichnode.done"
 
 _NUMBERS = {
@@ -125,13 +125,13 @@ class Store:
         seen: set[str] = set()
         again: set[str] = set()
         for file in self._files():
-            with _readable(file):
+            with undamaged(file, _AGAIN):
                 uids = pq.read_table(file, columns=["series_instance_uid"])[0].to_pylist()
             for uid in uids:
                 (again if uid in seen else seen).add(uid)
         several: dict[str, list[FoundSeries]] = {}
         for file in self._files():
-            with _readable(file):
+            with undamaged(file, _AGAIN):
                 rows = [from_row(row) for row in pq.read_table(file).to_pylist()]
             yield [row for row in rows if row.series_instance_uid not in again]
             for row in rows:
@@ -211,25 +211,7 @@ def _put(partial: Path, path: Path) -> None:
 
 
 def _done(file: Path) -> list[str]:
-    with _readable(file):
+    with undamaged(file, _AGAIN):
         metadata = pq.read_schema(file).metadata or {}
     ended: list[str] = json.loads(metadata.get(_DONE, b"[]"))
     return ended
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Tell of a damaged file of what was found, and what to do.
-
-    Raises
-    ------
-    BadConfiguration
-        If it is no Parquet file, or is damaged.
-    """
-    try:
-        yield
-    except pa.ArrowInvalid as error:
-        raise BadConfiguration(
-            f"{file} is damaged ({error}): put it back from a copy, or take it away and have "
-            "ichnode archive find search the same source again"
-        ) from error

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from models.findings import SUBTYPES
 from node.archive.finding import scanner
-from node.archive.proof import Proof, Pseudonyms
+from node.archive.proof import Proof, Pseudonyms, undamaged
 from node.archive.reading.orders import Order
 from node.archive.reading.result import Reading
 from node.disk import make_private, sync_file, sync_folder
@@ -194,10 +194,6 @@ def _studies(folder: Path) -> Iterator[str]:
         If a file is damaged.
     """
     for file in sorted(folder.glob("*.parquet")):
-        try:
-            yield from pq.read_table(file, columns=["study"])[0].to_pylist()
-        except pa.ArrowInvalid as error:
-            raise BadConfiguration(
-                f"{file} is damaged ({error}): put it back from a copy, or take it away and have "
-                "its studies read again"
-            ) from error
+        with undamaged(file, "have its studies read again"):
+            studies = pq.read_table(file, columns=["study"])[0].to_pylist()
+        yield from studies
