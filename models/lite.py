@@ -94,6 +94,25 @@ class LiteUNet(nn.Module):
         return self.classify(self.dropout(torch.cat(pooled, 1))), self.segment(maps[-1])
 
 
+class LiteUNets(nn.Module):
+    """Networks that learnt the same from other seeds, and say together what they say in the mean.
+
+    Parameters
+    ----------
+    count
+        How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(LiteUNet() for _ in range(count))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means of their logits, see `LiteUNet.forward`."""
+        labels, lesions = zip(*(network(image) for network in self.networks), strict=True)
+        return torch.stack(labels).mean(0), torch.stack(lesions).mean(0)
+
+
 class SlicesReader(nn.Module):
     """The network of slices as a bundle holds it: a canvas in, probabilities out.
 
@@ -102,11 +121,13 @@ class SlicesReader(nn.Module):
     rows, columns
         The middle of the canvas that the network sees, even; a smaller canvas is padded with what
         every window shows of air, 0.
+    networks
+        How many networks it is, see `LiteUNets`.
     """
 
-    def __init__(self, rows: int, columns: int) -> None:
+    def __init__(self, rows: int, columns: int, networks: int = 1) -> None:
         super().__init__()
-        self.network = LiteUNet()
+        self.network = LiteUNet() if networks == 1 else LiteUNets(networks)
         self.size = rows, columns
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

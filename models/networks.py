@@ -60,7 +60,8 @@ def empty_networks(sizes: Mapping[str, Any]) -> dict[str, nn.Module]:
     sizes
         metadata.json's "networks": width, depth, bases, names_subtypes, literal_weights; "study"
         with the sizes of the sequence and the attention model, and "slices" with the rows and
-        columns that the network of slices sees, if the bundle has these.
+        columns that the network of slices sees and how many networks it is, if the bundle has
+        these.
     """
     return {part: build() for part, build in _builders(sizes).items()}
 

@@ -44,6 +44,8 @@ DOUBTS = {
 }
 """What makes a study uncertain: without a network of slices, and with one."""
 
+SEVERAL = " It is {} networks that learnt from other seeds; the means of their logits count."
+
 PICTURE = "![Phantoms that were missed or falsely flagged](failures.png)\n"
 
 SHOWN = 4
@@ -118,8 +120,13 @@ def _slices(metadata: Mapping[str, Any]) -> str:
         return ""
     rules = metadata["reader"]
     numbers = {key: f"{rules[key]:.3f}" for key in ("slope", "slices_slope", "map_weight")}
+    size = metadata["networks"]["slices"]
+    count = size.get("networks", 1)
     return Template(SLICES.read_text()).substitute(
-        numbers, **metadata["networks"]["slices"], intercept_signed=f"{rules['intercept']:+.3f}"
+        numbers,
+        **size,
+        several=SEVERAL.format(count) if count > 1 else "",
+        intercept_signed=f"{rules['intercept']:+.3f}",
     )
 
 

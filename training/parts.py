@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -74,16 +75,21 @@ def parts(plan: Recipe) -> Parts:
         If a stage that it needs is not there or not finished.
     """
     found = _shipped(plan) if plan.ensemble == "shipped" else _own(plan)
-    if plan.slices is None:
+    if not plan.slices:
         return found
-    stage = plan.named(plan.slices)
-    assert isinstance(stage, Lite)
-    network = task(plan, stage).trained()
+    stages = [each for each in plan.every(Lite) if each.name in plan.slices]
+    several, (rows, columns) = len(stages) > 1, stages[0].size
+    tensors = dict(found.tensors)
+    for place, stage in enumerate(stages):
+        part = f"slices.network.networks.{place}" if several else "slices.network"
+        tensors |= _halved(part, task(plan, stage).trained())
+    sources = dict.fromkeys(chain.from_iterable(_of_sites(plan, each) for each in stages))
+    size = {"rows": rows, "columns": columns, "networks": len(stages)}
     return replace(
         found,
-        sizes={**found.sizes, "slices": dict(zip(("rows", "columns"), stage.size, strict=True))},
-        tensors={**found.tensors, **_halved("slices.network", network)},
-        sources={**found.sources, "slices": _of_sites(plan, stage)},
+        sizes={**found.sizes, "slices": size},
+        tensors=tensors,
+        sources={**found.sources, "slices": list(sources)},
     )
 
 

@@ -80,7 +80,8 @@ class Recipe(Strict):
         Which ensemble, model of scans and skull stripper an export takes: those that the recipe
         trained, or those of `bundle`.
     slices
-        The stage of kind "lite" whose network an export puts beside the ensemble.
+        Stages of kind "lite" whose networks an export puts beside the ensemble; the mean of their
+        logits counts.
     strip
         Whose skull stripper finds heads: the recipe's own, if it has that stage, or the shipped.
     cross_validation
@@ -107,7 +108,7 @@ class Recipe(Strict):
     implants: int = Field(6, gt=0)
     bundle: RecipePath = BUNDLE
     ensemble: Literal["own", "shipped"] = "own"
-    slices: str | None = None
+    slices: tuple[str, ...] = ()
     strip: Literal["own", "shipped"] = "own"
     cross_validation: RecipePath | None = None
     test_phantoms: int = Field(400, gt=0)
@@ -130,8 +131,11 @@ class Recipe(Strict):
                 raise ValueError(f"stage {each.name!r} has a share of phantoms: [[data]] has none")
             if share < 1 and not any(told.role == "train" for told in self.patients):
                 raise ValueError(f"stage {each.name!r} learns from patients: [[data]] has none")
-        if self.slices is not None and self.slices not in [lite.name for lite in self.every(Lite)]:
-            raise ValueError(f"slices: there is no stage {self.slices!r} of kind 'lite'")
+        sizes = {lite.name: lite.size for lite in self.every(Lite)}
+        if unknown := [name for name in self.slices if name not in sizes]:
+            raise ValueError(f"slices: there is no stage {unknown[0]!r} of kind 'lite'")
+        if len({sizes[name] for name in self.slices}) > 1:
+            raise ValueError("slices: their stages differ in rows or columns")
         return self
 
     @property

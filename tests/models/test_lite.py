@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.lite import LiteUNet, SlicesReader
+from models.lite import LiteUNet, LiteUNets, SlicesReader
 from models.preprocess import neighbour_channels, neighbours
 from models.runtime import Runtime, available_runtimes, batch_size, load
 from training.drawing import fitted
@@ -30,6 +30,17 @@ def test_each_slice_is_read_by_itself() -> None:
     with torch.inference_mode():
         together, alone = network(image)[0], network(image[1:2])[0]
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_several_networks_say_the_means_of_their_logits() -> None:
+    torch.manual_seed(0)
+    several, image = LiteUNets(3).eval(), torch.rand(2, 4, 64, 64)
+    with torch.inference_mode():
+        labels, lesion = several(image)
+        each = [network(image) for network in several.networks]
+    torch.testing.assert_close(labels, sum(one[0] for one in each) / 3)
+    torch.testing.assert_close(lesion, sum(one[1] for one in each) / 3)
+    assert not torch.allclose(each[0][0], each[1][0]), "they are not one network thrice"
 
 
 def test_a_slice_stands_between_its_neighbours_and_the_outer_ones_beside_themselves() -> None:
@@ -58,10 +69,12 @@ def test_the_reader_sees_the_middle_of_the_canvas_and_marks_nothing_beyond(
 
 
 @pytest.mark.parametrize("runtime", [each for each in available_runtimes() if each != "torch"])
-@pytest.mark.parametrize("canvas", [(80, 80), (58, 72)])
-def test_every_runtime_reads_what_torch_reads(runtime: Runtime, canvas: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("canvas", "networks"), [((80, 80), 1), ((58, 72), 2)])
+def test_every_runtime_reads_what_torch_reads(
+    runtime: Runtime, canvas: tuple[int, int], networks: int
+) -> None:
     torch.manual_seed(0)
-    reader = SlicesReader(64, 64)
+    reader = SlicesReader(64, 64, networks)
     image = np.random.default_rng(0).random((3, 4, *canvas), np.float32)
     expected, found = (
         load(lambda: reader, (batch_size(each), 4, *canvas), each)(image)

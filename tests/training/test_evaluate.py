@@ -107,7 +107,7 @@ def test_a_cross_validation_locks_the_operating_point_on_who_is_not_held_out(
     held_out, bleeds, normal = 49, 51, (55, 61)
     text = (RECIPES / "small.toml").read_text()
     text = text.replace('"../../runs/small"', json.dumps(str(tmp_path)))
-    text = text.replace('slices = "lite"\n', "")  # its stage is left out here
+    text = text.replace('slices = ["lite"]\n', "")  # its stage is left out here
     root, split = data / "physionet_ct_ich", RECIPES.absolute() / "physionet-split.toml"
     patients = f'[[data]]\nkind = "physionet"\nroot = "{root}"\nsplit = "{split}"\n'
     begin = text[: text.index("[[stage]]", text.index("skullstrip"))] + patients

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.bundle import CARD, METADATA, WEIGHTS, load_detector, read_settings
 from models.lite import LiteUNet
-from models.networks import empty_networks
+from models.networks import build_network, empty_networks
 from models.preprocess import Grid
 from models.rules import Opinion, Settings
 from tests.support import BUNDLE
@@ -29,7 +29,7 @@ name = "beside"
 seed = 7
 runs = "runs"
 ensemble = "shipped"
-slices = "first"
+slices = ["first"]
 test_phantoms = 2
 
 [[data]]
@@ -86,7 +86,7 @@ def test_the_shipped_networks_stay_as_they_are_beside_a_network_of_slices(path: 
     assert held.tensors.keys() - others == own
     assert all(np.array_equal(held.tensors[name], shipped[name]) for name in own)
     assert {name.split(".")[1] for name in others} == {"network"}
-    assert held.sizes["slices"] == {"rows": 192, "columns": 160}
+    assert held.sizes["slices"] == {"rows": 192, "columns": 160, "networks": 1}
     assert held.rules.grid == read_settings(told["reader"]).grid
     assert not held.rules.hears_slices
 
@@ -204,8 +204,42 @@ def test_whatever_the_rules_say_may_stand_there_and_the_grid_stays_the_ensembles
     assert settled.settle(before) == replace(rules, grid=before.grid, least_bone=0.3)
 
 
+SECOND = """
+[[stage]]
+name = "second"
+kind = "lite"
+shares = { phantoms = 1.0 }
+steps = 1
+batch = 1
+rate = 1e-3
+"""
+
+
+@pytest.mark.networks
+def test_the_networks_of_several_stages_read_as_one(path: Path, tmp_path: Path) -> None:
+    both = RECIPE.replace('slices = ["first"]', 'slices = ["first", "second"]')
+    path.write_text(both + SECOND)
+    (tmp_path / "runs" / "second").mkdir()
+    learnt = LiteUNet()
+    torch.save(learnt.state_dict(), tmp_path / "runs" / "second" / "weights.pt")
+    held = parts(recipe.read(path))
+    assert held.sizes["slices"]["networks"] == 2
+    assert held.sources["slices"].count("phantoms") == 1
+    read = build_network("slices", held.sizes, held.tensors)
+    second = read.network.networks[1].state_dict()
+    for name, tensor in learnt.state_dict().items():
+        torch.testing.assert_close(second[name], tensor, atol=1e-3, rtol=1e-3)
+
+
+def test_networks_that_see_crops_of_other_sizes_are_refused(path: Path) -> None:
+    both = RECIPE.replace('slices = ["first"]', 'slices = ["first", "second"]')
+    path.write_text(f"{both}{SECOND}rows = 64\n")
+    with pytest.raises(BadRecipe, match="their stages differ in rows or columns"):
+        recipe.read(path)
+
+
 def test_a_recipe_that_names_no_stage_of_the_kind_is_refused(path: Path) -> None:
-    path.write_text(RECIPE.replace('slices = "first"', 'slices = "second"'))
+    path.write_text(RECIPE.replace('slices = ["first"]', 'slices = ["second"]'))
     with pytest.raises(BadRecipe, match="there is no stage 'second' of kind 'lite'"):
         recipe.read(path)
 

@@ -272,7 +272,7 @@ def test_the_small_recipe_becomes_a_bundle_that_reads(
     assert metadata["name"] == "small" and metadata["data_source"] == "phantoms"
     assert str(tmp_path) not in json.dumps(metadata["recipe"]["data"])
     assert metadata["measured"]["held-out phantoms"]["bleeding"] == 1
-    assert metadata["networks"]["slices"] == {"rows": 64, "columns": 64}
+    assert metadata["networks"]["slices"] == {"rows": 64, "columns": 64, "networks": 1}
     assert metadata["sources"]["slices"] == ["phantoms"]
     card = (tmp_path / "bundle" / CARD).read_text()
     assert "sees the middle 64 x 64" in card and "The network of slices (recipe" in card
