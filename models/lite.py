@@ -158,7 +158,7 @@ class SlicesReader(nn.Module):
 def _beyond(image: Tensor, size: tuple[int, int]) -> list[int]:
     """Return how far an image goes beyond its middle: left, right, above and below.
 
-    The middle is that of `training.drawing.fitted`.
+    The middle is that of `training.batches.drawing.fitted`.
     """
     across, down = int(image.shape[3]) - size[1], int(image.shape[2]) - size[0]
     left, above = _half(across), _half(down)

@@ -2,8 +2,8 @@
 
     python -m training.blood PICTURE FOLDER ...
 
-draws density and volume of each subtype in the tables that `training.canvases` made in these
-folders: under masks drawn in patients, under implants, and as measured in real lesions
+draws density and volume of each subtype in the tables that `training.batches.canvases` made in
+these folders: under masks drawn in patients, under implants, and as measured in real lesions
 (`training.phantoms.lesions`).
 """
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from models.findings import SUBTYPES
 from training.datasets.table import IMPLANTED, LABELS, Table
-from training.figures import png
+from training.metrics.figures import png
 from training.phantoms.lesions import MEASURED_HU, MEASURED_ML
 
 LEAST_PIXELS = 30

@@ -26,11 +26,11 @@ from models.preprocess import Canvas
 from models.unet import InceptionUNet
 from models.weighting import WeightModel
 from training import ranks, stages
-from training import recipe as recipes
-from training.combinations import Combinations, names
+from training.batches.sequences import SLICES_AT_ONCE
 from training.datasets.case import Case
-from training.locking import lock
-from training.measure import (
+from training.metrics.combinations import Combinations, names
+from training.metrics.locking import lock
+from training.metrics.measure import (
     CROSS_VALIDATION,
     FEW,
     LOCKED,
@@ -42,15 +42,15 @@ from training.measure import (
     phantom_seeds,
     read_cases,
 )
+from training.metrics.statistics import Floats
 from training.papers import write
 from training.papers.measured import Measured
 from training.papers.own import cross_validation
-from training.recipe import Recipe
-from training.recipe_stages import AnyStage, Base, Classifier, Study
-from training.sequences import SLICES_AT_ONCE
+from training.recipes import recipe as recipes
+from training.recipes.recipe import Recipe
+from training.recipes.stages import AnyStage, Base, Classifier, Study
 from training.stages.base import BaseTask
 from training.stages.scans import slice_task
-from training.statistics import Floats
 from training.train import train
 
 log = logging.getLogger(__name__)

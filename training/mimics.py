@@ -13,13 +13,13 @@ from pathlib import Path
 from models.bundle import load_detector
 from models.detector import Detector
 from models.findings import Unreadable
-from training import recipe as recipes
 from training.datasets.case import Case
-from training.measure import measured_cohorts
+from training.metrics.measure import measured_cohorts
+from training.metrics.statistics import wilson
+from training.metrics.tables import Cell, Table
 from training.phantoms.mimics import BODIES, NAMES, NONE, Mimicked, drawn, implanted
-from training.recipe import Recipe
-from training.statistics import wilson
-from training.tables import Cell, Table
+from training.recipes import recipe as recipes
+from training.recipes.recipe import Recipe
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from models.findings import Unreadable
 from models.runtime import Runtime, available_runtimes
 from models.volume import Volume
 from training import phantoms
-from training.tables import Cell, Table
+from training.metrics.tables import Cell, Table
 
 LIMIT = 0.01
 """A case's probability may differ from float32 by so much (ours)."""

@@ -30,11 +30,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from training import prepared, ranks, stages
-from training.cohorts import check
-from training.figures import learning_curves
-from training.recipe import Recipe, read
-from training.recipe_stages import AnyStage
+from training import ranks, stages
+from training.batches import prepared
+from training.metrics.figures import learning_curves
+from training.recipes.cohorts import check
+from training.recipes.recipe import Recipe, read
+from training.recipes.stages import AnyStage
 from training.stages.task import Draw, Task, weights_path
 
 log = logging.getLogger(__name__)

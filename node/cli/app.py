@@ -39,7 +39,7 @@ from node.cli.commands.training import evaluate, export, train
 from node.cli.commands.users import user
 from node.cli.commands.watching import watch
 from node.cli.commands.worklist import explain, replay, worklist
-from training.review_commands import app as review
+from training.review.commands import app as review
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "serve": serve,

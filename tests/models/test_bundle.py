@@ -31,8 +31,8 @@ from models.networks import build_network, empty_networks
 from models.preprocess import Grid
 from models.rules import Opinion, Settings
 from models.runtime import available_runtimes, choose, load, load_onnx
-from training.export import write_bundle
-from training.onnx_files import write_onnx
+from training.bundles.export import write_bundle
+from training.bundles.onnx_files import write_onnx
 
 pytestmark = pytest.mark.networks
 
@@ -174,7 +174,7 @@ def test_the_networks_as_onnx_give_what_torch_gives(with_slices: Path, tmp_path:
 def test_an_onnx_file_that_computes_something_else_is_not_left_unsaid(
     with_slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.onnx_files.LIMIT", -1.0)
+    monkeypatch.setattr("training.bundles.onnx_files.LIMIT", -1.0)
     with pytest.raises(BundleError, match="inside differs from torch by"):
         write_onnx(with_slices, tmp_path)
 

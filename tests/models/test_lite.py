@@ -8,7 +8,7 @@ from torch import nn
 from models.lite import LiteUNet, LiteUNets, SlicesReader
 from models.preprocess import neighbour_channels, neighbours
 from models.runtime import Runtime, available_runtimes, batch_size, load
-from training.drawing import fitted
+from training.batches.drawing import fitted
 
 pytestmark = pytest.mark.networks
 

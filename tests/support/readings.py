@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.left_out import LeftOut
+from training.unseen.left_out import LeftOut
 
 
 def reading(

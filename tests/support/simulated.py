@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.scores import Classes, Labelled, Scores
-from training.tables import Cell, Table
+from training.metrics.scores import Classes, Labelled, Scores
+from training.metrics.tables import Cell, Table
 
 DATA = "phantom"
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from training import cohorts as module
-from training import recipe
-from training.cohorts import check, cohorts
 from training.datasets.physionet import read_split
-from training.recipe import BadRecipe, Recipe
-from training.recipe_data import Data, spelled_out
+from training.recipes import cohorts as module
+from training.recipes import recipe
+from training.recipes.cohorts import check, cohorts
+from training.recipes.data import Data, spelled_out
+from training.recipes.recipe import BadRecipe, Recipe
 
 STAGE = """
 [[stage]]
@@ -143,7 +143,7 @@ def test_data_whose_terms_are_not_stated_judge_alone_unless_nothing_is_shipped(
 def test_weights_that_are_not_to_be_shipped_are_not_exported(
     tmp_path: Path, near_east: str
 ) -> None:
-    from training.export import export
+    from training.bundles.export import export
 
     written(tmp_path / "own", told("near_east", near_east), "shipped = false")
     with pytest.raises(BadRecipe, match="not exported"):

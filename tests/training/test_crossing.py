@@ -9,8 +9,12 @@ from models.classifiers import LABELS
 from models.rules import Settings
 from tests.support.readings import reading
 from tests.support.recipes import small_recipe
-from training import crossing
-from training.crossing import (
+from training.batches.drawing import fitted
+from training.metrics.scores import Scores
+from training.metrics.statistics import auc
+from training.recipes.recipe import BadRecipe
+from training.unseen import crossing
+from training.unseen.crossing import (
     ARMS,
     COLUMNS,
     gain,
@@ -20,13 +24,9 @@ from training.crossing import (
     sites_table,
     stacked,
 )
-from training.drawing import fitted
-from training.left_out import LeftOut
-from training.recipe import BadRecipe
-from training.scores import Scores
-from training.settled import read_settled
-from training.stacking import STACK, with_weights
-from training.statistics import auc
+from training.unseen.left_out import LeftOut
+from training.unseen.settled import read_settled
+from training.unseen.stacking import STACK, with_weights
 
 RULES = Settings(operating_point=0.5, score="best pair")
 

@@ -10,7 +10,8 @@ import torch
 from torch import multiprocessing, nn
 
 from tests.support import ROOT
-from training import recipe, train
+from training import train
+from training.recipes import recipe
 
 pytestmark = pytest.mark.networks
 

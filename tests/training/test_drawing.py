@@ -8,9 +8,9 @@ import torch
 
 from tests.support.slices import EPIDURAL, NORMAL, SUBDURAL, table
 from training import losses
-from training.augment import Random
+from training.batches.augment import Random
+from training.batches.drawing import SiteBatches
 from training.datasets.table import Located, Table
-from training.drawing import SiteBatches
 
 NAN = float("nan")
 SIZE = (32, 32)

@@ -15,9 +15,9 @@ from tests.support.sharing import shared
 from training import evaluate as module
 from training.datasets.case import Case
 from training.evaluate import evaluate
-from training.measure import CROSS_VALIDATION, FEW, phantom_cases
+from training.metrics.measure import CROSS_VALIDATION, FEW, phantom_cases
+from training.metrics.tables import NOTICE, Table
 from training.phantoms import subtypes_of
-from training.tables import NOTICE, Table
 from training.train import train
 
 RECIPES = Path("config/recipes")

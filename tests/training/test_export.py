@@ -16,13 +16,13 @@ from models.networks import build_network, empty_networks
 from models.preprocess import Grid
 from models.rules import Opinion, Settings
 from tests.support import BUNDLE
-from training import recipe
-from training.export import export
-from training.parts import parts
+from training.bundles.export import export
+from training.bundles.parts import parts
 from training.phantoms import demo_pair
 from training.phantoms.cases import phantom_case
-from training.recipe import BadRecipe
-from training.settled import read_settled
+from training.recipes import recipe
+from training.recipes.recipe import BadRecipe
+from training.unseen.settled import read_settled
 
 RECIPE = """
 name = "beside"
@@ -110,9 +110,9 @@ def test_what_an_evaluation_fitted_of_both_goes_into_the_bundle(
     path.write_text(f'bundle = "shipped"\n{RECIPE}rows = 64\ncolumns = 64\n')
     pair = demo_pair()
     cases = [phantom_case(seed, drawn) for seed, drawn in enumerate(pair)]
-    monkeypatch.setattr("training.export.demo_pair", lambda: pair)
-    monkeypatch.setattr("training.export.phantom_cases", lambda *_: iter(cases))
-    monkeypatch.setattr("training.card.SHOWN", 0)
+    monkeypatch.setattr("training.bundles.export.demo_pair", lambda: pair)
+    monkeypatch.setattr("training.bundles.export.phantom_cases", lambda *_: iter(cases))
+    monkeypatch.setattr("training.bundles.card.SHOWN", 0)
     (tmp_path / "runs" / "stack.json").write_text(json.dumps(STACK))
     export(path, tmp_path / "bundle", "0.0.1")
     detector = load_detector(tmp_path / "bundle", operating_point="quiet")

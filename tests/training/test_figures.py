@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tests.support.simulated import DATA, scores
-from training.figures import (
+from training.metrics.figures import (
     learning_curves,
     precision_recall_figure,
     reliability_figure,

@@ -16,11 +16,11 @@ from models.preprocess import Grid
 from models.rules import Settings
 from models.unet import InceptionUNet
 from models.weighting import WeightModel
-from training.card import failures, model_card
-from training.combinations import MEAN, Combinations, names
-from training.locking import lock, operating_point, platt
-from training.measure import Result, figures, phantom_cases, read_cases
-from training.recipe import BUNDLE, BadRecipe
+from training.bundles.card import failures, model_card
+from training.metrics.combinations import MEAN, Combinations, names
+from training.metrics.locking import lock, operating_point, platt
+from training.metrics.measure import Result, figures, phantom_cases, read_cases
+from training.recipes.recipe import BUNDLE, BadRecipe
 
 
 def result(number: int, score: float, bleeds: bool, ml: float = 2.0) -> Result:
@@ -169,7 +169,7 @@ def test_a_case_that_cannot_be_read_is_left_out_and_said(
 ) -> None:
     detector, (case,) = Mock(), phantom_cases((1,), "test")
     read = Mock(side_effect=[Unreadable("no skull found"), result(1, 0.9, True)])
-    monkeypatch.setattr("training.measure._read", read)
+    monkeypatch.setattr("training.metrics.measure._read", read)
     (found,) = read_cases(detector, [case, case])
     assert found.number == 1
     assert f"{case.name}: no skull found; case left out" in caplog.text
@@ -178,7 +178,9 @@ def test_a_case_that_cannot_be_read_is_left_out_and_said(
 def test_cases_none_of_which_can_be_read_end_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.measure._read", Mock(side_effect=Unreadable("no skull found")))
+    monkeypatch.setattr(
+        "training.metrics.measure._read", Mock(side_effect=Unreadable("no skull found"))
+    )
     assert read_cases(Mock(), []) == []
     with pytest.raises(BadRecipe, match='no skull found.*strip = "shipped"'):
         read_cases(Mock(), phantom_cases((1,), "test"))

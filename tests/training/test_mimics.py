@@ -15,11 +15,11 @@ from tests.support.recipes import small_recipe
 from tests.support.reported import SHAPE, findings
 from training import mimics
 from training.datasets import physionet
+from training.metrics.statistics import wilson
+from training.metrics.tables import Table
 from training.mimics import Alarm, alarms, measure_mimics, published
 from training.phantoms import Phantom, Scanner, phantom
 from training.phantoms.mimics import BODIES, NAMES, NONE, Mimicked, implant_mimic, implanted
-from training.statistics import wilson
-from training.tables import Table
 
 SMALL = Scanner(rows=176, columns=160, spacing_mm=(1.35, 1.3), tilt_deg=12.0)
 

@@ -7,10 +7,10 @@ from models.classifiers import LABELS
 from models.findings import SUBTYPES
 from tests.support.simulated import DATA, classes, column, labelled, scores
 from training.losses import CLASSES
+from training.metrics.scores import Classes, Scores
+from training.metrics.statistics import auc, delong, holm, slice_losses
+from training.metrics.tables import Cell, Table
 from training.papers import burduja, kang, own, wu, zhou
-from training.scores import Classes, Scores
-from training.statistics import auc, delong, holm, slice_losses
-from training.tables import Cell, Table
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 
 from models.preprocess import Grid
 from models.volume import Volume
-from training import prepared
+from training.batches import prepared
+from training.batches.prepared import Slices, digest, heads_of, slices_of
 from training.datasets.case import Case, known_any, study_labels
-from training.prepared import Slices, digest, heads_of, slices_of
 
 GRID = Grid(rows=32, columns=32)
 

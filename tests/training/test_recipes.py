@@ -6,10 +6,10 @@ import pytest
 
 from models.findings import SUBTYPES
 from tests.support import ROOT
-from training import recipe
-from training.cohorts import cohorts
-from training.recipe import BadRecipe, Recipe
-from training.recipe_stages import Base, Classifier, Weights
+from training.recipes import recipe
+from training.recipes.cohorts import cohorts
+from training.recipes.recipe import BadRecipe, Recipe
+from training.recipes.stages import Base, Classifier, Weights
 
 RECIPES = sorted(
     path for path in (ROOT / "config" / "recipes").glob("*.toml") if "split" not in path.name

@@ -8,13 +8,13 @@ import pytest
 
 from models.bundle import load_detector
 from tests.support import ROOT
-from training import recipe as recipes
-from training.crossing import cross_sites
+from training.bundles.export import export
 from training.evaluate import evaluate
-from training.export import export
-from training.recipe import BadRecipe, Recipe
-from training.recipe_stages import Weights as WeightsStage
+from training.recipes import recipe as recipes
+from training.recipes.recipe import BadRecipe, Recipe
+from training.recipes.stages import Weights as WeightsStage
 from training.train import train
+from training.unseen.crossing import cross_sites
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200)]
 

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from models.findings import SUBTYPES
-from training.readings import (
+from training.review.commands import app
+from training.review.readings import (
     Doubt,
     Reading,
     Result,
@@ -18,9 +19,8 @@ from training.readings import (
     read_results,
     write_doubts,
 )
-from training.review import agree, select
-from training.review_commands import app
-from training.revision import majority, revise
+from training.review.revision import majority, revise
+from training.review.rules import agree, select
 
 RESULTS = """\
 case,probability,truth,R1,R2,R3,StudyInstanceUID,subdural
@@ -371,7 +371,7 @@ def test_other_borders_select_other_cases() -> None:
 
 def test_importing_the_commands_imports_nothing_heavy() -> None:
     heavy = "{'numpy', 'scipy', 'torch'}"
-    code = f"import sys, training.review_commands; print({heavy} & set(sys.modules) or 'light')"
+    code = f"import sys, training.review.commands; print({heavy} & set(sys.modules) or 'light')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "light"
 

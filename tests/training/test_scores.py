@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.support.simulated import labelled, scores
-from training.scores import Labelled, Scores, adjusted, compare
-from training.statistics import auc, delong, holm, wilson
-from training.tables import Cell
+from training.metrics.scores import Labelled, Scores, adjusted, compare
+from training.metrics.statistics import auc, delong, holm, wilson
+from training.metrics.tables import Cell
 
 
 def test_a_case_without_a_score_is_refused_and_not_called_negative() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from models.rules import Settings
 from tests.support.readings import reading
-from training import stacking
-from training.stacking import (
+from training.metrics.statistics import auc
+from training.unseen import stacking
+from training.unseen.stacking import (
     arms,
     point_figures,
     series_scores,
@@ -18,7 +19,6 @@ from training.stacking import (
     with_score,
     with_weights,
 )
-from training.statistics import auc
 
 FIXED = Settings(operating_point=0.5)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from training import statistics
-from training.statistics import Areas, auc, delong
+from training.metrics import statistics
+from training.metrics.statistics import Areas, auc, delong
 
 CASES = st.integers(4, 24).flatmap(
     lambda n: st.tuples(

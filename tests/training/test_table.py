@@ -10,7 +10,7 @@ import pytest
 
 from models.preprocess import Grid
 from models.volume import Volume
-from training.canvases import make_table
+from training.batches.canvases import make_table
 from training.datasets import open_dataset
 from training.datasets.case import Case, DataSet, Unreadable, known_any, study_labels
 from training.datasets.splits import Split, part_of

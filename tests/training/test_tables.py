@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.tables import Cell, Table, grid
+from training.metrics.tables import Cell, Table, grid
 
 TABLE = Table(
     "t",

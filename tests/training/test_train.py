@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from models.findings import SUBTYPES
-from training import augment, losses
-from training.batches import SliceBatches, Source, three_windows
-from training.prepared import MARGIN, Slices
+from training import losses
+from training.batches import augment
+from training.batches.prepared import MARGIN, Slices
+from training.batches.slices import SliceBatches, Source, three_windows
 
 
 def slices(count: int = 6) -> Slices:

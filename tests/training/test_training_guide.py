@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from training import recipe
 from training.datasets import KINDS
-from training.recipe_data import Data
+from training.recipes import recipe
+from training.recipes.data import Data
 
 GUIDE = (ROOT / "docs" / "training.md").read_text()
 BLOCKS = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)

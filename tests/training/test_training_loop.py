@@ -23,18 +23,19 @@ from models.classifiers import LABELS
 from tests.support import ROOT
 from tests.support.recipes import SMALL, small_recipe
 from tests.support.sharing import shared
-from training import recipe, stages, train
-from training.batches import WINDOWS
-from training.cohorts import Cohort
+from training import stages, train
+from training.batches.sequences import scans
+from training.batches.slices import WINDOWS
+from training.bundles.export import export
+from training.bundles.onnx_files import write_onnx
 from training.datasets.case import DataSet
 from training.datasets.splits import Split
-from training.export import export
-from training.onnx_files import write_onnx
 from training.phantoms import demo_pair, phantom
 from training.phantoms.cases import phantom_case
-from training.recipe import Recipe
-from training.recipe_data import Data
-from training.sequences import scans
+from training.recipes import recipe
+from training.recipes.cohorts import Cohort
+from training.recipes.data import Data
+from training.recipes.recipe import Recipe
 from training.stages import classifier, heads
 from training.stages.task import Prepared, weights_path
 
@@ -43,7 +44,8 @@ pytestmark = pytest.mark.networks
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from training import batches, train
+from training.batches import slices as batches
+from training import train
 
 draw, left = batches.SliceBatches.__call__, int(sys.argv[2])
 
@@ -262,9 +264,9 @@ def test_the_small_recipe_becomes_a_bundle_that_reads(
     pytest.importorskip("matplotlib")
     pair = demo_pair()  # drawn once, for the golden output as well
     cases = [phantom_case(seed, drawn) for seed, drawn in enumerate(pair)]
-    monkeypatch.setattr("training.export.demo_pair", lambda: pair)
-    monkeypatch.setattr("training.export.phantom_cases", lambda *_: iter(cases))
-    monkeypatch.setattr("training.card.SHOWN", 0)
+    monkeypatch.setattr("training.bundles.export.demo_pair", lambda: pair)
+    monkeypatch.setattr("training.bundles.export.phantom_cases", lambda *_: iter(cases))
+    monkeypatch.setattr("training.bundles.card.SHOWN", 0)
     path = small_recipe(tmp_path)
     path.write_text(path.read_text().replace(str(tmp_path / "runs"), str(trained.runs)))
     export(path, tmp_path / "bundle", "0.0.1")

@@ -8,9 +8,9 @@ import pytest
 
 from models.rules import Settings
 from tests.support.readings import reading
-from training.stacking import arms, with_weights
-from training.statistics import auc
-from training.unseen import alarms_table, found_table, peers_table
+from training.metrics.statistics import auc
+from training.unseen.found import alarms_table, found_table, peers_table
+from training.unseen.stacking import arms, with_weights
 
 SITES = [reading("a", lite=4), reading("b", seed=1, series=60)]
 RULES = with_weights(SITES, Settings(operating_point=0.5, score="best pair"))

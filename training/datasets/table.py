@@ -2,8 +2,8 @@
 
     python -m training.datasets.table FOLDER ...
 
-lists the tables that `training.canvases` made in these folders: cases, patients and slices by site,
-kind of label and subtype.
+lists the tables that `training.batches.canvases` made in these folders: cases, patients and slices
+by site, kind of label and subtype.
 """
 
 import json

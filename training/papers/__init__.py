@@ -9,7 +9,7 @@ tables from plain arrays.
 
 from pathlib import Path
 
-from training.figures import precision_recall_figure, reliability_figure, roc_figure
+from training.metrics.figures import precision_recall_figure, reliability_figure, roc_figure
 from training.papers import burduja, kang, own, wu, zhou
 from training.papers.measured import Measured
 

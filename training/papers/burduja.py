@@ -9,10 +9,8 @@ import torch
 
 from models.classifiers import LABELS
 from models.sequence import SequenceModel
-from training.measure import Result
-from training.papers.measured import Measured
-from training.recipe_stages import Sequence
-from training.scores import (
+from training.metrics.measure import Result
+from training.metrics.scores import (
     INTERVALS,
     METHOD,
     Labelled,
@@ -22,8 +20,10 @@ from training.scores import (
     estimate,
     refuse_other_cases,
 )
-from training.statistics import Floats, slice_losses
-from training.tables import Cell, Table
+from training.metrics.statistics import Floats, slice_losses
+from training.metrics.tables import Cell, Table
+from training.papers.measured import Measured
+from training.recipes.stages import Sequence
 
 PAPER = "Burduja 2020, Sensors 20:5611"
 

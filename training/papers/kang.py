@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.findings import SUBTYPES
-from training.measure import Result
+from training.metrics.measure import Result
+from training.metrics.scores import METHOD, Scores, adjusted, compare, counts
+from training.metrics.statistics import Bools, Floats
+from training.metrics.tables import Cell, Table
 from training.papers.measured import Measured, named
-from training.recipe_stages import Classifier
-from training.scores import METHOD, Scores, adjusted, compare, counts
-from training.statistics import Bools, Floats
-from training.tables import Cell, Table
+from training.recipes.stages import Classifier
 
 PAPER = "Kang 2023, Front Neurol 14:1321964"
 

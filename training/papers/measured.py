@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.rules import Settings
-from training.measure import Result
-from training.recipe import Recipe
-from training.recipe_stages import Stage
-from training.scores import Labelled, Scores
-from training.statistics import Bools, Floats
+from training.metrics.measure import Result
+from training.metrics.scores import Labelled, Scores
+from training.metrics.statistics import Bools, Floats
+from training.recipes.recipe import Recipe
+from training.recipes.stages import Stage
 
 NETWORKS = {
     "densenet121": "DenseNet121",

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from models.classifiers import LABELS
 from models.findings import SUBTYPES
+from training.metrics.scores import METHOD, Scores, adjusted, compare, estimate
+from training.metrics.statistics import Bools, Floats
+from training.metrics.tables import Cell, Table
 from training.papers.measured import Measured
-from training.scores import METHOD, Scores, adjusted, compare, estimate
-from training.statistics import Bools, Floats
-from training.tables import Cell, Table
 
 ARMS = ("detector", "threshold")
 
@@ -129,7 +129,7 @@ def _medians(errors: Floats, patient: NDArray[Any]) -> list[Cell]:
 
 
 def cross_validation(found: Mapping[str, Any], folds: int) -> Table:
-    """`training.measure.figures` of a cross-validation as a table."""
+    """`training.metrics.measure.figures` of a cross-validation as a table."""
     rows = {key: found[key] for key in ("case_auc", "slice_auc", "dice")}
     rows |= {f"{name}, slice AUC": each for name, each in found["subtype_slice_auc"].items()}
     return Table(

@@ -8,12 +8,12 @@ import torch
 
 from models.attention import AttentionModel, slice_scores
 from models.classifiers import LABELS
-from training.measure import Result
+from training.metrics.measure import Result
+from training.metrics.scores import INTERVALS, Scores, counts
+from training.metrics.statistics import Floats, predictive_values
+from training.metrics.tables import Cell, Table
 from training.papers.measured import Measured
-from training.recipe_stages import Attention
-from training.scores import INTERVALS, Scores, counts
-from training.statistics import Floats, predictive_values
-from training.tables import Cell, Table
+from training.recipes.stages import Attention
 
 PAPER = "Wu 2024, Radiology AI, ryai.230296"
 

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.drawing import fitted
+from training.batches.drawing import fitted
+from training.batches.sequences import SLICES_AT_ONCE
 from training.losses import CLASSES
-from training.measure import Result
+from training.metrics.measure import Result
+from training.metrics.scores import INTERVALS, Classes, counts
+from training.metrics.statistics import Bools, Floats, draws, percentiles
+from training.metrics.tables import Cell, Table
 from training.papers.measured import Measured, named
-from training.recipe import Recipe
-from training.recipe_stages import Classifier
-from training.scores import INTERVALS, Classes, counts
-from training.sequences import SLICES_AT_ONCE
+from training.recipes.recipe import Recipe
+from training.recipes.stages import Classifier
 from training.stages import heads
 from training.stages.scans import slice_task
-from training.statistics import Bools, Floats, draws, percentiles
-from training.tables import Cell, Table
 
 PAPER = "Zhou 2022, Curr Pharm Des 28(4)"
 

@@ -9,8 +9,8 @@ is. Tasks of slices and tasks of whole scans have one class above them each.
 from collections.abc import Mapping
 from typing import Any
 
-from training.recipe import Recipe
-from training.recipe_stages import AnyStage
+from training.recipes.recipe import Recipe
+from training.recipes.stages import AnyStage
 from training.stages.attention import AttentionTask
 from training.stages.base import BaseTask
 from training.stages.classifier import ClassifierTask

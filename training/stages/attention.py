@@ -5,9 +5,9 @@ from torch import Tensor
 
 from models.attention import AttentionModel
 from training import losses
+from training.batches.sequences import ScanBatch
 from training.ranks import joined
-from training.recipe_stages import Attention
-from training.sequences import ScanBatch
+from training.recipes.stages import Attention
 from training.stages.scans import ScanTask
 from training.stages.task import Weights
 

@@ -6,10 +6,10 @@ from torch import Tensor
 from models.ensemble import peak
 from models.unet import InceptionUNet
 from training import losses
-from training.batches import Batch, SliceBatches, Source
+from training.batches.slices import Batch, SliceBatches, Source
 from training.ranks import joined
-from training.recipe import Recipe
-from training.recipe_stages import Base
+from training.recipes.recipe import Recipe
+from training.recipes.stages import Base
 from training.stages.slices import SliceTask
 from training.stages.task import Weights, weights_of
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from models.classifiers import LABELS, SliceClassifier
 from training import losses
-from training.batches import WINDOWS, Batch, SliceBatches, Source, Windows
+from training.batches.slices import WINDOWS, Batch, SliceBatches, Source, Windows
 from training.ranks import joined
-from training.recipe_stages import Classifier
+from training.recipes.stages import Classifier
 from training.stages.slices import SliceTask
 from training.stages.task import Prepared, Weights
 

@@ -14,12 +14,12 @@ from models.bundle import METADATA, WEIGHTS
 from models.networks import build_network
 from models.preprocess import skull_channels
 from models.skullstrip import skull_stripper
-from training import prepared
-from training.cohorts import Cohort, cohorts
+from training.batches import prepared
+from training.batches.prepared import Heads, Slices, Strip
 from training.phantoms.cases import implanted_cases
-from training.prepared import Heads, Slices, Strip
-from training.recipe import BUNDLE, Recipe
-from training.recipe_stages import SkullStrip
+from training.recipes.cohorts import Cohort, cohorts
+from training.recipes.recipe import BUNDLE, Recipe
+from training.recipes.stages import SkullStrip
 from training.stages.task import Prepared, weights_of
 
 

@@ -14,10 +14,10 @@ from models.ensemble import peak
 from models.lite import LiteUNet
 from models.preprocess import Array, neighbour_channels
 from training import imagenet, losses, ranks
+from training.batches.drawing import SiteBatch, SiteBatches, fitted, halved
 from training.datasets.table import Bools, Located, Rows, Table
-from training.drawing import SiteBatch, SiteBatches, fitted, halved
 from training.ranks import joined
-from training.recipe_stages import Lite
+from training.recipes.stages import Lite
 from training.stages import sites
 from training.stages.task import Task, Weights, weights_path
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
-from training.prepared import Slices
-from training.recipe import Recipe
-from training.recipe_stages import Study
-from training.sequences import ScanBatches, Scans, scans
+from training.batches.prepared import Slices
+from training.batches.sequences import ScanBatches, Scans, scans
+from training.recipes.recipe import Recipe
+from training.recipes.stages import Study
 from training.stages import heads
 from training.stages.base import BaseTask
 from training.stages.classifier import ClassifierTask

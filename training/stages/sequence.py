@@ -6,9 +6,9 @@ from torch import Tensor
 from models.selection import fit
 from models.sequence import SequenceModel
 from training import losses
+from training.batches.sequences import ScanBatch
 from training.ranks import joined
-from training.recipe_stages import Sequence
-from training.sequences import ScanBatch
+from training.recipes.stages import Sequence
 from training.stages.scans import ScanTask, slice_task
 from training.stages.task import Weights
 

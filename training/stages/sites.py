@@ -4,13 +4,13 @@ from collections.abc import Collection
 
 import numpy as np
 
-from training.canvases import make_table
-from training.cohorts import cohorts
+from training.batches.canvases import make_table
 from training.datasets.case import DataSet
 from training.datasets.table import IMPLANTED, Bools, Table
 from training.phantoms.cases import PHANTOMS, implanted_set, phantom_set
-from training.recipe import BadRecipe, Recipe
-from training.recipe_stages import Stage
+from training.recipes.cohorts import cohorts
+from training.recipes.recipe import BadRecipe, Recipe
+from training.recipes.stages import Stage
 from training.stages.heads import stripper
 
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from models.skullstrip import skull_stripper
 from training import losses
-from training.batches import Batch, HeadBatches
-from training.prepared import Heads
+from training.batches.prepared import Heads
+from training.batches.slices import Batch, HeadBatches
 from training.ranks import joined
-from training.recipe_stages import SkullStrip
+from training.recipes.stages import SkullStrip
 from training.stages import heads
 from training.stages.task import Task, Weights
 

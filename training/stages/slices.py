@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training import ranks
-from training.batches import WINDOWS, SliceBatches, Source, Windows
-from training.prepared import Slices
-from training.recipe_stages import Stage
-from training.sequences import Extractor
+from training.batches.prepared import Slices
+from training.batches.sequences import Extractor
+from training.batches.slices import WINDOWS, SliceBatches, Source, Windows
+from training.recipes.stages import Stage
 from training.stages import heads
 from training.stages.task import Task, alike
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.augment import Random
-from training.cohorts import Cohort
-from training.recipe import BadRecipe, Recipe
-from training.recipe_stages import Stage
+from training.batches.augment import Random
+from training.recipes.cohorts import Cohort
+from training.recipes.recipe import BadRecipe, Recipe
+from training.recipes.stages import Stage
 
 S = TypeVar("S", bound=Stage)
 

@@ -12,10 +12,10 @@ from models.classifiers import LABELS
 from models.ensemble import Ensemble
 from models.weighting import WeightModel, fuse
 from training import losses
-from training.batches import Batch, SliceBatches, Source
-from training.prepared import Slices
+from training.batches.prepared import Slices
+from training.batches.slices import Batch, SliceBatches, Source
 from training.ranks import joined
-from training.recipe_stages import Weights as WeightsStage
+from training.recipes.stages import Weights as WeightsStage
 from training.stages import heads
 from training.stages.base import base_network
 from training.stages.slices import SliceTask

@@ -26,7 +26,7 @@ def feedback(
     """
     from node.errors import Permanent
     from node.worklist import Worklist
-    from training.readings import Doubt, write_doubts
+    from training.review.readings import Doubt, write_doubts
 
     with configured(config) as settings, Worklist(settings.url) as worklist:
         found = worklist.feedback.disagreements()

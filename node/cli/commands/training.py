@@ -58,8 +58,8 @@ def export(
         ichnode export config/recipes/lite.toml var/bundle --version 0.5.0 --onnx var/onnx
     """
     with training_errors():
-        from training.export import export as run
-        from training.onnx_files import write_onnx
+        from training.bundles.export import export as run
+        from training.bundles.onnx_files import write_onnx
 
         run(recipe, folder, version)
         if onnx:
@@ -104,7 +104,7 @@ def evaluate(
     folder = out or Path("var/evaluation") / recipe.stem
     with training_errors():
         if leave_site_out:
-            from training.crossing import cross_sites
+            from training.unseen.crossing import cross_sites
 
             cross_sites(recipe, folder)
         elif mimics:
@@ -120,7 +120,7 @@ def evaluate(
 @contextmanager
 def training_errors() -> Iterator[None]:
     """Say in one line what training lacks."""
-    from training.recipe import BadRecipe
+    from training.recipes.recipe import BadRecipe
 
     with one_line_errors():
         log.configure("INFO", as_json=False)

@@ -30,8 +30,8 @@ from node.archive.proof import Proof
 from node.cli import app
 from node.errors import Permanent
 from tests.support.proofs import made_up
-from training.readings import read_results
-from training.review import select
+from training.review.readings import read_results
+from training.review.rules import select
 
 NOW = datetime(2026, 11, 30, 9, tzinfo=UTC)
 

@@ -30,7 +30,7 @@ from node.web.who import Role, User
 from node.worklist import Actor, Counted, DeliveryStatus, Mistake, Opinion, Worklist
 from tests.support.browsing import chromium, serious_faults
 from tests.support.listed import ASSEMBLED, NEGATIVE, NOW, SR, SUSPECTED, report, study
-from training.statistics import wilson
+from training.metrics.statistics import wilson
 
 ADMIN = User("A. Admin", Role.ADMIN)
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from training.readings import LABELS, Labels, Reading, Result, ReviewError
-from training.review import (
+from training.metrics.statistics import delong
+from training.review.readings import LABELS, Labels, Reading, Result, ReviewError
+from training.review.rules import (
     AI,
     THRESHOLD,
     Performance,
@@ -13,7 +14,6 @@ from training.review import (
     performance,
     present,
 )
-from training.statistics import delong
 
 
 @dataclass(frozen=True, slots=True)

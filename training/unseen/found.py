@@ -1,6 +1,6 @@
 """What opinions find and what they flag in vain, on slices and series of sites left out.
 
-These are tables beside those of `training.crossing`, of the same readings.
+These are tables beside those of `training.unseen.crossing`, of the same readings.
 """
 
 import csv
@@ -11,11 +11,11 @@ import numpy as np
 
 from models.classifiers import LABELS
 from models.rules import Settings
-from training.left_out import LeftOut
-from training.scores import METHOD, Scores
-from training.stacking import ENOUGH, arms, series_scores, slice_scores
-from training.statistics import Bools, Floats, wilson
-from training.tables import Cell, Table
+from training.metrics.scores import METHOD, Scores
+from training.metrics.statistics import Bools, Floats, wilson
+from training.metrics.tables import Cell, Table
+from training.unseen.left_out import LeftOut
+from training.unseen.stacking import ENOUGH, arms, series_scores, slice_scores
 
 SPECIFICITY = 0.9
 """Each opinion's threshold is the lowest that flags no more than the rest of a site's slices or

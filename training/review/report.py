@@ -10,8 +10,10 @@ from rich import box, table
 from rich.console import RenderableType
 from rich.text import Text
 
-from training.readings import LABELS, Labels, Reading, Result
-from training.review import (
+from training.metrics.tables import grid
+from training.review.readings import LABELS, Labels, Reading, Result
+from training.review.revision import Measured, Verdict
+from training.review.rules import (
     PAPER_KAPPA,
     Agreement,
     Performance,
@@ -19,8 +21,6 @@ from training.review import (
     Readings,
     figure,
 )
-from training.revision import Measured, Verdict
-from training.tables import grid
 
 CAVEAT = (
     "A case on which the AI was sure and agreed with the truth was not looked at again unless the "

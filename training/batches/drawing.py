@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from models.preprocess import Array, neighbour_channels
 from models.slabs import AIR
 from models.windows import BRAIN
-from training import augment
-from training.augment import Random
+from training.batches import augment
+from training.batches.augment import Random
 from training.datasets.table import LABELS, Bools, Rows, Table
 
 ALONE = 0.5

@@ -15,12 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.preprocess import Array
 from models.slabs import AIR
-from training import augment
-from training.augment import Random
-from training.batches import Windows
+from training.batches import augment
+from training.batches.augment import Random
+from training.batches.drawing import fitted
+from training.batches.prepared import Slices
+from training.batches.slices import Windows
 from training.datasets.case import known_any
-from training.drawing import fitted
-from training.prepared import Slices
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Scans(NamedTuple):
     labels
         (n, 6) float32 of `models.classifiers.LABELS`; 0, 1 or NaN where unknown.
     patient
-        (n,) int32, see `training.prepared.Slices`.
+        (n,) int32, see `training.batches.prepared.Slices`.
     copy
         (n,) int32, 0 for the scan as it is and from 1 on for varied copies. A scan's slices stand
         together, from the feet to the head.

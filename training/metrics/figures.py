@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.scores import Scores
-from training.statistics import brier, calibration_error, delong, reliability, roc_curve
+from training.metrics.scores import Scores
+from training.metrics.statistics import brier, calibration_error, delong, reliability, roc_curve
 
 
 def roc_figure(models: Mapping[str, Scores], title: str, data: str) -> bytes:

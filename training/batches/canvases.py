@@ -21,6 +21,7 @@ from rich.progress import track
 from models import findings
 from models.preprocess import Grid
 from models.slabs import make_slabs
+from training.batches.prepared import Strip, canvas_of, on_canvas
 from training.datasets.case import Case, DataSet, Labels, known_any
 from training.datasets.table import (
     JOURNAL,
@@ -34,7 +35,6 @@ from training.datasets.table import (
     journal_line,
     tabled,
 )
-from training.prepared import Strip, canvas_of, on_canvas
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from torch import nn
 
 from models.bundle import METADATA, WEIGHTS, read_settings
 from models.rules import Settings
-from training.cohorts import cohorts
 from training.datasets.table import IMPLANTED
 from training.phantoms.cases import PHANTOMS
-from training.recipe import BadRecipe, Recipe
-from training.recipe_stages import AnyStage, Lite, Study, Weights
+from training.recipes.cohorts import cohorts
+from training.recipes.recipe import BadRecipe, Recipe
+from training.recipes.stages import AnyStage, Lite, Study, Weights
 from training.stages import heads, task
 from training.stages.weights import WeightsTask
 

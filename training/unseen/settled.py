@@ -1,11 +1,11 @@
 """What an evaluation settled of both kinds of networks, as it stands in a recipe's runs.
 
-`training.stacking.STACK` holds fields of `models.rules.Settings`, `NEEDED` at least, and
+`training.unseen.stacking.STACK` holds fields of `models.rules.Settings`, `NEEDED` at least, and
 
     figures      {row: {column: figure}} for the model card, where a figure is a text, a number,
                  {"value", "interval", "count", "of"}, or more columns
     locked_on    for the model card: whose scores all this follows from
-    tables       [training.tables.Table, ...] for the model card, the first of it
+    tables       [training.metrics.tables.Table, ...] for the model card, the first of it
 
 An export takes it as it stands, and fits itself what it does not say.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from models.rules import Opinion, PointName, Score, Settings, Subtypes
-from training.recipe import BadRecipe
-from training.tables import Table
+from training.metrics.tables import Table
+from training.recipes.recipe import BadRecipe
 
 NEEDED = ("slope", "slices_slope", "intercept", "score", "operating_points")
 ALONE = ("ensemble_alone", "slices_alone")

@@ -13,9 +13,9 @@ from models.findings import SUBTYPES
 from models.preprocess import Array, channels, skull_channels
 from models.slabs import AIR
 from models.windows import BRAIN, Window
-from training import augment
-from training.augment import Random
-from training.prepared import Heads, Slices
+from training.batches import augment
+from training.batches.augment import Random
+from training.batches.prepared import Heads, Slices
 
 # Burduja 2020, the authors' code.
 SUBDURAL = Window(level=80, width=200)

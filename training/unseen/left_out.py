@@ -17,14 +17,14 @@ from models.detector import Detector
 from models.preprocess import Array, channels
 from models.rules import logits
 from models.runtime import batch_size
-from training.cohorts import cohorts
+from training.batches.drawing import fitted
 from training.datasets.table import Rows, Table
-from training.drawing import fitted
-from training.recipe import Recipe
-from training.recipe_stages import Lite
+from training.metrics.statistics import Bools, Floats
+from training.recipes.cohorts import cohorts
+from training.recipes.recipe import Recipe
+from training.recipes.stages import Lite
 from training.stages.lite import LiteTask
 from training.stages.task import weights_path
-from training.statistics import Bools, Floats
 
 log = logging.getLogger(__name__)
 

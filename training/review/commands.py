@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from training.readings import Reading, Result
-    from training.review_report import Report
+    from training.review.readings import Reading, Result
+    from training.review.report import Report
 
 CASES, WORKLISTS, LABELS = "cases.csv", "worklists", "labels.csv"
 
@@ -95,8 +95,8 @@ def select(
     (a guess) to 5 (certain) and a remark, and save the file as CSV. Put the
     files back into review/worklists, then: ichnode review score review
     """
-    from training import readings
-    from training import review as rules
+    from training.review import readings
+    from training.review import rules as rules
 
     with _errors():
         read = readings.read_results(results, annotator or ())
@@ -140,8 +140,8 @@ def score(review: Review, files: Files = None, threshold: Threshold = 0.5) -> No
     Writes score.md and score.json into the review's folder.
     Next: ichnode review revise review
     """
-    from training.review import agree
-    from training.review_report import score_report
+    from training.review.report import score_report
+    from training.review.rules import agree
 
     with _errors():
         cases, read = _load(review, files)
@@ -176,9 +176,9 @@ def revise(
     undecided cases with votes and remarks (for the consensus meeting), and
     labels.csv: the labels of all cases for training, blank where not labelled.
     """
-    from training import revision
-    from training.readings import write_labels
-    from training.review_report import revision_report
+    from training.review import revision
+    from training.review.readings import write_labels
+    from training.review.report import revision_report
 
     with _errors():
         cases, read = _load(review, files)
@@ -194,8 +194,8 @@ def _load(
     review: Path, files: list[Path] | None
 ) -> tuple[list[Result], dict[str, dict[str, Reading]]]:
     """Return all cases of a review, and the readings by reader and case."""
-    from training.readings import read_results
-    from training.review import collect
+    from training.review.readings import read_results
+    from training.review.rules import collect
 
     cases = read_results(review / CASES)
     found = files or sorted((review / WORKLISTS).glob("*.csv"))
@@ -216,7 +216,7 @@ def _finish(report: Report, path: Path) -> None:
 @contextmanager
 def _errors() -> Iterator[None]:
     """Print what went wrong in one line and leave with status 2."""
-    from training.readings import ReviewError
+    from training.review.readings import ReviewError
 
     try:
         yield

@@ -1,4 +1,4 @@
-"""Make a bundle of a finished recipe: python -m training.export RECIPE FOLDER.
+"""Make a bundle of a finished recipe: python -m training.bundles.export RECIPE FOLDER.
 
 Locks calibration and operating point, measures the held-out patients, writes the bundle and reads
 it back. No figure in a bundle is written by hand.
@@ -34,11 +34,12 @@ from models.detector import Detector
 from models.networks import build_network
 from models.preprocess import Grid
 from models.rules import Settings
-from training import prepared, recipe
-from training.card import failures_picture, model_card
+from training.batches import prepared
+from training.bundles.card import failures_picture, model_card
+from training.bundles.parts import Parts, Tensors, parts
 from training.datasets.case import Case
-from training.locking import lock, uncertain_from
-from training.measure import (
+from training.metrics.locking import lock, uncertain_from
+from training.metrics.measure import (
     Result,
     figures,
     measured_cohorts,
@@ -46,11 +47,11 @@ from training.measure import (
     phantom_seeds,
     read_cases,
 )
-from training.parts import Parts, Tensors, parts
 from training.phantoms import demo_pair, subtypes_of
-from training.recipe import BadRecipe, Recipe
-from training.settled import Settled, read_settled
-from training.stacking import STACK
+from training.recipes import recipe
+from training.recipes.recipe import BadRecipe, Recipe
+from training.unseen.settled import Settled, read_settled
+from training.unseen.stacking import STACK
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from models.findings import SUBTYPES
 from models.selection import How
-from training.recipe_data import RecipePath, Strict
+from training.recipes.data import RecipePath, Strict
 
 
 class Stage(Strict):
@@ -131,7 +131,7 @@ class Classifier(Stage):
         One of `training.losses.CLASSES` for each slice instead of six labels (Zhou 2022). Slices
         that show several subtypes are left out (ours; the paper does not say).
     windows
-        Input channels, see `training.batches.WINDOWS`.
+        Input channels, see `training.batches.slices.WINDOWS`.
     split_by
         "image" deals slices, not patients, into the parts 80/10/10: Zhou's leak, to be shown.
     """

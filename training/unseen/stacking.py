@@ -12,9 +12,9 @@ import numpy as np
 from scipy.special import expit
 
 from models.rules import Opinion, Score, Settings
-from training.left_out import LeftOut
-from training.locking import CERTAIN, gaps, operating_point, platt
-from training.statistics import Bools, Floats, auc, wilson
+from training.metrics.locking import CERTAIN, gaps, operating_point, platt
+from training.metrics.statistics import Bools, Floats, auc, wilson
+from training.unseen.left_out import LeftOut
 
 STACK = "stack.json"
 """Name of the file in a recipe's runs."""

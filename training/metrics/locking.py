@@ -9,8 +9,8 @@ from scipy import optimize
 from scipy.special import expit
 
 from models.rules import Opinion, Settings, logits
-from training.measure import Result
-from training.statistics import Bools, Floats
+from training.metrics.measure import Result
+from training.metrics.statistics import Bools, Floats
 
 CERTAIN = 0.9
 """Share of the tuning cases that the disagreement of the networks leaves certain (ours)."""

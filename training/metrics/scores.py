@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.classifiers import LABELS
 from training.losses import CLASSES
-from training.statistics import (
+from training.metrics.statistics import (
     Bools,
     Floats,
     delong,
@@ -26,7 +26,7 @@ from training.statistics import (
     weighted_share,
     wilson,
 )
-from training.tables import Cell
+from training.metrics.tables import Cell
 
 INTERVALS = "Intervals: 95 %, 500 bootstrap replications over patients, stratified"
 
@@ -234,7 +234,7 @@ def estimate(
     Parameters
     ----------
     figures
-        (r, f) of (r, n) weights, see `training.statistics.draws`.
+        (r, f) of (r, n) weights, see `training.metrics.statistics.draws`.
     patient
         (n,) the patient of each case.
     positive

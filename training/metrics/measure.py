@@ -14,12 +14,12 @@ from models.detector import Detector, DetectorOutput
 from models.findings import SUBTYPES, Unreadable
 from models.preprocess import Canvas
 from models.rules import Settings
-from training.cohorts import Cohort, cohorts
 from training.datasets.case import Case
+from training.metrics.statistics import Bools, Floats, auc, bootstrap, delong, wilson
 from training.phantoms import random_phantom
 from training.phantoms.cases import phantom_case
-from training.recipe import BadRecipe, Recipe
-from training.statistics import Bools, Floats, auc, bootstrap, delong, wilson
+from training.recipes.cohorts import Cohort, cohorts
+from training.recipes.recipe import BadRecipe, Recipe
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 import models
 from models.preprocess import Grid
-from training.recipe_data import AnyData, Data, Phantoms, RecipePath, Strict, spelled_out
-from training.recipe_stages import AnyStage, Base, Lite, Stage
+from training.recipes.data import AnyData, Data, Phantoms, RecipePath, Strict, spelled_out
+from training.recipes.stages import AnyStage, Base, Lite, Stage
 
 BUNDLE = Path(models.__file__).parent / "bundles" / "ich-ensemble"
 """The networks that ichnode ships."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.readings import Reading, Result, ReviewError, read_readings
-from training.statistics import bootstrap, fleiss_kappa, holm, mcnemar, wilson
+from training.metrics.statistics import bootstrap, fleiss_kappa, holm, mcnemar, wilson
+from training.review.readings import Reading, Result, ReviewError, read_readings
 
 POSITIVE_AT_MOST = 0.6
 """A positive case with a probability up to this is difficult for the AI (Kang 2023)."""

@@ -1,9 +1,9 @@
 """Sites that networks never saw: each slice is read by twins that learnt nothing from its site.
 
-A recipe with `leave_site_out` gives them (`training.recipe_data.spelled_out`). Of its other sites
+A recipe with `leave_site_out` gives them (`training.recipes.data.spelled_out`). Of its other sites
 those patients count that no network learnt from; they are told apart, since their scanners are no
 unseen ones. The shipped ensemble reads the same slices. What is found fixes how much either opinion
-counts (`training.stacking`).
+counts (`training.unseen.stacking`).
 """
 
 import json
@@ -18,20 +18,20 @@ from models.bundle import load_detector
 from models.classifiers import LABELS
 from models.detector import Detector
 from models.rules import Settings
-from training import recipe as recipes
-from training import stacking
-from training.cohorts import cohorts
-from training.left_out import LeftOut, left_out
-from training.recipe import BadRecipe, Recipe
-from training.recipe_data import without
-from training.recipe_stages import Lite
-from training.scores import METHOD, Scores, estimate, refuse_other_cases
-from training.stacking import arms, series_scores, slice_scores
+from training.metrics.scores import METHOD, Scores, estimate, refuse_other_cases
+from training.metrics.statistics import Bools, Floats, weighted_auc
+from training.metrics.tables import Cell, Table
+from training.recipes import recipe as recipes
+from training.recipes.cohorts import cohorts
+from training.recipes.data import without
+from training.recipes.recipe import BadRecipe, Recipe
+from training.recipes.stages import Lite
 from training.stages import sites
-from training.statistics import Bools, Floats, weighted_auc
-from training.tables import Cell, Table
 from training.train import train
-from training.unseen import alarms_table, found_table, peers_table
+from training.unseen import stacking
+from training.unseen.found import alarms_table, found_table, peers_table
+from training.unseen.left_out import LeftOut, left_out
+from training.unseen.stacking import arms, series_scores, slice_scores
 
 ARMS = ("ensemble", "sequence", "slices", "stack")
 """The shipped ensemble and model of scans, the recipe's networks without the site, and ensemble and
@@ -51,9 +51,9 @@ LEARNT = (
 def cross_sites(path: Path, folder: Path) -> None:
     """Read each site that the recipe leaves out; write the tables "sites" and "series".
 
-    Beside them stand the tables of `training.unseen`. What is not trained yet is trained first.
-    `training.stacking.STACK` in the recipe's runs gets the weights, the score of a series, the
-    operating points and the tables.
+    Beside them stand the tables of `training.unseen.found`. What is not trained yet is trained
+    first. `training.unseen.stacking.STACK` in the recipe's runs gets the weights, the score of a
+    series, the operating points and the tables.
 
     Raises
     ------

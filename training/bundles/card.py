@@ -12,9 +12,9 @@ from models.detector import Detector
 from models.ensemble import PEAK_PIXELS
 from models.findings import SUBTYPES
 from models.rules import Settings
-from training.figures import png
-from training.measure import VOLUMES_ML, Result, phantom_cases
-from training.tables import Table, grid
+from training.metrics.figures import png
+from training.metrics.measure import VOLUMES_ML, Result, phantom_cases
+from training.metrics.tables import Table, grid
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -25,7 +25,7 @@ HEADLINE = {
     "slice_auc": "slice AUC",
     "dice": "Dice",
 }
-"""Figures of `training.measure.figures` in the first table, and their headers."""
+"""Figures of `training.metrics.measure.figures` in the first table, and their headers."""
 
 SLICES = TEMPLATE.with_name("model_card_slices.md")
 

@@ -11,9 +11,9 @@ from training import imagenet
 from training.datasets import KINDS, open_dataset
 from training.datasets.case import DataSet
 from training.datasets.splits import Split, folds, part_of, read_split
-from training.recipe import BadRecipe, Recipe
-from training.recipe_data import Data
-from training.recipe_stages import Classifier, Lite, Stage
+from training.recipes.data import Data
+from training.recipes.recipe import BadRecipe, Recipe
+from training.recipes.stages import Classifier, Lite, Stage
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""A recipe's networks as a bundle, with its card."""

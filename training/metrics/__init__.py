@@ -1,0 +1,1 @@
+"""What results are worth: figures with their uncertainty, tables and curves."""

@@ -1,0 +1,1 @@
+"""What a recipe may say: its data, its stages, and whose patients they are."""

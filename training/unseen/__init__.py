@@ -1,0 +1,1 @@
+"""Sites that networks never saw: how they are read, and what follows for a bundle's rules."""
