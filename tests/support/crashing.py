@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -45,6 +46,12 @@ def head(number: int) -> list[bytes]:
     return [encoded(ds) for ds in HEAD(study=f"study {number}", patient=f"P{number}").build()]
 
 
+@cache
+def _engine(url: str) -> sa.Engine:
+    """Return what connects to a database anew each time; it asks who answers there but once."""
+    return sa.create_engine(url, poolclass=sa.NullPool)
+
+
 class Crashing:
     """A node whose roles are started and killed, and its peers."""
 
@@ -76,8 +83,7 @@ class Crashing:
     @contextmanager
     def _worklist(self) -> Iterator[sa.Connection]:
         """Open a transaction on the worklist's database."""
-        engine = sa.create_engine(self.settings.url, poolclass=sa.NullPool)
-        with engine.begin() as db:
+        with _engine(self.settings.url).begin() as db:
             yield db
 
     def on(self, data_dir: Path, folder: Path) -> Self:

@@ -1,7 +1,7 @@
 """The node's roles as processes that a test kills: at any moment, or at a durable step.
 
-They are forked from a process that has imported them, so that a life costs little. The worker has
-the predictor without networks, and decodes in its own process.
+They are forked from a process that has imported them and has read a head, so that a life costs
+little. The worker has the predictor without networks, and decodes in its own process.
 
 A durable step is what outlives the process or is seen outside it: a file is synced or renamed, a
 transaction that changed something is committed, an answer or an object goes out. Each has a place:
@@ -39,6 +39,7 @@ FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
     [
         "tests.support.mortal",
+        "tests.support.rehearsed",
         *(f"node.arrive.{name}" for name in ("storage_scp", "query_scp", "commitment_scp")),
         *("node.arrive.index", "node.arrive.asking", "node.cases.worker", "node.cases.pipeline"),
         *("node.deliver", "node.jobs"),
