@@ -94,11 +94,12 @@ class RunningNode:
     def wait_for(self, reached: Callable[[list[Row]], bool], timeout_s: float = 120) -> list[Row]:
         """Return the worklist once it has got there; fail with the node's log if it does not."""
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            rows = self.rows()
-            if reached(rows):
-                return rows
-            time.sleep(0.05)
+        with Worklist(self.settings.url) as worklist:
+            while time.monotonic() < deadline:
+                rows = worklist.views.worklist(datetime.now(UTC))
+                if reached(rows):
+                    return rows
+                time.sleep(0.05)
         raise AssertionError(f"{self.rows()}\n{self.log.read_text()[-8000:]}")
 
 
