@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from node.canary import phantom
 from node.cli import app
 from node.states import Priority, State
 from node.worklist import Row, Worklist
@@ -26,7 +27,6 @@ from tests.support.bundles import another
 from tests.support.peers import free_port, listening, storescp, storescu, wait_until
 from tests.support.running import RunningNode, receiving, roles, running_node
 from training.datasets.series import Identity, write_series
-from training.phantoms import demo_pair
 
 pytestmark = [
     pytest.mark.networks,
@@ -66,9 +66,9 @@ class Whole:
     folder: Path
 
     def push(self, name: str) -> Row:
-        """Send the bleeding phantom as a patient's; return its study once it is delivered."""
+        """Send the canary's bleeding head as a patient's; return its study once it is delivered."""
         identity = Identity.of(name)
-        files = write_series(demo_pair()[0].volume, self.folder / name, identity)
+        files = write_series(phantom.load().volume, self.folder / name, identity)
         done = storescu(files, self.node.settings.receive.port)
         assert done.returncode == 0, done.stdout[-2000:]
 

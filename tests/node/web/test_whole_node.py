@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.support.browsing import chromium
 from tests.support.peers import free_port, listening, storescu, wait_until
 from tests.support.running import RunningNode, receiving, roles, running_node
 from training.datasets.series import Identity, write_series
-from training.phantoms import demo_pair
+from training.phantoms import Phantom, demo_pair
 
 pytestmark = [pytest.mark.peer, pytest.mark.networks, pytest.mark.timeout(400)]
 
@@ -35,11 +36,16 @@ port = 0
         yield node
 
 
+@cache
+def heads() -> dict[str, Phantom]:
+    """The two phantoms of the demo."""
+    return dict(zip(("bleeding", "normal"), demo_pair(), strict=True))
+
+
 def push(node: RunningNode, folder: Path, name: str) -> str:
     """Push one of the two phantoms of the demo; return its PatientID."""
-    phantom = dict(zip(("bleeding", "normal"), demo_pair(), strict=True))[name]
     identity = Identity.of(name)
-    files = write_series(phantom.volume, folder / name, identity)
+    files = write_series(heads()[name].volume, folder / name, identity)
     done = storescu(files, node.settings.receive.port)
     assert done.returncode == 0, done.stdout[-2000:]
     return identity.patient_id
