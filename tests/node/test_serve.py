@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.support.builder import HEAD, T0, encoded, received
 from tests.support.databases import new_database
 from tests.support.disks import small_disk
 from tests.support.peers import free_port, listening, wait_until
-from tests.support.running import receiving, roles, running_node
+from tests.support.running import RunningNode, receiving, roles, running_node
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +45,13 @@ port = {free_port()}
 [health]
 port = {free_port()}
 """
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """A node that each test leaves as it was."""
+    with running_node(tmp_path_factory.mktemp("standing"), settings()) as node:
+        yield node
 
 
 def test_role_that_dies_is_started_again_while_the_others_go_on(tmp_path: Path) -> None:
@@ -88,22 +96,22 @@ def test_the_worker_asks_the_source_that_is_named(
 
 
 def test_a_reload_starts_the_shadow_and_another_ends_it_while_the_others_go_on(
-    tmp_path: Path,
+    standing: RunningNode,
 ) -> None:
-    with running_node(tmp_path, settings()) as node:
-        node.wait_until_listening()
-        before = roles(node)
-        assert "shadow" not in before
-        plain = node.config.read_text()
-        node.config.write_text(f'{plain}[shadow]\non = true\nbundle = "/nowhere"\n')
-        os.kill(node.pid, signal.SIGHUP)
-        wait_until(lambda: "/nowhere is no folder" in node.log.read_text(), 60)
-        wait_until(lambda: "shadow" in roles(node), 60)
-        wait_until(lambda: "nothing is read in shadow" in node.log.read_text(), 120)
-        node.config.write_text(plain)
-        os.kill(node.pid, signal.SIGHUP)
-        wait_until(lambda: "shadow" not in roles(node), 60)
-        assert roles(node)["receive"] == before["receive"]
+    node = standing
+    node.wait_until_listening()
+    before = roles(node)
+    assert "shadow" not in before
+    plain, said = node.config.read_text(), len(node.log.read_text())
+    node.config.write_text(f'{plain}[shadow]\non = true\nbundle = "/nowhere"\n')
+    os.kill(node.pid, signal.SIGHUP)
+    wait_until(lambda: "/nowhere is no folder" in node.log.read_text()[said:], 60)
+    wait_until(lambda: "shadow" in roles(node), 60)
+    wait_until(lambda: "nothing is read in shadow" in node.log.read_text()[said:], 120)
+    node.config.write_text(plain)
+    os.kill(node.pid, signal.SIGHUP)
+    wait_until(lambda: "shadow" not in roles(node), 60)
+    assert roles(node)["receive"] == before["receive"]
 
 
 def test_a_promoted_bundle_that_is_gone_is_named_in_the_log_and_a_rollback_goes_on(
@@ -125,17 +133,17 @@ def test_a_promoted_bundle_that_is_gone_is_named_in_the_log_and_a_rollback_goes_
         assert "receive" in roles(node)
 
 
-def test_damaged_installation_is_named_in_the_log_and_is_not_ready(tmp_path: Path) -> None:
-    with running_node(tmp_path, settings()) as node:
-        wait_until(lambda: "/nowhere is no bundle" in node.log.read_text(), 60)
-        node.wait_until_listening()
-        wait_until(lambda: listening(node.settings.health.port), 60)
-        asked = httpx.get(f"http://127.0.0.1:{node.settings.health.port}/readyz", timeout=30)
-        modes = {
-            path.relative_to(node.settings.data_dir).as_posix(): path.stat().st_mode & 0o077
-            for path in (node.settings.data_dir, *node.settings.data_dir.rglob("*"))
-            if not path.name.startswith("ichnode.sqlite")  # made by this test, or as it is
-        }
+def test_damaged_installation_is_named_in_the_log_and_is_not_ready(standing: RunningNode) -> None:
+    node = standing
+    wait_until(lambda: "/nowhere is no bundle" in node.log.read_text(), 60)
+    node.wait_until_listening()
+    wait_until(lambda: listening(node.settings.health.port), 60)
+    asked = httpx.get(f"http://127.0.0.1:{node.settings.health.port}/readyz", timeout=30)
+    modes = {
+        path.relative_to(node.settings.data_dir).as_posix(): path.stat().st_mode & 0o077
+        for path in (node.settings.data_dir, *node.settings.data_dir.rglob("*"))
+        if not path.name.startswith("ichnode.sqlite")  # made by this test, or as it is
+    }
     assert asked.status_code == 503 and "NOT work" in asked.text
     assert "ok  receive: 1 running" in asked.text.splitlines()
     assert len(modes) > 3 and not any(modes.values()), "what the node writes is its own alone"
@@ -162,43 +170,45 @@ def second(config: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_second_supervisor_of_a_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
-    with running_node(tmp_path, settings()) as node:
-        node.wait_until_listening()
-        other = tmp_path / "other.toml"  # other ports, the same folder
-        other.write_text(f'data_dir = "{node.settings.data_dir}"\n{settings()}')
-        for config in (node.config, other):
-            refused = second(config, "serve")
-            assert refused.returncode == 2
-            words = f"another ichnode serve (process {node.pid}) uses {node.settings.data_dir}"
-            assert words in refused.stderr
-            assert "Traceback" not in refused.stderr
-        assert "receive" in roles(node)
+def test_second_supervisor_of_a_folder_is_refused_and_names_the_first(
+    standing: RunningNode, tmp_path: Path
+) -> None:
+    node = standing
+    node.wait_until_listening()
+    other = tmp_path / "other.toml"  # other ports, the same folder
+    other.write_text(f'data_dir = "{node.settings.data_dir}"\n{settings()}')
+    for config in (node.config, other):
+        refused = second(config, "serve")
+        assert refused.returncode == 2
+        words = f"another ichnode serve (process {node.pid}) uses {node.settings.data_dir}"
+        assert words in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert "receive" in roles(node)
 
 
-def test_commands_and_single_roles_go_beside_a_running_node(tmp_path: Path) -> None:
-    with running_node(tmp_path, settings()) as node:
-        node.wait_until_listening()
-        beside = subprocess.Popen(
-            [sys.executable, "-m", "node.cli", "serve", "--role", "deliver"],
-            env={**os.environ, "ICHNODE_DATA_DIR": str(node.settings.data_dir)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert beside.stderr is not None
-        assert any("started" in line for line in beside.stderr)
-        beside.terminate()
-        assert beside.wait(30) == 0
-        beside.stderr.close()
-        assert second(node.config, "worklist").returncode == 0
-        said = second(node.config, "doctor").stdout
-        assert f"process {node.pid} uses" in " ".join(said.split())
+def test_commands_and_single_roles_go_beside_a_running_node(standing: RunningNode) -> None:
+    node = standing
+    node.wait_until_listening()
+    beside = subprocess.Popen(
+        [sys.executable, "-m", "node.cli", "serve", "--role", "deliver"],
+        env={**os.environ, "ICHNODE_DATA_DIR": str(node.settings.data_dir)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert beside.stderr is not None
+    assert any("started" in line for line in beside.stderr)
+    beside.terminate()
+    assert beside.wait(30) == 0
+    beside.stderr.close()
+    assert second(node.config, "worklist").returncode == 0
+    said = second(node.config, "doctor").stdout
+    assert f"process {node.pid} uses" in " ".join(said.split())
 
 
-def test_second_receiver_on_a_port_ends_with_one_line_and_status_2(tmp_path: Path) -> None:
-    with running_node(tmp_path, settings()) as node:
-        node.wait_until_listening()
-        refused = second(node.config, "serve", "--role", "receive")
+def test_second_receiver_on_a_port_ends_with_one_line_and_status_2(standing: RunningNode) -> None:
+    node = standing
+    node.wait_until_listening()
+    refused = second(node.config, "serve", "--role", "receive")
     assert refused.returncode == 2
     assert f"cannot listen on 127.0.0.1:{node.settings.receive.port}: Address" in refused.stderr
     assert "Traceback" not in refused.stderr
