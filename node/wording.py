@@ -1,10 +1,12 @@
 """The words of a result, for the report, the picture and the triage page alike."""
 
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from models.findings import Findings
 from node.states import Reason
+
+if TYPE_CHECKING:
+    from models.findings import Findings
 
 RESEARCH_USE_ONLY = "RESEARCH USE ONLY - NOT FOR DIAGNOSTIC USE"
 SUSPECTED = "Intracranial hemorrhage SUSPECTED by ichnode, unverified"
@@ -25,7 +27,7 @@ AMBER = (255, 176, 0)
 READ_IN_PART = "READ IN PART by ichnode - this is not a negative result"
 
 
-def verdict(findings: Findings, in_part: str = "") -> str:
+def verdict(findings: "Findings", in_part: str = "") -> str:
     """Return the result in one sentence.
 
     Parameters
@@ -109,7 +111,7 @@ def plainly(reason_code: str) -> str:
     return f"{_PLAINLY[Reason(reason_code)]} Read this study as usual."
 
 
-def headline(findings: Findings, in_part: str = "") -> str:
+def headline(findings: "Findings", in_part: str = "") -> str:
     """Return the result as the first words of a series description, for lists and PACS rules.
 
     It begins with one of "ICH SUSPECTED", "ICH not suspected" and "ICH NOT ANALYSED"; with a volume
@@ -127,9 +129,25 @@ def headline(findings: Findings, in_part: str = "") -> str:
     return NOT_ANALYSED_HEADLINE if in_part else f"ICH not suspected{doubt}"
 
 
-def ranked(findings: Findings) -> list[tuple[str, float]]:
+def ranked(findings: "Findings") -> list[tuple[str, float]]:
     """Return the subtypes with their probability, the most probable first."""
     return sorted(findings.subtypes.items(), key=lambda item: -item[1])
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return how many there are: "1 study", "2 studies"; or with a verb, "1 case was".
+
+    Parameters
+    ----------
+    one
+        The words for one.
+    several
+        Those for none or several; "" for the regular plural of `one`.
+    """
+    if number == 1:
+        return f"1 {one}"
+    regular = f"{one[:-1]}ies" if one.endswith("y") else f"{one}s"
+    return f"{number} {several or regular}"
 
 
 def millilitres(volume_ml: float) -> str:

@@ -19,6 +19,7 @@ from node.dicom.read.header import named_class, read_header
 from node.errors import BadObject
 from node.records import Header
 from node.settings import Settings
+from node.wording import counted
 from node.worklist import Arrival, Arrivals
 
 ASIDE = (Arrival.CHANGED, Arrival.CUT_SHORT)
@@ -189,9 +190,9 @@ class Intake:
     @property
     def summary(self) -> str:
         """What became of all objects, in one line."""
-        studies = "1 study" if len(self._studies) == 1 else f"{len(self._studies)} studies"
         parts = [
-            f"{self._new} new objects, {len(self.series)} series, {studies}",
+            f"{counted(self._new, 'new object')}, {len(self.series)} series, "
+            f"{counted(len(self._studies), 'study')}",
             f"{self._here} already here",
             f"{self._quarantined} quarantined",
             f"{len(self.others)} of other kinds than CT",

@@ -19,6 +19,7 @@ from node.dicom.read.geometry import Stack
 from node.records import Unseen
 from node.settings import Assemble
 from node.states import Reason
+from node.wording import counted
 
 FORBIDS_CLEARING: Mapping[Reason, str] = {
     Reason.MISSING_SLICE: "a gap between slices leaves as much as the reading thickness unseen, "
@@ -69,8 +70,9 @@ def unseen(
 
 def lost(files: int) -> Unseen:
     """Return what nobody saw where files that came with a study could not be used."""
-    said = "1 file" if files == 1 else f"{files} files"
-    message = f"{said} of the folder could not be used: this study may be incomplete"
+    message = (
+        f"{counted(files, 'file')} of the folder could not be used: this study may be incomplete"
+    )
     return Unseen(Reason.INCOMPLETE, message, forbids=True)
 
 
@@ -234,8 +236,12 @@ def _cut_short(verdict: Verdict) -> tuple[Unseen, ...]:
     count = verdict.series.cut_short
     if count == 0:
         return ()
-    came = "1 image came" if count == 1 else f"{count} images came"
-    message = f"{came} cut short and waits in quarantine for a whole one; send the series again"
+    came = counted(
+        count,
+        "image came cut short and waits in quarantine for a whole one",
+        "images came cut short and wait in quarantine for whole ones",
+    )
+    message = f"{came}; send the series again"
     return (Unseen(Reason.INCOMPLETE, message, forbids=True),)
 
 
@@ -244,7 +250,8 @@ def _unusable(verdict: Verdict, stack: Stack) -> tuple[Unseen, ...]:
     lost_mm = verdict.lost * float(np.median(stack.gaps_mm))
     if lost_mm <= READING_THICKNESS_MM + 0.1:
         return ()
-    message = f"{verdict.lost} images of the series could not be used; send it again, complete"
+    images = counted(verdict.lost, "image")
+    message = f"{images} of the series could not be used; send it again, complete"
     return (Unseen(Reason.INCOMPLETE, message, forbids=True),)
 
 
@@ -252,7 +259,8 @@ def _unread(verdict: Verdict) -> tuple[Unseen, ...]:
     count = verdict.series.part.unread
     if count == 0:
         return ()
-    message = f"a dynamic series: {count} images of further scans of the same place were not read"
+    images = counted(count, "image was", "images were")
+    message = f"a dynamic series: {images} of further scans of the same place, and not read"
     return (Unseen(Reason.DUPLICATE_POSITION, message, forbids=True),)
 
 

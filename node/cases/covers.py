@@ -19,6 +19,7 @@ from node.dicom.read.damage import Crashed, Damaged, Doubled, Fault
 from node.dicom.read.geometry import SAME_POSITION_MM
 from node.records import SeriesPlan, SliceRef, Unseen
 from node.states import Reason
+from node.wording import counted
 
 LEAST_SHARE = 0.5
 """A series is read while more than this part of its positions is left. Chosen as the share of
@@ -171,10 +172,8 @@ def _lost_mm(plan: SeriesPlan, faults: Sequence[Fault]) -> Mapping[SliceRef, flo
 def _not_seen(faults: Sequence[Fault], lost_mm: Mapping[SliceRef, float], forbids: bool) -> Unseen:
     """Return the sentence on damaged images of one kind, with the reason of the first."""
     one = len(faults) == 1
-    images = (
-        "1 image could not be decoded and was"
-        if one
-        else (f"{len(faults)} images could not be decoded and were")
+    images = counted(
+        len(faults), "image could not be decoded and was", "images could not be decoded and were"
     )
     lost = sum(lost_mm.get(fault.ref, 0.0) for fault in faults)
     where = f" ({lost:.1f} mm of the scan)" if lost else ""

@@ -11,6 +11,7 @@ from node.cases.header_words import Contrast, body_part, is_sharp
 from node.cases.substitutes import age_in_words, substitutes, years
 from node.dicom.read.geometry import Stack
 from node.records import Header, Series
+from node.wording import counted
 
 LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000})
 
@@ -113,11 +114,11 @@ def _of_part(series: Series) -> Sentences:
         ),
         (
             bool(part.borrowed),
-            f"it shows {len(series.instances) - len(part.borrowed)} places again: the other "
-            f"{len(part.borrowed)} images are those of another scan",
+            f"it shows {len(series.instances) - len(part.borrowed)} places again: "
+            f"{counted(len(part.borrowed), 'image is', 'images are')} another scan's",
         ),
         (
             part.left_out > 0,
-            f"{part.left_out} images of another reconstruction were left out",
+            f"{counted(part.left_out, 'image')} of another reconstruction left out",
         ),
     )

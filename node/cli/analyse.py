@@ -17,6 +17,7 @@ from node.cases.pipeline import Node
 from node.clock import utc_now
 from node.errors import BadObject
 from node.settings import Settings
+from node.wording import counted
 from node.worklist import Worklist, upgrade
 
 if TYPE_CHECKING:
@@ -76,5 +77,5 @@ def _ingest(
     if not series and not faults:
         files = len(found.files)
         raise BadObject(f"{path} holds no DICOM object that can be filed ({files} files)")
-    tell(f"{len(found.files)} files, {series} series")
+    tell(f"{counted(len(found.files), 'file')}, {series} series")
     return faults

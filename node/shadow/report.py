@@ -16,6 +16,7 @@ from node.archive.finding import age_band, iso_day, place
 from node.errors import BadConfiguration
 from node.settings import Settings
 from node.shadow.pair import pair_of
+from node.wording import counted
 from node.worklist import Bundle, Compared, KeptReport, Run, ShadowResult, Told, Worklist
 
 SETTLED_BY = "look at each of them at its page"
@@ -137,12 +138,15 @@ def _remarks(rows: Sequence[Compared], purged: int) -> list[str]:
     said = []
     several = sum(n > 1 for n in Counter(one.study_instance_uid for one in rows).values())
     if several:
-        said.append(f"{several} studies have several cases: each is compared by itself")
+        studies = counted(several, "study has", "studies have")
+        said.append(f"{studies} several cases: each is compared by itself")
     if purged:
-        said.append(f"{purged} cases were purged before the shadow read them: they are left out")
+        cases = counted(purged, "case was", "cases were")
+        said.append(f"left out: {cases} purged before the shadow could read")
     failed = sum(one.told.result in (ShadowResult.FAILED, ShadowResult.KILLED) for one in rows)
     if failed:
-        said.append(f"{failed} cases failed in shadow: they count as not analysed")
+        cases = counted(failed, "case")
+        said.append(f"failed in shadow, and so not analysed: {cases}")
     return said
 
 

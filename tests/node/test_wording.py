@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from node.states import Reason
-from node.wording import NOT_ANALYSED_HEADLINE, headline, plainly, series_description
+from node.wording import NOT_ANALYSED_HEADLINE, counted, headline, plainly, series_description
 from tests.support.reported import SHAPE, findings, lesion
 
 NOTHING = np.zeros(SHAPE, bool)
@@ -57,3 +57,12 @@ def test_every_reason_has_a_sentence_of_its_own_that_asks_to_read_as_usual(reaso
     assert said.endswith(". Read this study as usual.")
     assert reason not in said and said.isascii()
     assert [plainly(other) for other in Reason].count(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "0 studies, 0 cases were"), (1, "1 study, 1 case was"), (12, "12 studies, 12 cases were")],
+)
+def test_one_is_not_several(number: int, said: str) -> None:
+    assert f"{counted(number, 'study')}, {counted(number, 'case was', 'cases were')}" == said
+    assert counted(number, "image") == f"{number} image" + "s" * (number != 1)

@@ -2,6 +2,7 @@
 
 from node.archive.acceptance.reference import PEOPLE, REPORT, Reference
 from node.archive.adjudication import Decisions, Sample
+from node.wording import counted
 
 SAME = 1e-9
 """By which two shares that were computed alike may differ."""
@@ -10,12 +11,13 @@ SAME = 1e-9
 def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> list[str]:
     """Return what is left out, open, or may have changed since."""
     told = [
-        f"{each.studies} studies ({each.cell}) are left out: nobody knows their truth"
+        f"left out, since nobody knows the truth: {counted(each.studies, 'study')} ({each.cell})"
         for each in known.cells
         if not each.by
     ]
     told += [
-        f"{each.studies} studies ({each.cell}) count by their reports: nobody has settled any yet"
+        f"by the report, since nobody has settled any yet: "
+        f"{counted(each.studies, 'study')} ({each.cell})"
         for each in known.cells
         if known.by_people and each.by == REPORT
     ]
@@ -24,8 +26,9 @@ def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> li
     analysed = sum(each.studies for each in known.cells)
     if sample and sample.frame != analysed:
         told.append(
-            f"{analysed} studies are analysed now, and {sample.frame} were when the sample for "
-            "adjudication was drawn: it stands for the present ones as far as they are alike"
+            f"{counted(analysed, 'study is', 'studies are')} analysed now, and {sample.frame} when "
+            "the sample for adjudication was drawn: it stands for the present ones as far as they "
+            "are alike"
         )
     elif sample and known.by_people and not _fits(known, sample):
         told.append(
@@ -35,9 +38,7 @@ def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> li
         )
     open_ = [each for each in known.members if each.answers and each.by != PEOPLE]
     if open_:
-        told.append(
-            f"{len(open_)} studies that people looked at are open: they cannot tell, or disagree"
-        )
+        told.append(f"people looked at {counted(len(open_), 'study')} and cannot tell, or disagree")
     if decisions.unreadable:
         lines = ", ".join(map(str, decisions.unreadable))
         told.append(f"decisions.jsonl: line {lines} cannot be read and does not count")

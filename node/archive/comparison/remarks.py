@@ -5,7 +5,7 @@ from collections import Counter
 from node.archive.acceptance import PEOPLE
 from node.archive.comparison.pairs import Pairs
 from node.archive.comparison.sides import Point, Side, Sides
-from node.wording import Flip
+from node.wording import Flip, counted
 
 
 def remarks(sides: Sides, pairs: Pairs) -> list[str]:
@@ -49,13 +49,12 @@ def _unread(sides: Sides) -> list[str]:
     flagged = _flagged(sides.old, sides.only_old)
     if sides.only_old:
         told.append(
-            f"{len(sides.only_old)} studies of OLD have no outcome in NEW ({flagged} of them "
-            "flagged): they are not compared; `ichnode archive read NEW` goes on with them"
+            f"not compared: {counted(len(sides.only_old), 'study')} of OLD without an outcome in "
+            f"NEW ({flagged} flagged); `ichnode archive read NEW` goes on there"
         )
     if sides.only_new:
-        told.append(
-            f"{len(sides.only_new)} studies of NEW have no outcome in OLD: they are not compared"
-        )
+        studies = counted(len(sides.only_new), "study")
+        told.append(f"not compared: {studies} of NEW without an outcome in OLD")
     return told
 
 
@@ -67,13 +66,14 @@ def _unknown(pairs: Pairs, settled_by: str) -> list[str]:
     told = []
     left_out = sum(each.analysed and not each.counts for each in pairs.all)
     if left_out:
-        told.append(f"{left_out} studies are in no figure: nobody knows their truth")
+        studies = counted(left_out, "study is", "studies are")
+        told.append(f"{studies} in no figure: nobody knows the truth")
     flips = [each for each in pairs.all if each.flip in (Flip.FLAGGED, Flip.UNFLAGGED)]
     unseen = sum(each.member.by != PEOPLE for each in flips)
     if unseen:
         told.append(
-            f"people have not settled {unseen} of the {len(flips)} studies that one bundle flags "
-            f"and the other does not: {settled_by}"
+            f"one bundle flags {counted(len(flips), 'study')} and the other does not; "
+            f"people have not settled {unseen}: {settled_by}"
         )
     return told
 
@@ -84,6 +84,6 @@ def _patients(pairs: Pairs) -> list[str]:
     if not several:
         return []
     return [
-        f"{several} patients have several studies: the intervals count these together, McNemar's "
-        "test takes each for itself"
+        f"{counted(several, 'patient has', 'patients have')} several studies: the intervals count "
+        "these together, McNemar's test takes each for itself"
     ]

@@ -9,6 +9,7 @@ from node.archive.evidence.labelled import LabelOf, Labels, read_labels
 from node.archive.evidence.outcomes import Outcome, read_outcomes
 from node.archive.evidence.owners import read_owners
 from node.archive.proof import Proof
+from node.wording import counted
 
 UNLABELLED = "no label"
 MOST_NAMED = 10
@@ -118,7 +119,8 @@ def _put_together(
         *_few(other, "studies without the label of their accession number"),
     ]
     if shared:
-        remarks.append(f"{shared} studies share an accession number, and so the label of a report")
+        studies_share = counted(shared, "study shares", "studies share")
+        remarks.append(f"{studies_share} an accession number, and so the label of a report")
     if unused:
         remarks.append(
             f"{len(unused)} of {len(labels.by_accession)} accession numbers of the labels belong "

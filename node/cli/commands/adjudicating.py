@@ -10,6 +10,7 @@ import typer
 from node.cli.commands.invocation import installed, one_line_errors
 from node.cli.console.terminal import say
 from node.errors import Permanent
+from node.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def _feed(proof: "Proof", studies: "Sequence[Study]", feeds: Path) -> None:
     decisions = read_decisions(proof.decisions)
     number = write_feeds(feeds, studies, decisions)
     annotators = " ".join(f'--annotator "{who}"' for who in decisions.people())
-    say(f"{number} studies that people settled: {feeds}")
+    say(f"{counted(number, 'study')} that people settled: {feeds}")
     say(f"ichnode review select {feeds} {annotators} --reader NAME --out REVIEW")
 
 
@@ -106,8 +107,9 @@ def _sample(proof: "Proof", studies: "Sequence[Study]", agreements: int, seed: i
     now = sum(study.outcome.analysed for study in studies)
     if sample.frame != now:
         say(
-            f"{now} studies are analysed now, and {sample.frame} were when {proof.sample.name} was "
-            "drawn: the others are not asked about. To draw anew take it away; decisions stay",
+            f"{counted(now, 'study is', 'studies are')} analysed now, and {sample.frame} when "
+            f"{proof.sample.name} was drawn: the others are not asked about. To draw anew take it "
+            "away; decisions stay",
             err=True,
         )
     return sample
@@ -140,7 +142,8 @@ def _serve(
     from node.web import serve_desk
 
     desk = Desk(proof, studies, sample, lambda: datetime.now(UTC), who=who, blind=blind)
-    say(f"{len(sample.asked)} studies are asked about, of {sample.frame} that were analysed")
+    asked = counted(len(sample.asked), "study is", "studies are")
+    say(f"{asked} asked about, of {sample.frame} analysed")
 
     def ready(url: str) -> None:
         say("open this address in a browser on this machine; it is good once. Ctrl-C ends the page")

@@ -13,6 +13,7 @@ from node import log
 from node.cli.commands.archive_reading import Hours, MoveToHere, PerMinute
 from node.cli.commands.invocation import Config, Json, configured, installed
 from node.cli.console.terminal import say
+from node.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -79,4 +80,4 @@ def _follow(steps: "Generator[Exported, None, None]") -> "Exported":
 
 def _summary(last: "Exported", out: Path) -> str:
     without = f"; {last.without} without images, truth.csv says why" if last.without else ""
-    return f"{last.total} studies in {out}{without}. Look at a sample before it leaves."
+    return f"{counted(last.total, 'study')} in {out}{without}. Look at a sample before it leaves."

@@ -10,6 +10,7 @@ import typer
 
 from node.cli.commands.invocation import Config, Json, configured, installed
 from node.cli.console.terminal import say, terminal
+from node.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -114,6 +115,7 @@ def _follow(steps: "Generator[Progress, None, None]") -> "Progress":
 
 def _summary(last: "Progress") -> str:
     results = ", ".join(f"{count} {name}" for name, count in sorted(last.results.items()))
-    before = f"{last.before} were read before" if last.before else ""
-    read_now = f"{last.done} studies read: {results}" if last.done else "no study left to read"
+    before = f"read before: {last.before}" if last.before else ""
+    done = counted(last.done, "study")
+    read_now = f"{done} read: {results}" if last.done else "no study left to read"
     return "; ".join(filter(None, (read_now, before)))

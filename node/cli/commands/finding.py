@@ -13,6 +13,7 @@ import typer
 from node.cli.commands.invocation import Config, Json, configured, installed
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
+from node.wording import counted
 
 if TYPE_CHECKING:
     from node.archive.finding import Days, Gentle, Store, Tally
@@ -150,6 +151,7 @@ def _print(tally: "Tally", proof: Path, *, as_json: bool) -> None:
     if not tally.series:
         say("no CT image was found there: look at the source and at the days", err=True)
     say(
-        f"{tally.studies} studies with {tally.series} series; taken: {tally.studies_taken} studies "
-        f"with {tally.series_taken} series: {proof / 'catalogue.parquet'}"
+        f"{counted(tally.studies, 'study')} with {tally.series} series; taken: "
+        f"{counted(tally.studies_taken, 'study')} with {tally.series_taken} series: "
+        f"{proof / 'catalogue.parquet'}"
     )

@@ -9,6 +9,7 @@ import typer
 from node.cli.commands.invocation import By, Config, Json, configured
 from node.cli.console.terminal import say, terminal
 from node.errors import BadConfiguration
+from node.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +138,7 @@ def _say(studies: "Sequence[Watched]", apart: int) -> None:
         return
     terminal().print(tallies_table(tallies(studies)))
     if apart:
-        say(f"{apart} reports are of no study here: ichnode watch --apart")
+        say(f"{counted(apart, 'report is', 'reports are')} of no study here: ichnode watch --apart")
 
 
 def _say_alarms(lines: "Sequence[ChartLine]") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.committed import CommitmentAsked, CommitmentReport, Reference
+from node.wording import counted
 from node.worklist.running.leases import FREE, held_by, is_free
 from node.worklist.schema.columns import DeliveryStatus
 from node.worklist.schema.database import Database
@@ -78,8 +79,8 @@ class DeadReports:
     why: str
 
     def __str__(self) -> str:
-        many = "1 report" if self.reports == 1 else f"{self.reports} reports"
-        return f"{many} of storage commitment to {self.caller} given up: {self.why}"
+        reports = counted(self.reports, "report")
+        return f"{reports} of storage commitment to {self.caller} given up: {self.why}"
 
 
 class Commitments:

@@ -491,7 +491,7 @@ def test_without_labels_and_decisions_nothing_is_known_and_that_is_said(tmp_path
     report = told(proof)
     assert report["figures"]["studies"] == 0 and report["figures"]["prevalence"] is None
     assert report["flow"]["left_out"] == report["flow"]["analysed"]
-    assert any("nobody knows their truth" in one for one in report["remarks"])
+    assert any("nobody knows the truth" in one for one in report["remarks"])
     assert report["figures"]["sensitivity"]["value"] is None
 
 

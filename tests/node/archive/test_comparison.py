@@ -416,7 +416,7 @@ def test_another_operating_point_and_missing_outcomes_are_said(
     write_outcomes(new, outcome_rows(new)[:50])
     found = compared(old, new)
     assert found["studies"]["both"] == 50 and found["old"]["only_here"] == 10
-    assert any("10 studies of OLD have no outcome in NEW" in line for line in found["remarks"])
+    assert any("10 studies of OLD without an outcome in NEW" in line for line in found["remarks"])
 
 
 def test_decisions_of_both_proofs_count_and_one_that_both_have_counts_once(
@@ -440,7 +440,7 @@ def test_adjudicating_both_asks_about_all_that_one_flags_and_the_other_does_not(
     found = compared(*by_reports)
     flips = found["flips"]
     number = len(flips[Flip.UNFLAGGED]) + len(flips[Flip.FLAGGED])
-    assert any(f"not settled {number} of the {number} studies" in each for each in found["remarks"])
+    assert any(f"people have not settled {number}:" in each for each in found["remarks"])
     asked = {
         one.study
         for proof in by_reports

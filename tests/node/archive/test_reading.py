@@ -515,7 +515,7 @@ def test_a_proof_that_is_read_to_its_end_needs_no_ray(tmp_path: Path) -> None:
     outcomes.add(row(uid("short")) | {"study": proof.pseudonyms().study(uid("short"))})
     outcomes.close()
     code, said, _ = run(proof.root)
-    assert (code, said) == (0, "no study left to read; 1 were read before\n")
+    assert (code, said) == (0, "no study left to read; read before: 1\n")
     code, said, _ = run(proof.root, "--json")
     assert json.loads(said) == {"total": 0, "before": 1, "read": 0, "results": {}}
 
