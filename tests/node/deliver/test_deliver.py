@@ -579,7 +579,10 @@ def test_destination_that_is_no_longer_set_is_said_so_and_waits(tmp_path):
 
 
 def test_no_other_sends_what_takes_its_sender_longer_than_a_lease(tmp_path, monkeypatch):
+    begun = threading.Event()
+
     def slowly(batch, *_):
+        begun.set()
         for owed in batch:
             time.sleep(4.5)
             yield owed, Answer(Verdict.STORED, 0)
@@ -592,6 +595,7 @@ def test_no_other_sends_what_takes_its_sender_longer_than_a_lease(tmp_path, monk
         outbox.owe(*report(tmp_path, 1))
         owing = outbox.worklist.outbox
         sending = pool.submit(drain, outbox.settings, owing, utc_now, "slow")
+        assert begun.wait(30)
         wait_until(lambda: sending.done() or owing.claim("another", 3, utc_now()))
         assert sending.done() and sending.result() == 1
         assert outbox.status() == {("SENT", 1, 0)}
