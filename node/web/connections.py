@@ -13,6 +13,8 @@ import resource
 import time
 from typing import Any
 
+import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_S = 10.0
@@ -111,6 +113,29 @@ class Seldom(logging.Filter):
             return False
         self._passed[said] = now
         return True
+
+
+def served(application: Starlette, **own: Any) -> uvicorn.Server:
+    """Return the server of a page, with bounded connections and without a log of its own.
+
+    Parameters
+    ----------
+    own
+        What `uvicorn.Config` is told beside it.
+    """
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            http=Bounded,
+            ws="none",
+            backlog=BACKLOG,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            **own,
+        )
+    )
 
 
 def raise_file_limit() -> None:

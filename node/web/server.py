@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 
-import uvicorn
-from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from node.cases.decoding import decoding_process
@@ -20,7 +18,7 @@ from node.log import event
 from node.settings import LOOPBACK as THIS_MACHINE
 from node.settings import Settings, Web
 from node.web.app import LOOPBACK, app
-from node.web.connections import BACKLOG, Bounded, Seldom, raise_file_limit
+from node.web.connections import Seldom, raise_file_limit, served
 from node.web.pictures import Pictures
 from node.worklist import Worklist
 
@@ -59,7 +57,13 @@ def serve_page(
         address = listening.getsockname()
         logger.info("page served", extra=event("page", host=address[0], port=address[1]))
         application = app(worklist, settings, drawn, clock, names(settings), also)
-        server = uvicorn.Server(_config(application, settings.web))
+        server = served(
+            application,
+            lifespan="on",
+            ssl_certfile=settings.web.certificate or None,
+            ssl_keyfile=settings.web.key or None,
+            timeout_graceful_shutdown=3,
+        )
         thread = threading.Thread(target=server.run, args=([listening],), name="page")
         noisy = ("uvicorn.error", "asyncio", "node.web.provider_sign_in")
         with _said_seldom(*noisy), telling(application.state.take):
@@ -128,23 +132,6 @@ def names(settings: Settings) -> list[str]:
     host = settings.web.host
     own = {*LOOPBACK, socket.gethostname().lower(), f"[{host}]" if ":" in host else host}
     return sorted(own | {name.lower() for name in settings.web.hosts})
-
-
-def _config(application: Starlette, web: Web) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        http=Bounded,
-        ws="none",
-        lifespan="on",
-        backlog=BACKLOG,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ssl_certfile=web.certificate or None,
-        ssl_keyfile=web.key or None,
-        timeout_graceful_shutdown=3,
-    )
 
 
 @contextmanager

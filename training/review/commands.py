@@ -95,8 +95,7 @@ def select(
     (a guess) to 5 (certain) and a remark, and save the file as CSV. Put the
     files back into review/worklists, then: ichnode review score review
     """
-    from training.review import readings
-    from training.review import rules as rules
+    from training.review import readings, rules
 
     with _errors():
         read = readings.read_results(results, annotator or ())

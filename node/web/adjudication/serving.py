@@ -5,14 +5,12 @@ import socket
 from collections.abc import Callable
 from datetime import datetime
 
-import uvicorn
-
 from node.archive.adjudication import Desk
 from node.archive.proof import Proof
 from node.errors import Retryable
 from node.web.adjudication.heads import Heads
 from node.web.adjudication.pages import adjudication_app
-from node.web.connections import BACKLOG, Bounded
+from node.web.connections import served
 
 HOST = "127.0.0.1"
 
@@ -48,21 +46,6 @@ def serve_desk(
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(32)
         app = adjudication_app(desk, Heads(proof), token, port, clock)
-        server = uvicorn.Server(_config(app))
+        server = served(app, lifespan="off", timeout_graceful_shutdown=1)
         ready(f"http://{HOST}:{port}/?token={token}")
         server.run([listening])
-
-
-def _config(app: object) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        http=Bounded,
-        ws="none",
-        lifespan="off",
-        backlog=BACKLOG,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
-    )

@@ -91,7 +91,7 @@ def test_a_client_that_takes_nothing_is_dropped(
             super().connection_lost(exc)
 
     monkeypatch.setattr(connections, "SLOW_S", 0.2)
-    monkeypatch.setattr("node.web.server.Bounded", Watched)
+    monkeypatch.setattr("node.web.connections.Bounded", Watched)
     with served(worklist, tmp_path) as page, socket.socket() as idle:
         idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         idle.connect((page.base_url.host, int(page.base_url.port or 0)))
