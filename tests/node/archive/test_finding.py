@@ -548,4 +548,4 @@ def test_a_disk_that_is_full_is_one_line_and_the_search_goes_on(
 def test_a_folder_without_head_ct_leaves_with_1(tmp_path: Path) -> None:
     write(tmp_path / "ct", KNEE)
     code, said, _ = run(tmp_path / "ct", tmp_path / "proof")
-    assert code == 1 and "1 studies with 1 series; taken: 0 studies" in said
+    assert code == 1 and "1 study with 1 series; taken: 0 studies" in said
