@@ -441,6 +441,34 @@ def test_labels_that_changed_after_the_sample_was_drawn_are_told(tmp_path: Path)
     assert changed in str(told(proof)["remarks"])
 
 
+def test_a_decision_outside_of_the_sample_is_shown_and_counts_in_no_figure(tmp_path: Path) -> None:
+    """Of what agrees, somebody has picked bleeds alone: weighed, they would stand for all others."""
+    proof, truths = made_up(tmp_path / "proof", 300)
+    decide(proof, truths)
+    before = told(proof)
+    asked = {one["study"] for one in json.loads(proof.sample.read_text())["asked"]}
+    quiet = {row["study"] for row in before["studies"] if row["result"] == "NO_FINDING"}
+    chosen = sorted(quiet - asked)[:5]
+    append(
+        proof.decisions,
+        [
+            Decision(str(n), study, "anna", NOW.isoformat(), Answer.BLEEDS, (), False, "", "")
+            for n, study in enumerate(chosen)
+        ],
+    )
+    after = told(proof)
+    for part in ("figures", "reference", "roc", "calibration", "strata", "predictive_values"):
+        assert after[part] == before[part], part
+    assert set(after["mistakes"]["missed"]) == {*before["mistakes"]["missed"], *chosen}
+    assert after["flow"]["decided"] == before["flow"]["decided"] + len(chosen)
+    assert after["flow"]["outside"] == len(chosen) and before["flow"]["outside"] == 0
+    assert after["flow"]["settled"] == before["flow"]["settled"]
+    (said,) = set(after["remarks"]) - set(before["remarks"])
+    assert f"people settled {len(chosen)} studies outside of the sample" in said
+    rows = {row["study"]: row for row in after["studies"]}
+    assert all(rows[name]["truth"] is True and rows[name]["weight"] == 0 for name in chosen)
+
+
 def test_labels_outside_of_the_secret_are_not_taken_and_the_remedy_is_told(tmp_path: Path) -> None:
     proof, _ = made_up(tmp_path / "proof", 20)
     proof.labels.rename(proof.root / "labels.csv")
