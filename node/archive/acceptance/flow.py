@@ -43,6 +43,7 @@ def flow(joined: Joined, reference: Reference, sample: Sample | None) -> dict[st
         "asked": len(sample.asked) if sample else 0,
         "decided": sum(bool(each.answers) for each in reference.members),
         "settled": sum(each.by == "people" for each in reference.members),
+        "outside": sum(each.outside for each in reference.members),
         "left_out": sum(bool(each.cell) and each.expected is None for each in reference.members),
         "patients": len({study.outcome.patient or study.name for study in studies}),
     }

@@ -3,6 +3,10 @@
 People's decisions go before the report's label. As soon as people decided anything, the labels of
 reports only say which cell a study is in: its cell's sample then stands for it, and never the label
 itself, unless of its cell nobody decided anything.
+
+Only a study that was drawn may stand for others: with which probability any other came to be
+decided, nobody knows, and people look at what is striking first (verification bias; Begg and
+Greenes, Biometrics 1983;39:207). A decision outside of the sample is shown, and changes no figure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +32,7 @@ class CellTold:
     Attributes
     ----------
     asked, decided, bleeding
-        How many people were asked about; how many they settled; how many of these bleed.
+        How many people were asked about; how many of these they settled; how many of those bleed.
     by
         `PEOPLE` or `REPORT`; "" where nothing is known, and its studies are left out.
     """
@@ -87,9 +91,9 @@ class Member:
     answers
         What people decided and stands.
     truth
-        Whether it bleeds; None if that is not known of this study itself.
+        Whether it bleeds, as the figures take it; None if that is not known of this study itself.
     by
-        By what: `PEOPLE`, `REPORT`, `SAMPLE`; "" if it is left out of all figures.
+        By what the figures know it: `PEOPLE`, `REPORT`, `SAMPLE`; "" if it is left out of them.
     expected
         The truth as 0 or 1, or the share of its cell; None if it is left out.
     weight
@@ -104,6 +108,21 @@ class Member:
     by: str
     expected: float | None
     weight: float
+
+    @property
+    def settled(self) -> bool | None:
+        """Whether it bleeds by people, drawn or not; None if they have not settled it."""
+        return settled(self.answers)
+
+    @property
+    def bleeds(self) -> bool | None:
+        """Whether it bleeds as far as anybody knows of this study itself, people first."""
+        return self.truth if self.settled is None else self.settled
+
+    @property
+    def outside(self) -> bool:
+        """Whether people settled it and the figures do not take their word: it was not drawn."""
+        return self.settled is not None and self.by != PEOPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,25 +176,25 @@ def _owner(member: Member) -> str:
 def reference(
     studies: Sequence[Study], decisions: Decisions, sample: Sample | None = None
 ) -> Reference:
-    """Return what is known of each study."""
+    """Return what is known of each study.
+
+    Parameters
+    ----------
+    sample
+        None if it is not known which were drawn: then all that people decided are taken for it.
+    """
     standing = decisions.standing()
+    asked = {each.study for each in sample.asked} if sample else set(standing)
     truths = {
         study.name: settled(standing[study.name].values())
         for study in studies
-        if study.name in standing
+        if study.name in standing and (study.name in asked or not study.outcome.analysed)
     }
-    asked = {each.study for each in sample.asked} if sample else set(standing)
     by_cell: dict[Cell, list[Study]] = {}
     for study in studies:
         if study.outcome.analysed:
             by_cell.setdefault(cell_of(study), []).append(study)
-    any_settled = any(
-        truths.get(study.name) is not None for held in by_cell.values() for study in held
-    )
-    cells = {
-        cell: _told(cell, held, truths if any_settled else {}, asked)
-        for cell, held in sorted(by_cell.items())
-    }
+    cells = {cell: _told(cell, held, truths, asked) for cell, held in sorted(by_cell.items())}
     members = tuple(
         _member(study, cells, truths, tuple(standing.get(study.name, {}).values()))
         for study in studies

@@ -1,6 +1,6 @@
 """What a reader of the report must know beside its figures, in sentences."""
 
-from node.archive.acceptance.reference import PEOPLE, REPORT, Reference
+from node.archive.acceptance.reference import REPORT, Reference
 from node.archive.adjudication import Decisions, Sample
 from node.wording import counted
 
@@ -36,7 +36,14 @@ def remarks(known: Reference, decisions: Decisions, sample: Sample | None) -> li
             "drawn: it is no random sample of the present cells, and the figures weigh it as one. "
             "Take sample.json and decisions.jsonl away, both, to have people asked anew"
         )
-    open_ = [each for each in known.members if each.answers and each.by != PEOPLE]
+    outside = sum(each.outside for each in known.members)
+    if outside:
+        told.append(
+            f"people settled {counted(outside, 'study')} outside of the sample: the lists show "
+            "them, and no figure takes them, since nobody knows with which probability they came "
+            "to be looked at"
+        )
+    open_ = [each for each in known.members if each.answers and each.settled is None]
     if open_:
         told.append(f"people looked at {counted(len(open_), 'study')} and cannot tell, or disagree")
     if decisions.unreadable:

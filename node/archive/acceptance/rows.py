@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from node.archive.acceptance.reference import PEOPLE, Member
+from node.archive.acceptance.reference import Member
 from node.archive.evidence import Outcome
 
 
@@ -12,7 +12,7 @@ def mistakes(members: Sequence[Member], *, bleeds: bool) -> list[str]:
     wrong = [
         each.study.outcome
         for each in members
-        if each.truth is bleeds and each.study.outcome.flagged is not bleeds
+        if each.bleeds is bleeds and each.study.outcome.flagged is not bleeds
     ]
     return _by_score(wrong, highest_first=not bleeds)
 
@@ -25,8 +25,7 @@ def beyond_reports(members: Sequence[Member]) -> list[str]:
     found = [
         each.study.outcome
         for each in members
-        if each.study.outcome.flagged
-        and (each.by, each.truth, each.study.says) == (PEOPLE, True, "none")
+        if each.study.outcome.flagged and each.settled and each.study.says == "none"
     ]
     return _by_score(found, highest_first=True)
 
@@ -73,6 +72,7 @@ def row(member: Member, *, with_words: bool) -> dict[str, Any]:
             for each in member.answers
         ],
         "truth": member.truth,
+        "outside": member.outside,
         "known_by": member.by,
         "expected": member.expected,
         "weight": member.weight,

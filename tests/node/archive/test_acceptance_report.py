@@ -442,7 +442,7 @@ def test_labels_that_changed_after_the_sample_was_drawn_are_told(tmp_path: Path)
 
 
 def test_a_decision_outside_of_the_sample_is_shown_and_counts_in_no_figure(tmp_path: Path) -> None:
-    """Of what agrees, somebody has picked bleeds alone: weighed, they would stand for all others."""
+    """Somebody has picked bleeds among what agrees: weighed, they would stand for all of it."""
     proof, truths = made_up(tmp_path / "proof", 300)
     decide(proof, truths)
     before = told(proof)
@@ -466,7 +466,8 @@ def test_a_decision_outside_of_the_sample_is_shown_and_counts_in_no_figure(tmp_p
     (said,) = set(after["remarks"]) - set(before["remarks"])
     assert f"people settled {len(chosen)} studies outside of the sample" in said
     rows = {row["study"]: row for row in after["studies"]}
-    assert all(rows[name]["truth"] is True and rows[name]["weight"] == 0 for name in chosen)
+    assert all(rows[name]["outside"] and rows[name]["weight"] == 0 for name in chosen)
+    assert sum(row["outside"] for row in after["studies"]) == len(chosen)
 
 
 def test_labels_outside_of_the_secret_are_not_taken_and_the_remedy_is_told(tmp_path: Path) -> None:
