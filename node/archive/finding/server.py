@@ -68,8 +68,8 @@ def search_server(
                 said = str(error) if isinstance(error, IchnodeError) else f"{name}: broken answer"
                 kind = Permanent if isinstance(error, Permanent) else Retryable
                 raise kind(
-                    f"{said}; {number} of {count} days are done, and the same command goes on "
-                    f"with {day}"
+                    f"{said}; asked for the studies of {day}. {number} of {count} days are done, "
+                    "nothing is lost, and the same command goes on there"
                 ) from error
             store.add(part, found, ended=day < today)
         yield number + 1, count

@@ -22,9 +22,11 @@ from node.dicom.net.association import (
     Status,
     part10_prefix,
 )
+from node.dicom.net.refusals import refusal
 from node.dicom.net.requestor import Peer, associated
 from node.dicom.read.elements import text
 from node.errors import Permanent, Retryable
+from node.wording import counted
 
 Take = Callable[[bytes, tuple[str, str]], Status]
 """Files a Part 10 object announced with this SOP class and instance UID; returns its status."""
@@ -34,8 +36,6 @@ GET = StudyRootQueryRetrieveInformationModelGet
 MOVE = StudyRootQueryRetrieveInformationModelMove
 
 PENDING = (0xFF00, 0xFF01)
-UNKNOWN_DESTINATION = 0xA801
-SOME_FAILED = 0xB000
 CANCELLED = 0xFE00
 
 
@@ -261,16 +261,16 @@ class DimseArchive:
             yield answer, found
 
     def _why(self, answer: Dataset, what: str) -> str:
-        """Return what a status other than success means."""
-        if answer.Status == UNKNOWN_DESTINATION:
-            return (
-                f"C-MOVE refused, 0xA801: it does not know the AE title {self._move_to}; "
-                "add it there, with this node's address and port"
-            )
-        comment = str(answer.get("ErrorComment", ""))
-        said = f"{what} ended with 0x{answer.Status:04X}" + (f" ({comment})" if comment else "")
+        """Return what a status other than success means, and how many objects failed."""
+        said = refusal(
+            what,
+            int(answer.Status),
+            peer=self._name,
+            ae_title=self._move_to or str(self._assoc.ae.ae_title),
+            comment=str(answer.get("ErrorComment", "")),
+        )
         failed = _number(answer, "Failed")
-        return f"{said}, {failed} objects failed" if failed else said
+        return f"{said}; {counted(failed, 'object')} failed" if failed else said
 
 
 def _identifier(level: str, keys: Mapping[str, str | None]) -> Dataset:
