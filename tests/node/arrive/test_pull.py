@@ -261,7 +261,7 @@ def test_object_that_cannot_be_stored_is_not_acknowledged(
     said = " ".join(left.reason for left in intake.left_out)
     assert "MB free" in said and "30 of 30 objects are not here" in said
     if how == "get":
-        assert "C-GET ended with" in said
+        assert "C-GET failed, 0x" in said
 
 
 def test_study_of_another_patient_under_the_same_uid_is_kept_apart(
