@@ -1,5 +1,6 @@
 """Coverage against archives: Orthanc as the source, and ones that fail, cut off or do not say."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,6 +129,7 @@ def serving(pacs: Pacs) -> Iterator[Source]:
                 yield 0xFE00, None
                 return
             yield 0xFF00, answer
+            time.sleep(0.001)  # pynetdicom reads a cancellation when nothing waits to be sent
 
     def count(_: evt.Event) -> None:
         pacs.associations += 1
