@@ -45,6 +45,9 @@ steps = 1
 batch = 1
 rate = 1e-3
 """
+BOTH = RECIPE.replace('slices = ["first"]', 'slices = ["first", "second"]') + RECIPE[
+    RECIPE.index("[[stage]]") :
+].replace('"first"', '"second"')
 
 STACK: dict[str, Any] = {
     "slope": 0.25,
@@ -204,21 +207,9 @@ def test_whatever_the_rules_say_may_stand_there_and_the_grid_stays_the_ensembles
     assert settled.settle(before) == replace(rules, grid=before.grid, least_bone=0.3)
 
 
-SECOND = """
-[[stage]]
-name = "second"
-kind = "lite"
-shares = { phantoms = 1.0 }
-steps = 1
-batch = 1
-rate = 1e-3
-"""
-
-
 @pytest.mark.networks
 def test_the_networks_of_several_stages_read_as_one(path: Path, tmp_path: Path) -> None:
-    both = RECIPE.replace('slices = ["first"]', 'slices = ["first", "second"]')
-    path.write_text(both + SECOND)
+    path.write_text(BOTH)
     (tmp_path / "runs" / "second").mkdir()
     learnt = LiteUNet()
     torch.save(learnt.state_dict(), tmp_path / "runs" / "second" / "weights.pt")
@@ -232,8 +223,7 @@ def test_the_networks_of_several_stages_read_as_one(path: Path, tmp_path: Path) 
 
 
 def test_networks_that_see_crops_of_other_sizes_are_refused(path: Path) -> None:
-    both = RECIPE.replace('slices = ["first"]', 'slices = ["first", "second"]')
-    path.write_text(f"{both}{SECOND}rows = 64\n")
+    path.write_text(f"{BOTH}rows = 64\n")
     with pytest.raises(BadRecipe, match="their stages differ in rows or columns"):
         recipe.read(path)
 
