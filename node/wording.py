@@ -174,7 +174,7 @@ def replacement(later_images: int, *, withdrawn: bool = False) -> str:
         return "Replaces ichnode's withdrawn result: the series was read again"
     if later_images == 0:
         return "Replaces ichnode's earlier result: the patient's identity was corrected"
-    images = "1 more image" if later_images == 1 else f"{later_images} more images"
+    images = counted(later_images, "more image")
     return f"Replaces ichnode's earlier result: {images} of the series arrived after it"
 
 

@@ -200,16 +200,20 @@ def _unread(images: Mapping[int, tuple[SliceRef, ...]]) -> tuple[Unseen, ...]:
     count = sum(max(len(found) - MAX_COVERS, 0) for found in images.values())
     if count == 0:
         return ()
-    further = "1 further image" if count == 1 else f"{count} further images"
+    further = counted(
+        count,
+        "further image at the same positions was",
+        "further images at the same positions were",
+    )
     message = (
-        f"{further} at the same positions {'was' if count == 1 else 'were'} not read: "
-        f"{MAX_COVERS} different ones are; send each scan as a series of its own"
+        f"{further} not read: {MAX_COVERS} different ones are; "
+        "send each scan as a series of its own"
     )
     return (Unseen(Reason.DUPLICATE_POSITION, message, forbids=True),)
 
 
 def _said(images: Mapping[int, tuple[SliceRef, ...]]) -> str:
     """Return what is said of positions with several images, as the beginning of a sentence."""
-    positions = "1 position holds" if len(images) == 1 else f"{len(images)} positions hold"
+    positions = counted(len(images), "position holds", "positions hold")
     depth = max(len(found) for found in images.values())
     return f"{positions} {'two' if depth == 2 else f'up to {depth}'} different images"

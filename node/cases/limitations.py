@@ -43,7 +43,7 @@ def not_yet_proven(on: str, studies: int) -> str:
     on
         What they share, such as "this scanner".
     """
-    return f"not yet proven on {on}: {studies} stud{'y' if studies == 1 else 'ies'}"
+    return f"not yet proven on {on}: {counted(studies, 'study')}"
 
 
 def _of_geometry(headers: Headers, ordered: Stack) -> Sentences:

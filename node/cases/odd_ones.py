@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from node.cases.header_words import Contrast, contrast, is_localiser, is_rendered
 from node.records import Header, Instance
 from node.settings import Assemble
+from node.wording import counted
 
 LEAST_SHARE = 0.5
 """The images that belong together are more than this part of the series; else nobody can say which
@@ -126,6 +127,6 @@ class Usual:
 def _sentences(aside: Iterable[str]) -> list[str]:
     counts = Counter(aside)
     return [
-        f"{count} image{'' if count == 1 else 's'} of the series set aside: {why}"
+        f"{counted(count, 'image')} of the series set aside: {why}"
         for why, count in sorted(counts.items())
     ]

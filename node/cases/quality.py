@@ -19,6 +19,7 @@ from models.preprocess import Canvas
 from models.slabs import Slabs
 from node.cases.vault import Floats, defect_cm2, moved_mm, unroll
 from node.states import Reason
+from node.wording import counted
 
 CLOSED, OPEN_CM2 = 0.16, 5.0  # see `_not_axial`
 NOISY_HU = 8.0  # heads measure up to 3.7; the training adds up to 7 HU to the 3 HU of a head
@@ -154,10 +155,8 @@ def _metal(q: Quality) -> Limitation | None:
             Reason.ARTEFACT,
         )
     if q.metal_slices:
-        plural = "" if q.metal_slices == 1 else "s"
-        return Limitation(
-            f"metal on {q.metal_slices} slice{plural}: streaks may hide or imitate blood"
-        )
+        slices = counted(q.metal_slices, "slice")
+        return Limitation(f"metal on {slices}: streaks may hide or imitate blood")
     return None
 
 

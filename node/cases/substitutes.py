@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from node.records import Header
+from node.wording import counted
 
 YEARS_APART = 2.0
 """A birthday and rounding to whole years move an age by less."""
@@ -61,4 +62,4 @@ def age_in_words(age: float) -> str:
     if not age:
         return "less than a month"
     count, unit = (int(age), "year") if age >= 2 else (round(age * 12), "month")
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    return counted(count, unit)

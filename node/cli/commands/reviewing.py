@@ -7,6 +7,7 @@ import typer
 
 from node.cli.commands.invocation import Config, configured
 from node.cli.console.terminal import say
+from node.wording import counted
 
 
 def feedback(
@@ -45,5 +46,4 @@ def feedback(
             write_doubts(out, doubts)
         except OSError as error:
             raise Permanent(f"{out} cannot be written: {error.strerror}") from error
-        number = len(found)
-        say(f"{number} {'study' if number == 1 else 'studies'} that readers disagreed with: {out}")
+        say(f"{counted(len(found), 'study')} that readers disagreed with: {out}")

@@ -11,6 +11,7 @@ from datetime import date
 from pydicom.dataset import Dataset
 
 from node.dicom.read.elements import number, short, text
+from node.wording import counted
 
 THINNEST_MM, THICKEST_MM = 0.1, 30.0
 """What a SliceThickness can be. Estimates: photon-counting scanners make slices of 0.2 mm, and
@@ -100,4 +101,4 @@ def _lived_years(born: str, acquired: str) -> float | None:
 def _words(years: float) -> str:
     """Return an age in words that a PatientAge can be compared with."""
     count, unit = (int(years), "year") if years >= 2 else (round(years * 12), "month")
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    return counted(count, unit)
